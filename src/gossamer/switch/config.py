@@ -1,0 +1,165 @@
+"""What the database asks of the switch, as frozen dataclasses.
+
+Nothing here knows OVSDB: the ovsdb part builds these from rows, the switch
+converges to them.  Names and units follow ovs-vswitchd.conf.db(5); a default
+is what that page gives for an empty column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class FailMode(StrEnum):
+    """What a bridge does when it has no controller, or has lost all of them (Bridge.fail_mode)."""
+
+    STANDALONE = "standalone"
+    SECURE = "secure"
+
+
+class VlanModeName(StrEnum):
+    """Port.vlan_mode; an unset column is None in `PortConfig`."""
+
+    ACCESS = "access"
+    TRUNK = "trunk"
+    NATIVE_TAGGED = "native-tagged"
+    NATIVE_UNTAGGED = "native-untagged"
+    DOT1Q_TUNNEL = "dot1q-tunnel"
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceConfig:
+    """A row of Interface.
+
+    `type` is "" or "system" for a device that exists, "internal", "patch", or
+    a tunnel type.  `ofport_request` is 1..65279 or None.  Policing: a rate of
+    0 is no policing; a burst of 0 is the default burst.
+    """
+
+    name: str
+    type: str = ""
+    ofport_request: int | None = None
+    mac: bytes | None = None
+    mtu_request: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    other_config: Mapping[str, str] = field(default_factory=dict)
+    external_ids: Mapping[str, str] = field(default_factory=dict)
+    ingress_policing_rate_kbps: int = 0
+    ingress_policing_burst_kb: int = 0
+    """In kilobits, as the column is."""
+    ingress_policing_kpkts_rate: int = 0
+    ingress_policing_kpkts_burst: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PortConfig:
+    """A row of Port with its interfaces (more than one: a bond)."""
+
+    name: str
+    interfaces: tuple[InterfaceConfig, ...] = ()
+    vlan_mode: VlanModeName | None = None
+    tag: int | None = None
+    trunks: frozenset[int] = frozenset()
+    """Empty: every VLAN."""
+    cvlans: frozenset[int] = frozenset()
+    mac: bytes | None = None
+    bond_mode: str | None = None
+    other_config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerConfig:
+    """A row of Controller.
+
+    `target` is ``tcp:``, ``ssl:``, ``unix:`` (active) or ``ptcp:``, ``pssl:``,
+    ``punix:`` (listening).  Rate limits count packet-ins a second; a rate
+    of None is no limit.  `controller_queue_size` bounds packet-ins that wait.
+    """
+
+    target: str
+    connection_mode: str = "out-of-band"
+    max_backoff_ms: int = 8000
+    inactivity_probe_ms: int = 5000
+    """0 switches probing off."""
+    controller_rate_limit: int | None = None
+    controller_burst_limit: int | None = None
+    controller_queue_size: int = 100
+    enable_async_messages: bool = True
+    type: str = "primary"
+    """"primary" or "service"."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTableConfig:
+    """A row of Flow_Table: name and limits of one OpenFlow table."""
+
+    name: str = ""
+    flow_limit: int | None = None
+    evict_when_full: bool = False
+    """overflow_policy "evict"; otherwise a full table refuses."""
+    groups: tuple[str, ...] = ()
+    """Subfields that make eviction groups; used only with `evict_when_full`."""
+    prefixes: tuple[str, ...] = ()
+
+
+OPENFLOW_PROTOCOLS = (
+    "OpenFlow10",
+    "OpenFlow11",
+    "OpenFlow12",
+    "OpenFlow13",
+    "OpenFlow14",
+    "OpenFlow15",
+)
+"""The names Bridge.protocols may hold, in order of wire version 1..6."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeConfig:
+    """A row of Bridge, with its ports and controllers.
+
+    `datapath_type` is "", "system" or "netdev"; all of them are our own
+    datapath.  An empty `protocols` enables every version.
+    """
+
+    name: str
+    datapath_type: str = ""
+    ports: tuple[PortConfig, ...] = ()
+    controllers: tuple[ControllerConfig, ...] = ()
+    fail_mode: FailMode = FailMode.STANDALONE
+    protocols: tuple[str, ...] = ()
+    hwaddr: bytes | None = None
+    """other_config:hwaddr."""
+    datapath_id: int | None = None
+    """other_config:datapath-id."""
+    mac_aging_time_s: int = 300
+    mac_table_size: int = 8192
+    disable_in_band: bool = False
+    forward_bpdu: bool = False
+    dp_desc: str = ""
+    dp_sn: str = ""
+    flow_tables: Mapping[int, FlowTableConfig] = field(default_factory=dict)
+    snooping_enabled: bool = True
+    """Whether the service socket BRIDGE.snoop is offered; always so in OVS."""
+    flood_vlans: frozenset[int] = frozenset()
+    other_config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SslConfig:
+    """Key, certificate and CA for ``ssl:`` and ``pssl:`` (table SSL); paths of PEM files."""
+
+    private_key: str = ""
+    certificate: str = ""
+    ca_cert: str = ""
+    bootstrap_ca_cert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchConfig:
+    """All the database asks for."""
+
+    bridges: tuple[BridgeConfig, ...] = ()
+    ssl: SslConfig | None = None
+    other_config: Mapping[str, str] = field(default_factory=dict)

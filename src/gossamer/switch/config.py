@@ -41,6 +41,8 @@ class InterfaceConfig:
     name: str
     type: str = ""
     ofport_request: int | None = None
+    ofport: int | None = None
+    """The number the database says it has; it gets it again after a restart where that is free."""
     mac: bytes | None = None
     mtu_request: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
@@ -124,6 +126,8 @@ class BridgeConfig:
     """
 
     name: str
+    uuid: bytes = b""
+    """Of the row; its first bytes make the bridge's own MAC where no port lends one."""
     datapath_type: str = ""
     ports: tuple[PortConfig, ...] = ()
     controllers: tuple[ControllerConfig, ...] = ()

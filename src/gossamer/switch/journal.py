@@ -1,0 +1,360 @@
+"""Flows survive the death of the daemon: one append-only file a bridge.
+
+The kernel keeps forwarding while no daemon runs, so a daemon that starts again
+must know the flows the kernel still has.  What is written is what was asked
+for: the FLOW_MOD messages themselves, as they came off the wire, one record a
+batch.  That costs one checksum and one write a batch, whatever the number of
+flows, and a bundle, being one record, is there as a whole or not at all.
+
+File: a header (magic, boot id), then records of
+
+    payload length, CRC32 of what follows, kind, context, CLOCK_MONOTONIC, payload
+
+in little-endian order.  A record that is cut short or whose CRC is wrong ends
+the journal: a process that was killed while writing leaves at most one.
+Nothing is synced to disk, since the page cache outlives the process; after a
+reboot the boot id differs and the file is begun anew.
+
+A journal that has outgrown its last snapshot is rewritten by a forked child,
+so that the switch never stops to write a million flows.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import os
+import pickle
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from gossamer.errors import GossamerError
+from gossamer.pipeline.fields import BY_NAME, Field
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.match import Match
+
+MAGIC = b"GSMFLOW1"
+_RECORD = struct.Struct("<IIBB2xd")
+_CHECKED = struct.Struct("<BB2xd")
+SNAPSHOT_CHUNK = 2000
+"""Flows in one snapshot record."""
+MIN_COMPACTION_BYTES = 32 << 20
+
+
+class JournalError(GossamerError):
+    """The journal cannot be written; flows would not survive a restart of the daemon."""
+
+
+class Kind(IntEnum):
+    """What a record holds."""
+
+    MESSAGES = 1
+    """FLOW_MOD messages, one after the other; the context byte says how to read them."""
+    REMOVED = 2
+    """Flows that went by themselves (timeout, eviction): (table, priority, value, mask)."""
+    FLOWS = 3
+    """Flows as they stood when a snapshot was taken."""
+    CLEARED = 4
+    """All flows went."""
+    MODE = 5
+    """(has controllers, fail mode, standalone flow installed by the switch itself)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record read back; `payload` is bytes for MESSAGES, unpickled data otherwise."""
+
+    kind: Kind
+    context: int
+    time_s: float
+    payload: Any
+
+
+def _rebuild_field(name: str) -> Field:
+    return BY_NAME[name]
+
+
+def _rebuild_foreign_field(values: tuple[Any, ...]) -> Field:
+    return Field(*values)
+
+
+def _reduce_field(field: Field) -> tuple[Callable[..., Field], tuple[Any, ...]]:
+    # Fields are compared by identity in hot paths, so the table's own come back as themselves.
+    if BY_NAME.get(field.name) is field:
+        return _rebuild_field, (field.name,)
+    values = tuple(getattr(field, name) for name in Field.__dataclass_fields__)
+    return _rebuild_foreign_field, (values,)
+
+
+copyreg.pickle(Field, _reduce_field)
+
+
+def boot_id() -> bytes:
+    """The kernel's name for this boot, 16 bytes."""
+    text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    return bytes.fromhex(text.strip().replace("-", ""))
+
+
+class Journal:
+    """The journal of one bridge.  Nothing reaches the file before `flush()`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+        self._size = 0
+        self._snapshot_size = 0
+        self._pending: list[tuple[Kind, int, float, list[bytes]]] = []
+        self._child = 0
+        self._fork_offset = 0
+        self._error: JournalError | None = None
+
+    def open(self) -> Iterator[Record]:
+        """Open or create the file, and give back what is in it.
+
+        The records must be read to the end before anything is added.
+        Raises JournalError where the file cannot be opened.
+        """
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with open(os.dup(self._fd), "rb") as stream:
+                data = stream.read()
+        except OSError as e:
+            raise JournalError(
+                f"cannot open: {e.strerror}", place=str(self.path), remedy="check the run directory"
+            ) from e
+        self._temporary.unlink(missing_ok=True)
+        header = MAGIC + boot_id()
+        if data[: len(header)] != header:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, header, 0)
+            self._size = self._snapshot_size = len(header)
+            return
+        offset = len(header)
+        while True:
+            found = _read_record(data, offset)
+            if found is None:
+                break
+            record, offset = found
+            yield record
+        # A torn last record would make all that is appended behind it unreadable.
+        os.ftruncate(self._fd, offset)
+        self._size = self._snapshot_size = offset
+
+    @property
+    def _temporary(self) -> Path:
+        return self.path.with_name(self.path.name + ".new")
+
+    def messages(self, raw: list[bytes], context: int, now: float) -> None:
+        """Note FLOW_MOD messages that took effect."""
+        pending = self._pending
+        if pending:
+            kind, last_context, last_now, parts = pending[-1]
+            if kind is Kind.MESSAGES and last_context == context and last_now == now:
+                parts += raw
+                return
+        pending.append((Kind.MESSAGES, context, now, list(raw)))
+
+    def removed(self, flows: Iterable[Flow], now: float) -> None:
+        """Note flows that went by themselves."""
+        keys = [(f.table_id, f.priority, f.match.value, f.match.mask) for f in flows]
+        self._pending.append((Kind.REMOVED, 0, now, [pickle.dumps(keys, 5)]))
+
+    def flows(self, flows: Iterable[Flow], now: float) -> None:
+        """Note flows the switch installed of its own accord."""
+        self._pending.append((Kind.FLOWS, 0, now, [_dump_flows(flows)]))
+
+    def cleared(self, now: float) -> None:
+        """Note that all flows went."""
+        self._pending.append((Kind.CLEARED, 0, now, []))
+
+    def mode(self, mode: tuple[bool, str], now: float) -> None:
+        """Note whether there are controllers, and the fail mode."""
+        self._pending.append((Kind.MODE, 0, now, [pickle.dumps(mode, 5)]))
+
+    def flush(self) -> None:
+        """Write what was noted.
+
+        Raises JournalError on the first failure (a full run directory); the
+        file then holds all up to the last flush that succeeded.
+        """
+        if not self._pending:
+            return
+        parts: list[bytes] = []
+        for kind, context, now, payload in self._pending:
+            _append_record(parts, kind, context, now, payload)
+        self._pending.clear()
+        if self._error:
+            return  # the file ends at the failure: later records make no sense without the lost one
+        self._write(b"".join(parts))
+
+    def _write(self, data: bytes) -> None:
+        offset = self._size
+        try:
+            while data:
+                n = os.pwrite(self._fd, data, offset)
+                data, offset = data[n:], offset + n
+        except OSError as e:
+            os.ftruncate(self._fd, self._size)
+            self._error = JournalError(
+                f"cannot write: {e.strerror}", place=str(self.path), remedy="free space there"
+            )
+            raise self._error from e
+        self._size = offset
+
+    def truncate(self, mode: tuple[bool, str], now: float) -> None:
+        """Begin anew, as for a bridge without flows; ends any failure."""
+        if self._child:
+            return
+        header = len(MAGIC) + 16
+        os.ftruncate(self._fd, header)
+        self._size = self._snapshot_size = header
+        self._pending.clear()
+        self._error = None
+        self.mode(mode, now)
+        self.flush()
+
+    @property
+    def wants_truncation(self) -> bool:
+        """Worth beginning anew once the bridge has no flows."""
+        return self._size > 1 << 20 or self._error is not None
+
+    @property
+    def wants_compaction(self) -> bool:
+        """Much larger than what it describes, or broken by a failed write."""
+        if self._child:
+            return False
+        return self._error is not None or (
+            self._size > MIN_COMPACTION_BYTES and self._size > 2 * self._snapshot_size
+        )
+
+    def compact(self, flows: Iterable[Flow], mode: tuple[bool, str], now: float) -> None:
+        """Start writing a snapshot in a child process; `poll()` finishes it."""
+        self.flush()
+        self._fork_offset = self._size
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                _write_snapshot(self._temporary, flows, mode, now)
+                status = 0
+            finally:
+                os._exit(status)
+        self._child = pid
+
+    def poll(self) -> None:
+        """Put a finished snapshot in place of the file.
+
+        Raises JournalError where the child failed; the old file goes on.
+        """
+        if not self._child:
+            return
+        pid, status = os.waitpid(self._child, os.WNOHANG)
+        if pid == 0:
+            return
+        self._child = 0
+        if status != 0:
+            self._temporary.unlink(missing_ok=True)
+            self._snapshot_size = self._size  # not again before it has doubled
+            raise JournalError("cannot write a snapshot", place=str(self.path))
+        self.flush()
+        fd = os.open(self._temporary, os.O_RDWR | os.O_CLOEXEC)
+        size = os.fstat(fd).st_size
+        snapshot_size = size
+        offset = self._fork_offset
+        while offset < self._size:
+            chunk = os.pread(self._fd, min(1 << 20, self._size - offset), offset)
+            size += os.pwrite(fd, chunk, size)
+            offset += len(chunk)
+        os.rename(self._temporary, self.path)
+        os.close(self._fd)
+        self._fd, self._size, self._snapshot_size = fd, size, snapshot_size
+        self._error = None
+
+    def close(self) -> None:
+        """Stop writing; the file stays."""
+        if self._fd >= 0:
+            self.flush()
+            if self._child:
+                os.waitpid(self._child, 0)
+                self._child = 0
+            os.close(self._fd)
+            self._fd = -1
+
+    def remove(self) -> None:
+        """Stop, and delete the file: the bridge is gone."""
+        self._pending.clear()
+        self.close()
+        self._temporary.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+def _append_record(
+    parts: list[bytes], kind: Kind, context: int, now: float, payload: list[bytes]
+) -> None:
+    checked = _CHECKED.pack(kind, context, now)
+    body = b"".join(payload)
+    crc = zlib.crc32(body, zlib.crc32(checked))
+    parts.append(_RECORD.pack(len(body), crc, kind, context, now))
+    parts.append(body)
+
+
+def _read_record(data: bytes, offset: int) -> tuple[Record, int] | None:
+    start = offset + _RECORD.size
+    if start > len(data):
+        return None
+    length, crc, kind, context, now = _RECORD.unpack_from(data, offset)
+    payload = data[start : start + length]
+    if len(payload) != length or crc != zlib.crc32(
+        payload, zlib.crc32(_CHECKED.pack(kind, context, now))
+    ):
+        return None
+    kind = Kind(kind)
+    if kind is Kind.FLOWS:
+        content: Any = _load_flows(payload)
+    elif kind in (Kind.REMOVED, Kind.MODE):
+        content = pickle.loads(payload)
+    else:
+        content = payload
+    return Record(kind, context, now, content), start + length
+
+
+def _dump_flows(flows: Iterable[Flow]) -> bytes:
+    rows = [
+        (
+            f.table_id, f.priority, f.match.value, f.match.mask, f.actions, f.cookie,
+            f.idle_timeout_s, f.hard_timeout_s, f.importance, f.flags, f.hidden,
+            f.created_s, f.modified_s, f.used_s,
+        )
+        for f in flows
+    ]  # fmt: skip
+    return pickle.dumps(rows, 5)
+
+
+def _load_flows(payload: bytes) -> list[Flow]:
+    return [
+        Flow(table_id, priority, Match(value, mask), *rest)
+        for table_id, priority, value, mask, *rest in pickle.loads(payload)
+    ]
+
+
+def _write_snapshot(
+    path: Path, flows: Iterable[Flow], mode: tuple[bool, str], now: float
+) -> None:
+    with open(path, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as stream:
+        stream.write(MAGIC + boot_id())
+        parts: list[bytes] = []
+        _append_record(parts, Kind.MODE, 0, now, [pickle.dumps(mode, 5)])
+        chunk: list[Flow] = []
+        for flow in flows:
+            chunk.append(flow)
+            if len(chunk) == SNAPSHOT_CHUNK:
+                _append_record(parts, Kind.FLOWS, 0, now, [_dump_flows(chunk)])
+                stream.write(b"".join(parts))
+                parts.clear()
+                chunk.clear()
+        _append_record(parts, Kind.FLOWS, 0, now, [_dump_flows(chunk)])
+        stream.write(b"".join(parts))

@@ -1,0 +1,295 @@
+"""The flow tables of one bridge, and the changes the datapath has not seen yet.
+
+A change is made in the tables here at once and gathered; `commit()` hands all
+of them to the datapath in one transaction.  Until then `rollback()` takes them
+back: that is what makes bundles atomic, and what a datapath that is full
+leaves a bridge with.
+
+Whatever happened in a batch, the datapath needs no more than two lists: flows
+it knows and must forget, then flows that are new or changed.  A flow that came
+and went within the batch never reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, Protocol
+
+from gossamer.errors import DatapathError
+from gossamer.pipeline.action import Actions
+from gossamer.pipeline.flow import Flow, FlowTable
+from gossamer.switch.config import FlowTableConfig
+from gossamer.switch.timeouts import Timeouts
+
+N_TABLES: Final = 254
+"""Tables 0..253 are the controllers'; 254 is kept for the switch itself, as in Open vSwitch."""
+DEFAULT_MAX_FLOWS: Final = 1_000_000
+
+
+class FlowDatapath(Protocol):
+    """The part of the datapath that flow tables need."""
+
+    def transaction(self) -> AbstractContextManager[object]: ...
+
+    def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...
+
+    def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...
+
+    def read_flow_statistics(self, flows: Sequence[Flow]) -> None: ...
+
+
+class EventKind(IntEnum):
+    """What happened to a flow."""
+
+    ADDED = 0
+    REMOVED = 1
+    MODIFIED = 2
+
+
+class RemovedReason(IntEnum):
+    """Why a flow went (ofp_flow_removed_reason of OpenFlow 1.4)."""
+
+    IDLE_TIMEOUT = 0
+    HARD_TIMEOUT = 1
+    DELETE = 2
+    GROUP_DELETE = 3
+    METER_DELETE = 4
+    EVICTION = 5
+
+
+FLAG_SEND_FLOW_REM: Final = 1
+"""Bit of `Flow.flags` that asks for flow-removed (OFPFF_SEND_FLOW_REM)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEvent:
+    """A change somebody may want to hear of.
+
+    `source` is the connection that asked for it (None: the switch itself),
+    `xid` the transaction.
+    """
+
+    kind: EventKind
+    flow: Flow
+    reason: RemovedReason
+    source: object
+    xid: int
+    changed: bool = True
+    """False for a modification that left actions and cookie as they were."""
+
+
+class Table(FlowTable):
+    """One flow table with its name and limits (ovs-vswitchd.conf.db(5), Flow_Table)."""
+
+    def __init__(self, table_id: int) -> None:
+        super().__init__(table_id)
+        self.name = f"table{table_id}"
+        self.max_flows: int | None = None
+        self.evict_by_config = False
+        self.evict_by_controller = False
+        """OFPTC14_EVICTION, set by a table-mod."""
+        self.vacancy: tuple[int, int] | None = None
+        self.vacancy_low = False
+        """A VACANCY_DOWN was reached and not yet left."""
+        self.miss_config = 0
+        """OFPTC11_TABLE_MISS_* as a controller set it; 0 is the version's default."""
+
+    @property
+    def evicts(self) -> bool:
+        """Whether a full table makes room by itself."""
+        return self.evict_by_config or self.evict_by_controller
+
+
+class _Undo(IntEnum):
+    ADD = 0
+    REMOVE = 1
+    MODIFY = 2
+    CLEAR = 3
+
+
+class FlowTables:
+    """All flow tables of a bridge."""
+
+    def __init__(self, datapath: FlowDatapath, bridge_id: int) -> None:
+        self.datapath = datapath
+        self.bridge_id = bridge_id
+        self.tables = [Table(i) for i in range(N_TABLES + 1)]
+        self.timeouts = Timeouts()
+        self.events: list[FlowEvent] = []
+        self.watched = False
+        """Somebody monitors flows, so that every change is an event."""
+        self._inserted: dict[Flow, None] = {}
+        self._changed: dict[Flow, None] = {}
+        self._removed: dict[Flow, None] = {}
+        self._undo: list[tuple[_Undo, Flow | Table, object]] = []
+
+    def __len__(self) -> int:
+        return sum(table.n_flows for table in self.tables)
+
+    def __iter__(self) -> Iterator[Flow]:
+        for table in self.tables:
+            if table.n_flows:
+                yield from table
+
+    @property
+    def dirty(self) -> bool:
+        """Something waits for `commit()`."""
+        return bool(self._undo)
+
+    def configure(self, config: dict[int, FlowTableConfig]) -> None:
+        """Set names and limits; flows beyond a limit stay unless the table evicts."""
+        for table in self.tables:
+            wanted = config.get(table.table_id, FlowTableConfig())
+            table.name = wanted.name or f"table{table.table_id}"
+            table.max_flows = wanted.flow_limit
+            table.evict_by_config = wanted.evict_when_full
+
+    def add(self, flow: Flow, source: object = None, xid: int = 0) -> Flow | None:
+        """Add a flow; returns the one it replaced (same table, match and priority)."""
+        replaced = self.tables[flow.table_id].insert(flow)
+        self._inserted[flow] = None
+        self._undo.append((_Undo.ADD, flow, replaced))
+        if replaced is not None:
+            self._forget(replaced)
+        if flow.idle_timeout_s or flow.hard_timeout_s:
+            self.timeouts.add(flow)
+        if self.watched:
+            self.events.append(
+                FlowEvent(EventKind.ADDED, flow, RemovedReason.DELETE, source, xid)
+            )
+        return replaced
+
+    def remove(
+        self, flow: Flow, reason: RemovedReason, source: object = None, xid: int = 0
+    ) -> None:
+        """Take out a flow that is in its table."""
+        self.tables[flow.table_id].remove(flow)
+        self._undo.append((_Undo.REMOVE, flow, None))
+        self._forget(flow)
+        if self.watched or flow.flags & FLAG_SEND_FLOW_REM:
+            self.events.append(FlowEvent(EventKind.REMOVED, flow, reason, source, xid))
+
+    def clear_table(
+        self, table: Table, reason: RemovedReason, source: object = None, xid: int = 0
+    ) -> None:
+        """Take out all flows of a table; much faster than one by one."""
+        flows = list(table)
+        self._undo.append((_Undo.CLEAR, table, (table.subtables, table.n_flows)))
+        table.subtables, table.n_flows = {}, 0
+        if self._inserted or self._changed or len(self.timeouts):
+            for flow in flows:
+                self._forget(flow)
+        else:
+            self._removed.update(dict.fromkeys(flows))
+        for flow in flows:
+            if self.watched or flow.flags & FLAG_SEND_FLOW_REM:
+                self.events.append(FlowEvent(EventKind.REMOVED, flow, reason, source, xid))
+
+    def modify(
+        self,
+        flow: Flow,
+        actions: Actions,
+        cookie: int,
+        now: float,
+        source: object = None,
+        xid: int = 0,
+    ) -> None:
+        """Give a flow other actions and another cookie; its counters go on."""
+        self._undo.append((_Undo.MODIFY, flow, (flow.actions, flow.cookie, flow.modified_s)))
+        changed = flow.actions != actions or flow.cookie != cookie
+        flow.actions = actions
+        flow.cookie = cookie
+        flow.modified_s = now
+        if changed and flow not in self._inserted:
+            self._changed[flow] = None
+        if flow.hard_timeout_s:
+            self.timeouts.add(flow)
+        if self.watched:
+            self.events.append(
+                FlowEvent(EventKind.MODIFIED, flow, RemovedReason.DELETE, source, xid, changed)
+            )
+
+    def _forget(self, flow: Flow) -> None:
+        if flow in self._inserted:
+            del self._inserted[flow]
+        else:
+            self._changed.pop(flow, None)
+            self._removed[flow] = None
+        if flow.idle_timeout_s or flow.hard_timeout_s:
+            self.timeouts.discard(flow)
+
+    def commit(self) -> list[FlowEvent]:
+        """Hand all changes to the datapath; returns the events in order.
+
+        Raises DatapathError where the datapath refuses; then everything since
+        the last commit is taken back, in the tables as in the datapath.
+        """
+        removed, inserted = list(self._removed), [*self._inserted, *self._changed]
+        last_words = [e.flow for e in self.events if e.kind is EventKind.REMOVED]
+        if last_words:
+            self.datapath.read_flow_statistics(last_words)
+        try:
+            with self.datapath.transaction():
+                if removed:
+                    self.datapath.remove_flows(self.bridge_id, removed)
+                if inserted:
+                    self.datapath.insert_flows(self.bridge_id, inserted)
+        except DatapathError:
+            self.rollback()
+            raise
+        events, self.events = self.events, []
+        self._reset()
+        return events
+
+    def rollback(self, to: int = 0, events: int = 0) -> None:
+        """Take back all since the last commit, or since `savepoint()` gave (to, events)."""
+        for kind, subject, before in reversed(self._undo[to:]):
+            if isinstance(subject, Table):
+                assert kind is _Undo.CLEAR and isinstance(before, tuple)
+                subject.subtables, subject.n_flows = before
+                for flow in subject:
+                    self._restore(flow)
+            elif kind is _Undo.ADD:
+                table = self.tables[subject.table_id]
+                self._forget(subject)
+                self._removed.pop(subject, None)
+                if isinstance(before, Flow):
+                    table.insert(before)
+                    self._restore(before)
+                else:
+                    table.remove(subject)
+            elif kind is _Undo.REMOVE:
+                self.tables[subject.table_id].insert(subject)
+                self._restore(subject)
+            else:
+                assert isinstance(before, tuple)
+                subject.actions, subject.cookie, subject.modified_s = before
+                if subject.hard_timeout_s:
+                    self.timeouts.add(subject)
+        del self._undo[to:]
+        del self.events[events:]
+        if not to:
+            self._reset()
+
+    def savepoint(self) -> tuple[int, int]:
+        """A point `rollback()` can return to."""
+        return len(self._undo), len(self.events)
+
+    def _restore(self, flow: Flow) -> None:
+        # A flow the datapath already had is written again, which is harmless and simple.
+        if flow in self._removed:
+            del self._removed[flow]
+            self._changed[flow] = None
+        else:
+            self._inserted[flow] = None
+        if flow.idle_timeout_s or flow.hard_timeout_s:
+            self.timeouts.add(flow)
+
+    def _reset(self) -> None:
+        self._inserted.clear()
+        self._changed.clear()
+        self._removed.clear()
+        self._undo.clear()

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* The flow cache: what the whole pipeline came to, for packets seen before.
+ *
+ * Its key is the words some rule of the bridge looks at (the bridge's cache
+ * mask), so a switch that only learns and floods needs one path a port, and a
+ * flood of new connections misses only if a rule tells connections apart.
+ * One cache a CPU: no locks, and a path's counters are plain additions.  They
+ * are credited to each rule of the path when it is replaced; until then the
+ * daemon reads them here.
+ */
+#ifndef GOSSAMER_CACHE_H
+#define GOSSAMER_CACHE_H
+
+struct cache_mask {
+	__u32 n_words;
+	__u32 pad;
+	struct match_word words[CACHE_WORDS];
+};
+
+/* Written by the daemon; a mask in use is never changed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_MASKS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct cache_mask);
+} cache_masks SEC(".maps");
+
+struct path {
+	__u64 version;		/* 0: free */
+	__u64 packets;
+	__u64 bytes;
+	__u64 used;
+	__u32 hash;
+	__u16 n_ops;
+	__u8 n_flows;
+	__u8 uses_state;
+	__u32 key[CACHE_WORDS];
+	struct op ops[CACHED_OPS];
+	struct flow_ref flows[CACHED_FLOWS];
+};
+
+struct path_set {
+	struct path way[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CACHE_SETS);
+	__type(key, __u32);
+	__type(value, struct path_set);
+} cache SEC(".maps");
+
+static __always_inline bool path_matches(struct path *path, struct state *st)
+{
+	if (path->version != st->version || path->hash != st->hash)
+		return false;
+	for (__u32 i = 0; i < CACHE_WORDS; i++) {
+		if (i >= st->n_words)
+			break;
+		if (path->key[i] != st->words[i])
+			return false;
+	}
+	return true;
+}
+
+/* Gather the words of this packet that rules may look at, and hash them. */
+static __always_inline int gather_cache_key(struct state *st)
+{
+	__u32 id = st->version & 0xffff;
+	struct cache_mask *mask = bpf_map_lookup_elem(&cache_masks, &id);
+	__u64 h = st->bridge * 0x9e3779b97f4a7c15ull;
+
+	if (!mask)
+		return -1;
+	st->n_words = mask->n_words;
+	for (__u32 i = 0; i < CACHE_WORDS; i++) {
+		__u32 at, word;
+
+		if (i >= st->n_words)
+			break;
+		at = mask->words[i].word;
+		if (at >= KEY_WORDS)
+			return -1;
+		word = st->key[at] & mask->words[i].mask;
+		st->words[i] = word;
+		h = (h ^ word) * 0xff51afd7ed558ccdull;
+		h ^= h >> 32;
+	}
+	st->hash = (__u32)h;
+	return 0;
+}
+
+/* A path's counters go to the rules it passed; it is this CPU's own, nobody else writes it. */
+static __always_inline void retire(struct path *path)
+{
+	if (!path->packets)
+		return;
+	for (int i = 0; i < CACHED_FLOWS; i++) {
+		if (i >= path->n_flows)
+			break;
+		credit(path->flows[i], path->packets, path->bytes, path->used);
+	}
+	path->packets = 0;
+	path->bytes = 0;
+}
+
+/* Keep what translation came to, in the less recently used way. */
+static __always_inline void cache_insert(struct path_set *set, struct state *st)
+{
+	struct path *path = &set->way[0];
+
+	if (set->way[0].version == st->version &&
+	    (set->way[1].version != st->version || set->way[1].used < set->way[0].used))
+		path = &set->way[1];
+	retire(path);
+	path->version = 0;
+	path->hash = st->hash;
+	path->n_ops = st->n_ops;
+	path->n_flows = st->n_flows;
+	path->uses_state = st->uses_state;
+	path->used = st->now;
+	__builtin_memcpy(path->key, st->words, sizeof(path->key));
+	__builtin_memcpy(path->ops, st->ops, sizeof(path->ops));
+	__builtin_memcpy(path->flows, st->flows, sizeof(path->flows));
+	path->version = st->version;
+}
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Classification: which rule of a table has the highest priority and matches?
+ *
+ * The rules of a table that look at the same bits form a subtable; one hash
+ * lookup of the packet's bits finds the best of them.  A table lists its
+ * subtables by their highest priority, so the search ends as soon as no later
+ * one can win.  The cost grows with the number of masks, never with that of
+ * rules, and masks come from rules only: no packet can add one.
+ *
+ * A subtable's key is its number followed by the words it looks at, gathered
+ * and masked; four hash maps hold short to long keys, since hashing costs by
+ * the byte.
+ */
+#ifndef GOSSAMER_CLASSIFY_H
+#define GOSSAMER_CLASSIFY_H
+
+struct match_word {
+	__u16 word;
+	__u16 pad;
+	__u32 mask;
+};
+
+struct subtable {
+	__u32 id;
+	__u16 n_words;
+	__u16 key_class;	/* 0..3: which of the maps below */
+	struct match_word words[MATCH_WORDS];
+};
+
+/* Written by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SUBTABLES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct subtable);
+} subtables SEC(".maps");
+
+struct table {
+	__u64 subtables;	/* list in `table_index` */
+	__u32 miss;		/* enum table_miss */
+	__u32 pad;
+};
+
+enum table_miss { MISS_DROP, MISS_CONTROLLER, MISS_CONTINUE };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_TABLES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct table);
+} tables SEC(".maps");
+
+/* subtable | highest priority + 1 << 32 */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_TABLE_INDEX);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} table_index SEC(".maps");
+
+struct rule {
+	struct flow_ref flow;
+	__u32 program;		/* 0: drop */
+	__u32 priority;
+};
+
+#define RULES(name, words)                                  \
+	struct name##_key {                                 \
+		__u32 subtable;                             \
+		__u32 word[words];                          \
+	};                                                  \
+	struct {                                            \
+		__uint(type, BPF_MAP_TYPE_HASH);            \
+		__uint(max_entries, MAX_FLOWS);             \
+		__uint(map_flags, BPF_F_NO_PREALLOC);       \
+		__type(key, struct name##_key);             \
+		__type(value, struct rule);                 \
+	} name SEC(".maps")
+
+/* Written by the daemon. */
+RULES(rules_3, 3);
+RULES(rules_7, 7);
+RULES(rules_15, 15);
+RULES(rules_48, MATCH_WORDS);
+
+/* What each flow has seen: added to here when a cached path retires, read by the daemon. */
+struct flow_counters {
+	__u64 packets;
+	__u64 bytes;
+	__u64 used;		/* coarse monotonic ns */
+	__u32 generation;	/* set by the daemon when the id gets a new flow */
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_FLOWS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct flow_counters);
+} flow_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_TABLES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} table_misses SEC(".maps");
+
+static __always_inline void credit(struct flow_ref ref, __u64 packets, __u64 bytes, __u64 used)
+{
+	if (ref.id & TABLE_MISS) {
+		__u32 id = ref.id & ~TABLE_MISS;
+		__u64 *n = bpf_map_lookup_elem(&table_misses, &id);
+
+		if (n)
+			__sync_fetch_and_add(n, packets);
+	} else {
+		struct flow_counters *c = bpf_map_lookup_elem(&flow_counters, &ref.id);
+
+		if (!c || c->generation != ref.generation)
+			return;
+		__sync_fetch_and_add(&c->packets, packets);
+		__sync_fetch_and_add(&c->bytes, bytes);
+		if (used > c->used)
+			c->used = used;
+	}
+}
+
+struct search {
+	__u32 level;
+	__u32 offset;		/* of the table's list */
+};
+
+static long search_subtable(__u32 i, struct search *search)
+{
+	struct state *st = state_get(search->level);
+	__u32 at = search->offset + i;
+	__u64 *ref = bpf_map_lookup_elem(&table_index, &at);
+	struct subtable *sub;
+	struct rule *rule = NULL;
+	__u32 id;
+
+	if (!st || !ref)
+		return 1;
+	if (st->found_priority >= (__u32)(*ref >> 32))
+		return 1;	/* priorities are stored plus one; 0: nothing found yet */
+	id = (__u32)*ref;
+	sub = bpf_map_lookup_elem(&subtables, &id);
+	if (!sub)
+		return 1;
+	st->gather[0] = sub->id;
+#define GATHER_ALL(n)                                                               \
+	for (int w = 0; w < (n); w++) {                                             \
+		__u32 word = sub->words[w].word;                                    \
+		if (word >= KEY_WORDS)                                              \
+			word = 0;                                                   \
+		st->gather[1 + w] = w < sub->n_words ?                              \
+			st->key[word] & sub->words[w].mask : 0;                     \
+	}
+	switch (sub->key_class) {
+	case 0:
+		GATHER_ALL(3);
+		rule = bpf_map_lookup_elem(&rules_3, st->gather);
+		break;
+	case 1:
+		GATHER_ALL(7);
+		rule = bpf_map_lookup_elem(&rules_7, st->gather);
+		break;
+	case 2:
+		GATHER_ALL(15);
+		rule = bpf_map_lookup_elem(&rules_15, st->gather);
+		break;
+	default:
+		GATHER_ALL(MATCH_WORDS);
+		rule = bpf_map_lookup_elem(&rules_48, st->gather);
+	}
+	if (rule && rule->priority + 1 > st->found_priority) {
+		st->found = rule->flow;
+		st->found_program = rule->program;
+		st->found_priority = rule->priority + 1;
+	}
+	return 0;
+}
+
+/* Search table `table` (bridge * 256 + table_id).  Returns 1 with st->found set, 0 on a miss. */
+static __always_inline int classify(__u32 table, __u32 level)
+{
+	struct table *t = bpf_map_lookup_elem(&tables, &table);
+	struct state *st = state_get(level);
+	struct search search = { .level = level };
+	__u64 list;
+
+	if (!t || !st)
+		return 0;
+	list = *(volatile __u64 *)&t->subtables;
+	search.offset = LIST_OFFSET(list);
+	st->found_priority = 0;
+	st->found_program = 0;
+	bpf_loop(LIST_LENGTH(list), search_subtable, &search, 0);
+	return st->found_priority != 0;
+}
+
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Commit: make the packet's headers say what the key says.
+ *
+ * Actions change only the key; headers follow when the packet is about to
+ * leave.  So a copy that went another way (patch port, flood over VLANs) is
+ * undone by restoring the key, never by copying packets.  Checksums are
+ * adjusted, not computed (RFC 1624): a wrong one stays wrong.
+ */
+#ifndef GOSSAMER_COMMIT_H
+#define GOSSAMER_COMMIT_H
+
+#ifndef BPF_F_PSEUDO_HDR
+#define BPF_F_PSEUDO_HDR (1ULL << 4)
+#define BPF_F_MARK_MANGLED_0 (1ULL << 5)
+#endif
+
+#define WIRE(st) ((struct flow_key *)((void *)(st)->wire - PACKET_WORD * 4))
+
+static __always_inline __u32 in_band_tags(struct __sk_buff *skb, struct flow_key *k)
+{
+	__u32 tags = (k->vlan_tci ? 1 : 0) + (k->vlan1_tci ? 1 : 0);
+
+	return tags - (tags && skb->vlan_present ? 1 : 0);
+}
+
+static __always_inline int push_tag(struct __sk_buff *skb, __be16 tpid, __be16 tci)
+{
+	return bpf_skb_vlan_push(skb, tpid, bpf_ntohs(tci) & 0xefff);
+}
+
+/* Pop down to the innermost tags both have, push what is new. */
+static __always_inline int commit_vlan(struct __sk_buff *skb, struct state *st)
+{
+	struct flow_key *k = key_of(st), *w = WIRE(st);
+	__u32 have = (w->vlan_tci ? 1 : 0) + (w->vlan1_tci ? 1 : 0);
+	__u32 want = (k->vlan_tci ? 1 : 0) + (k->vlan1_tci ? 1 : 0);
+	/* innermost and next, of each */
+	__be16 have_tci[2] = { have == 2 ? w->vlan1_tci : w->vlan_tci, w->vlan_tci };
+	__be16 have_tpid[2] = { have == 2 ? w->vlan1_tpid : w->vlan_tpid, w->vlan_tpid };
+	__be16 want_tci[2] = { want == 2 ? k->vlan1_tci : k->vlan_tci, k->vlan_tci };
+	__be16 want_tpid[2] = { want == 2 ? k->vlan1_tpid : k->vlan_tpid, k->vlan_tpid };
+	__u32 before = in_band_tags(skb, w), after;
+	__u32 keep = 0;
+	int shift;
+
+	if (have >= 1 && want >= 1 && have_tci[0] == want_tci[0] && have_tpid[0] == want_tpid[0]) {
+		keep = 1;
+		if (have == 2 && want == 2 && have_tci[1] == want_tci[1] &&
+		    have_tpid[1] == want_tpid[1])
+			keep = 2;
+	}
+	if (have == keep && want == keep)
+		return 0;
+	st->vlan_changed = 1;
+	if (have > keep && bpf_skb_vlan_pop(skb))
+		return -1;
+	if (have > keep + 1 && bpf_skb_vlan_pop(skb))
+		return -1;
+	if (want > keep && keep == 0 && push_tag(skb, want_tpid[0], want_tci[0]))
+		return -1;
+	if (want == 2 && keep < 2 && push_tag(skb, want_tpid[1], want_tci[1]))
+		return -1;
+	after = in_band_tags(skb, k);
+	shift = (int)(after - before) * 4;
+	if (st->l3)
+		st->l3 += shift;
+	if (st->l4)
+		st->l4 += shift;
+	if (st->nd_sll)
+		st->nd_sll += shift;
+	if (st->nd_tll)
+		st->nd_tll += shift;
+	return 0;
+}
+
+/* Offset of the checksum in the L4 header, 0 where there is none to adjust. */
+static __always_inline __u32 l4_check(struct state *st, __u64 *flags)
+{
+	*flags = 0;
+	switch (st->l4_proto) {
+	case 6:
+		return st->l4 + 16;
+	case 17:
+		*flags = BPF_F_MARK_MANGLED_0;
+		return st->l4 + 6;
+	case 1:
+	case 58:
+		return st->l4 + 2;
+	default:
+		return 0;	/* SCTP's CRC covers no pseudo header; its ports are handled apart */
+	}
+}
+
+static __always_inline int commit_ipv4(struct __sk_buff *skb, struct state *st)
+{
+	struct flow_key *k = key_of(st), *w = WIRE(st);
+	__u32 l3 = st->l3 & 0x7ff, check;
+	__u64 flags;
+
+	check = l4_check(st, &flags);
+	if (st->l4_proto == 1)
+		check = 0;	/* ICMP has no pseudo header */
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		__be32 from = i ? w->nw_dst : w->nw_src, to = i ? k->nw_dst : k->nw_src;
+
+		if (from == to)
+			continue;
+		if (check && bpf_l4_csum_replace(skb, check, from, to, flags | BPF_F_PSEUDO_HDR | 4))
+			return -1;
+		if (bpf_l3_csum_replace(skb, l3 + 10, from, to, 4) ||
+		    bpf_skb_store_bytes(skb, l3 + 12 + 4 * i, &to, 4, 0))
+			return -1;
+	}
+	if (k->nw_tos != w->nw_tos) {
+		__u8 tos = k->nw_tos;
+
+		/* The first byte (version, length) does not change, so it may be left out. */
+		if (bpf_l3_csum_replace(skb, l3 + 10, bpf_htons(w->nw_tos), bpf_htons(tos), 2) ||
+		    bpf_skb_store_bytes(skb, l3 + 1, &tos, 1, 0))
+			return -1;
+	}
+	if (k->nw_ttl != w->nw_ttl) {
+		__u8 ttl = k->nw_ttl;
+
+		if (bpf_l3_csum_replace(skb, l3 + 10, bpf_htons(w->nw_ttl << 8),
+					bpf_htons(ttl << 8), 2) ||
+		    bpf_skb_store_bytes(skb, l3 + 8, &ttl, 1, 0))
+			return -1;
+	}
+	return 0;
+}
+
+static __always_inline int commit_ipv6(struct __sk_buff *skb, struct state *st)
+{
+	struct flow_key *k = key_of(st), *w = WIRE(st);
+	__u32 l3 = st->l3 & 0x7ff, check;
+	/* source and destination lie side by side, in the key as in the header */
+	__be32 *from = (__be32 *)w->ipv6_src, *to = (__be32 *)k->ipv6_src;
+	__u64 flags;
+
+	check = l4_check(st, &flags);
+	if (differ(from, to, 32)) {
+		__s64 diff = bpf_csum_diff(from, 32, to, 32, 0);
+
+		if (check && bpf_l4_csum_replace(skb, check, 0, diff, flags | BPF_F_PSEUDO_HDR))
+			return -1;
+		if (bpf_skb_store_bytes(skb, l3 + 8, to, 32, BPF_F_RECOMPUTE_CSUM))
+			return -1;
+	}
+	if (k->nw_tos != w->nw_tos || k->ipv6_label != w->ipv6_label) {
+		__be32 first = bpf_htonl(6u << 28 | (__u32)k->nw_tos << 20) |
+			       (k->ipv6_label & bpf_htonl(0xfffff));
+
+		if (bpf_skb_store_bytes(skb, l3, &first, 4, BPF_F_RECOMPUTE_CSUM))
+			return -1;
+	}
+	if (k->nw_ttl != w->nw_ttl) {
+		__u8 ttl = k->nw_ttl;
+
+		if (bpf_skb_store_bytes(skb, l3 + 7, &ttl, 1, BPF_F_RECOMPUTE_CSUM))
+			return -1;
+	}
+	return 0;
+}
+
+static __always_inline int commit_l4(struct __sk_buff *skb, struct state *st)
+{
+	struct flow_key *k = key_of(st), *w = WIRE(st);
+	__u32 l4 = st->l4 & 0xfff, check;
+	__u64 flags;
+
+	check = l4_check(st, &flags);
+	if (st->l4_proto == 1 || st->l4_proto == 58) {
+		__be16 from = bpf_htons((bpf_ntohs(w->tp_src) << 8) | (bpf_ntohs(w->tp_dst) & 0xff));
+		__be16 to = bpf_htons((bpf_ntohs(k->tp_src) << 8) | (bpf_ntohs(k->tp_dst) & 0xff));
+
+		if (from == to)
+			return 0;
+		return bpf_l4_csum_replace(skb, check, from, to, 2) ||
+		       bpf_skb_store_bytes(skb, l4, &to, 2, 0) ? -1 : 0;
+	}
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		__be16 from = i ? w->tp_dst : w->tp_src, to = i ? k->tp_dst : k->tp_src;
+
+		if (from == to)
+			continue;
+		if (check && bpf_l4_csum_replace(skb, check, from, to, flags | 2))
+			return -1;
+		if (bpf_skb_store_bytes(skb, l4 + 2 * i, &to, 2, 0))
+			return -1;
+	}
+	return 0;
+}
+
+static __always_inline int commit_arp(struct __sk_buff *skb, struct state *st)
+{
+	struct flow_key *k = key_of(st);
+	__u32 l3 = st->l3 & 0x7ff;
+	__be16 op = bpf_htons(k->nw_proto);
+
+	/* An opcode above 255 shows as 0 in the key and must survive. */
+	if (k->nw_proto != WIRE(st)->nw_proto && bpf_skb_store_bytes(skb, l3 + 6, &op, 2, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, l3 + 8, k->arp_sha, 6, 0) ||
+	       bpf_skb_store_bytes(skb, l3 + 14, &k->nw_src, 4, 0) ||
+	       bpf_skb_store_bytes(skb, l3 + 18, k->arp_tha, 6, 0) ||
+	       bpf_skb_store_bytes(skb, l3 + 24, &k->nw_dst, 4, 0) ? -1 : 0;
+}
+
+/* The six bytes at `off` and the checksum at `check` that covers them. */
+static __always_inline int replace_mac(struct __sk_buff *skb, __u32 off, __u32 check, __u8 *from,
+				       __u8 *to)
+{
+	__be32 old[2] = {}, new[2] = {};
+
+	__builtin_memcpy(old, from, 6);
+	__builtin_memcpy(new, to, 6);
+	if (old[0] == new[0] && old[1] == new[1])
+		return 0;
+	return bpf_l4_csum_replace(skb, check, 0, bpf_csum_diff(old, 8, new, 8, 0), 0) ||
+	       bpf_skb_store_bytes(skb, off, to, 6, 0) ? -1 : 0;
+}
+
+static __always_inline int commit_nd(struct __sk_buff *skb, struct state *st)
+{
+	struct flow_key *k = key_of(st), *w = WIRE(st);
+	__u32 l4 = st->l4 & 0xfff, check = l4 + 2;
+	__be32 *from = (__be32 *)w->nd_target, *to = (__be32 *)k->nd_target;
+
+	if (differ(from, to, 16) &&
+	    (bpf_l4_csum_replace(skb, check, 0, bpf_csum_diff(from, 16, to, 16, 0), 0) ||
+	     bpf_skb_store_bytes(skb, l4 + 8, to, 16, 0)))
+		return -1;
+	if (st->nd_sll && replace_mac(skb, st->nd_sll & 0xfff, check, w->arp_sha, k->arp_sha))
+		return -1;
+	if (st->nd_tll && replace_mac(skb, st->nd_tll & 0xfff, check, w->arp_tha, k->arp_tha))
+		return -1;
+	return 0;
+}
+
+static __always_inline bool differs(struct state *st)
+{
+	__u64 *k = (__u64 *)&st->key[PACKET_WORD], *w = (__u64 *)st->wire, d = 0;
+
+#pragma unroll
+	for (int i = 0; i < PACKET_WORDS / 2; i++)
+		d |= k[i] ^ w[i];
+	return d != 0;
+}
+
+/* Returns 0, or -1 where the kernel refused: the packet must go no further. */
+__attribute__((noinline)) int commit(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct flow_key *k, *w;
+
+	if (!st)
+		return -1;
+	k = key_of(st);
+	w = WIRE(st);
+	if ((st->touched & GROUP_VLAN) && commit_vlan(skb, st))
+		return -1;
+	if ((st->touched & GROUP_ETH) && differ(k->eth_dst, w->eth_dst, 12) &&
+	    bpf_skb_store_bytes(skb, 0, k->eth_dst, 12, 0))
+		return -1;
+	if (st->l3) {
+		if (k->eth_type == bpf_htons(0x0800)) {
+			if ((st->touched & GROUP_L3) && commit_ipv4(skb, st))
+				return -1;
+		} else if (k->eth_type == bpf_htons(0x86dd)) {
+			if ((st->touched & GROUP_L3) && commit_ipv6(skb, st))
+				return -1;
+		} else if ((st->touched & (GROUP_L3 | GROUP_ARP_ND)) && commit_arp(skb, st)) {
+			return -1;
+		}
+	}
+	if (st->l4) {
+		if ((st->touched & GROUP_L4) && commit_l4(skb, st))
+			return -1;
+		if ((st->touched & GROUP_ARP_ND) && st->l4_proto == 58 && commit_nd(skb, st))
+			return -1;
+	}
+	__builtin_memcpy(st->wire, &st->key[PACKET_WORD], sizeof(st->wire));
+	return 0;
+}
+
+#endif

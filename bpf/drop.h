@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Why packets are dropped: every drop has a name and is counted under it. */
+#ifndef GOSSAMER_DROP_H
+#define GOSSAMER_DROP_H
+
+enum drop_reason {
+	DROP_NONE,
+	DROP_UNKNOWN_PORT,	/* the device belongs to no port (any more) */
+	DROP_NO_RECEIVE,	/* ingress port has no-recv, or is down */
+	DROP_POLICED,		/* ingress policing */
+	DROP_NO_RULE,		/* table miss */
+	DROP_BY_RULE,		/* a rule without output */
+	DROP_TTL,		/* dec_ttl found 0 or 1 */
+	DROP_TOO_DEEP,		/* resubmits over MAX_DEPTH or MAX_RESUBMITS */
+	DROP_TOO_LONG,		/* more operations or outputs than PATH_OPS */
+	DROP_PROGRAM,		/* a rule's actions were removed under it */
+	DROP_VLAN_INGRESS,	/* NORMAL: the port does not carry this VLAN */
+	DROP_VLAN_STACK,	/* a third VLAN tag */
+	DROP_RESERVED_MAC,	/* NORMAL: 01:80:c2:00:00:0x ends here */
+	DROP_SAME_PORT,		/* the destination is behind the ingress port */
+	DROP_NO_MEMBER,		/* flood with nobody to flood to */
+	DROP_NO_PORT,		/* output to a port that does not exist */
+	DROP_NO_FORWARD,	/* egress port has no-fwd, or is down */
+	DROP_REWRITE,		/* the kernel refused a header change */
+	DROP_REDIRECT,		/* the kernel refused a copy */
+	DROP_PASSES,		/* a loop of patch ports */
+	DROP_NESTED,		/* too many devices of ours inside each other */
+	DROP_PUNT_RATE,		/* the port's share of packet-ins is used up */
+	DROP_PUNT_FULL,		/* the daemon does not read, or is not there */
+	DROP_PARSE,		/* no complete Ethernet header */
+	DROP_REASONS
+};
+
+/* Written here, read by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, DROP_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+static __always_inline void count_drop(__u32 reason)
+{
+	__u64 *n = bpf_map_lookup_elem(&drops, &reason);
+
+	if (n)
+		*n += 1;
+}
+
+#endif

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Execution: do to a packet what its path says.
+ *
+ * An output is held back until the next one (or a header change) comes: the
+ * last one of all is the packet itself, moved by bpf_redirect(); only those
+ * before it cost a clone.
+ */
+#ifndef GOSSAMER_EXECUTE_H
+#define GOSSAMER_EXECUTE_H
+
+static __always_inline void count_tx(struct __sk_buff *skb, __u32 id)
+{
+	struct port_counters *c = bpf_map_lookup_elem(&port_counters, &id);
+
+	if (c) {
+		c->tx_packets += 1;
+		c->tx_bytes += skb->len;
+	}
+}
+
+/* Send the output held back, as a copy. */
+static __always_inline void flush_pending(struct __sk_buff *skb, struct state *st)
+{
+	struct port *port;
+	__u32 zero = 0, *level;
+
+	if (!st->pending)
+		return;
+	port = port_get(st->pending);
+	st->pending = 0;
+	level = bpf_map_lookup_elem(&nesting, &zero);
+	if (!port || !level)
+		return;
+	/* The device may bring the copy back to us before the call returns. */
+	*level += 1;
+	if (bpf_clone_redirect(skb, port->ifindex,
+			       port->kind == PORT_INTERNAL ? BPF_F_INGRESS : 0))
+		count_drop(DROP_REDIRECT);
+	*level -= 1;
+}
+
+/* Queue a copy to enter the bridge at the other end of a patch port. */
+static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, __u32 peer)
+{
+	struct pass *pass;
+
+	if (st->pass_tail - st->pass_head >= PASS_QUEUE || st->passes_begun >= MAX_PASSES) {
+		count_drop(DROP_PASSES);
+		return;
+	}
+	pass = &st->passes[st->pass_tail & (PASS_QUEUE - 1)];
+	pass->port = peer;
+	pass->touched = st->touched;
+	__builtin_memcpy(pass->packet, &st->key[PACKET_WORD], sizeof(pass->packet));
+	st->pass_tail++;
+	st->passes_begun++;
+}
+
+/* Output to a port that exists; `port` may be the ingress port (IN_PORT). */
+__attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct port *port = port_get(id);
+
+	if (!st || !port || port->kind == PORT_FREE) {
+		count_drop(DROP_NO_PORT);
+		return 0;
+	}
+	if ((port->flags & (PORT_FORWARD | PORT_UP)) != (PORT_FORWARD | PORT_UP)) {
+		struct port_counters *c = bpf_map_lookup_elem(&port_counters, &id);
+
+		if (c)
+			c->tx_dropped += 1;
+		count_drop(DROP_NO_FORWARD);
+		return 0;
+	}
+	st->n_outputs++;
+	if (port->kind == PORT_PATCH) {
+		count_tx(skb, id);
+		enter_peer(skb, st, port->patch_peer);
+		return 0;
+	}
+	flush_pending(skb, st);
+	if (st->touched && differs(st) && commit(skb, level)) {
+		count_drop(DROP_REWRITE);
+		return 0;
+	}
+	count_tx(skb, id);
+	if (capturing) {
+		struct op op = {};
+
+		if (punt_write(skb, st, &op, id, level))
+			count_drop(DROP_PUNT_FULL);
+		return 0;
+	}
+	st->pending = id;
+	return 0;
+}
+
+#define FLOOD_NO_FLOOD	(1 << 0)	/* leave out ports with no-flood */
+#define ANY_VLAN	0xffff		/* tags stay as they are */
+
+struct spread {			/* a copy to each member */
+	struct __sk_buff *skb;
+	__u32 level;
+	__u32 offset;		/* of the bridge's list */
+	__u32 flags;		/* FLOOD_* */
+	__u32 vlan;		/* only to ports that carry it */
+};
+
+static long spread_one(__u32 i, struct spread *spread)
+{
+	__u32 at = spread->offset + i;
+	__u32 *id = bpf_map_lookup_elem(&members, &at);
+	struct state *st = state_get(spread->level);
+	struct port *port;
+
+	if (!id || !st)
+		return 1;
+	if (*id == st->in_port)
+		return 0;
+	port = port_get(*id);
+	if (!port)
+		return 0;
+	if ((spread->flags & FLOOD_NO_FLOOD) && !(port->flags & PORT_FLOOD))
+		return 0;
+	if (spread->vlan != ANY_VLAN) {
+		if (!carries(*id, spread->vlan))
+			return 0;
+		set_egress_tag(*id, spread->vlan, spread->level);
+	}
+	st->n_spread++;
+	send(spread->skb, *id, spread->level);
+	return 0;
+}
+
+/* A copy to every port but the ingress one, each once. */
+__attribute__((noinline)) int flood(struct __sk_buff *skb, __u32 flags, __u32 vlan, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct spread spread = { .skb = skb, .level = level, .flags = flags, .vlan = vlan };
+	struct bridge *br;
+	__u64 list;
+
+	if (!st)
+		return 0;
+	br = bridge_get(st->bridge);
+	if (!br)
+		return 0;
+	list = *(volatile __u64 *)&br->members;
+	spread.offset = LIST_OFFSET(list);
+	/* A count on the stack would look new to the verifier in each round. */
+	st->n_spread = 0;
+	bpf_loop(LIST_LENGTH(list), spread_one, &spread, 0);
+	if (!st->n_spread)
+		count_drop(DROP_NO_MEMBER);
+	return 0;
+}
+
+#define TO_MEMBERS 0xffffffff
+
+/* NORMAL's decision: a port id, TO_MEMBERS, or 0 with the drop counted.  Learns the source. */
+__attribute__((noinline)) int switch_normal(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct port *in, *out;
+	struct flow_key *k;
+	struct bridge *br;
+	__u32 id;
+	int vlan;
+
+	if (!st)
+		return 0;
+	br = bridge_get(st->bridge);
+	in = port_get(st->in_port);
+	if (!br || !in)
+		return 0;
+	k = key_of(st);
+	vlan = ingress_vlan(in, st->in_port, k->vlan_tci);
+	if (vlan < 0) {
+		count_drop(DROP_VLAN_INGRESS);
+		return 0;
+	}
+	if (reserved_mac(k) && !(br->flags & BRIDGE_FORWARD_BPDU)) {
+		count_drop(DROP_RESERVED_MAC);
+		return 0;
+	}
+	st->normal_vlan = vlan;
+	st->tags.tci = k->vlan_tci;
+	st->tags.tpid = k->vlan_tpid;
+	st->tags.inner_tci = k->vlan1_tci;
+	st->tags.inner_tpid = k->vlan1_tpid;
+	learn(st, br, vlan);
+	if (k->eth_dst[0] & 1)
+		return TO_MEMBERS;
+	id = fdb_lookup(st, br, vlan);
+	if (!id)
+		return TO_MEMBERS;
+	if (id == st->in_port) {
+		count_drop(DROP_SAME_PORT);
+		return 0;
+	}
+	out = port_get(id);
+	if (!out || out->bridge != st->bridge || !carries(id, vlan)) {
+		count_drop(DROP_NO_PORT);
+		return 0;
+	}
+	set_egress_tag(id, vlan, level);
+	return id;
+}
+
+static __always_inline void normal(struct __sk_buff *skb, struct state *st, __u32 level)
+{
+	__u32 id = switch_normal(level);
+
+	if (id == TO_MEMBERS)
+		flood(skb, FLOOD_NO_FLOOD, st->normal_vlan, level);
+	else if (id)
+		send(skb, id, level);
+	/* Later actions see the packet as it was. */
+	if (st->touched && id) {
+		struct flow_key *k = key_of(st);
+
+		k->vlan_tci = st->tags.tci;
+		k->vlan_tpid = st->tags.tpid;
+		k->vlan1_tci = st->tags.inner_tci;
+		k->vlan1_tpid = st->tags.inner_tpid;
+	}
+}
+
+struct walk {			/* of a path's operations */
+	struct __sk_buff *skb;
+	struct path *path;	/* NULL: they are in the state */
+	__u32 level;
+	__u32 n_ops;
+};
+
+static __always_inline void set_key_word(struct state *st, struct op *op)
+{
+	__u32 w = op->a;
+
+	if (w >= KEY_WORDS)
+		return;
+	if (w >= PACKET_WORD)
+		touch(st, op->d);
+	st->key[w] = (st->key[w] & ~op->c) | op->b;
+}
+
+static __always_inline void controller(struct __sk_buff *skb, struct state *st, struct op *op,
+				       __u32 level)
+{
+	struct port *port = port_get(st->in_port);
+
+	if (!punt_allowed(st)) {
+		count_drop(DROP_PUNT_RATE);
+		return;
+	}
+	if ((op->b >> 16) == REASON_NO_MATCH && port && !(port->flags & PORT_PACKET_IN))
+		return;
+	st->n_outputs++;
+	if (st->touched && differs(st)) {
+		flush_pending(skb, st);
+		if (commit(skb, level)) {
+			count_drop(DROP_REWRITE);
+			return;
+		}
+	}
+	if (punt_write(skb, st, op, 0, level))
+		count_drop(DROP_PUNT_FULL);
+}
+
+static long do_op(__u32 i, struct walk *walk)
+{
+	struct state *st = state_get(walk->level);
+	struct op op;
+
+	if (!st || i >= walk->n_ops)
+		return 1;
+	if (walk->path) {
+		if (i >= CACHED_OPS)
+			return 1;
+		op = walk->path->ops[i];
+	} else {
+		if (i >= PATH_OPS)
+			return 1;
+		op = st->ops[i];
+	}
+	switch (op.code) {
+	case DO_OUTPUT:
+		send(walk->skb, op.b, walk->level);
+		break;
+	case DO_NORMAL:
+		normal(walk->skb, st, walk->level);
+		break;
+	case DO_FLOOD:
+		flood(walk->skb, FLOOD_NO_FLOOD, ANY_VLAN, walk->level);
+		break;
+	case DO_ALL:
+		flood(walk->skb, 0, ANY_VLAN, walk->level);
+		break;
+	case DO_SET:
+		set_key_word(st, &op);
+		break;
+	case DO_PUSH_VLAN:
+		touch(st, GROUP_VLAN);
+		key_push_vlan(key_of(st), op.a);
+		break;
+	case DO_POP_VLAN:
+		touch(st, GROUP_VLAN);
+		key_pop_vlan(key_of(st));
+		break;
+	case DO_CONTROLLER:
+		controller(walk->skb, st, &op, walk->level);
+		break;
+	case DO_DROP:
+		count_drop(op.b);
+		break;
+	}
+	return 0;
+}
+
+/* One bridge: find the packet's path, or make it, and perform it. */
+__attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct walk walk = { .skb = skb, .level = level };
+	struct path_set *set;
+	struct path *path = NULL;
+	struct bridge *br;
+	__u32 slot;
+
+	if (!st)
+		return 0;
+	br = bridge_get(st->bridge);
+	if (!br)
+		return 0;
+	st->version = *(volatile __u64 *)&br->version;
+	if (gather_cache_key(st))
+		return 0;
+	slot = st->hash & (CACHE_SETS - 1);
+	set = bpf_map_lookup_elem(&cache, &slot);
+	if (!set)
+		return 0;
+	if (path_matches(&set->way[0], st))
+		path = &set->way[0];
+	else if (path_matches(&set->way[1], st))
+		path = &set->way[1];
+	if (path) {
+		path->packets += 1;
+		path->bytes += st->length;
+		path->used = st->now;
+		walk.n_ops = path->n_ops;
+		if (walk.n_ops == 1 && path->ops[0].code == DO_OUTPUT)
+			return send(skb, path->ops[0].b, level);
+		if (walk.n_ops == 1 && path->ops[0].code == DO_NORMAL) {
+			normal(skb, st, level);
+			return 0;
+		}
+		if (path->uses_state)
+			__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
+		walk.path = path;
+	} else {
+		translate(level);
+		if (st->cacheable)
+			cache_insert(set, st);
+		walk.n_ops = st->n_ops;
+		__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
+	}
+	bpf_loop(walk.n_ops, do_op, &walk, 0);
+	return 0;
+}
+
+struct queue {
+	struct __sk_buff *skb;
+	__u32 level;
+};
+
+/* The next copy that waits to enter a bridge. */
+static long next_pass(__u32 i, struct queue *queue)
+{
+	struct state *st = state_get(queue->level);
+	struct port_counters *c;
+	struct pass *waiting;
+	struct port *port;
+	__u32 id;
+
+	if (!st || st->pass_head == st->pass_tail)
+		return 1;
+	waiting = &st->passes[st->pass_head & (PASS_QUEUE - 1)];
+	st->pass_head++;
+	id = waiting->port;
+	port = port_get(id);
+	if (!port || port->kind != PORT_PATCH) {
+		count_drop(DROP_NO_PORT);
+		return 0;
+	}
+	if ((port->flags & (PORT_RECEIVE | PORT_UP)) != (PORT_RECEIVE | PORT_UP)) {
+		count_drop(DROP_NO_RECEIVE);
+		return 0;
+	}
+	/* The key is the copy's; the headers are still as the last commit left them. */
+	if (st->touched)
+		__builtin_memcpy(&st->key[PACKET_WORD], waiting->packet, sizeof(waiting->packet));
+	key_of(st)->in_port = bpf_htonl(port->ofport);
+	st->in_port = id;
+	st->bridge = port->bridge;
+	c = bpf_map_lookup_elem(&port_counters, &id);
+	if (c) {
+		c->rx_packets += 1;
+		c->rx_bytes += queue->skb->len;
+	}
+	pass(queue->skb, queue->level);
+	return 0;
+}
+
+#endif

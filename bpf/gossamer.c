@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only)
+/* Gossamer's datapath: one program on every port of every bridge.
+ *
+ * Ports that are devices run it at TC ingress; an internal port, through
+ * which the host itself talks, runs it at TC egress of its device.
+ *
+ *   receive -> parse -> pass (a bridge): cache, or translate -> execute
+ *                          ^                                      |
+ *                          `--------- patch port: next bridge ----'
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#ifndef memcpy
+#define memcpy __builtin_memcpy
+#endif
+
+/* Set before loading: outputs go to the ring instead of devices, and the
+ * ingress port is named by skb->mark (tests, generated traces). */
+const volatile __u32 capturing = 0;
+
+#include "limits.h"
+#include "flow_key.h"
+#include "drop.h"
+#include "state.h"
+#include "port.h"
+#include "parse.h"
+#include "program.h"
+#include "classify.h"
+#include "cache.h"
+#include "translate.h"
+#include "commit.h"
+#include "punt.h"
+#include "normal.h"
+#include "execute.h"
+#include "police.h"
+
+/* A packet enters the switch.  Returns 0 to go on, or -1 to drop. */
+static __always_inline int receive(struct __sk_buff *skb, struct state *st, __u32 id,
+				   struct port *port, __u32 level)
+{
+	struct port_counters *c = bpf_map_lookup_elem(&port_counters, &id);
+	struct bridge *br = bridge_get(port->bridge);
+
+	if (!c || !br)
+		return -1;
+	c->rx_packets += 1;
+	c->rx_bytes += skb->len;
+	if ((port->flags & (PORT_RECEIVE | PORT_UP)) != (PORT_RECEIVE | PORT_UP)) {
+		c->rx_dropped += 1;
+		count_drop(DROP_NO_RECEIVE);
+		return -1;
+	}
+	if ((port->flags & PORT_POLICED) && !police(port, id, skb->len)) {
+		c->rx_dropped += 1;
+		count_drop(DROP_POLICED);
+		return -1;
+	}
+	__builtin_memset(st->key, 0, PACKET_WORD * 4);
+	st->now = bpf_ktime_get_coarse_ns();
+	st->in_port = id;
+	st->first_port = id;
+	st->bridge = port->bridge;
+	st->touched = 0;
+	st->pending = 0;
+	st->length = skb->len;
+	st->at_ingress = port->kind == PORT_DEVICE;
+	st->vlan_changed = 0;
+	st->n_outputs = 0;
+	st->passes_begun = 0;
+	st->pass_head = st->pass_tail = 0;
+	key_of(st)->in_port = bpf_htonl(port->ofport);
+	if (parse(skb, br->depth, level)) {
+		count_drop(DROP_PARSE);
+		return -1;
+	}
+	return 0;
+}
+
+/* The last output is the packet itself. */
+static __always_inline int finish(struct __sk_buff *skb, struct state *st)
+{
+	struct port *port;
+
+	if (!st->pending)
+		return TC_ACT_SHOT;
+	port = port_get(st->pending);
+	if (!port)
+		return TC_ACT_SHOT;
+	if (port->kind == PORT_INTERNAL)
+		return bpf_redirect(port->ifindex, BPF_F_INGRESS);
+	/* Straight into the other namespace, past the veth's queue: only for the one address
+	 * that is known to be its own, so that nothing else is taken for 'to this host'. */
+	if ((port->flags & PORT_PEER_MAC) && st->at_ingress && !st->vlan_changed &&
+	    !differ(key_of(st)->eth_dst, port->peer_mac, 6)) {
+		if (skb->pkt_type != 0 && bpf_skb_change_type(skb, 0))
+			return TC_ACT_SHOT;
+		return bpf_redirect_peer(port->ifindex, 0);
+	}
+	return bpf_redirect(port->ifindex, 0);
+}
+
+SEC("tc")
+int gossamer(struct __sk_buff *skb)
+{
+	__u32 zero = 0, ifindex = skb->ifindex, id, *known, *nested, level;
+	struct state *st;
+	struct port *port;
+
+	nested = bpf_map_lookup_elem(&nesting, &zero);
+	level = nested ? *nested : MAX_NESTING;
+	if (level >= MAX_NESTING) {
+		count_drop(DROP_NESTED);
+		return TC_ACT_SHOT;
+	}
+	st = state_get(level);
+	if (!st)
+		return TC_ACT_SHOT;
+	if (capturing) {
+		id = skb->mark;
+	} else {
+		known = bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
+		id = known ? *known : 0;
+	}
+	port = port_get(id);
+	if (!id || !port || port->kind == PORT_FREE) {
+		count_drop(DROP_UNKNOWN_PORT);
+		return TC_ACT_SHOT;
+	}
+	if (port->kind == PORT_INTERNAL && skb->mark == INJECT_MARK)
+		return bpf_redirect(ifindex, BPF_F_INGRESS);	/* from the daemon, to the host */
+	if (receive(skb, st, id, port, level))
+		return TC_ACT_SHOT;
+	pass(skb, level);
+	if (st->pass_tail) {
+		struct queue queue = { .skb = skb, .level = level };
+
+		bpf_loop(MAX_PASSES, next_pass, &queue, 0);
+	}
+	return finish(skb, st);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Named bounds and settings of the datapath, in one place.
+ *
+ * src/gossamer/datapath/layout.py holds the same numbers for the daemon;
+ * tests/unit/datapath/test_layout.py compares them.
+ */
+#ifndef GOSSAMER_LIMITS_H
+#define GOSSAMER_LIMITS_H
+
+#define MAX_PORTS 16384
+#define MAX_BRIDGES 256
+#define MAX_TABLES (MAX_BRIDGES * 256)
+#define MAX_SUBTABLES 8192
+#define MAX_TABLE_INDEX 65536	/* subtable references of all tables together */
+#define MAX_MEMBERS 65536	/* port references of all bridges together */
+#define MAX_FLOWS (1 << 20)
+#define MAX_MASKS 1024		/* cache masks: one in use a bridge, the rest retire */
+#define MAX_FDB (1 << 18)
+
+#define MATCH_WORDS 48		/* words that one mask can cover */
+#define CACHE_WORDS 40		/* words that a cached path's key can have */
+#define CACHE_SETS 2048		/* per CPU; two paths each */
+
+#define SMALL_OPS 4
+#define LARGE_OPS 64
+#define PATH_OPS 1024		/* operations one pass may come to */
+#define CACHED_OPS 12
+#define CACHED_FLOWS 16
+#define SET_OPS 32		/* set-field and move operations in an action set */
+
+#define MAX_DEPTH 64		/* resubmit within resubmit */
+#define MAX_RESUBMITS 4096
+#define MAX_PASSES 64		/* bridges entered over patch ports by one packet */
+#define PASS_QUEUE 16		/* of them waiting at once */
+#define MAX_NESTING 4		/* our program inside a device we send to */
+
+#define PUNT_RING_BYTES (8 << 20)
+#define PUNTS_PER_SECOND 5000	/* and port, so that a flood starves no other port */
+
+#define INJECT_MARK 0x60550a3e	/* skb mark of what the daemon sends up an internal port */
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* NORMAL: the learning VLAN switch (ovs-ofctl(8), "normal"; IEEE 802.1D 7.8, 802.1Q).
+ *
+ * Learning, ageing and lookup happen here, so a bridge keeps learning while
+ * the daemon is away.  Entries too old are treated as absent; the daemon
+ * sweeps them out.
+ */
+#ifndef GOSSAMER_NORMAL_H
+#define GOSSAMER_NORMAL_H
+
+struct fdb_key {
+	__u16 bridge;
+	__u8 mac[6];
+	__u16 vlan;
+	__u16 pad;
+};
+
+struct fdb_entry {
+	__u32 port;		/* id */
+	__u32 pad;
+	__u64 used;		/* coarse monotonic ns */
+};
+
+/* Written here; swept and flushed by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_FDB);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct fdb_key);
+	__type(value, struct fdb_entry);
+} fdb SEC(".maps");
+
+#define FDB_REFRESH_NS 500000000ull	/* spare the write for entries this young */
+
+/* Does a port carry a VLAN?  Functions that are not inlined are verified once, by themselves;
+ * inlined into the loops below they would exceed what the verifier is willing to walk. */
+__attribute__((noinline)) int carries(__u32 id, __u32 vlan)
+{
+	struct port *port = port_get(id);
+	struct port_trunks *list;
+
+	if (!port)
+		return 0;
+	if (port->vlan_mode == VLAN_ACCESS)
+		return vlan == port->tag;
+	if (port->vlan_mode != VLAN_TRUNK && vlan == port->tag)
+		return true;
+	if (port->flags & PORT_ALL_VLANS)
+		return true;
+	list = bpf_map_lookup_elem(&trunks, &id);
+	return list && (list->vlans[(vlan >> 6) & 63] >> (vlan & 63)) & 1;
+}
+
+/* The VLAN a packet is in, by its tag and its port; -1 where the port does not carry it. */
+static __always_inline int ingress_vlan(struct port *port, __u32 id, __be16 tci)
+{
+	__u16 vid = bpf_ntohs(tci) & 0xfff;
+
+	if (port->vlan_mode == VLAN_ACCESS)
+		return vid ? -1 : port->tag;
+	if (port->vlan_mode != VLAN_TRUNK && !vid)
+		return port->tag;
+	return carries(id, vid) ? vid : -1;
+}
+
+static __always_inline void learn(struct state *st, struct bridge *br, __u16 vlan)
+{
+	struct flow_key *k = key_of(st);
+	struct fdb_key key = { .bridge = st->bridge, .vlan = vlan };
+	struct fdb_entry *entry, fresh = { .port = st->in_port, .used = st->now };
+
+	if (k->eth_src[0] & 1)
+		return;
+	__builtin_memcpy(key.mac, k->eth_src, 6);
+	entry = bpf_map_lookup_elem(&fdb, &key);
+	if (entry) {
+		if (entry->port != st->in_port)
+			entry->port = st->in_port;
+		if (st->now - entry->used > FDB_REFRESH_NS)
+			entry->used = st->now;
+		return;
+	}
+	if (br->fdb_count >= br->fdb_limit)
+		return;
+	if (!bpf_map_update_elem(&fdb, &key, &fresh, BPF_NOEXIST))
+		__sync_fetch_and_add(&br->fdb_count, 1);
+}
+
+/* Port id behind which the destination was seen, 0 where it was not. */
+static __always_inline __u32 fdb_lookup(struct state *st, struct bridge *br, __u16 vlan)
+{
+	struct flow_key *k = key_of(st);
+	struct fdb_key key = { .bridge = st->bridge, .vlan = vlan };
+	struct fdb_entry *entry;
+
+	__builtin_memcpy(key.mac, k->eth_dst, 6);
+	entry = bpf_map_lookup_elem(&fdb, &key);
+	if (!entry || st->now - entry->used > br->fdb_age_ns)
+		return 0;
+	return entry->port;
+}
+
+/* Give the key the tag with which `vlan` leaves through port `id`; the priority bits stay, and
+ * so does an inner tag. */
+__attribute__((noinline)) int set_egress_tag(__u32 id, __u32 vlan, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct port *port = port_get(id);
+	struct tags out = {}, *in;
+	struct flow_key *k;
+
+	if (!st || !port)
+		return 0;
+	k = key_of(st);
+	in = &st->tags;
+	if (vlan && port->vlan_mode != VLAN_ACCESS &&
+	    !(port->vlan_mode == VLAN_NATIVE_UNTAGGED && vlan == port->tag)) {
+		out.tci = bpf_htons(vlan | (bpf_ntohs(in->tci) & 0xe000) | VLAN_CFI);
+		out.tpid = in->tpid ? in->tpid : bpf_htons(0x8100);
+		out.inner_tci = in->inner_tci;
+		out.inner_tpid = in->inner_tpid;
+	} else {
+		out.tci = in->inner_tci;
+		out.tpid = in->inner_tpid;
+	}
+	if (k->vlan_tci == out.tci && k->vlan_tpid == out.tpid && k->vlan1_tci == out.inner_tci &&
+	    k->vlan1_tpid == out.inner_tpid)
+		return 0;
+	touch(st, GROUP_VLAN);
+	k->vlan_tci = out.tci;
+	k->vlan_tpid = out.tpid;
+	k->vlan1_tci = out.inner_tci;
+	k->vlan1_tpid = out.inner_tpid;
+	return 0;
+}
+
+static __always_inline bool reserved_mac(struct flow_key *k)
+{
+	__u8 *m = k->eth_dst;
+
+	return m[0] == 0x01 && m[1] == 0x80 && m[2] == 0xc2 && m[3] == 0 && m[4] == 0 &&
+	       (m[5] & 0xf0) == 0;
+}
+
+#endif

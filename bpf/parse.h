@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Packet headers into the flow key.
+ *
+ * The rules are those at the top of src/gossamer/pipeline/packet.py, whose
+ * parser this one must match byte for byte: a header that is not wholly
+ * there, or lies about its length, leaves its own fields and all deeper ones
+ * zero.
+ */
+#ifndef GOSSAMER_PARSE_H
+#define GOSSAMER_PARSE_H
+
+#define MAX_IPV6_EXTENSIONS 8
+#define MAX_ND_OPTIONS 8
+#define ETH_TYPE_NONE 0x05ff	/* OpenFlow's name for 'no ethertype' (802.3 without SNAP) */
+
+struct arp_header {
+	__be16 htype, ptype;
+	__u8 hlen, plen;
+	__be16 op;
+	__u8 sha[6];
+	__u8 spa[4];
+	__u8 tha[6];
+	__u8 tpa[4];
+} __attribute__((packed));
+
+/* The compiler would add the field's offset to the context pointer early, which the verifier
+ * refuses; so these two loads are spelt out. */
+static __always_inline void *packet_start(struct __sk_buff *skb)
+{
+	void *p;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)"
+		     : "=r"(p) : "r"(skb), "i"(offsetof(struct __sk_buff, data)));
+	return p;
+}
+
+static __always_inline void *packet_end(struct __sk_buff *skb)
+{
+	void *p;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)"
+		     : "=r"(p) : "r"(skb), "i"(offsetof(struct __sk_buff, data_end)));
+	return p;
+}
+
+/* Copy bytes of the packet: straight where they are linear, through the helper where not. */
+static __always_inline int load(struct __sk_buff *skb, __u32 off, void *to, const __u32 len)
+{
+	void *data = packet_start(skb);
+	void *end = packet_end(skb);
+
+	off &= 0x7ff;
+	if (data + off + len <= end) {
+		__builtin_memcpy(to, data + off, len);
+		return 0;
+	}
+	return bpf_skb_load_bytes(skb, off, to, len);
+}
+
+struct nd_walk {
+	struct __sk_buff *skb;
+	__u32 off, left;
+	__u32 wanted;		/* option type */
+	__u32 at;		/* where its address was found */
+};
+
+static long nd_option(__u32 i, struct nd_walk *walk)
+{
+	__u8 opt[2];
+	__u32 len;
+
+	if (walk->left < 8 || load(walk->skb, walk->off, opt, 2))
+		return 1;
+	len = opt[1] * 8;
+	if (!len || len > walk->left)
+		return 1;
+	if (opt[0] == walk->wanted && len == 8) {
+		walk->at = walk->off + 2;
+		return 1;
+	}
+	walk->off += len;
+	walk->left -= len;
+	return 0;
+}
+
+static __always_inline void parse_nd(struct __sk_buff *skb, struct state *st, __u32 l4, __u32 left,
+				     __u8 type)
+{
+	struct flow_key *k = key_of(st);
+	struct nd_walk walk = { .skb = skb, .off = l4 + 24, .wanted = type == 135 ? 1 : 2 };
+
+	if (left < 24 || load(skb, l4 + 8, k->nd_target, 16))
+		return;
+	walk.left = left - 24;
+	bpf_loop(MAX_ND_OPTIONS, nd_option, &walk, 0);
+	if (!walk.at)
+		return;
+	if (type == 135) {
+		if (!load(skb, walk.at, k->arp_sha, 6))
+			st->nd_sll = walk.at;
+	} else {
+		if (!load(skb, walk.at, k->arp_tha, 6))
+			st->nd_tll = walk.at;
+	}
+}
+
+#define OVER_IPV6 0x100		/* beside the protocol number */
+
+/* `left`: bytes of the IP payload from l4 on. */
+__attribute__((noinline)) int parse_l4(struct __sk_buff *skb, __u32 what, __u32 l4, __u32 left,
+				       __u32 level)
+{
+	struct state *st = state_get(level);
+	bool ipv6 = what & OVER_IPV6;
+	__u8 proto = what;
+	struct flow_key *k;
+
+	if (!st)
+		return 0;
+	k = key_of(st);
+	if (proto == 6) {
+		struct {
+			__be16 src, dst;
+			__be32 seq, ack;
+			__u8 doff, flags;
+			__be16 window, check, urgent;
+		} tcp;
+
+		if (left < 20 || load(skb, l4, &tcp, 20))
+			return 0;
+		if ((tcp.doff >> 4) < 5 || (__u32)(tcp.doff >> 4) * 4 > left)
+			return 0;
+		k->tp_src = tcp.src;
+		k->tp_dst = tcp.dst;
+		k->tcp_flags = bpf_htons(((tcp.doff & 0xf) << 8) | tcp.flags);
+	} else if (proto == 17 || proto == 132) {
+		__be16 p[2];
+
+		if (left < (proto == 17 ? 8 : 12) || load(skb, l4, p, 4))
+			return 0;
+		k->tp_src = p[0];
+		k->tp_dst = p[1];
+	} else if ((proto == 1 && !ipv6) || (proto == 58 && ipv6)) {
+		__u8 icmp[2];
+
+		if (left < 8 || load(skb, l4, icmp, 2))
+			return 0;
+		k->tp_src = bpf_htons(icmp[0]);
+		k->tp_dst = bpf_htons(icmp[1]);
+		if (ipv6 && icmp[1] == 0 && (icmp[0] == 135 || icmp[0] == 136))
+			parse_nd(skb, st, l4, left, icmp[0]);
+	} else {
+		return 0;
+	}
+	st->l4 = l4;
+	st->l4_proto = proto;
+	return 0;
+}
+
+static __always_inline void parse_ipv4(struct __sk_buff *skb, struct state *st, __u32 l3,
+				       __u32 level)
+{
+	struct flow_key *k = key_of(st);
+	struct iphdr ip;
+	__u32 header, total, frag;
+
+	if (load(skb, l3, &ip, sizeof(ip)))
+		return;
+	header = ip.ihl * 4;
+	total = bpf_ntohs(ip.tot_len);
+	if (!total && skb->gso_size)
+		total = skb->len - l3;
+	if (ip.version != 4 || header < 20 || total < header || l3 + total > skb->len)
+		return;
+	frag = bpf_ntohs(ip.frag_off);
+	k->nw_proto = ip.protocol;
+	k->nw_tos = ip.tos;
+	k->nw_ttl = ip.ttl;
+	k->nw_src = ip.saddr;
+	k->nw_dst = ip.daddr;
+	st->l3 = l3;
+	if (frag & 0x3fff) {
+		k->nw_frag = FRAG_ANY;
+		if (frag & 0x1fff) {
+			k->nw_frag = FRAG_ANY | FRAG_LATER;
+			return;
+		}
+	}
+	parse_l4(skb, ip.protocol, l3 + header, total - header, level);
+}
+
+struct extension_walk {
+	struct __sk_buff *skb;
+	__u32 off, left;
+	__u32 proto;
+	__u32 frag;
+	__u32 broken;		/* a header is cut short or lies about its length */
+};
+
+static __always_inline bool is_extension(__u32 proto)
+{
+	return proto == 0 || proto == 43 || proto == 60 || proto == 51 || proto == 44 ||
+	       proto == 135;
+}
+
+static long ipv6_extension(__u32 i, struct extension_walk *walk)
+{
+	__u8 ext[4];
+	__u32 len;
+
+	if (!is_extension(walk->proto))
+		return 1;
+	walk->broken = 1;
+	if (walk->left < 8 || walk->off > 0x600 || load(walk->skb, walk->off, ext, 4))
+		return 1;
+	if (walk->proto == 44) {
+		__u16 fragment = (ext[2] << 8) | ext[3];
+
+		len = 8;
+		if (fragment & 0xfff9) {
+			walk->frag = FRAG_ANY;
+			if (fragment & 0xfff8)
+				walk->frag |= FRAG_LATER;
+		}
+	} else if (walk->proto == 51) {
+		len = (ext[1] + 2) * 4;
+	} else {
+		len = (ext[1] + 1) * 8;
+	}
+	if (len > walk->left)
+		return 1;
+	walk->broken = 0;
+	walk->proto = ext[0];
+	walk->off += len;
+	walk->left -= len;
+	return walk->frag & FRAG_LATER ? 1 : 0;
+}
+
+static __always_inline void parse_ipv6(struct __sk_buff *skb, struct state *st, __u32 l3,
+				       __u32 level)
+{
+	struct flow_key *k = key_of(st);
+	struct ipv6hdr ip;
+	struct extension_walk walk = { .skb = skb };
+	__u32 left;
+
+	if (load(skb, l3, &ip, sizeof(ip)))
+		return;
+	left = bpf_ntohs(ip.payload_len);
+	if (!left && skb->gso_size)
+		left = skb->len - l3 - sizeof(ip);
+	if (ip.version != 6 || l3 + sizeof(ip) + left > skb->len)
+		return;
+	walk.off = l3 + sizeof(ip);
+	walk.left = left;
+	walk.proto = ip.nexthdr;
+	if (is_extension(walk.proto))
+		bpf_loop(MAX_IPV6_EXTENSIONS, ipv6_extension, &walk, 0);
+	/* A chain that is broken hides the protocol: nothing above the addresses is known. */
+	if (!walk.broken) {
+		k->nw_proto = walk.proto;
+		k->nw_frag = walk.frag;
+	}
+	{
+		__be32 first;
+
+		__builtin_memcpy(&first, &ip, 4);
+		first = bpf_ntohl(first);
+		k->nw_tos = first >> 20;
+		k->ipv6_label = bpf_htonl(first & 0xfffff);
+	}
+	k->nw_ttl = ip.hop_limit;
+	__builtin_memcpy(k->ipv6_src, &ip.saddr, 16);
+	__builtin_memcpy(k->ipv6_dst, &ip.daddr, 16);
+	st->l3 = l3;
+	if (walk.broken || (walk.frag & FRAG_LATER) || walk.off > 0x600)
+		return;
+	parse_l4(skb, walk.proto | OVER_IPV6, walk.off, walk.left, level);
+}
+
+static __always_inline void parse_arp(struct __sk_buff *skb, struct state *st, __u32 l3)
+{
+	struct flow_key *k = key_of(st);
+	struct arp_header arp;
+
+	if (load(skb, l3, &arp, sizeof(arp)))
+		return;
+	if (arp.htype != bpf_htons(1) || arp.ptype != bpf_htons(0x0800) || arp.hlen != 6 ||
+	    arp.plen != 4)
+		return;
+	st->l3 = l3;
+	if (bpf_ntohs(arp.op) <= 0xff)
+		k->nw_proto = bpf_ntohs(arp.op);
+	__builtin_memcpy(&k->nw_src, arp.spa, 4);
+	__builtin_memcpy(&k->nw_dst, arp.tpa, 4);
+	__builtin_memcpy(k->arp_sha, arp.sha, 6);
+	__builtin_memcpy(k->arp_tha, arp.tha, 6);
+}
+
+static __always_inline bool is_vlan(__be16 type)
+{
+	return type == bpf_htons(0x8100) || type == bpf_htons(0x88a8);
+}
+
+/* Fill the key's packet part.  Returns 0, or -1 for what is no Ethernet frame. */
+__attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct flow_key *k;
+	__u32 off = 14;
+	struct {
+		__u8 dst[6], src[6];
+		__be16 type;
+	} eth;
+	__be16 type;
+
+	if (!st)
+		return -1;
+	k = key_of(st);
+	__builtin_memset(&st->key[PACKET_WORD], 0, PACKET_WORDS * 4);
+	st->l3 = st->l4 = st->nd_sll = st->nd_tll = 0;
+	st->l4_proto = 0;
+	if (load(skb, 0, &eth, 14))
+		return -1;
+	__builtin_memcpy(k->eth_dst, eth.dst, 12);
+	type = eth.type;
+	/* The outer tag may have been taken out of the frame by the kernel. */
+	if (skb->vlan_present) {
+		k->vlan_tci = bpf_htons((skb->vlan_tci & 0xefff) | VLAN_CFI);
+		k->vlan_tpid = (__be16)skb->vlan_proto;
+	} else if (is_vlan(type)) {
+		__be16 tag[2];
+
+		if (load(skb, off, tag, 4))
+			goto out;
+		k->vlan_tpid = type;
+		k->vlan_tci = (tag[0] & bpf_htons(0xefff)) | bpf_htons(VLAN_CFI);
+		type = tag[1];
+		off += 4;
+	}
+	if (k->vlan_tci && is_vlan(type)) {
+		__be16 tag[2];
+
+		if (load(skb, off, tag, 4))
+			goto out;
+		k->vlan1_tpid = type;
+		k->vlan1_tci = (tag[0] & bpf_htons(0xefff)) | bpf_htons(VLAN_CFI);
+		type = tag[1];
+		off += 4;
+	}
+	if (bpf_ntohs(type) < 0x600) {
+		/* 802.3: a length.  SNAP with OUI 0 names an ethertype. */
+		struct {
+			__u8 dsap, ssap, control, oui[3];
+			__be16 type;
+		} llc;
+
+		if (!load(skb, off, &llc, 8) && llc.dsap == 0xaa && llc.ssap == 0xaa &&
+		    llc.control == 3 && !llc.oui[0] && !llc.oui[1] && !llc.oui[2] &&
+		    bpf_ntohs(llc.type) >= 0x600) {
+			type = llc.type;
+			off += 8;
+		} else {
+			k->eth_type = bpf_htons(ETH_TYPE_NONE);
+			return 0;
+		}
+	}
+	k->eth_type = type;
+	if (depth == PARSE_L2)
+		return 0;
+	if (type == bpf_htons(0x0800)) {
+		parse_ipv4(skb, st, off, level);
+	} else if (type == bpf_htons(0x86dd)) {
+		parse_ipv6(skb, st, off, level);
+	} else if (type == bpf_htons(0x0806) || type == bpf_htons(0x8035)) {
+		parse_arp(skb, st, off);
+	} else if (type == bpf_htons(0x8847) || type == bpf_htons(0x8848)) {
+		__be32 lse;
+
+		if (!load(skb, off, &lse, 4)) {
+			k->mpls_lse0 = lse;
+			if (!(lse & bpf_htonl(0x100)) && !load(skb, off + 4, &lse, 4)) {
+				k->mpls_lse1 = lse;
+				if (!(lse & bpf_htonl(0x100)) && !load(skb, off + 8, &lse, 4))
+					k->mpls_lse2 = lse;
+			}
+		}
+	}
+	return 0;
+out:
+	/* A tag cut short: its ethertype is all that is known. */
+	k->eth_type = type;
+	return 0;
+}
+
+#endif

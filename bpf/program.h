@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* A rule's actions, compiled by the daemon: a short program of operations.
+ *
+ * Rules with the same actions share one program.  Numbers are in host order,
+ * except values and masks of key words, which are in the key's own order.
+ */
+#ifndef GOSSAMER_PROGRAM_H
+#define GOSSAMER_PROGRAM_H
+
+enum rule_op {
+	OP_END,
+	OP_OUTPUT,		/* b: OpenFlow port, reserved ones too */
+	OP_OUTPUT_REG,		/* a: word; b: shift | bits << 8 */
+	OP_SET,			/* a: word, b: value, c: mask, d: groups */
+	OP_MOVE,		/* a: from | to << 8; b: shift from | shift to << 8 | bits << 16; d */
+	OP_PUSH_VLAN,		/* a: tpid */
+	OP_POP_VLAN,
+	OP_SET_VLAN,		/* a: tci bits, b: mask; flags & 1: push a tag where there is none */
+	OP_DEC_TTL,		/* b: controller id */
+	OP_CONTROLLER,		/* a: max_len, b: controller id | reason << 16, c: userdata id */
+	OP_RESUBMIT,		/* a: table or 0xff, b: in_port */
+	OP_GOTO,		/* a: table */
+	OP_CLEAR_ACTIONS,
+	OP_EXIT,
+	OP_CHAIN,		/* b: program that continues this one */
+};
+#define OP_WRITE 0x80		/* flag: into the action set instead */
+
+/* What a path is made of: what a packet of these bits has done to it. */
+enum path_op {
+	DO_NOTHING,
+	DO_OUTPUT,		/* b: port id */
+	DO_NORMAL,
+	DO_FLOOD,
+	DO_ALL,
+	DO_SET,			/* as OP_SET */
+	DO_PUSH_VLAN,		/* a: tpid */
+	DO_POP_VLAN,
+	DO_CONTROLLER,		/* a: max_len, b: controller id | reason << 16, c: table | userdata << 8, d: flow */
+	DO_DROP,		/* b: drop reason to count */
+};
+
+/* OpenFlow's reserved ports (1.3.5, 7.2.1). */
+#define OFPP_IN_PORT	0xfffffff8
+#define OFPP_TABLE	0xfffffff9
+#define OFPP_NORMAL	0xfffffffa
+#define OFPP_FLOOD	0xfffffffb
+#define OFPP_ALL	0xfffffffc
+#define OFPP_LOCAL	0xfffffffe
+#define OFPP_NONE	0xffffffff
+
+enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL };
+
+struct small_program {
+	__u32 n_ops;
+	__u32 pad;
+	struct op ops[SMALL_OPS];
+};
+
+struct large_program {
+	__u32 n_ops;
+	__u32 pad;
+	struct op ops[LARGE_OPS];
+};
+
+#define LARGE_PROGRAM (1u << 31)
+
+/* Written by the daemon; ids with LARGE_PROGRAM set live in large_programs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_FLOWS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct small_program);
+} small_programs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_FLOWS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct large_program);
+} large_programs SEC(".maps");
+
+#endif

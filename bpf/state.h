@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* What the program knows of the packet in its hands.
+ *
+ * It lives in a per-CPU map, not on the stack (512 bytes).  A device that we
+ * send to may hand the packet straight back to another port of ours while
+ * bpf_clone_redirect() is under way; `nesting` gives each such visit a state
+ * of its own.
+ */
+#ifndef GOSSAMER_STATE_H
+#define GOSSAMER_STATE_H
+
+/* An operation: of a rule's program (enum rule_op), or of a path (enum path_op). */
+struct op {
+	__u8 code;
+	__u8 flags;
+	__u16 a;
+	__u32 b;
+	__u32 c;
+	__u32 d;
+};
+
+/* Header groups; `d` of operations that write the key says which they touch. */
+#define GROUP_ETH	(1 << 0)
+#define GROUP_VLAN	(1 << 1)
+#define GROUP_L3	(1 << 2)
+#define GROUP_L4	(1 << 3)
+#define GROUP_ARP_ND	(1 << 4)
+
+struct flow_ref {
+	__u32 id;		/* TABLE_MISS set: a table's miss counter, not a flow */
+	__u32 generation;	/* the flow's; a later flow of the same id is another one */
+};
+#define TABLE_MISS (1u << 31)
+
+struct frame {			/* where a resubmit returns to */
+	__u32 program;
+	__u16 op;
+	__u16 table;
+};
+#define ACTION_SET_PROGRAM 0xffffffff	/* ops come from state.set */
+#define CONTINUE_PROGRAM 0xfffffffe	/* a miss that goes on in the next table */
+#define PUNT_PROGRAM 0xfffffffd		/* a miss that goes to the controllers */
+
+struct pass {			/* a copy waiting to enter a bridge over a patch port */
+	__u32 port;
+	__u32 touched;
+	__u32 packet[PACKET_WORDS];
+};
+
+struct tags {			/* VLAN tags; all zero: none */
+	__be16 tci, tpid;
+	__be16 inner_tci, inner_tpid;
+};
+
+struct state {
+	__u32 key[KEY_WORDS + 16];	/* struct flow_key, then temporaries of programs */
+	__u32 wire[PACKET_WORDS];	/* what the headers hold now; valid once touched */
+	__u32 saved[PACKET_WORDS];	/* the key before translation */
+	__u64 now;			/* coarse monotonic ns */
+	__u64 version;			/* of the bridge when its lookup began */
+	__u32 in_port;			/* port id */
+	__u32 bridge;
+	__u32 touched;			/* groups ever written in this packet */
+	__u32 pending;			/* port id of an output not yet done, 0 none */
+	__u32 first_port;		/* where the packet entered the switch */
+	__u32 length;			/* of the packet when it came */
+	__u16 l3, l4;			/* offsets in the packet, 0 none */
+	__u16 nd_sll, nd_tll;		/* offsets of the ND options' addresses, 0 none */
+	__u8 l4_proto;			/* protocol whose whole header was found at l4, 0 none */
+	__u8 at_ingress;		/* redirect_peer works only from there */
+	__u8 vlan_changed;
+	__u8 cacheable;
+	__u32 n_outputs;		/* done or pending, of all passes */
+	__u32 n_spread;			/* copies of the flood under way */
+	__u32 passes_begun;
+	__u32 pass_head, pass_tail;
+	/* lookup */
+	__u32 hash;
+	__u32 n_words;
+	__u32 words[CACHE_WORDS];
+	__u32 gather[1 + MATCH_WORDS];
+	struct flow_ref found;		/* by classify() */
+	__u32 found_program;
+	__u32 found_priority;
+	/* translation */
+	__u32 failure;			/* drop reason that voids the whole pass */
+	__u32 n_resubmits;
+	__u32 n_frames;
+	__u32 n_ops;
+	__u32 n_flows;
+	__u32 set_used;			/* SET_* bits */
+	__u32 n_set;
+	__u32 uses_state;		/* the path reads pipeline words (packet-in) */
+	struct frame frames[MAX_DEPTH];
+	struct flow_ref flows[CACHED_FLOWS];
+	struct op slots[8];		/* the action set's single-valued slots */
+	struct op set[SET_OPS + 8];	/* its set-field and move operations; later the ordered whole */
+	__u32 normal_vlan;		/* the VLAN NORMAL put it in */
+	struct tags tags;		/* the packet's when NORMAL got hold of it */
+	struct op punt;			/* being written */
+	struct pass passes[PASS_QUEUE];
+	struct op ops[PATH_OPS];
+};
+
+/* Written and read only here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_NESTING);
+	__type(key, __u32);
+	__type(value, struct state);
+} states SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} nesting SEC(".maps");
+
+static __always_inline struct state *state_get(__u32 level)
+{
+	return bpf_map_lookup_elem(&states, &level);
+}
+
+/* memcmp() would become a call that BPF does not have. */
+static __always_inline bool differ(const void *a, const void *b, const __u32 len)
+{
+	const __u16 *x = a, *y = b;
+	__u16 d = 0;
+
+#pragma unroll
+	for (__u32 i = 0; i < len / 2; i++)
+		d |= x[i] ^ y[i];
+	return d != 0;
+}
+
+static __always_inline struct flow_key *key_of(struct state *st)
+{
+	return (struct flow_key *)st->key;
+}
+
+/* Call before the first change of the key: from now on key and headers differ. */
+static __always_inline void touch(struct state *st, __u32 groups)
+{
+	if (!st->touched)
+		__builtin_memcpy(st->wire, &st->key[PACKET_WORD], sizeof(st->wire));
+	st->touched |= groups;
+}
+
+#endif

@@ -1,0 +1,119 @@
+"""What the switch needs of the parts below it, said as protocols.
+
+The datapath and the devices implement these; tests put their own in their
+place.  Meanings are those of docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from gossamer.pipeline.flow import Flow
+
+if TYPE_CHECKING:
+    from gossamer.datapath.settings import (
+        BridgeSettings,
+        FdbEntry,
+        MissAction,
+        PortSettings,
+        PortStatistics,
+        Punt,
+        TableStatistics,
+    )
+
+
+class Datapath(Protocol):
+    """Forwarding, wherever it happens."""
+
+    @property
+    def takeover(self) -> bool: ...
+    @property
+    def punt_fd(self) -> int: ...
+    def converge(self) -> None: ...
+    def add_bridge(self, name: str) -> int: ...
+    def configure_bridge(self, bridge_id: int, settings: BridgeSettings) -> None: ...
+    def remove_bridge(self, bridge_id: int) -> None: ...
+    def add_port(self, bridge_id: int, settings: PortSettings) -> int: ...
+    def update_port(self, port_id: int, settings: PortSettings) -> None: ...
+    def remove_port(self, port_id: int) -> None: ...
+    def port_statistics(self, port_id: int) -> PortStatistics: ...
+    def transaction(self) -> AbstractContextManager[object]: ...
+    def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...
+    def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...
+    def read_flow_statistics(self, flows: Sequence[Flow]) -> None: ...
+    def table_statistics(self, bridge_id: int) -> Mapping[int, TableStatistics]: ...
+    def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None: ...
+    def fdb(self, bridge_id: int) -> Sequence[FdbEntry]: ...
+    def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None: ...
+    def read_punts(self) -> Sequence[Punt]: ...
+    def transmit(self, port_id: int, packet: bytes) -> None: ...
+    def close(self) -> None: ...
+    def destroy(self) -> None: ...
+
+
+class Link(Protocol):
+    """A network device as the kernel shows it."""
+
+    @property
+    def ifindex(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def mac(self) -> bytes: ...
+    @property
+    def mtu(self) -> int: ...
+    @property
+    def admin_up(self) -> bool: ...
+    @property
+    def carrier(self) -> bool: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def peer_mac(self) -> bytes | None: ...
+    @property
+    def speed(self) -> int | None: ...
+    @property
+    def duplex(self) -> str | None: ...
+    @property
+    def driver(self) -> str: ...
+
+
+class Poller(Protocol):
+    """`ovs.poller.Poller`, as far as it is used."""
+
+    def fd_wait(self, fd: int, events: int) -> None: ...
+    def timer_wait_until(self, msec: int) -> None: ...
+    def immediate_wake(self) -> None: ...
+
+
+class Devices(Protocol):
+    """Linux devices: what there is, and a few things done to them.
+
+    Methods that change something raise DeviceError.
+    """
+
+    def link(self, name: str) -> Link | None:
+        """The device of that name, None where there is none."""
+
+    def create_internal(self, name: str, mac: bytes | None) -> Link:
+        """Create the device of an internal port, or adopt it where it exists."""
+
+    def delete_internal(self, name: str) -> None:
+        """Remove the device of an internal port; nothing where it is gone."""
+
+    def set_mac(self, name: str, mac: bytes) -> None:
+        """Set the hardware address."""
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        """Set the MTU, in bytes."""
+
+    def set_up(self, name: str, up: bool) -> None:
+        """Set the administrative state."""
+
+    def run(self) -> frozenset[str]:
+        """Names of the devices that appeared, vanished or changed since the last call."""
+
+    def wait(self, poller: Poller) -> None:
+        """Wake for the next change."""

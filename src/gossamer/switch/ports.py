@@ -1,0 +1,374 @@
+"""The ports of one bridge, brought to what the configuration says."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from gossamer.datapath.settings import BridgeSettings, PortKind
+from gossamer.errors import DatapathError, DeviceError, GossamerError
+from gossamer.pipeline.action import OfPort
+from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig
+from gossamer.switch.contract import Datapath, Devices, Link
+from gossamer.switch.numbering import PortNumbers
+from gossamer.switch.port import PORT_DOWN, SETTABLE, Port
+from gossamer.switch.status import (
+    NO_OFPORT,
+    BridgeStatus,
+    InterfaceStatus,
+    PortStatus,
+)
+
+log = logging.getLogger(__name__)
+
+VERSION: Final = "gossamer"
+"""Bridge.datapath_version."""
+DEFAULT_MTU: Final = 1500
+_LOCALLY_ADMINISTERED: Final = 0x02
+_MULTICAST: Final = 0x01
+_SYSTEM_TYPES: Final = ("", "system")
+
+
+class PortListener:
+    """Hears of ports that come, change and go; what controllers are told."""
+
+    def port_added(self, port: Port) -> None:
+        """A port is there."""
+
+    def port_modified(self, port: Port) -> None:
+        """Its address, configuration, state or speed changed."""
+
+    def port_deleted(self, port: Port) -> None:
+        """It went."""
+
+    def datapath_id_changed(self) -> None:
+        """The bridge has another datapath id; controllers must connect anew to learn it."""
+
+
+class BridgePorts:
+    """All ports of a bridge, and what follows from them: its MAC, datapath id and MTU."""
+
+    def __init__(
+        self, config: BridgeConfig, datapath: Datapath, devices: Devices, rundir: Path
+    ) -> None:
+        self.name = config.name
+        self.config = config
+        self.datapath = datapath
+        self.devices = devices
+        self.rundir = rundir
+        self.bridge_id = datapath.add_bridge(config.name)
+        self.ports: dict[str, Port] = {}
+        self.by_ofport: dict[int, Port] = {}
+        self.by_port_id: dict[int, Port] = {}
+        self.errors: dict[str, str] = {}
+        self.mac = _default_mac(config)
+        self.datapath_id = 0
+        self.listener = PortListener()
+        self._numbers = PortNumbers()
+        self._settings: BridgeSettings | None = None
+        self._interfaces: dict[str, tuple[PortConfig, InterfaceConfig]] = {}
+
+    # -- converging ---------------------------------------------------------------------------
+
+    def converge(self, config: BridgeConfig) -> None:
+        """Bring ports and settings to what `config` says; errors are kept by interface."""
+        self.config = config
+        settings = BridgeSettings(
+            mac_ageing_s=config.mac_aging_time_s, mac_table_size=config.mac_table_size
+        )
+        if settings != self._settings:
+            self.datapath.configure_bridge(self.bridge_id, settings)
+            self._settings = settings
+        wanted = _interfaces(config)
+        if self.name not in wanted:
+            local = InterfaceConfig(self.name, type="internal")
+            wanted = {self.name: (PortConfig(self.name, (local,)), local), **wanted}
+        self._interfaces = wanted
+        for name in [n for n in self.ports if n not in wanted]:
+            self._remove(self.ports[name], delete_device=True, remember=False)
+        self.errors.clear()
+        # The bridge's own device first: the others' MTU and MAC go to it.
+        for name in sorted(wanted, key=lambda n: n != self.name):
+            self._converge_interface(name)
+        self._settle()
+
+    def device_changed(self, name: str) -> bool:
+        """A device appeared, vanished or changed; True when it is one of ours."""
+        if name not in self._interfaces:
+            return False
+        self.errors.pop(name, None)
+        self._converge_interface(name)
+        self._settle()
+        return True
+
+    def _converge_interface(self, name: str) -> None:
+        port_config, interface = self._interfaces[name]
+        try:
+            self._converge_port(port_config, interface)
+        except (DeviceError, DatapathError) as e:
+            self.errors[name] = e.message
+            port = self.ports.get(name)
+            if port is not None:
+                self._remove(port, delete_device=False, remember=True)
+            log.warning("bridge=%s port=%s: %s", self.name, name, e.message)
+
+    def _converge_port(self, port_config: PortConfig, interface: InterfaceConfig) -> None:
+        kind = self._kind(interface)
+        link = self._device(kind, interface)
+        port = self.ports.get(interface.name)
+        if port is not None and (
+            port.kind is not kind
+            or (port.link and link and port.link.ifindex != link.ifindex)
+            or (
+                not port.is_local
+                and self._numbers.wants_other(port.name, interface.ofport_request)
+            )
+        ):
+            renumbered = port.kind is kind
+            self._remove(port, delete_device=not renumbered, remember=renumbered)
+            port = None
+            link = self._device(kind, interface)
+        if port is None:
+            self._add(kind, port_config, interface, link)
+            return
+        if link is not port.link:
+            if link and port.link and link.carrier != port.link.carrier:
+                port.link_resets += 1
+            port.link = link
+            if link:
+                port.mac = link.mac
+        port.config, port.interface = port_config, interface
+
+    def _kind(self, interface: InterfaceConfig) -> PortKind:
+        name = interface.name
+        if name == self.name or interface.type == "internal":
+            return PortKind.INTERNAL
+        if interface.type in _SYSTEM_TYPES:
+            return PortKind.DEVICE
+        if interface.type == "patch":
+            peer = interface.options.get("peer", "")
+            if not peer:
+                raise DeviceError(
+                    f"{name}: patch type requires valid 'peer' argument",
+                    place=f"bridge={self.name} port={name}",
+                    remedy="set options:peer to the name of the other patch port",
+                )
+            if peer == name:
+                raise DeviceError(
+                    f"{name}: patch peer must not be self",
+                    place=f"bridge={self.name} port={name}",
+                    remedy="set options:peer to the name of the other patch port",
+                )
+            return PortKind.PATCH
+        raise DeviceError(
+            f"could not open network device {name} (Address family not supported by protocol)",
+            place=f"bridge={self.name} port={name}",
+            remedy=f"interface type {interface.type!r} is not known",
+        )
+
+    def _device(self, kind: PortKind, interface: InterfaceConfig) -> Link | None:
+        name = interface.name
+        if kind is PortKind.PATCH:
+            return None
+        link = self.devices.link(name)
+        if kind is PortKind.INTERNAL:
+            mac = self.mac if name == self.name else interface.mac
+            return link if link and name in self.ports else self.devices.create_internal(name, mac)
+        if link is None:
+            raise DeviceError(
+                f"could not open network device {name} (No such device)",
+                place=f"bridge={self.name} port={name}",
+                remedy="create the device; the port comes up when it appears",
+            )
+        return link
+
+    def _add(
+        self,
+        kind: PortKind,
+        port_config: PortConfig,
+        interface: InterfaceConfig,
+        link: Link | None,
+    ) -> None:
+        name = interface.name
+        if name == self.name:
+            ofport = int(OfPort.LOCAL)
+        else:
+            ofport = self._numbers.allocate(name, interface.ofport_request, interface.ofport)
+        port = Port(
+            name=name,
+            ofport=ofport,
+            kind=kind,
+            interface=interface,
+            config=port_config,
+            mac=link.mac if link else interface.mac or _patch_mac(self.name, name),
+            created_s=time.monotonic(),
+            link=link,
+        )
+        settings = port.wanted_settings()
+        try:
+            port.port_id = self.datapath.add_port(self.bridge_id, settings)
+        except GossamerError:
+            self._numbers.release(name, remember=False)
+            raise
+        port.settings = settings
+        self.ports[name] = port
+        self.by_ofport[ofport] = port
+        self.by_port_id[port.port_id] = port
+        port.shown = _shown(port)
+        self.listener.port_added(port)
+
+    def _remove(self, port: Port, *, delete_device: bool, remember: bool) -> None:
+        del self.ports[port.name], self.by_ofport[port.ofport], self.by_port_id[port.port_id]
+        self.datapath.remove_port(port.port_id)
+        self._numbers.release(port.name, remember=remember)
+        if delete_device and port.kind is PortKind.INTERNAL:
+            self.devices.delete_internal(port.name)
+        self.listener.port_deleted(port)
+
+    def _settle(self) -> None:
+        """What follows from all ports together: MAC, datapath id, MTUs; then tell of changes."""
+        self._settle_mac()
+        self._settle_mtu()
+        for port in self.ports.values():
+            self._update(port)
+
+    def _update(self, port: Port) -> None:
+        settings = port.wanted_settings()
+        if settings != port.settings:
+            self.datapath.update_port(port.port_id, settings)
+            port.settings = settings
+        shown = _shown(port)
+        if shown != port.shown:
+            port.shown = shown
+            self.listener.port_modified(port)
+
+    def _settle_mac(self) -> None:
+        mac = self.config.hwaddr or self._lowest_mac() or _default_mac(self.config)
+        self.mac = mac
+        local = self.ports.get(self.name)
+        if local is not None and local.mac != mac:
+            self.devices.set_mac(self.name, mac)
+            local.mac = mac
+        datapath_id = self.config.datapath_id
+        if datapath_id is None:
+            datapath_id = int.from_bytes(mac, "big")
+        if datapath_id != self.datapath_id:
+            had_one = self.datapath_id != 0
+            self.datapath_id = datapath_id
+            if had_one:
+                self.listener.datapath_id_changed()
+
+    def _lowest_mac(self) -> bytes | None:
+        """The lowest address among the ports but the local one.
+
+        Locally administered ones do not count (as in ovs-vswitchd): they are
+        made up anew each time a veth is created, and would make the bridge's
+        identity change with them.
+        """
+        candidates = [
+            port.config.mac or port.mac
+            for port in self.ports.values()
+            if not port.is_local and port.kind is not PortKind.PATCH
+        ]
+        return min(
+            (
+                m
+                for m in candidates
+                if any(m) and not m[0] & (_MULTICAST | _LOCALLY_ADMINISTERED)
+            ),
+            default=None,
+        )
+
+    def _settle_mtu(self) -> None:
+        lowest = min(
+            (
+                p.link.mtu
+                for p in self.ports.values()
+                if p.link and p.kind is PortKind.DEVICE
+            ),
+            default=DEFAULT_MTU,
+        )
+        for port in self.ports.values():
+            if port.link is None:
+                continue
+            wanted = port.interface.mtu_request
+            if wanted is None and port.kind is PortKind.INTERNAL:
+                wanted = lowest
+            if wanted is not None and wanted != port.link.mtu:
+                try:
+                    self.devices.set_mtu(port.name, wanted)
+                except DeviceError as e:
+                    # The device lives on with the MTU it has, as in ovs-vswitchd.
+                    log.warning("bridge=%s port=%s: %s", self.name, port.name, e.message)
+
+    # -- what others ask of it ----------------------------------------------------------------
+
+    def modify_port(self, port: Port, config: int, mask: int) -> None:
+        """Do a port-mod: set the bits of ofp_port_config that are in `mask`.
+
+        Raises DeviceError where the device cannot be set up or down.
+        """
+        mask &= SETTABLE
+        if mask & PORT_DOWN and port.link is not None:
+            up = not config & PORT_DOWN
+            if up != port.admin_up:
+                self.devices.set_up(port.name, up)
+                port.link = self.devices.link(port.name)
+        port.of_config = (port.of_config & ~mask) | (config & mask)
+        self._update(port)
+
+    def set_patch_peer(self, port: Port, peer: Port | None) -> None:
+        """Join a patch port to its peer, or leave it alone."""
+        port.patch_peer = peer.port_id if peer else None
+        self._update(port)
+
+    def patch_ports(self) -> Iterator[Port]:
+        """The patch ports there are."""
+        return (p for p in self.ports.values() if p.kind is PortKind.PATCH)
+
+    def remove(self) -> None:
+        """Take everything down: ports, internal devices, flows."""
+        for port in sorted(self.ports.values(), key=lambda p: p.is_local):
+            self._remove(port, delete_device=True, remember=False)
+        self.datapath.remove_bridge(self.bridge_id)
+
+    def status(self, statistics: dict[str, dict[str, int]]) -> BridgeStatus:
+        """The columns of Bridge, Port and Interface."""
+        ports: dict[str, dict[str, InterfaceStatus]] = {}
+        for name, (port_config, _) in self._interfaces.items():
+            port = self.ports.get(name)
+            if port is not None:
+                status = port.status(statistics.get(name, {}))
+            else:
+                error = self.errors.get(name, "")
+                status = InterfaceStatus(name, ofport=NO_OFPORT, error=error)
+            ports.setdefault(port_config.name, {})[name] = status
+        return BridgeStatus(
+            name=self.name,
+            datapath_id=self.datapath_id,
+            datapath_version=VERSION,
+            ports={name: PortStatus(name, interfaces) for name, interfaces in ports.items()},
+        )
+
+
+def _interfaces(config: BridgeConfig) -> dict[str, tuple[PortConfig, InterfaceConfig]]:
+    return {i.name: (p, i) for p in config.ports for i in p.interfaces}
+
+
+def _shown(port: Port) -> tuple[object, ...]:
+    return (port.mac, port.config_bits, port.state_bits, port.features, port.speed_mbps)
+
+
+def _default_mac(config: BridgeConfig) -> bytes:
+    """An address of the bridge's own, the same after a restart: from its row, or its name."""
+    seed = config.uuid or hashlib.sha256(config.name.encode()).digest()
+    return bytes([seed[0] & ~_MULTICAST | _LOCALLY_ADMINISTERED]) + seed[1:6]
+
+
+def _patch_mac(bridge: str, name: str) -> bytes:
+    seed = hashlib.sha256(f"{bridge}/{name}".encode()).digest()
+    return bytes([seed[0] & ~_MULTICAST | _LOCALLY_ADMINISTERED]) + seed[1:6]

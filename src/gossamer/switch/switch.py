@@ -1,0 +1,174 @@
+"""The switch: all bridges of one host, brought to what the configuration says.
+
+`apply()` is convergent: it may be called with anything at any time, changes
+only what differs, and never fails as a whole; what could not be done is told in
+the status of the interface or bridge it concerns.  `run()` and `wait()` are
+called around each turn of the event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer.datapath.settings import PortKind
+from gossamer.errors import GossamerError
+from gossamer.switch.bridge import Bridge
+from gossamer.switch.config import BridgeConfig, SwitchConfig
+from gossamer.switch.contract import Datapath, Devices, Poller
+from gossamer.switch.port import Port
+from gossamer.switch.show import Command, commands
+from gossamer.switch.status import BridgeStatus, SwitchStatus
+
+if TYPE_CHECKING:
+    from gossamer.datapath.settings import Punt
+
+log = logging.getLogger(__name__)
+
+
+class Switch:
+    """All bridges.
+
+    `datapath` forwards, `devices` are the host's network devices, `rundir` is
+    where service sockets and journals go.  `changes` counts up whenever
+    `status()` may have something new to say.  `commands` are what `ovs-appctl`
+    may ask, by name.
+    """
+
+    def __init__(self, datapath: Datapath, devices: Devices, rundir: Path) -> None:
+        self.datapath = datapath
+        self.devices = devices
+        self.rundir = rundir
+        self.bridges: dict[str, Bridge] = {}
+        self.changes = 0
+        self.commands: dict[str, Command] = commands(self)
+        self._failed: dict[str, str] = {}
+        self._took_over = False
+
+    def apply(self, config: SwitchConfig) -> SwitchStatus:
+        """Bring everything to `config` and say how that went."""
+        wanted = {b.name: b for b in config.bridges}
+        for name in [n for n in self.bridges if n not in wanted]:
+            self.bridges.pop(name).remove()
+        self._failed.clear()
+        for name, bridge_config in wanted.items():
+            self._apply_bridge(bridge_config, config)
+        self._join_patches()
+        if not self._took_over:
+            self._took_over = True
+            if self.datapath.takeover:
+                self.datapath.converge()
+            self._remove_stale_journals()
+        self.changes += 1
+        return self.status()
+
+    def _apply_bridge(self, bridge_config: BridgeConfig, config: SwitchConfig) -> None:
+        name = bridge_config.name
+        bridge = self.bridges.get(name)
+        try:
+            if bridge is None:
+                bridge = Bridge(bridge_config, self)
+                self.bridges[name] = bridge
+            bridge.configure(bridge_config, config.ssl)
+        except GossamerError as e:
+            log.error("bridge=%s: %s", name, e)
+            self._failed[name] = str(e)
+
+    def _join_patches(self) -> None:
+        """Join each patch port to the one it names, where that one names it too."""
+        patches: dict[str, tuple[Bridge, Port]] = {
+            port.name: (bridge, port)
+            for bridge in self.bridges.values()
+            for port in bridge.ports.patch_ports()
+        }
+        for bridge, port in patches.values():
+            found = patches.get(port.interface.options["peer"])
+            peer = found[1] if found else None
+            if peer is not None and peer.interface.options["peer"] != port.name:
+                peer = None
+            bridge.ports.set_patch_peer(port, peer)
+
+    def _remove_stale_journals(self) -> None:
+        """Journals of bridges that were deleted while no daemon ran."""
+        for path in self.rundir.glob("*.flows"):
+            if path.stem not in self.bridges:
+                path.unlink(missing_ok=True)
+
+    def status(self) -> SwitchStatus:
+        """How things are, without statistics: see `statistics()`."""
+        bridges = {name: bridge.status() for name, bridge in self.bridges.items()}
+        for name, error in self._failed.items():
+            if name not in bridges:
+                bridges[name] = BridgeStatus(name, error=error)
+        return SwitchStatus(bridges=bridges)
+
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Interface.statistics of every interface, by its name."""
+        out: dict[str, dict[str, int]] = {}
+        for bridge in self.bridges.values():
+            for port in bridge.ports.ports.values():
+                counters = self.datapath.port_statistics(port.port_id)
+                values = {f.name: getattr(counters, f.name) for f in fields(counters)}
+                if port.kind is PortKind.PATCH:
+                    values = {k: v for k, v in values.items() if k.endswith(("packets", "bytes"))}
+                out[port.name] = {k: v for k, v in values.items() if v is not None}
+        return out
+
+    def run(self) -> None:
+        """Do what is ready; never blocks."""
+        changed = self.devices.run()
+        if changed:
+            self._devices_changed(changed)
+        punts = self.datapath.read_punts()
+        if punts:
+            self._punts(punts)
+        for bridge in self.bridges.values():
+            if bridge.run():
+                self.changes += 1
+
+    def _devices_changed(self, names: frozenset[str]) -> None:
+        for name in names:
+            for bridge in self.bridges.values():
+                if bridge.ports.device_changed(name):
+                    self.changes += 1
+                    break
+
+    def _punts(self, punts: Sequence[Punt]) -> None:
+        by_id = {b.ports.bridge_id: b for b in self.bridges.values()}
+        for punt in punts:
+            bridge = by_id.get(punt.bridge_id)
+            if bridge is not None:
+                bridge.punt(punt)
+
+    def wait(self, poller: Poller) -> None:
+        """Say what to wake for."""
+        self.devices.wait(poller)
+        if self.datapath.punt_fd >= 0:
+            poller.fd_wait(self.datapath.punt_fd, select.POLLIN)
+        for bridge in self.bridges.values():
+            bridge.wait(poller)
+
+    def find_port(self, name: str) -> tuple[Bridge, Port] | None:
+        """The port of that name, on whatever bridge."""
+        for bridge in self.bridges.values():
+            port = bridge.ports.ports.get(name)
+            if port is not None:
+                return bridge, port
+        return None
+
+    def close(self) -> None:
+        """The daemon ends; packets go on being forwarded, flows are in the journals."""
+        for bridge in self.bridges.values():
+            bridge.close()
+        self.bridges.clear()
+
+    def destroy(self) -> None:
+        """The daemon ends and leaves nothing (``ovs-appctl exit --cleanup``)."""
+        for bridge in list(self.bridges.values()):
+            bridge.remove()
+        self.bridges.clear()
+        self.datapath.destroy()

@@ -1,0 +1,284 @@
+"""Byte streams to controllers: tcp, ssl and unix, connecting and listening.
+
+Sockets are used directly rather than through `ovs.stream`: that one knows no
+``pssl:``, wants ``ptcp:`` arguments in another order than ovs-vswitchd, and
+costs more a message than our decoder does.  Targets are written as in
+ovs-vswitchd.conf.db(5), Controller.target.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import ssl
+from pathlib import Path
+from typing import Final
+
+from gossamer.errors import GossamerError
+from gossamer.switch.config import SslConfig
+
+OPENFLOW_PORT: Final = 6653
+ACTIVE: Final = ("tcp", "ssl", "unix")
+PASSIVE: Final = ("ptcp", "pssl", "punix")
+_BACKLOG: Final = 64
+
+
+class TransportError(GossamerError):
+    """A target that cannot be understood, listened on or connected to."""
+
+    def __init__(self, message: str, *, place: str = "", remedy: str = "", code: int = 0) -> None:
+        super().__init__(message, place=place, remedy=remedy)
+        self.code = code
+        """errno, or 0."""
+
+
+def is_passive(target: str) -> bool:
+    """True for a target that listens."""
+    return target.partition(":")[0] in PASSIVE
+
+
+def split_address(text: str, target: str) -> tuple[str, str]:
+    """``a:b`` or ``[v6]:b`` as two strings; either may be empty."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise TransportError("unbalanced brackets in address", place=target)
+        return host, rest[1:]
+    head, _, tail = text.partition(":")
+    return head, tail
+
+
+def _port(text: str, target: str) -> int:
+    if not text:
+        return OPENFLOW_PORT
+    if not text.isdecimal() or int(text) > 0xFFFF:
+        raise TransportError(f"{text!r} is not a port number", place=target)
+    return int(text)
+
+
+def _resolve(
+    host: str, port: int, target: str
+) -> tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]:
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )[0]
+    except OSError as e:
+        raise TransportError(
+            f"{host!r} is not an IP address", place=target, remedy="give an address, not a name"
+        ) from e
+    return found[0], found[4]  # type: ignore[return-value]
+
+
+def ssl_context(config: SslConfig | None, *, server: bool, target: str) -> ssl.SSLContext:
+    """A context that proves itself with our certificate and demands one of the CA's.
+
+    Raises TransportError where the files of table SSL are missing or unusable.
+    """
+    if config is None or not (config.private_key and config.certificate and config.ca_cert):
+        raise TransportError(
+            "SSL needs a private key, a certificate and a CA certificate",
+            place=target,
+            remedy="ovs-vsctl set-ssl KEY CERTIFICATE CA-CERTIFICATE",
+            code=errno.ENOPROTOOPT,
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(config.certificate, config.private_key)
+        context.load_verify_locations(config.ca_cert)
+    except (OSError, ssl.SSLError) as e:
+        raise TransportError(f"cannot load SSL files: {e}", place=target) from e
+    return context
+
+
+class Transport:
+    """One byte stream that never blocks."""
+
+    def __init__(
+        self, sock: socket.socket, name: str, context: ssl.SSLContext | None, *, server: bool
+    ) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.name = name
+        self._handshaking = context is not None
+        self._connecting = not server
+        self.wants_write = False
+        """The TLS layer must write before it can go on reading."""
+        if context is not None:
+            sock = context.wrap_socket(sock, server_side=server, do_handshake_on_connect=False)
+        self.socket = sock
+
+    def fileno(self) -> int:
+        """For poll()."""
+        return self.socket.fileno()
+
+    @property
+    def established(self) -> bool:
+        """Connected, and through the TLS handshake."""
+        return not (self._connecting or self._handshaking)
+
+    def connect(self) -> bool:
+        """Go on connecting; True once data can flow.
+
+        Raises OSError (ssl.SSLError is one) when it failed.
+        """
+        if self._connecting:
+            code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
+            try:
+                self.socket.getpeername()
+            except OSError as e:
+                if e.errno == errno.ENOTCONN:
+                    return False
+                raise
+            self._connecting = False
+        if self._handshaking:
+            assert isinstance(self.socket, ssl.SSLSocket)
+            self.wants_write = False
+            try:
+                self.socket.do_handshake()
+            except ssl.SSLWantReadError:
+                return False
+            except ssl.SSLWantWriteError:
+                self.wants_write = True
+                return False
+            self._handshaking = False
+        return True
+
+    @property
+    def waits_for_write(self) -> bool:
+        """Whether progress needs the socket to become writable."""
+        return self._connecting or self.wants_write
+
+    def recv(self, n: int) -> bytes | None:
+        """Up to `n` bytes; b"" at the end of the stream, None when nothing is there yet.
+
+        Raises OSError when the stream broke.
+        """
+        try:
+            return self.socket.recv(n)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except ssl.SSLWantWriteError:
+            self.wants_write = True
+            return None
+
+    def send(self, data: bytes) -> int:
+        """Send what fits; returns how much that was.
+
+        Raises OSError when the stream broke.
+        """
+        try:
+            self.wants_write = False
+            return self.socket.send(data)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return 0
+
+    def close(self) -> None:
+        """Close at once."""
+        self.socket.close()
+
+
+def open_active(target: str, ssl_config: SslConfig | None) -> Transport:
+    """Begin to connect to ``tcp:IP[:PORT]``, ``ssl:IP[:PORT]`` or ``unix:FILE``.
+
+    Raises TransportError for a bad target, OSError when it fails at once.
+    """
+    method, _, rest = target.partition(":")
+    context = ssl_context(ssl_config, server=False, target=target) if method == "ssl" else None
+    address: str | tuple[str, int] | tuple[str, int, int, int]
+    if method == "unix":
+        family, address = socket.AF_UNIX, rest
+    elif method in ACTIVE:
+        host, port = split_address(rest, target)
+        family, address = _resolve(host, _port(port, target), target)
+    else:
+        raise TransportError(f"unknown connection method {method!r}", place=target)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        sock.connect(address)
+    except BlockingIOError:
+        pass  # in progress: what a non-blocking connect is for
+    except OSError:
+        sock.close()
+        raise
+    return Transport(sock, target, context, server=False)
+
+
+class Listener:
+    """Accepts connections on ``ptcp:[PORT][:IP]``, ``pssl:[PORT][:IP]`` or ``punix:FILE``."""
+
+    def __init__(self, target: str, ssl_config: SslConfig | None) -> None:
+        """Start to listen.  Raises TransportError where that is impossible."""
+        self.target = target
+        self._path: Path | None = None
+        method, _, rest = target.partition(":")
+        self._context = (
+            ssl_context(ssl_config, server=True, target=target) if method == "pssl" else None
+        )
+        try:
+            if method == "punix":
+                self.socket = self._listen_unix(Path(rest))
+            elif method in PASSIVE:
+                self.socket = _listen_tcp(rest, target)
+            else:
+                raise TransportError(f"unknown connection method {method!r}", place=target)
+        except OSError as e:
+            raise TransportError(
+                f"cannot listen: {e.strerror}", place=target, code=e.errno or 0
+            ) from e
+        self.socket.setblocking(False)
+
+    def _listen_unix(self, path: Path) -> socket.socket:
+        path.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(str(path))
+            path.chmod(0o750)
+            sock.listen(_BACKLOG)
+        except OSError:
+            sock.close()
+            raise
+        self._path = path
+        return sock
+
+    def accept(self) -> Transport | None:
+        """The next connection, None when there is none."""
+        try:
+            sock, address = self.socket.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+        method = self.target.partition(":")[0][1:]
+        peer = f"{method}:{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix#"
+        return Transport(sock, peer, self._context, server=True)
+
+    def close(self) -> None:
+        """Stop to listen; the socket's file goes too."""
+        self.socket.close()
+        if self._path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+
+
+def _listen_tcp(rest: str, target: str) -> socket.socket:
+    if rest.startswith("["):
+        raise TransportError("the port comes first: ptcp:PORT:ADDRESS", place=target)
+    port_text, _, host = rest.partition(":")
+    port = _port(port_text, target)
+    family, address = _resolve(host.strip("[]") or "0.0.0.0", port, target)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock

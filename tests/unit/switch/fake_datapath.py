@@ -1,0 +1,279 @@
+"""A datapath and devices that live in memory, for tests of the switch.
+
+The datapath keeps what it is told and counts nothing by itself; tests set
+counters on the flows' entries.  It refuses like the real one: a flow more than
+`max_flows` is a DatapathError, and a transaction that fails changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from gossamer.datapath.settings import (
+    BridgeSettings,
+    FdbEntry,
+    MissAction,
+    PortSettings,
+    PortStatistics,
+    Punt,
+    TableStatistics,
+)
+from gossamer.errors import DatapathError, DeviceError
+from gossamer.pipeline.flow import Flow
+
+
+@dataclass
+class Counters:
+    n_packets: int = 0
+    n_bytes: int = 0
+    used_s: float = 0.0
+
+
+@dataclass
+class FakeBridge:
+    name: str
+    settings: BridgeSettings = field(default_factory=BridgeSettings)
+    flows: dict[tuple[int, int, int, int], tuple[Flow, object]] = field(default_factory=dict)
+    counters: dict[tuple[int, int, int, int], Counters] = field(default_factory=dict)
+    miss: dict[int, MissAction] = field(default_factory=dict)
+    fdb: list[FdbEntry] = field(default_factory=list)
+
+
+def flow_key(flow: Flow) -> tuple[int, int, int, int]:
+    return (flow.table_id, flow.priority, flow.match.value, flow.match.mask)
+
+
+class FakeDatapath:
+    """In the contract of docs/architecture.md, datapath/."""
+
+    def __init__(self, max_flows: int = 10_000_000) -> None:
+        self.max_flows = max_flows
+        self.takeover = False
+        self.converged = 0
+        self.transactions = 0
+        self.bridges: dict[int, FakeBridge] = {}
+        self.ports: dict[int, tuple[int, PortSettings]] = {}
+        self.port_counters: dict[int, PortStatistics] = {}
+        self.sent: list[tuple[int, bytes]] = []
+        self.punts: list[Punt] = []
+        self.flushed: list[tuple[int, int | None]] = []
+        self._next_port = 1
+        self._next_flow = 1
+        self._read_fd, self._write_fd = os.pipe()
+        os.set_blocking(self._read_fd, False)
+
+    @property
+    def punt_fd(self) -> int:
+        return self._read_fd
+
+    def converge(self) -> None:
+        self.converged += 1
+
+    def add_bridge(self, name: str) -> int:
+        for bridge_id, bridge in self.bridges.items():
+            if bridge.name == name:
+                return bridge_id
+        bridge_id = max(self.bridges, default=0) + 1
+        self.bridges[bridge_id] = FakeBridge(name)
+        return bridge_id
+
+    def configure_bridge(self, bridge_id: int, settings: BridgeSettings) -> None:
+        self.bridges[bridge_id].settings = settings
+
+    def remove_bridge(self, bridge_id: int) -> None:
+        del self.bridges[bridge_id]
+
+    def add_port(self, bridge_id: int, settings: PortSettings) -> int:
+        for port_id, (bridge, old) in self.ports.items():
+            if bridge == bridge_id and old.name == settings.name:
+                self.ports[port_id] = (bridge_id, settings)
+                return port_id
+        port_id, self._next_port = self._next_port, self._next_port + 1
+        self.ports[port_id] = (bridge_id, settings)
+        return port_id
+
+    def update_port(self, port_id: int, settings: PortSettings) -> None:
+        self.ports[port_id] = (self.ports[port_id][0], settings)
+
+    def remove_port(self, port_id: int) -> None:
+        del self.ports[port_id]
+
+    def port_statistics(self, port_id: int) -> PortStatistics:
+        return self.port_counters.get(port_id, PortStatistics())
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        before = {i: dict(b.flows) for i, b in self.bridges.items()} if self._scarce else {}
+        try:
+            yield
+        except DatapathError:
+            for i, flows in before.items():
+                self.bridges[i].flows = flows
+            raise
+        self.transactions += 1
+
+    @property
+    def _scarce(self) -> bool:
+        return self.max_flows < 10_000
+
+    def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
+        bridge = self.bridges[bridge_id]
+        for flow in flows:
+            key = flow_key(flow)
+            if key not in bridge.flows and len(bridge.flows) >= self.max_flows:
+                raise DatapathError("flow table full")
+            bridge.flows[key] = (flow, flow.actions)
+            if not flow.flow_id:
+                flow.flow_id, self._next_flow = self._next_flow, self._next_flow + 1
+
+    def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
+        bridge = self.bridges[bridge_id]
+        for flow in flows:
+            key = flow_key(flow)
+            del bridge.flows[key]
+            bridge.counters.pop(key, None)
+
+    def read_flow_statistics(self, flows: Sequence[Flow]) -> None:
+        by_flow = {
+            id(flow): bridge.counters.get(key)
+            for bridge in self.bridges.values()
+            if bridge.counters
+            for key, (flow, _) in bridge.flows.items()
+        }
+        for flow in flows:
+            counters = by_flow.get(id(flow))
+            if counters is not None:
+                flow.n_packets = counters.n_packets
+                flow.n_bytes = counters.n_bytes
+                flow.used_s = counters.used_s
+
+    def count(self, flow: Flow, n_packets: int, n_bytes: int, used_s: float) -> None:
+        """Pretend packets passed a flow."""
+        for bridge in self.bridges.values():
+            if flow_key(flow) in bridge.flows:
+                bridge.counters[flow_key(flow)] = Counters(n_packets, n_bytes, used_s)
+
+    def table_statistics(self, bridge_id: int) -> dict[int, TableStatistics]:
+        return {0: TableStatistics(0, 0)}
+
+    def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None:
+        self.bridges[bridge_id].miss[table_id] = action
+
+    def fdb(self, bridge_id: int) -> list[FdbEntry]:
+        return self.bridges[bridge_id].fdb
+
+    def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None:
+        self.flushed.append((bridge_id, port_id))
+        self.bridges[bridge_id].fdb = []
+
+    def read_punts(self) -> list[Punt]:
+        punts, self.punts = self.punts, []
+        return punts
+
+    def drops(self) -> dict[str, int]:
+        return {}
+
+    def transmit(self, port_id: int, packet: bytes) -> None:
+        self.sent.append((port_id, packet))
+
+    def close(self) -> None:
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def destroy(self) -> None:
+        self.bridges.clear()
+        self.ports.clear()
+
+    def port_named(self, name: str) -> PortSettings:
+        return next(s for _, s in self.ports.values() if s.name == name)
+
+
+@dataclass(frozen=True)
+class FakeLink:
+    ifindex: int
+    name: str
+    mac: bytes
+    mtu: int = 1500
+    admin_up: bool = True
+    carrier: bool = True
+    kind: str = "veth"
+    peer_mac: bytes | None = None
+    speed: int | None = 10_000
+    duplex: str | None = "full"
+    driver: str = "veth"
+
+
+class FakeDevices:
+    """Devices of a host that has none at first."""
+
+    def __init__(self) -> None:
+        self.links: dict[str, FakeLink] = {}
+        self.changed: set[str] = set()
+        self._next_ifindex = 10
+
+    def appear(self, name: str, mac: str = "", mtu: int = 1500) -> FakeLink:
+        """A device comes into being."""
+        ifindex, self._next_ifindex = self._next_ifindex, self._next_ifindex + 1
+        address = bytes.fromhex(mac.replace(":", "")) if mac else b"\x02\0\0\0\0" + bytes([ifindex])
+        self.links[name] = FakeLink(ifindex, name, address, mtu)
+        self.changed.add(name)
+        return self.links[name]
+
+    def vanish(self, name: str) -> None:
+        """A device goes."""
+        del self.links[name]
+        self.changed.add(name)
+
+    def change(self, name: str, **attributes: object) -> None:
+        """A device changes."""
+        self.links[name] = replace(self.links[name], **attributes)  # type: ignore[arg-type]
+        self.changed.add(name)
+
+    def link(self, name: str) -> FakeLink | None:
+        return self.links.get(name)
+
+    def create_internal(self, name: str, mac: bytes | None) -> FakeLink:
+        if name not in self.links:
+            self.appear(name)
+            self.links[name] = replace(self.links[name], admin_up=False)
+        if mac:
+            self.links[name] = replace(self.links[name], mac=mac)
+        return self.links[name]
+
+    def delete_internal(self, name: str) -> None:
+        self.links.pop(name, None)
+
+    def _existing(self, name: str) -> FakeLink:
+        if name not in self.links:
+            raise DeviceError(f"no device {name}")
+        return self.links[name]
+
+    def set_mac(self, name: str, mac: bytes) -> None:
+        self.links[name] = replace(self._existing(name), mac=mac)
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        self.links[name] = replace(self._existing(name), mtu=mtu)
+
+    def set_up(self, name: str, up: bool) -> None:
+        self.links[name] = replace(self._existing(name), admin_up=up)
+
+    def run(self) -> frozenset[str]:
+        changed, self.changed = frozenset(self.changed), set()
+        return changed
+
+    def wait(self, poller: object) -> None:
+        """Nothing happens by itself."""
+
+
+def wait_until(condition: object, seconds: float = 5.0) -> bool:
+    """Whether `condition()` comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():  # type: ignore[operator]
+            return True
+        time.sleep(0.005)
+    return False

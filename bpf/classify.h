@@ -201,7 +201,7 @@ static __always_inline int classify(__u32 table, __u32 level)
 	search.offset = LIST_OFFSET(list);
 	st->found_priority = 0;
 	st->found_program = 0;
-	bpf_loop(LIST_LENGTH(list), search_subtable, &search, 0);
+	bpf_loop(list_length(list), search_subtable, &search, 0);
 	return st->found_priority != 0;
 }
 

@@ -151,7 +151,7 @@ __attribute__((noinline)) int flood(struct __sk_buff *skb, __u32 flags, __u32 vl
 	spread.offset = LIST_OFFSET(list);
 	/* A count on the stack would look new to the verifier in each round. */
 	st->n_spread = 0;
-	bpf_loop(LIST_LENGTH(list), spread_one, &spread, 0);
+	bpf_loop(list_length(list), spread_one, &spread, 0);
 	if (!st->n_spread)
 		count_drop(DROP_NO_MEMBER);
 	return 0;

@@ -36,7 +36,7 @@ struct port {
 	__u64 police_burst;	/* bytes */
 	__u64 police_packets_s;
 	__u64 police_packet_burst;
-	char name[16];
+	char name[32];
 };
 
 /* Written by the daemon (mapped into its memory), read here. */
@@ -96,8 +96,15 @@ struct {
 } port_counters SEC(".maps");
 
 /* A list in an index array, replaced by one store so that no reader sees half of it. */
-#define LIST_LENGTH(list) ((__u32)(list))
 #define LIST_OFFSET(list) ((__u32)((list) >> 32))
+
+/* Kernels that inline bpf_loop() compare its count in 64 bits, while the compiler leaves the
+ * upper half of a 32-bit argument as it was: clear it by hand (seen on 6.18, clang 14). */
+static __always_inline __u32 list_length(__u64 list)
+{
+	asm volatile("%0 <<= 32\n%0 >>= 32" : "+r"(list));
+	return list;
+}
 
 enum parse_depth { PARSE_L2, PARSE_L4 };
 

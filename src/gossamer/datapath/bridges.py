@@ -1,0 +1,161 @@
+"""Bridges in the kernel: names, learning, the cache mask, and the version of it all."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from gossamer.datapath import layout
+from gossamer.datapath.compile import cache_words
+from gossamer.datapath.index import IndexArray
+from gossamer.datapath.layout import ParseDepth
+from gossamer.datapath.maps import MappedArray
+from gossamer.datapath.settings import BridgeSettings
+from gossamer.errors import DatapathError
+
+_VERSION, _MEMBERS, _AGE = 0, 1, 2  # 64-bit words of struct bridge
+_LIMIT, _COUNT, _FLAGS, _DEPTH = 6, 7, 8, 9  # 32-bit words
+
+
+class Bridges:
+    """The `bridges`, `cache_masks` and `members` maps."""
+
+    def __init__(self, bridges: MappedArray, masks: MappedArray, members: IndexArray) -> None:
+        self._array = bridges
+        self._masks = masks
+        self._members = members
+        self._names: dict[str, int] = {}
+        self._looks: dict[int, tuple[int, int]] = {}
+        """Bridge -> (bits its cache mask covers, mask id)."""
+        self._free_masks: deque[int] = deque(range(1, layout.MAX_MASKS))
+        self._claimed: set[int] = set()
+
+    def inherit(self) -> None:
+        """Learn the names and lists an earlier daemon left."""
+        for bridge_id in range(1, layout.MAX_BRIDGES):
+            name = self._name(bridge_id)
+            if name:
+                self._names[name] = bridge_id
+                self._members.adopt(self._word64(bridge_id, _MEMBERS))
+                mask_id = self._word64(bridge_id, _VERSION) & 0xFFFF
+                if mask_id in self._free_masks:
+                    self._free_masks.remove(mask_id)
+                self._looks[bridge_id] = (-1, mask_id)
+
+    def unclaimed(self) -> list[int]:
+        """Bridges that were inherited and not added again."""
+        return [b for b in self._names.values() if b not in self._claimed]
+
+    def add(self, name: str) -> int:
+        """The id of a bridge, a new one where the name is new."""
+        bridge_id = self._names.get(name)
+        if bridge_id is None:
+            in_use = set(self._names.values())
+            free = (b for b in range(1, layout.MAX_BRIDGES) if b not in in_use)
+            bridge_id = next(free, None)
+            if bridge_id is None:
+                raise DatapathError(
+                    f"more than {layout.MAX_BRIDGES - 1} bridges", place=f"bridge={name}"
+                )
+            version = self._word64(bridge_id, _VERSION)
+            record = layout.BRIDGE.pack(0, 0, 300 * 10**9, 8192, 0, 0, 0, name.encode()[:15])
+            self._array.write(bridge_id, record)
+            # Generations go on where they stopped: no old path may look current.
+            self._set64(bridge_id, _VERSION, version)
+            self._names[name] = bridge_id
+        self._claimed.add(bridge_id)
+        return bridge_id
+
+    def configure(self, bridge_id: int, settings: BridgeSettings) -> None:
+        """Apply the settings of a bridge."""
+        self._set64(bridge_id, _AGE, settings.mac_ageing_s * 10**9)
+        self._set32(bridge_id, _LIMIT, settings.mac_table_size)
+        self._set32(bridge_id, _FLAGS, layout.FORWARD_BPDU if settings.forward_bpdu else 0)
+
+    def remove(self, bridge_id: int) -> None:
+        """Forget a bridge; its ports and flows are gone already."""
+        self.bump(bridge_id)
+        self._members.retire(self._word64(bridge_id, _MEMBERS))
+        self._set64(bridge_id, _MEMBERS, 0)
+        look = self._looks.pop(bridge_id, None)
+        if look is not None:
+            self._free_masks.append(look[1])
+        at = self._array.offset(bridge_id)
+        self._array.memory[at + 40 : at + 56] = bytes(16)
+        self._names = {n: b for n, b in self._names.items() if b != bridge_id}
+        self._claimed.discard(bridge_id)
+
+    def set_members(self, bridge_id: int, port_ids: Iterable[int]) -> None:
+        """Replace the list of ports that floods go to."""
+        ref = self._members.write(self._word64(bridge_id, _MEMBERS), sorted(port_ids))
+        self._set64(bridge_id, _MEMBERS, ref)
+
+    def learned(self, bridge_id: int) -> int:
+        """How many addresses the kernel counts as learned."""
+        return int(self._array.words32[self._at32(bridge_id, _COUNT)])
+
+    def limit(self, bridge_id: int) -> int:
+        """How many it may learn."""
+        return int(self._array.words32[self._at32(bridge_id, _LIMIT)])
+
+    def set_learned(self, bridge_id: int, count: int) -> None:
+        """Correct that count after a sweep."""
+        self._set32(bridge_id, _COUNT, count)
+
+    def set_look(self, bridge_id: int, look: int) -> None:
+        """Give the bridge the cache mask that covers the bits `look`; takes effect at `bump()`."""
+        known = self._looks.get(bridge_id)
+        if known is not None and known[0] == look:
+            return
+        words = cache_words(look)
+        mask_id = self._free_masks.popleft()
+        record = layout.CACHE_MASK_HEAD.pack(len(words), 0) + b"".join(
+            layout.MATCH_WORD.pack(word, 0, mask) for word, mask in words
+        )
+        self._masks.write(mask_id, record)
+        self._looks[bridge_id] = (look, mask_id)
+        if known is not None:
+            self._free_masks.append(known[1])
+
+    def depth(self, bridge_id: int) -> int:
+        """How deep its packets are parsed."""
+        return int(self._array.words32[self._at32(bridge_id, _DEPTH)])
+
+    def set_depth(self, bridge_id: int, depth: ParseDepth) -> None:
+        """How deep its packets are to be parsed.
+
+        Deeper must be set before a version that asks for it, shallower after.
+        """
+        self._set32(bridge_id, _DEPTH, int(depth))
+
+    def ids(self) -> list[int]:
+        """The bridges there are."""
+        return list(self._names.values())
+
+    def bump(self, bridge_id: int) -> None:
+        """The next version: cached paths of this bridge are stale from now on."""
+        generation = (self._word64(bridge_id, _VERSION) >> 32) + 1
+        mask_id = self._looks.get(bridge_id, (0, 0))[1]
+        version = (generation & 0xFFFFFFFF) << 32 | bridge_id << 16 | mask_id
+        self._set64(bridge_id, _VERSION, version)
+
+    def versions(self) -> set[int]:
+        """The versions that are current."""
+        return {self._word64(b, _VERSION) for b in self._names.values()}
+
+    def _name(self, bridge_id: int) -> str:
+        at = self._array.offset(bridge_id)
+        raw = bytes(self._array.memory[at + 40 : at + 56])
+        return raw.rstrip(b"\0").decode(errors="replace")
+
+    def _at32(self, bridge_id: int, word: int) -> int:
+        return self._array.offset(bridge_id) // 4 + word
+
+    def _word64(self, bridge_id: int, word: int) -> int:
+        return int(self._array.words64[self._array.offset(bridge_id) // 8 + word])
+
+    def _set64(self, bridge_id: int, word: int, value: int) -> None:
+        self._array.words64[self._array.offset(bridge_id) // 8 + word] = value
+
+    def _set32(self, bridge_id: int, word: int, value: int) -> None:
+        self._array.words32[self._at32(bridge_id, word)] = value

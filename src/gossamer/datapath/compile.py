@@ -1,0 +1,322 @@
+"""Compile flows: a match to a subtable's key, actions to a program of operations.
+
+The counterparts in the kernel are bpf/classify.h and bpf/program.h.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gossamer.datapath.layout import (
+    CACHE_WORDS,
+    KEY_CLASSES,
+    LARGE_OPS,
+    MATCH_WORD,
+    MATCH_WORDS,
+    OP,
+    OP_WRITE,
+    Group,
+    ParseDepth,
+    RuleOp,
+)
+from gossamer.errors import DatapathError
+from gossamer.pipeline import action as act
+from gossamer.pipeline.fields import BY_NAME, KEY_BITS, KEY_LEN, SLOTS, slot_shift
+
+KEY_WORDS: Final = KEY_LEN // 4
+SCRATCH_WORD: Final = KEY_WORDS
+"""A word behind the key that programs may use for themselves."""
+
+_NATIVE: Final = "little" if sys.byteorder == "little" else "big"
+
+
+def words_of(key: int) -> list[int]:
+    """A key (or mask) as 32-bit words, each as the kernel sees it in memory."""
+    raw = key.to_bytes(KEY_LEN, "big")
+    return [int.from_bytes(raw[i : i + 4], _NATIVE) for i in range(0, KEY_LEN, 4)]  # type: ignore[arg-type]
+
+
+def _groups() -> list[int]:
+    """Header groups by word; 0 for pipeline state."""
+    by_slot = {
+        "eth_dst": Group.ETH,
+        "eth_src": Group.ETH,
+        "eth_type": Group.VLAN,
+        "vlan_tci": Group.VLAN,
+        "vlan_tpid": Group.VLAN,
+        "vlan1_tpid": Group.VLAN,
+        "vlan1_tci": Group.VLAN,
+        "tp_src": Group.L4,
+        "tp_dst": Group.L4,
+        "arp_sha": Group.ARP_ND,
+        "arp_tha": Group.ARP_ND,
+        "nd_target": Group.ARP_ND,
+    } | dict.fromkeys(
+        ("nw_proto", "nw_tos", "nw_ttl", "nw_src", "nw_dst", "ipv6_src", "ipv6_dst", "ipv6_label"),
+        Group.L3,
+    )
+    out = [0] * (KEY_WORDS + 16)
+    for name, group in by_slot.items():
+        slot = SLOTS[name]
+        for word in range(slot.offset // 4, (slot.offset + slot.length + 3) // 4):
+            out[word] |= group
+    return out
+
+
+GROUPS: Final = _groups()
+_L2_END: Final = SLOTS["mpls_lse0"].offset // 4
+IN_PORT_MASK: Final = BY_NAME["in_port"].full_mask
+_PIPELINE_STATE: Final = sum(
+    0xFFFFFFFF << (KEY_BITS - 32 - 32 * word)
+    for word in range(SLOTS["metadata"].offset // 4, SLOTS["tun_id"].offset // 4)
+)
+
+
+def cache_bits(mask: int) -> int:
+    """The bits of a mask that can differ between packets: registers begin at zero in each pass."""
+    return mask & ~_PIPELINE_STATE
+
+
+def parse_depth(mask: int) -> ParseDepth:
+    """How deep the parser must look for someone who cares about these bits."""
+    below = mask & ((1 << (KEY_BITS - 32 * _L2_END)) - 1)
+    return ParseDepth.L4 if below else ParseDepth.L2
+
+
+@dataclass(slots=True)
+class KeyShape:
+    """How the keys of one mask are written: class, and the runs of bytes they gather."""
+
+    key_class: int
+    words: list[tuple[int, int]]
+    """(word, mask as in memory), what the kernel gathers."""
+    slices: list[slice]
+    padding: bytes
+
+    def key(self, subtable_id: bytes, value: int) -> bytes:
+        """A rule's key from its match value; `subtable_id` is its four bytes in memory."""
+        raw = value.to_bytes(KEY_LEN, "big")
+        return subtable_id + b"".join([raw[s] for s in self.slices]) + self.padding
+
+    def words_bytes(self) -> bytes:
+        """`struct match_word` records."""
+        return b"".join(MATCH_WORD.pack(word, 0, mask) for word, mask in self.words)
+
+
+def key_shape(mask: int) -> KeyShape:
+    """The shape of a mask's keys; raises DatapathError where it covers too much."""
+    words = [(i, w) for i, w in enumerate(words_of(mask)) if w]
+    if len(words) > MATCH_WORDS:
+        raise DatapathError(
+            f"a match covers {len(words)} words of the key, {MATCH_WORDS} are possible",
+            remedy="match fewer fields in one flow",
+        )
+    key_class = next(i for i, n in enumerate(KEY_CLASSES) if n >= len(words))
+    slices: list[slice] = []
+    for word, _ in words:
+        if slices and slices[-1].stop == word * 4:
+            slices[-1] = slice(slices[-1].start, word * 4 + 4)
+        else:
+            slices.append(slice(word * 4, word * 4 + 4))
+    padding = bytes(4 * (KEY_CLASSES[key_class] - len(words)))
+    return KeyShape(key_class, words, slices, padding)
+
+
+def cache_words(mask: int) -> list[tuple[int, int]]:
+    """(word, mask) pairs of a cache mask; at most CACHE_WORDS, more cannot be cached."""
+    words = [(i, w) for i, w in enumerate(words_of(mask)) if w]
+    if len(words) > CACHE_WORDS:
+        raise DatapathError(
+            f"the flows of a bridge look at {len(words)} words of the key together,"
+            f" {CACHE_WORDS} are possible",
+            remedy="match fewer fields in this bridge",
+        )
+    return words
+
+
+@dataclass(slots=True)
+class Program:
+    """Compiled actions: the operations, and the bits they read or write."""
+
+    ops: list[bytes] = field(default_factory=list)
+    reads: int = 0
+    """Key bits the outcome depends on: they belong in the cache mask."""
+    writes: int = 0
+
+
+def compile_actions(actions: act.Actions, userdata: Callable[[bytes], int]) -> Program:
+    """The program of an action list; `userdata` gives controller(userdata=) bytes an id.
+
+    Raises DatapathError for an action the kernel cannot perform.
+    """
+    program = Program()
+    for action in actions:
+        _compile(action, program, 0, userdata)
+    return program
+
+
+def _emit(program: Program, flags: int, code: RuleOp, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> None:
+    program.ops.append(OP.pack(code, flags, a, b, c, d))
+
+
+def _set_bits(program: Program, flags: int, value: int, mask: int) -> None:
+    """Operations that set the masked bits of the key, word by word."""
+    program.writes |= mask
+    for word, (v, m) in enumerate(zip(words_of(value), words_of(mask), strict=True)):
+        if m:
+            _emit(program, flags, RuleOp.SET, word, v, m, GROUPS[word])
+
+
+def _move(program: Program, flags: int, src_bit: int, dst_bit: int, n_bits: int) -> None:
+    """Copy bits, given by their distance from the key's lowest bit, 32 or fewer at a time.
+
+    Goes through scratch words where source and destination overlap or more
+    than one step is needed, so that no step reads what another wrote.
+    """
+    program.reads |= ((1 << n_bits) - 1) << src_bit
+    program.writes |= ((1 << n_bits) - 1) << dst_bit
+    steps: list[tuple[int, int, int]] = []  # source bit, destination bit, bits
+    done = 0
+    while done < n_bits:
+        s, d = src_bit + done, dst_bit + done
+        take = min(n_bits - done, 32 - s % 32, 32 - d % 32)
+        steps.append((s, d, take))
+        done += take
+    if len(steps) == 1:
+        s, d, take = steps[0]
+        _move_step(program, flags, _word(s), s % 32, _word(d), d % 32, take)
+        return
+    if len(steps) > 15:
+        raise DatapathError(f"a move of {n_bits} bits takes too many steps")
+    for i, (s, _, take) in enumerate(steps):
+        _move_step(program, flags, _word(s), s % 32, SCRATCH_WORD + 1 + i, 0, take)
+    for i, (_, d, take) in enumerate(steps):
+        _move_step(program, flags, SCRATCH_WORD + 1 + i, 0, _word(d), d % 32, take)
+
+
+def _word(bit: int) -> int:
+    return (KEY_BITS - 1 - bit) // 32
+
+
+def _move_step(
+    program: Program, flags: int, src: int, src_shift: int, dst: int, dst_shift: int, n_bits: int
+) -> None:
+    _emit(
+        program,
+        flags,
+        RuleOp.MOVE,
+        src | dst << 8,
+        src_shift | dst_shift << 8 | n_bits << 16,
+        0,
+        GROUPS[dst],
+    )
+
+
+_ETH_TYPE = BY_NAME["eth_type"].full_mask
+_TTL = BY_NAME["nw_ttl"].full_mask
+_VLAN_PRESENT = 0x1000 << slot_shift("vlan_tci")
+_VLAN_TCI = 0xFFFF << slot_shift("vlan_tci")
+
+
+def _compile(
+    action: act.Action, program: Program, flags: int, userdata: Callable[[bytes], int]
+) -> None:
+    match action:
+        case act.Output(port=port, max_len=max_len):
+            if port == act.OfPort.CONTROLLER:
+                _emit(program, flags, RuleOp.CONTROLLER, max_len or 0xFFFF, 1 << 16)
+            elif port == act.OfPort.TABLE or port == act.OfPort.ANY:
+                return  # TABLE means something in packet-out only, ANY is no port
+            else:
+                _emit(program, flags, RuleOp.OUTPUT, 0, port)
+        case act.Enqueue(port=port):
+            _emit(program, flags, RuleOp.OUTPUT, 0, port)
+        case act.OutputReg(source=source):
+            if source.n_bits > 32:
+                raise DatapathError(f"output to a port number of {source.n_bits} bits")
+            program.reads |= ((1 << source.n_bits) - 1) << source.shift
+            first = source.shift % 32
+            if first + source.n_bits <= 32:
+                word, shift = _word(source.shift), first
+            else:
+                # The number lies across two words: bring it together first.
+                low = 32 - first
+                word, shift = SCRATCH_WORD, 0
+                _move_step(program, flags, _word(source.shift), first, word, 0, low)
+                high = source.shift + low
+                _move_step(program, flags, _word(high), 0, word, low, source.n_bits - low)
+            _emit(program, flags, RuleOp.OUTPUT_REG, word, shift | source.n_bits << 8)
+        case act.Controller():
+            userdata_id = userdata(action.userdata) if action.userdata else 0
+            who = action.controller_id | action.reason << 16
+            _emit(program, flags, RuleOp.CONTROLLER, action.max_len, who, userdata_id)
+        case act.SetField(field=f, value=value, mask=mask):
+            if f.name == "vlan_vid" or f.name == "vlan_pcp":
+                # Sets bits of an existing tag; OpenFlow 1.3 asks for a push first.
+                low = f.low_bit
+                tci, bits = value << low, mask << low
+                program.reads |= _VLAN_PRESENT
+                program.writes |= bits << slot_shift("vlan_tci")
+                _emit(program, flags, RuleOp.SET_VLAN, tci & 0xEFFF, bits & 0xEFFF)
+            else:
+                _set_bits(program, flags, value << f.shift, mask << f.shift)
+        case act.RegLoad(dst=dst, value=value):
+            mask = (1 << dst.n_bits) - 1
+            _set_bits(program, flags, (value & mask) << dst.shift, mask << dst.shift)
+        case act.RegMove(src=src, dst=dst):
+            _move(program, flags, src.shift, dst.shift, dst.n_bits)
+        case act.PushVlan(ethertype=ethertype):
+            program.reads |= _VLAN_PRESENT
+            program.writes |= _VLAN_TCI
+            _emit(program, flags, RuleOp.PUSH_VLAN, _network16(ethertype))
+        case act.PopVlan():
+            program.writes |= _VLAN_TCI
+            _emit(program, flags, RuleOp.POP_VLAN)
+        case act.SetVlanVid(vid=vid, push=push):
+            program.reads |= _VLAN_PRESENT
+            program.writes |= _VLAN_TCI
+            _emit(program, flags | int(push), RuleOp.SET_VLAN, vid & 0xFFF, 0x0FFF)
+        case act.SetVlanPcp(pcp=pcp, push=push):
+            program.reads |= _VLAN_PRESENT
+            program.writes |= _VLAN_TCI
+            _emit(program, flags | int(push), RuleOp.SET_VLAN, pcp << 13, 0xE000)
+        case act.DecTtl(controller_ids=ids):
+            program.reads |= _ETH_TYPE | _TTL
+            program.writes |= _TTL
+            _emit(program, flags, RuleOp.DEC_TTL, 0, ids[0] if ids else 0)
+        case act.Resubmit(in_port=in_port, table_id=table_id):
+            _emit(program, flags, RuleOp.RESUBMIT, table_id, in_port)
+        case act.WriteMetadata(value=value, mask=mask):
+            shift = BY_NAME["metadata"].shift
+            _set_bits(program, flags, (value & mask) << shift, mask << shift)
+        case act.GotoTable(table_id=table_id):
+            _emit(program, flags, RuleOp.GOTO, table_id)
+        case act.ClearActions():
+            _emit(program, flags, RuleOp.CLEAR_ACTIONS)
+        case act.WriteActions(actions=actions):
+            for written in actions:
+                _compile(written, program, flags | OP_WRITE, userdata)
+        case act.Exit():
+            _emit(program, flags, RuleOp.EXIT)
+        case act.Note() | act.SetQueue():
+            return  # nothing a packet would show
+        case _:
+            raise DatapathError(
+                f"the datapath has no {type(action).__name__} action",
+                remedy="see docs/compat.md for what is supported",
+            )
+
+
+def _network16(value: int) -> int:
+    return int.from_bytes(value.to_bytes(2, "big"), _NATIVE)  # type: ignore[arg-type]
+
+
+def split(ops: list[bytes]) -> list[list[bytes]]:
+    """Cut a long program into pieces that each leave room for the chaining operation."""
+    if len(ops) <= LARGE_OPS:
+        return [ops]
+    size = LARGE_OPS - 1
+    return [ops[i : i + size] for i in range(0, len(ops), size)]

@@ -1,0 +1,339 @@
+"""The datapath, as the switch sees it: bridges, ports and flows in; counters and punts out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from gossamer.datapath import layout, loader
+from gossamer.datapath.bridges import Bridges
+from gossamer.datapath.compile import parse_depth
+from gossamer.datapath.fdb import Fdb
+from gossamer.datapath.flows import FlowWriter
+from gossamer.datapath.index import IndexArray
+from gossamer.datapath.layout import ParseDepth
+from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
+from gossamer.datapath.ports import Ports
+from gossamer.datapath.programs import Programs
+from gossamer.datapath.punts import decode_punt
+from gossamer.datapath.settings import (
+    BridgeSettings,
+    FdbEntry,
+    MissAction,
+    PortSettings,
+    PortStatistics,
+    Punt,
+    TableStatistics,
+)
+from gossamer.datapath.statistics import Statistics
+from gossamer.datapath.transmit import Transmitter
+from gossamer.pipeline.flow import Flow
+
+
+class Datapath:
+    """What is pinned under one directory.
+
+    It forwards without this object; the object only changes what it does.
+    After a take-over (`takeover` is True) everything wanted is added again,
+    which changes nothing where it is the same, and then `converge()` removes
+    the rest.
+    """
+
+    def __init__(self, loaded: loader.Loaded, pin_dir: Path) -> None:
+        self._pin_dir = pin_dir
+        self._loaded = loaded
+        self.program_fd = loaded.program_fd
+        self.takeover = loaded.taken_over
+        fds = loaded.map_fds
+        self._arrays: list[MappedArray] = []
+
+        def array(name: str, size: int, entries: int) -> MappedArray:
+            mapped = MappedArray(name, fds[name], size, entries)
+            self._arrays.append(mapped)
+            return mapped
+
+        def hashed(name: str, key: int, value: int) -> HashMap:
+            return HashMap(name, fds[name], key, value)
+
+        self._tables = array("tables", layout.TABLE.size, layout.MAX_TABLES)
+        counters = array("flow_counters", layout.FLOW_COUNTERS.size, layout.MAX_FLOWS)
+        misses = array("table_misses", 8, layout.MAX_TABLES)
+        self._bridges = Bridges(
+            array("bridges", layout.BRIDGE.size, layout.MAX_BRIDGES),
+            array("cache_masks", layout.CACHE_MASK_SIZE, layout.MAX_MASKS),
+            IndexArray(array("members", 4, layout.MAX_MEMBERS)),
+        )
+        self._ports = Ports(
+            array("ports", layout.PORT.size, layout.MAX_PORTS),
+            hashed("port_by_ifindex", 4, 4),
+            hashed("port_by_ofport", layout.OFPORT_KEY.size, 4),
+            hashed("trunks", 4, layout.TRUNKS.size),
+            PerCpuArray(
+                "port_counters", fds["port_counters"], layout.PORT_COUNTERS.size, layout.MAX_PORTS
+            ),
+            hashed("police_buckets", 4, layout.POLICE_BUCKET_SIZE),
+            loaded.program_fd,
+        )
+        head = layout.PROGRAM_HEAD.size
+        self.programs = Programs(
+            hashed("small_programs", 4, head + layout.SMALL_OPS * layout.OP.size),
+            hashed("large_programs", 4, head + layout.LARGE_OPS * layout.OP.size),
+        )
+        self._flows = FlowWriter(
+            tuple(
+                hashed(f"rules_{words}", 4 + 4 * words, layout.RULE.size)
+                for words in layout.KEY_CLASSES
+            ),
+            array("subtables", layout.SUBTABLE_SIZE, layout.MAX_SUBTABLES),
+            self._tables,
+            IndexArray(array("table_index", 8, layout.MAX_TABLE_INDEX)),
+            counters,
+            self.programs,
+        )
+        cache = PerCpuArray("cache", fds["cache"], 2 * layout.PATH_SIZE, layout.CACHE_SETS)
+        self._statistics = Statistics(counters, misses, cache)
+        self._fdb = Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size))
+        self._settings: dict[int, BridgeSettings] = {}
+        self._drops = PerCpuArray("drops", fds["drops"], 8, len(layout.DROP_REASONS))
+        self._punts: list[tuple[Punt, int]] = []
+        self._ring = Ring(fds["punts"], lambda record: self._punts.append(decode_punt(record)))
+        self._transmitter = Transmitter()
+        self._changed: set[int] = set()
+        self._in_transaction = 0
+        if self.takeover:
+            self._bridges.inherit()
+            self._ports.inherit()
+            self._flows.inherit()
+
+    @classmethod
+    def open(
+        cls, pin_dir: Path, *, capturing: bool = False, object_file: Path = loader.OBJECT_FILE
+    ) -> Datapath:
+        """Load the datapath under `pin_dir`, or take over what is pinned there.
+
+        Raises DatapathError where the kernel refuses.
+        """
+        loader.mount_bpffs()
+        return cls(loader.load(pin_dir, object_file=object_file, capturing=capturing), pin_dir)
+
+    def converge(self) -> None:
+        """End of a take-over: remove what was not added again."""
+        if not self.takeover:
+            return
+        self.takeover = False
+        for bridge_id in self._bridges.unclaimed():
+            self._bridges.remove(bridge_id)
+        for bridge_id in self._ports.disinherit():
+            self._list_members(bridge_id)
+        self._flows.disinherit()
+        self._changed.update(self._bridges.ids())
+        self._publish()
+
+    def close(self) -> None:
+        """Let go of it; packets go on being forwarded."""
+        self._transmitter.close()
+        self._ring.close()
+        for array in self._arrays:
+            array.close()
+        os.close(self._loaded.program_fd)
+        for fd in self._loaded.map_fds.values():
+            os.close(fd)
+
+    def destroy(self) -> None:
+        """Take the program off all devices and remove everything pinned."""
+        for port_id in list(self._ports.records):
+            self._ports.remove(port_id)
+        self._ports.disinherit()
+        loader.unpin(self._pin_dir)
+        self.close()
+
+    # -- bridges -------------------------------------------------------------------
+
+    def add_bridge(self, name: str) -> int:
+        """Add a bridge; the id of the one there is, where there is one of that name."""
+        bridge_id = self._bridges.add(name)
+        self._settings.setdefault(bridge_id, BridgeSettings())
+        self._flows.bridge(bridge_id)
+        self._touch(bridge_id)
+        return bridge_id
+
+    def configure_bridge(self, bridge_id: int, settings: BridgeSettings) -> None:
+        """Apply the settings of a bridge."""
+        self._settings[bridge_id] = settings
+        self._bridges.configure(bridge_id, settings)
+
+    def remove_bridge(self, bridge_id: int) -> None:
+        """Remove a bridge with its ports, flows and learned addresses."""
+        for port_id in self._ports.of_bridge(bridge_id):
+            self._ports.remove(port_id)
+        self._flows.remove_bridge(bridge_id)
+        self._changed.discard(bridge_id)
+        self._bridges.remove(bridge_id)
+        self._fdb.flush(bridge_id)
+        self._statistics.forget_bridge(bridge_id)
+        for table_id in range(256):
+            self.set_table_miss(bridge_id, table_id, MissAction.DROP)
+        self._settings.pop(bridge_id, None)
+
+    # -- ports ---------------------------------------------------------------------
+
+    def add_port(self, bridge_id: int, settings: PortSettings) -> int:
+        """Add a port, or take over the one of that name in the bridge; returns its id.
+
+        Raises DatapathError where its device is gone; then nothing is left of it.
+        """
+        port_id = self._ports.add(bridge_id, settings)
+        self._list_members(bridge_id)
+        self._touch(bridge_id)
+        return port_id
+
+    def update_port(self, port_id: int, settings: PortSettings) -> None:
+        """Give a port other settings; addresses learned there in other VLANs are forgotten."""
+        record = self._ports.records[port_id]
+        before = record.settings
+        self._ports.update(port_id, settings)
+        vlans = (settings.vlan_mode, settings.tag, settings.trunks)
+        if vlans != (before.vlan_mode, before.tag, before.trunks):
+            self.flush_fdb(record.bridge_id, port_id)
+        self._touch(record.bridge_id)
+
+    def remove_port(self, port_id: int) -> None:
+        """Remove a port; its device stays, without our program."""
+        bridge_id = self._ports.records[port_id].bridge_id
+        self._ports.remove(port_id)
+        self._list_members(bridge_id)
+        self.flush_fdb(bridge_id, port_id)
+        self._touch(bridge_id)
+
+    def port_statistics(self, port_id: int) -> PortStatistics:
+        """Counters of a port."""
+        return self._ports.statistics(port_id)
+
+    def _list_members(self, bridge_id: int) -> None:
+        self._bridges.set_members(bridge_id, self._ports.of_bridge(bridge_id))
+
+    # -- flows ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Changes within take effect together at the end, also where the block raises."""
+        self._in_transaction += 1
+        try:
+            yield
+        finally:
+            self._in_transaction -= 1
+            if not self._in_transaction:
+                self._publish()
+
+    def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
+        """Insert flows, or write again those that are here; sets their flow_id.
+
+        A flow that replaces another of the same table, match and priority
+        counts from zero unless it carries the other's flow_id.  Raises
+        DatapathError for what the kernel cannot hold; flows before it are in.
+        """
+        with self.transaction():
+            self._changed.add(bridge_id)
+            self._flows.insert(bridge_id, flows)
+
+    def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
+        """Remove flows; their last counters are read first."""
+        self._statistics.refresh(flows)
+        self._statistics.retire(bridge_id, flows)
+        with self.transaction():
+            self._changed.add(bridge_id)
+            self._flows.remove(bridge_id, flows)
+
+    def read_flow_statistics(self, flows: Iterable[Flow]) -> None:
+        """Refresh n_packets, n_bytes and used_s."""
+        self._statistics.refresh(flows)
+
+    def table_statistics(self, bridge_id: int) -> dict[int, TableStatistics]:
+        """Lookups and matches of each table that was used."""
+        return self._statistics.tables(bridge_id, self._flows.flows(bridge_id))
+
+    def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None:
+        """What a table does with packets that no flow matches."""
+        words = self._tables.words32
+        at = (bridge_id * 256 + table_id) * 4 + 2
+        if words[at] != int(action):
+            words[at] = int(action)
+            self._touch(bridge_id)
+
+    # -- learned addresses, drops, punts ---------------------------------------------
+
+    def fdb(self, bridge_id: int) -> list[FdbEntry]:
+        """What a bridge has learned."""
+        return self._fdb.entries(bridge_id, self._settings[bridge_id].mac_ageing_s)
+
+    def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None:
+        """Forget a bridge's addresses, or those behind one of its ports."""
+        self._bridges.set_learned(bridge_id, self._fdb.flush(bridge_id, port_id))
+
+    def sweep_fdb(self) -> None:
+        """Remove what is too old and make room in full tables; call about once a second."""
+        ages = {b: float(s.mac_ageing_s) for b, s in self._settings.items()}
+        limits = {b: self._bridges.limit(b) for b in ages}
+        for bridge_id, count in self._fdb.sweep(ages, limits).items():
+            self._bridges.set_learned(bridge_id, count)
+
+    def drops(self) -> dict[str, int]:
+        """Packets dropped, by reason."""
+        out: dict[str, int] = {}
+        for i, reason in enumerate(layout.DROP_REASONS):
+            raw = memoryview(self._drops.read(i)).cast("Q")
+            if sum(raw):
+                out[reason] = sum(raw)
+        return out
+
+    @property
+    def punt_fd(self) -> int:
+        """Readable when there are punts."""
+        return self._ring.fd
+
+    def read_punts(self) -> list[Punt]:
+        """The punts that came since the last call."""
+        return [punt for punt, _ in self.read_records()]
+
+    def read_records(self) -> list[tuple[Punt, int]]:
+        """Punts, and captured outputs with the port they went to."""
+        self._ring.consume()
+        out, self._punts = self._punts, []
+        return out
+
+    def userdata(self, userdata_id: int) -> bytes:
+        """The controller(userdata=) bytes that a punt names."""
+        return self.programs.userdata[userdata_id]
+
+    def transmit(self, port_id: int, packet: bytes) -> None:
+        """Send a frame out of a port.  Raises DatapathError where its device refuses."""
+        self._transmitter.send(self._ports.records[port_id].settings, packet)
+
+    # -- publishing ------------------------------------------------------------------
+
+    def _touch(self, bridge_id: int) -> None:
+        self._changed.add(bridge_id)
+        if not self._in_transaction:
+            self._publish()
+
+    def _publish(self) -> None:
+        """Write flows that are due; make cached paths of changed bridges stale."""
+        self._flows.flush()
+        reach = 0
+        for flows in self._flows.bridges.values():
+            reach |= flows.reach()
+        depth = parse_depth(reach)
+        for bridge_id in self._bridges.ids():
+            if depth > self._bridges.depth(bridge_id):
+                self._bridges.set_depth(bridge_id, depth)
+        for bridge_id in self._changed:
+            self._bridges.set_look(bridge_id, self._flows.bridge(bridge_id).look())
+            self._bridges.bump(bridge_id)
+        self._changed.clear()
+        if depth is ParseDepth.L2:
+            for bridge_id in self._bridges.ids():
+                self._bridges.set_depth(bridge_id, depth)
+
+

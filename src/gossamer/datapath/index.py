@@ -1,0 +1,93 @@
+"""Lists in an index array, replaced so that no packet sees half of one.
+
+A list is written to a free stretch of the array and then made known by one
+64-bit store of (offset, length) where its owner keeps it.  The old stretch is
+used again only after no program can still be reading it.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from collections import deque
+from collections.abc import Sequence
+
+from gossamer.datapath.maps import MappedArray
+from gossamer.errors import DatapathError
+
+GRACE_S = 1.0
+"""A program runs for microseconds; a second is forever."""
+
+
+class IndexArray:
+    """Stretches of an array map of 32-bit or 64-bit elements."""
+
+    def __init__(self, array: MappedArray) -> None:
+        self._array = array
+        self._words = array.words64
+        self._free: list[tuple[int, int]] = [(0, array.entries)]
+        self._retired: deque[tuple[float, int, int]] = deque()
+
+    def adopt(self, ref: int) -> None:
+        """Mark the stretch of a list that was there before as taken."""
+        self._carve(ref >> 32, ref & 0xFFFFFFFF)
+
+    def entries(self, ref: int) -> list[int]:
+        """The elements of a list."""
+        offset = ref >> 32
+        return list(self._words[offset : offset + (ref & 0xFFFFFFFF)])
+
+    def write(self, old: int, entries: Sequence[int]) -> int:
+        """Write a list in place of `old`; returns the reference to store for it."""
+        self.retire(old)
+        if not entries:
+            return 0
+        offset = self._allocate(len(entries))
+        for i, entry in enumerate(entries):
+            self._words[offset + i] = entry
+        return offset << 32 | len(entries)
+
+    def retire(self, ref: int) -> None:
+        """A list is no longer referred to, or soon will not be."""
+        length = ref & 0xFFFFFFFF
+        if length:
+            self._retired.append((time.monotonic() + GRACE_S, ref >> 32, length))
+
+    def _allocate(self, length: int) -> int:
+        now = time.monotonic()
+        while self._retired and self._retired[0][0] <= now:
+            _, offset, size = self._retired.popleft()
+            self._release(offset, size)
+        for i, (offset, size) in enumerate(self._free):
+            if size >= length:
+                if size == length:
+                    del self._free[i]
+                else:
+                    self._free[i] = (offset + length, size - length)
+                return offset
+        if self._retired:
+            # Out of room only because of what was just replaced: wait for it.
+            time.sleep(max(0.0, self._retired[0][0] - now))
+            return self._allocate(length)
+        raise DatapathError(
+            f"no room for a list of {length}",
+            place=f"map={self._array.name}",
+            remedy="the datapath's limits are in bpf/limits.h",
+        )
+
+    def _release(self, offset: int, length: int) -> None:
+        insort(self._free, (offset, length))
+        merged: list[tuple[int, int]] = []
+        for start, size in self._free:
+            if merged and merged[-1][0] + merged[-1][1] == start:
+                merged[-1] = (merged[-1][0], merged[-1][1] + size)
+            else:
+                merged.append((start, size))
+        self._free = merged
+
+    def _carve(self, offset: int, length: int) -> None:
+        for i, (start, size) in enumerate(self._free):
+            if start <= offset and offset + length <= start + size:
+                rest = [(start, offset - start), (offset + length, start + size - offset - length)]
+                self._free[i : i + 1] = [piece for piece in rest if piece[1]]
+                return

@@ -1,0 +1,155 @@
+"""The numbers and records of bpf/*.h, for Python; tests/unit/datapath/test_layout.py compares both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from struct import Struct
+from typing import Final
+
+LAYOUT_VERSION: Final = 1
+"""Raise when a record below changes: maps of another version are not taken over."""
+
+# bpf/limits.h
+MAX_PORTS: Final = 16384
+MAX_BRIDGES: Final = 256
+MAX_TABLES: Final = MAX_BRIDGES * 256
+MAX_SUBTABLES: Final = 8192
+MAX_TABLE_INDEX: Final = 65536
+MAX_MEMBERS: Final = 65536
+MAX_FLOWS: Final = 1 << 20
+MAX_MASKS: Final = 1024
+MATCH_WORDS: Final = 48
+CACHE_WORDS: Final = 40
+CACHE_SETS: Final = 2048
+SMALL_OPS: Final = 4
+LARGE_OPS: Final = 64
+CACHED_OPS: Final = 12
+CACHED_FLOWS: Final = 16
+INJECT_MARK: Final = 0x60550A3E
+
+KEY_CLASSES: Final = (3, 7, 15, MATCH_WORDS)
+"""Words (beside the subtable's number) that keys of each rules_* map have."""
+
+TABLE_MISS: Final = 1 << 31
+LARGE_PROGRAM: Final = 1 << 31
+
+# Records, in the host's byte order.
+PORT: Final = Struct("=IIIHBBH6sIIQQQQ32s")
+OFPORT_KEY: Final = Struct("=II")
+TRUNKS: Final = Struct("=64Q")
+PORT_COUNTERS: Final = Struct("=6Q")
+BRIDGE: Final = Struct("=QQQIIII16s")
+MATCH_WORD: Final = Struct("=HHI")
+SUBTABLE_HEAD: Final = Struct("=IHH")
+SUBTABLE_SIZE: Final = SUBTABLE_HEAD.size + MATCH_WORDS * MATCH_WORD.size
+TABLE: Final = Struct("=QII")
+RULE: Final = Struct("=IIII")
+FLOW_COUNTERS: Final = Struct("=QQQII")
+CACHE_MASK_HEAD: Final = Struct("=II")
+CACHE_MASK_SIZE: Final = CACHE_MASK_HEAD.size + CACHE_WORDS * MATCH_WORD.size
+OP: Final = Struct("=BBHIII")
+PROGRAM_HEAD: Final = Struct("=II")
+FDB_KEY: Final = Struct("=H6sHH")
+FDB_ENTRY: Final = Struct("=IIQ")
+POLICE_BUCKET_SIZE: Final = 32
+PUNT_HEAD: Final = Struct("=9I2s2s320s")
+PATH_HEAD: Final = Struct("=QQQQIHBB")
+PATH_FLOWS_OFFSET: Final = PATH_HEAD.size + CACHE_WORDS * 4 + CACHED_OPS * OP.size
+PATH_SIZE: Final = PATH_FLOWS_OFFSET + CACHED_FLOWS * 8
+
+
+class PortFlag(IntFlag):
+    """struct port, flags."""
+
+    RECEIVE = 1 << 0
+    FORWARD = 1 << 1
+    FLOOD = 1 << 2
+    UP = 1 << 3
+    PEER_MAC = 1 << 4
+    ALL_VLANS = 1 << 5
+    POLICED = 1 << 6
+    PACKET_IN = 1 << 7
+
+
+FORWARD_BPDU: Final = 1
+"""struct bridge, flags."""
+
+
+class ParseDepth(IntEnum):
+    """How deep the parser must look."""
+
+    L2 = 0
+    L4 = 1
+
+
+class Group(IntFlag):
+    """Header groups an operation writes."""
+
+    ETH = 1 << 0
+    VLAN = 1 << 1
+    L3 = 1 << 2
+    L4 = 1 << 3
+    ARP_ND = 1 << 4
+
+
+class RuleOp(IntEnum):
+    """bpf/program.h, enum rule_op."""
+
+    END = 0
+    OUTPUT = 1
+    OUTPUT_REG = 2
+    SET = 3
+    MOVE = 4
+    PUSH_VLAN = 5
+    POP_VLAN = 6
+    SET_VLAN = 7
+    DEC_TTL = 8
+    CONTROLLER = 9
+    RESUBMIT = 10
+    GOTO = 11
+    CLEAR_ACTIONS = 12
+    EXIT = 13
+    CHAIN = 14
+
+
+OP_WRITE: Final = 0x80
+
+DROP_REASONS: Final = (
+    "none",
+    "unknown_port",
+    "no_receive",
+    "policed",
+    "no_rule",
+    "by_rule",
+    "ttl",
+    "too_deep",
+    "too_long",
+    "program",
+    "vlan_ingress",
+    "vlan_stack",
+    "reserved_mac",
+    "same_port",
+    "no_member",
+    "no_port",
+    "no_forward",
+    "rewrite",
+    "redirect",
+    "passes",
+    "nested",
+    "punt_rate",
+    "punt_full",
+    "parse",
+)
+"""enum drop_reason, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListRef:
+    """A list in an index array: what `LIST_OFFSET` and `LIST_LENGTH` take apart."""
+
+    offset: int
+    length: int
+
+    def __int__(self) -> int:
+        return self.offset << 32 | self.length

@@ -1,0 +1,176 @@
+"""Load the BPF programs and pin them with their maps, or take over what is pinned.
+
+Under the pin directory: ``maps-V/NAME`` and ``program-HASH``, V being the
+layout's version and HASH that of the object file.  The same object is not
+loaded again; a new one is loaded over the same maps, and ports are moved to
+it one by one, each atomically.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer.datapath import layout, libbpf
+from gossamer.datapath.libbpf import check, lib
+from gossamer.errors import DatapathError
+
+OBJECT_FILE = Path(__file__).with_name("gossamer.bpf.o")
+
+MAP_NAMES = (
+    "ports",
+    "port_by_ifindex",
+    "port_by_ofport",
+    "trunks",
+    "port_counters",
+    "bridges",
+    "members",
+    "subtables",
+    "tables",
+    "table_index",
+    "rules_3",
+    "rules_7",
+    "rules_15",
+    "rules_48",
+    "flow_counters",
+    "table_misses",
+    "small_programs",
+    "large_programs",
+    "cache_masks",
+    "cache",
+    "fdb",
+    "punts",
+    "punt_buckets",
+    "police_buckets",
+    "drops",
+    "states",
+    "nesting",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """File descriptors of the program and its maps; `taken_over` where maps were there before."""
+
+    program_fd: int
+    map_fds: dict[str, int]
+    taken_over: bool
+
+
+def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = False) -> Loaded:
+    """The datapath pinned under `pin_dir`, loaded where it is not there yet.
+
+    Raises DatapathError where the kernel refuses (no BPF, no bpffs, verifier).
+    """
+    maps_dir = pin_dir / f"maps-{layout.LAYOUT_VERSION}"
+    digest = _digest(object_file, capturing)
+    program_path = pin_dir / f"program-{digest}"
+    pinned = _pinned_maps(maps_dir)
+    if pinned is not None:
+        program_fd = libbpf.object_get(program_path)
+        if program_fd is not None:
+            return Loaded(program_fd, pinned, taken_over=True)
+    maps_dir.mkdir(parents=True, exist_ok=True)
+    program_fd, map_fds = _load_object(object_file, maps_dir, program_path, capturing)
+    for old in pin_dir.glob("program-*"):
+        if old != program_path:
+            old.unlink()
+    return Loaded(program_fd, map_fds, taken_over=pinned is not None)
+
+
+def unpin(pin_dir: Path) -> None:
+    """Remove every pin; what ports still run lives until it is detached."""
+    for directory in pin_dir.glob("maps-*"):
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()
+    for path in pin_dir.glob("program-*"):
+        path.unlink()
+    if pin_dir.exists():
+        pin_dir.rmdir()
+
+
+def mount_bpffs(mount_point: Path = Path("/sys/fs/bpf")) -> None:
+    """Mount the BPF file system where it is not mounted yet."""
+    if os.path.ismount(mount_point):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", str(mount_point).encode(), b"bpf", 0, None) != 0:
+        raise DatapathError(
+            f"mounting bpffs: {os.strerror(ctypes.get_errno())}",
+            place=str(mount_point),
+            remedy="run as root, on a kernel with CONFIG_BPF_SYSCALL",
+        )
+
+
+def _digest(object_file: Path, capturing: bool) -> str:
+    try:
+        data = object_file.read_bytes()
+    except OSError as e:
+        raise DatapathError(
+            f"reading the BPF object: {e.strerror}", place=str(object_file), remedy="run make build"
+        ) from None
+    return hashlib.sha256(data + bytes([capturing])).hexdigest()[:16]
+
+
+def _pinned_maps(maps_dir: Path) -> dict[str, int] | None:
+    """All maps, where all are pinned; None where one is missing."""
+    fds: dict[str, int] = {}
+    for name in MAP_NAMES:
+        fd = libbpf.object_get(maps_dir / name)
+        if fd is None:
+            for opened in fds.values():
+                os.close(opened)
+            return None
+        fds[name] = fd
+    return fds
+
+
+def _load_object(
+    object_file: Path, maps_dir: Path, program_path: Path, capturing: bool
+) -> tuple[int, dict[str, int]]:
+    handle = lib.bpf_object__open_file(str(object_file).encode(), None)
+    if not handle:
+        raise DatapathError(
+            f"opening the BPF object: {os.strerror(ctypes.get_errno())}", place=str(object_file)
+        )
+    try:
+        map_pointers: dict[str, int] = {}
+        item = lib.bpf_object__next_map(handle, None)
+        while item:
+            name = lib.bpf_map__name(item).decode()
+            if lib.bpf_map__is_internal(item):
+                # The one internal map is .rodata, whose one variable is `capturing`.
+                value = ctypes.c_uint32(capturing)
+                check(
+                    lib.bpf_map__set_initial_value(item, ctypes.byref(value), 4),
+                    "setting .rodata",
+                )
+            else:
+                map_pointers[name] = item
+                path = str(maps_dir / name).encode()
+                check(lib.bpf_map__set_pin_path(item, path), "naming a pin", place=name)
+            item = lib.bpf_object__next_map(handle, item)
+        missing = set(MAP_NAMES) ^ set(map_pointers)
+        if missing:
+            raise DatapathError(
+                f"maps of the object and the daemon differ: {', '.join(sorted(missing))}",
+                place=str(object_file),
+                remedy="run make build",
+            )
+        check(
+            lib.bpf_object__load(handle),
+            "loading the BPF programs",
+            place=str(object_file),
+            remedy="root and a kernel of 6.1 or later are needed; see docs/architecture.md",
+        )
+        program = lib.bpf_object__find_program_by_name(handle, b"gossamer")
+        check(lib.bpf_program__pin(program, str(program_path).encode()), "pinning the program")
+        program_fd = os.dup(lib.bpf_program__fd(program))
+        fds = {name: os.dup(lib.bpf_map__fd(p)) for name, p in map_pointers.items()}
+    finally:
+        lib.bpf_object__close(handle)
+    return program_fd, fds

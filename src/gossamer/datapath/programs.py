@@ -1,0 +1,148 @@
+"""Programs: compiled actions in the kernel, shared by all flows that have the same ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gossamer.datapath import layout
+from gossamer.datapath.compile import compile_actions, split
+from gossamer.datapath.maps import HashMap
+from gossamer.errors import DatapathError
+from gossamer.pipeline.action import Actions
+
+
+
+@dataclass(slots=True, eq=False)
+class ProgramRecord:
+    """Some actions and where their program is.
+
+    `reads` are the key bits the outcome depends on, `writes` those it changes.
+    """
+
+    actions: Actions
+    program_id: int
+    pieces: dict[int, bytes] = field(default_factory=dict)
+    """Program id -> record in the kernel, the chained ones too."""
+    reads: int = 0
+    writes: int = 0
+    users: int = 0
+
+
+class Programs:
+    """All programs; written at `flush()`, deleted at `sweep()`."""
+
+    def __init__(self, small: HashMap, large: HashMap) -> None:
+        self._small = small
+        self._large = large
+        self._by_actions: dict[Actions, ProgramRecord] = {}
+        self._by_identity: dict[int, ProgramRecord] = {}
+        self._unwritten: list[ProgramRecord] = []
+        self._unused: list[ProgramRecord] = []
+        self._next_id = 1
+        self._inherited: dict[bytes, int] = {}
+        self.userdata: list[bytes] = [b""]
+        """controller(userdata=) bytes by id."""
+        self._userdata_ids: dict[bytes, int] = {b"": 0}
+
+    def record(self, actions: Actions) -> ProgramRecord:
+        """The record of these actions, compiled where they are new.
+
+        Looks at the identity of the tuple first: a codec that hands out the
+        same tuple for the same bytes spares hashing it.
+        """
+        known = self._by_identity.get(id(actions))
+        if known is not None and known.actions is actions:
+            return known
+        known = self._by_actions.get(actions)
+        if known is None:
+            known = self._compile(actions)
+            self._by_actions[actions] = known
+            # Only the tuple the record keeps alive may be known by its identity.
+            self._by_identity[id(actions)] = known
+        return known
+
+    def acquire(self, record: ProgramRecord) -> None:
+        """One more flow runs it."""
+        record.users += 1
+
+    def release(self, record: ProgramRecord) -> None:
+        """One flow less runs it."""
+        record.users -= 1
+        if not record.users:
+            self._unused.append(record)
+
+    def flush(self) -> None:
+        """Write what is new; call before rules that refer to it are written."""
+        small: list[tuple[bytes, bytes]] = []
+        large: list[tuple[bytes, bytes]] = []
+        for record in self._unwritten:
+            for number, image in record.pieces.items():
+                pairs = large if number & layout.LARGE_PROGRAM else small
+                pairs.append((number.to_bytes(4, "little"), image))
+        self._small.put_all([k for k, _ in small], [v for _, v in small])
+        self._large.put_all([k for k, _ in large], [v for _, v in large])
+        self._unwritten.clear()
+
+    def sweep(self) -> None:
+        """Delete what no flow runs any more; call after rules are written."""
+        for record in self._unused:
+            if record.users or self._by_actions.get(record.actions) is not record:
+                continue
+            del self._by_actions[record.actions]
+            self._by_identity.pop(id(record.actions), None)
+            self._delete(record.pieces)
+        self._unused.clear()
+
+    def inherit(self) -> None:
+        """Learn the ids of what an earlier daemon wrote, to use them again."""
+        for programs, size in ((self._small, 0), (self._large, layout.LARGE_PROGRAM)):
+            for key, image in programs.items():
+                number = int.from_bytes(key, "little")
+                self._inherited[image] = number
+                self._next_id = max(self._next_id, (number & ~size) + 1)
+
+    def disinherit(self) -> None:
+        """Delete what nobody asked for again."""
+        self._delete({number: image for image, number in self._inherited.items()})
+        self._inherited.clear()
+
+    def _delete(self, pieces: dict[int, bytes]) -> None:
+        for number in pieces:
+            programs = self._large if number & layout.LARGE_PROGRAM else self._small
+            programs.delete(number.to_bytes(4, "little"))
+
+    def _compile(self, actions: Actions) -> ProgramRecord:
+        program = compile_actions(actions, self._userdata_id)
+        record = ProgramRecord(actions, 0, reads=program.reads, writes=program.writes)
+        if program.ops:
+            following = 0
+            for piece in reversed(split(program.ops)):
+                ops = list(piece)
+                if following:
+                    ops.append(layout.OP.pack(layout.RuleOp.CHAIN, 0, 0, following, 0, 0))
+                following = self._place(record, ops)
+            record.program_id = following
+            self._unwritten.append(record)
+        return record
+
+    def _place(self, record: ProgramRecord, ops: list[bytes]) -> int:
+        """Give a piece its id: the inherited one where the same piece is there already."""
+        large = len(ops) > layout.SMALL_OPS
+        size = layout.LARGE_OPS if large else layout.SMALL_OPS
+        image = layout.PROGRAM_HEAD.pack(len(ops), 0) + b"".join(ops)
+        image = image.ljust(layout.PROGRAM_HEAD.size + size * layout.OP.size, b"\0")
+        number = self._inherited.pop(image, 0)
+        if not number:
+            if self._next_id >= layout.LARGE_PROGRAM:
+                raise DatapathError("program numbers are used up", remedy="restart the daemon")
+            number = self._next_id | (layout.LARGE_PROGRAM if large else 0)
+            self._next_id += 1
+        record.pieces[number] = image
+        return number
+
+    def _userdata_id(self, data: bytes) -> int:
+        known = self._userdata_ids.get(data)
+        if known is None:
+            known = self._userdata_ids[data] = len(self.userdata)
+            self.userdata.append(data)
+        return known

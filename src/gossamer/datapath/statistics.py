@@ -1,0 +1,128 @@
+"""Flow and table counters: what retired paths credited, plus what cached paths still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gossamer.datapath import layout
+from gossamer.datapath.maps import MappedArray, PerCpuArray
+from gossamer.datapath.settings import TableStatistics
+from gossamer.pipeline.flow import Flow
+
+_U64 = layout.FLOW_COUNTERS.size // 8
+
+
+@dataclass(slots=True)
+class Owed:
+    """What cached paths owe to a flow or to a table's miss counter."""
+
+    packets: int = 0
+    n_bytes: int = 0
+    used: int = 0
+
+
+class Statistics:
+    """Reads `flow_counters`, `table_misses` and the paths in `cache`."""
+
+    def __init__(self, counters: MappedArray, misses: MappedArray, cache: PerCpuArray) -> None:
+        self._counters = counters
+        self._misses = misses
+        self._cache = cache
+        self._retired: dict[tuple[int, int], int] = {}
+        """(bridge, table) -> packets matched by flows that are gone."""
+
+    def owed(self) -> dict[int, Owed]:
+        """By flow id (or TABLE_MISS | table): what is not yet credited."""
+        out: dict[int, Owed] = {}
+        memory = self._cache.read_all()
+        words = memory.cast("Q")
+        path_words = layout.PATH_SIZE // 8
+        stride = self._cache.stride // 8
+        generations = self._counters.words32
+        # `packets` is the second word of each path: most of them are zero.
+        for base in range(0, self._cache.entries * self._cache.n_cpus * stride, stride):
+            for at in (base, base + path_words):
+                packets = words[at + 1]
+                if not packets:
+                    continue
+                n_bytes, used = words[at + 2], words[at + 3]
+                n_flows = memory[at * 8 + 38]
+                flows = at + layout.PATH_FLOWS_OFFSET // 8
+                for ref in words[flows : flows + n_flows]:
+                    flow_id, generation = ref & 0xFFFFFFFF, ref >> 32
+                    if not flow_id & layout.TABLE_MISS and (
+                        generations[flow_id * _U64 * 2 + 6] != generation
+                    ):
+                        continue
+                    total = out.get(flow_id)
+                    if total is None:
+                        total = out[flow_id] = Owed()
+                    total.packets += packets
+                    total.n_bytes += n_bytes
+                    total.used = max(total.used, used)
+        return out
+
+    def refresh(self, flows: Iterable[Flow]) -> None:
+        """Set n_packets, n_bytes and used_s of flows.
+
+        A path may retire between the two readings; what was read never goes
+        back, so a counter at worst shows such packets a moment late.
+        """
+        words = self._counters.words64
+        flows = list(flows)
+        before = [
+            (words[f.flow_id * _U64], words[f.flow_id * _U64 + 1], words[f.flow_id * _U64 + 2])
+            for f in flows
+        ]
+        owed = self.owed()
+        for flow, (packets, n_bytes, used) in zip(flows, before, strict=True):
+            extra = owed.get(flow.flow_id)
+            if extra is not None:
+                packets += extra.packets
+                n_bytes += extra.n_bytes
+                used = max(used, extra.used)
+            if packets > flow.n_packets:
+                flow.n_packets = packets
+            if n_bytes > flow.n_bytes:
+                flow.n_bytes = n_bytes
+            if used / 1e9 > flow.used_s:
+                flow.used_s = used / 1e9
+
+    def misses(self, bridge_id: int) -> dict[int, int]:
+        """Lookups that found nothing, by table."""
+        owed = self.owed()
+        out: dict[int, int] = {}
+        for table_id in range(256):
+            table = bridge_id * 256 + table_id
+            extra = owed.get(layout.TABLE_MISS | table)
+            total = self._misses.words64[table] + (extra.packets if extra else 0)
+            if total:
+                out[table_id] = total
+        return out
+
+    def retire(self, bridge_id: int, flows: Iterable[Flow]) -> None:
+        """Remember what flows about to go have matched; they must be refreshed."""
+        for flow in flows:
+            if flow.n_packets:
+                place = (bridge_id, flow.table_id)
+                self._retired[place] = self._retired.get(place, 0) + flow.n_packets
+
+    def tables(self, bridge_id: int, flows: Iterable[Flow]) -> dict[int, TableStatistics]:
+        """Lookups and matches of each table that was used."""
+        flows = list(flows)
+        self.refresh(flows)
+        matched = {t: n for (b, t), n in self._retired.items() if b == bridge_id}
+        for flow in flows:
+            matched[flow.table_id] = matched.get(flow.table_id, 0) + flow.n_packets
+        misses = self.misses(bridge_id)
+        return {
+            t: TableStatistics(matched.get(t, 0) + misses.get(t, 0), matched.get(t, 0))
+            for t in matched.keys() | misses.keys()
+        }
+
+    def forget_bridge(self, bridge_id: int) -> None:
+        """A bridge is gone: its tables begin again at zero."""
+        self._retired = {k: v for k, v in self._retired.items() if k[0] != bridge_id}
+        for table_id in range(256):
+            self._misses.words64[bridge_id * 256 + table_id] = 0

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
 
+from gossamer.datapath.settings import MissAction
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions
 from gossamer.pipeline.flow import Flow, FlowTable
@@ -94,8 +95,8 @@ class Table(FlowTable):
         self.vacancy: tuple[int, int] | None = None
         self.vacancy_low = False
         """A VACANCY_DOWN was reached and not yet left."""
-        self.miss_config = 0
-        """OFPTC11_TABLE_MISS_* as a controller set it; 0 is the version's default."""
+        self.miss: MissAction | None = None
+        """What a controller chose by a table-mod; None: what its version implies."""
 
     @property
     def evicts(self) -> bool:
@@ -119,6 +120,8 @@ class FlowTables:
         self.tables = [Table(i) for i in range(N_TABLES + 1)]
         self.timeouts = Timeouts()
         self.events: list[FlowEvent] = []
+        self.by_id: dict[int, Flow] = {}
+        """The flows in the datapath, by its name for them: a punt tells which flow sent it."""
         self.watched = False
         """Somebody monitors flows, so that every change is an event."""
         self._inserted: dict[Flow, None] = {}
@@ -228,21 +231,29 @@ class FlowTables:
         the last commit is taken back, in the tables as in the datapath.
         """
         removed, inserted = list(self._removed), [*self._inserted, *self._changed]
-        last_words = [e.flow for e in self.events if e.kind is EventKind.REMOVED]
-        if last_words:
-            self.datapath.read_flow_statistics(last_words)
         try:
-            with self.datapath.transaction():
-                if removed:
-                    self.datapath.remove_flows(self.bridge_id, removed)
-                if inserted:
-                    self.datapath.insert_flows(self.bridge_id, inserted)
+            self._hand_over(removed, inserted)
         except DatapathError:
+            new, changed = list(self._inserted), list(self._changed)
             self.rollback()
+            # What was there before fitted before.
+            self._hand_over(new, [*removed, *changed])
             raise
+        by_id = self.by_id
+        for flow in removed:
+            by_id.pop(flow.flow_id, None)
+        for flow in inserted:
+            by_id[flow.flow_id] = flow
         events, self.events = self.events, []
         self._reset()
         return events
+
+    def _hand_over(self, removed: list[Flow], inserted: list[Flow]) -> None:
+        with self.datapath.transaction():
+            if removed:
+                self.datapath.remove_flows(self.bridge_id, removed)
+            if inserted:
+                self.datapath.insert_flows(self.bridge_id, inserted)
 
     def rollback(self, to: int = 0, events: int = 0) -> None:
         """Take back all since the last commit, or since `savepoint()` gave (to, events)."""

@@ -1,0 +1,301 @@
+"""A bridge: its ports, its flow tables, their journal, and who programs it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from gossamer.datapath.settings import MissAction
+from gossamer.errors import DatapathError
+from gossamer.openflow.error import OpenFlowError
+from gossamer.pipeline.action import OfPort, Output
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.match import ANY
+from gossamer.switch.config import BridgeConfig, FailMode, SslConfig
+from gossamer.switch.connections import Controllers
+from gossamer.switch.contract import Poller
+from gossamer.switch.flow_mod import FlowMods
+from gossamer.switch.journal import Journal, JournalError, Kind, Record
+from gossamer.switch.port import Port
+from gossamer.switch.ports import BridgePorts, PortListener
+from gossamer.switch.status import BridgeStatus
+from gossamer.switch.tables import N_TABLES, FlowEvent, FlowTables, RemovedReason
+
+if TYPE_CHECKING:
+    from gossamer.datapath.settings import Punt
+    from gossamer.switch.switch import Switch
+
+log = logging.getLogger(__name__)
+
+FAIL_OPEN_PRIORITY: Final = 0xF0F0
+_JOURNAL_SUFFIX: Final = ".flows"
+_NORMAL: Final = (Output(OfPort.NORMAL),)
+
+Mode = tuple[bool, str]
+"""Whether the bridge has controllers, and its fail mode: a change of it empties the tables."""
+
+
+class Bridge(PortListener):
+    """One bridge.
+
+    Raises JournalError where its journal cannot be opened, DatapathError where
+    the datapath has no room for it.
+    """
+
+    def __init__(self, config: BridgeConfig, switch: Switch) -> None:
+        self.name = config.name
+        self.config = config
+        self.datapath = switch.datapath
+        self.rundir = switch.rundir
+        self.ports = BridgePorts(config, switch.datapath, switch.devices, switch.rundir)
+        self.ports.listener = self
+        self.tables = FlowTables(switch.datapath, self.ports.bridge_id)
+        self.flow_mods = FlowMods(self.tables)
+        self.journal = Journal(switch.rundir / f"{config.name}{_JOURNAL_SUFFIX}")
+        self._mode: Mode | None = None
+        self._miss: dict[int, MissAction] = {}
+        self._replay()
+        self.controllers = Controllers(self)
+
+    # -- configuration ------------------------------------------------------------------------
+
+    def configure(self, config: BridgeConfig, ssl: SslConfig | None) -> None:
+        """Bring ports, tables and controllers to what `config` says."""
+        self.config = config
+        self.ports.converge(config)
+        self.tables.configure(dict(config.flow_tables))
+        self.controllers.configure(config.controllers, config.protocols, config.fail_mode, ssl)
+        mode = (self.controllers.has_controllers, str(config.fail_mode))
+        before, self._mode = self._mode, mode
+        if before is None or before[0] != mode[0] or (not mode[0] and before[1] != mode[1]):
+            self._start_over()
+        if mode != before:
+            self.journal.mode(mode, time.monotonic())
+            self._flush_journal()
+        self.update_table_miss()
+
+    def _start_over(self) -> None:
+        """Empty the tables; a standalone bridge without controllers then forwards like any switch."""
+        flows = []
+        if not self.controllers.has_controllers and self.config.fail_mode is FailMode.STANDALONE:
+            flows.append(self._own_flow(0))
+        self._replace_all(flows)
+
+    def enter_fail_open(self) -> None:
+        """No controller can be reached: forward by ourselves."""
+        self._replace_all([self._own_flow(FAIL_OPEN_PRIORITY)])
+
+    def leave_fail_open(self) -> None:
+        """A controller is back: it decides again."""
+        flow = self.tables.tables[0].find_strict(ANY, FAIL_OPEN_PRIORITY)
+        if flow is not None:
+            self.tables.remove(flow, RemovedReason.DELETE)
+            self.commit()
+            self.journal.removed([flow], time.monotonic())
+            self._flush_journal()
+
+    def _own_flow(self, priority: int) -> Flow:
+        now = time.monotonic()
+        return Flow(
+            0, priority, ANY, _NORMAL, created_s=now, modified_s=now, used_s=now
+        )
+
+    def _replace_all(self, flows: Sequence[Flow]) -> None:
+        now = time.monotonic()
+        for table in self.tables.tables:
+            if table.n_flows:
+                self.tables.clear_table(table, RemovedReason.DELETE)
+        for flow in flows:
+            self.tables.add(flow)
+        self.commit()
+        self.journal.cleared(now)
+        if flows:
+            self.journal.flows(flows, now)
+        self._flush_journal()
+
+    def update_table_miss(self) -> None:
+        """Tell the datapath what tables do with packets that match nothing.
+
+        That is the controllers' choice (OpenFlow 1.1 and 1.2, table-mod), and
+        where they did not choose: drop, unless a controller is connected
+        whose version expects packet-ins (up to OpenFlow 1.2).
+        """
+        wanted = any(s.wants_misses for s in self.controllers.primary_sessions())
+        default = MissAction.CONTROLLER if wanted else MissAction.DROP
+        for table in self.tables.tables[:N_TABLES]:
+            action = table.miss if table.miss is not None else default
+            if self._miss.get(table.table_id, MissAction.DROP) is not action:
+                self.datapath.set_table_miss(self.ports.bridge_id, table.table_id, action)
+                self._miss[table.table_id] = action
+
+    # -- flows and their journal --------------------------------------------------------------
+
+    def _replay(self) -> None:
+        """Read the journal; the datapath gets the flows that are alive at its end."""
+        n = 0
+        for record in self.journal.open():
+            n += 1
+            try:
+                self._replay_record(record)
+            except OpenFlowError as e:
+                # Only a journal of another version of ourselves holds what we refuse now.
+                log.warning("bridge=%s: journal: %s", self.name, e)
+        if n:
+            self.commit()
+            for flow in self.tables:
+                if flow.idle_timeout_s or flow.hard_timeout_s:
+                    self.tables.timeouts.add(flow)
+            log.info("bridge=%s: %d flows recovered", self.name, len(self.tables))
+
+    def _replay_record(self, record: Record) -> None:
+        tables = self.tables
+        if record.kind is Kind.MESSAGES:
+            for message in self.flow_mods.decode(record.payload, record.context):
+                self.flow_mods.replay(message, record.time_s)
+        elif record.kind is Kind.FLOWS:
+            for flow in record.payload:
+                tables.add(flow)
+        elif record.kind is Kind.REMOVED:
+            for table_id, priority, value, mask in record.payload:
+                gone = tables.tables[table_id].find_strict(
+                    replace(ANY, value=value, mask=mask), priority
+                )
+                if gone is not None:
+                    tables.remove(gone, RemovedReason.DELETE)
+        elif record.kind is Kind.CLEARED:
+            for table in tables.tables:
+                tables.clear_table(table, RemovedReason.DELETE)
+        else:
+            self._mode = record.payload
+        tables.events.clear()
+
+    def commit(self) -> list[FlowEvent]:
+        """Hand changes to the datapath, and tell those who want to know.
+
+        Raises DatapathError with everything since the last commit taken back.
+        """
+        if not self.tables.dirty:
+            return []
+        events = self.tables.commit()
+        if events:
+            for session in self.controllers.sessions():
+                session.flow_events(events)
+        return events
+
+    def note(self, raw: Sequence[bytes | list[Flow]], context: int, now: float) -> None:
+        """Write to the journal what was committed: FLOW_MODs, and flows that were evicted."""
+        messages: list[bytes] = []
+        for item in raw:
+            if isinstance(item, list):
+                self.journal.messages(messages, context, now)
+                self.journal.removed(item, now)
+                messages = []
+            else:
+                messages.append(item)
+        if messages:
+            self.journal.messages(messages, context, now)
+        self._flush_journal()
+
+    def _flush_journal(self) -> None:
+        try:
+            self.journal.flush()
+            if self.journal.wants_truncation and not len(self.tables):
+                self.journal.truncate(self._journal_mode, time.monotonic())
+            elif self.journal.wants_compaction:
+                self.journal.compact(self.tables, self._journal_mode, time.monotonic())
+        except JournalError as e:
+            log.warning("bridge=%s: flows will not survive a restart: %s", self.name, e)
+
+    @property
+    def _journal_mode(self) -> Mode:
+        return self._mode or (False, str(FailMode.STANDALONE))
+
+    def _expire(self, now: float) -> None:
+        over = self.tables.timeouts.expired(now, self.datapath.read_flow_statistics)
+        if not over:
+            return
+        for flow, hard in over:
+            reason = RemovedReason.HARD_TIMEOUT if hard else RemovedReason.IDLE_TIMEOUT
+            self.tables.remove(flow, reason)
+        try:
+            self.commit()
+        except DatapathError as e:
+            log.warning("bridge=%s: cannot remove expired flows: %s", self.name, e)
+            for flow, _ in over:
+                self.tables.timeouts.add(flow)
+            return
+        self.journal.removed([flow for flow, _ in over], now)
+        self._flush_journal()
+
+    # -- the event loop -----------------------------------------------------------------------
+
+    def run(self) -> bool:
+        """Do what is ready; True when the status changed."""
+        changed = self.controllers.run()
+        if changed:
+            self.update_table_miss()
+        moment = self.tables.timeouts.next_s
+        if moment is not None:
+            now = time.monotonic()
+            if moment <= now:
+                self._expire(now)
+        try:
+            self.journal.poll()
+        except JournalError as e:
+            log.warning("bridge=%s: %s", self.name, e)
+        return changed
+
+    def wait(self, poller: Poller) -> None:
+        """Say what to wake for."""
+        self.controllers.wait(poller)
+        moment = self.tables.timeouts.next_s
+        if moment is not None:
+            poller.timer_wait_until(int(moment * 1000) + 1)
+
+    def punt(self, punt: Punt) -> None:
+        """A packet for the controllers came up from the datapath."""
+        flow = self.tables.by_id.get(punt.flow_id)
+        for session in self.controllers.sessions():
+            session.packet_in(punt, flow)
+
+    # -- ports --------------------------------------------------------------------------------
+
+    def port_added(self, port: Port) -> None:
+        """Tell controllers."""
+        self._port_status(0, port)
+
+    def port_deleted(self, port: Port) -> None:
+        """Tell controllers."""
+        self._port_status(1, port)
+
+    def port_modified(self, port: Port) -> None:
+        """Tell controllers."""
+        self._port_status(2, port)
+
+    def _port_status(self, reason: int, port: Port) -> None:
+        for session in self.controllers.sessions():
+            session.port_status(reason, port)
+
+    def datapath_id_changed(self) -> None:
+        """Controllers learn it from the features reply of a new connection."""
+        self.controllers.reconnect()
+
+    # -- ends ---------------------------------------------------------------------------------
+
+    def status(self) -> BridgeStatus:
+        """For the database."""
+        return replace(self.ports.status({}), controllers=self.controllers.status())
+
+    def close(self) -> None:
+        """The daemon ends; the bridge goes on in the datapath."""
+        self.controllers.close()
+        self.journal.close()
+
+    def remove(self) -> None:
+        """The bridge ends."""
+        self.controllers.close()
+        self.journal.remove()
+        self.ports.remove()

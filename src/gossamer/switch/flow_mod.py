@@ -1,0 +1,286 @@
+"""FLOW_MOD: add, modify, delete (OpenFlow 1.3.5, 6.4 and 7.3.4.1).
+
+What differs between versions has one cause each:
+
+- OpenFlow 1.0 and NXM change cookies with a modify and can match on them;
+  1.1 and later match only.
+- Up to 1.1 a modify that finds nothing adds, unless it looks for a cookie.
+- From 1.1 on a replaced flow keeps nothing but its place; in every version an
+  add begins counters and timeouts anew, as in Open vSwitch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.message import FlowMod
+from gossamer.pipeline.action import Action, Actions, Controller, Enqueue, OfPort, Output, WriteActions
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.match import ANY, Match
+from gossamer.switch.tables import N_TABLES, FlowTables, RemovedReason, Table
+
+ADD: Final = 0
+MODIFY: Final = 1
+MODIFY_STRICT: Final = 2
+DELETE: Final = 3
+DELETE_STRICT: Final = 4
+
+ALL_TABLES: Final = 0xFF
+ANY_GROUP: Final = 0xFFFFFFFF
+NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
+"""A cookie that Open vSwitch takes for 'leave it' in a modify."""
+
+SEND_FLOW_REM: Final = 1 << 0
+CHECK_OVERLAP: Final = 1 << 1
+EMERGENCY: Final = 1 << 2  # OpenFlow 1.0 only
+RESET_COUNTS: Final = 1 << 2  # OpenFlow 1.1 and later
+NO_PACKET_COUNTS: Final = 1 << 3
+NO_BYTE_COUNTS: Final = 1 << 4
+KEPT_FLAGS: Final = SEND_FLOW_REM | NO_PACKET_COUNTS | NO_BYTE_COUNTS
+
+
+@lru_cache(maxsize=4096)
+def output_ports(actions: Actions) -> frozenset[int]:
+    """The ports that actions send to, for out_port filters."""
+    ports: set[int] = set()
+    for action in actions:
+        if isinstance(action, (Output, Enqueue)):
+            ports.add(action.port)
+        elif isinstance(action, Controller):
+            ports.add(int(OfPort.CONTROLLER))
+        elif isinstance(action, WriteActions):
+            ports |= output_ports(action.actions)
+    return frozenset(ports)
+
+
+def select(
+    tables: FlowTables,
+    table_id: int,
+    match: Match,
+    *,
+    cookie: int = 0,
+    cookie_mask: int = 0,
+    out_port: int = OfPort.ANY,
+    out_group: int = ANY_GROUP,
+) -> list[Flow]:
+    """Flows that a loose request means; table 0xff is all tables.
+
+    Raises OpenFlowError(BAD_TABLE_ID) for a table that does not exist.
+    """
+    found: list[Flow] = []
+    for table in tables_of(tables, table_id):
+        if table.n_flows:
+            found += table if match.mask == 0 else table.find_loose(match)
+    return keep(found, cookie, cookie_mask, out_port, out_group)
+
+
+def tables_of(tables: FlowTables, table_id: int) -> Iterable[Table]:
+    """The tables a request names; 0xff: all that belong to controllers."""
+    if table_id == ALL_TABLES:
+        return tables.tables[:N_TABLES]
+    return tables.tables[table_id : table_id + 1]
+
+
+def keep(
+    flows: list[Flow], cookie: int, cookie_mask: int, out_port: int, out_group: int
+) -> list[Flow]:
+    """Those of `flows` that the filters of a request let through."""
+    if cookie_mask:
+        wanted = cookie & cookie_mask
+        flows = [f for f in flows if f.cookie & cookie_mask == wanted]
+    if out_port != OfPort.ANY:
+        flows = [f for f in flows if out_port in output_ports(f.actions)]
+    if out_group != ANY_GROUP:
+        flows = []
+    return flows
+
+
+class FlowMods:
+    """Carries out FLOW_MODs on the tables of one bridge; the caller commits."""
+
+    def __init__(self, tables: FlowTables) -> None:
+        self._tables = tables
+        self._lenient = False
+
+    def replay(self, message: FlowMod, now: float) -> None:
+        """Carry out again what took effect before a restart; limits were obeyed then."""
+        self._lenient = True
+        try:
+            self.apply(message, now, None)
+        finally:
+            self._lenient = False
+
+    def apply(self, message: FlowMod, now: float, source: object) -> None:
+        """Carry out one FLOW_MOD at CLOCK_MONOTONIC `now`.
+
+        Raises OpenFlowError with the code the specification gives; then
+        nothing was changed.
+        """
+        command = message.command
+        if command == ADD:
+            self._add(message, now, source)
+        elif command == MODIFY:
+            self._modify(message, self._loose(message), now, source)
+        elif command == MODIFY_STRICT:
+            self._modify(message, self._strict(message), now, source)
+        elif command == DELETE:
+            self._delete(message, source)
+        elif command == DELETE_STRICT:
+            for flow in self._strict(message):
+                self._tables.remove(flow, RemovedReason.DELETE, source, message.xid)
+        else:
+            raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_BAD_COMMAND)
+
+    def _add(self, message: FlowMod, now: float, source: object) -> None:
+        table_id = message.table_id
+        if table_id >= N_TABLES:
+            table_id = self._writable(table_id)
+        flags = message.flags
+        tables = self._tables
+        table = tables.tables[table_id]
+        if flags & CHECK_OVERLAP or table.max_flows is not None:
+            self._check(table, message, source)
+        flow = Flow(
+            table_id,
+            message.priority,
+            message.match,
+            message.actions,
+            message.cookie,
+            message.idle_timeout,
+            message.hard_timeout,
+            message.importance,
+            flags & KEPT_FLAGS,
+            False,
+            now,
+            now,
+            now,
+        )
+        tables.add(flow, source, message.xid)
+
+    def _writable(self, table_id: int) -> int:
+        """An add to 'all tables' goes to the first; the switch's own table is not for others."""
+        if table_id == ALL_TABLES:
+            return 0
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_EPERM)
+
+    def _check(self, table: Table, message: FlowMod, source: object) -> None:
+        if table.find_strict(message.match, message.priority) is not None:
+            return
+        if message.flags & CHECK_OVERLAP and overlaps(table, message.match, message.priority):
+            raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_OVERLAP)
+        limit = table.max_flows
+        if limit is not None and table.n_flows >= limit and not self._lenient:
+            victim = eviction_victim(table) if table.evicts else None
+            if victim is None:
+                raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_TABLE_FULL)
+            self._tables.remove(victim, RemovedReason.EVICTION, source, message.xid)
+
+    def _modify(
+        self, message: FlowMod, flows: list[Flow], now: float, source: object
+    ) -> None:
+        if not flows:
+            if message.adds_when_nothing_matches:
+                self._add(message, now, source)
+            return
+        tables = self._tables
+        for flow in flows:
+            cookie = message.cookie if message.modifies_cookie else flow.cookie
+            if message.flags & RESET_COUNTS and message.version > 1:
+                tables.add(
+                    Flow(
+                        flow.table_id, flow.priority, flow.match, message.actions, cookie,
+                        flow.idle_timeout_s, flow.hard_timeout_s, flow.importance, flow.flags,
+                        False, flow.created_s, now, now,
+                    ),
+                    source,
+                    message.xid,
+                )  # fmt: skip
+            else:
+                tables.modify(flow, message.actions, cookie, now, source, message.xid)
+
+    def _delete(self, message: FlowMod, source: object) -> None:
+        tables = self._tables
+        unfiltered = (
+            message.match.mask == 0
+            and not message.cookie_mask
+            and message.out_port == OfPort.ANY
+            and message.out_group == ANY_GROUP
+        )
+        if unfiltered:
+            self._refuse_own_table(message.table_id)
+            for table in tables_of(tables, message.table_id):
+                if table.n_flows:
+                    tables.clear_table(table, RemovedReason.DELETE, source, message.xid)
+            return
+        for flow in self._loose(message):
+            tables.remove(flow, RemovedReason.DELETE, source, message.xid)
+
+    def _refuse_own_table(self, table_id: int) -> None:
+        if table_id == N_TABLES:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_EPERM)
+
+    def _loose(self, message: FlowMod) -> list[Flow]:
+        self._refuse_own_table(message.table_id)
+        deleting = message.command == DELETE
+        return select(
+            self._tables,
+            message.table_id,
+            message.match,
+            cookie=message.match_cookie,
+            cookie_mask=message.cookie_mask,
+            out_port=message.out_port if deleting else OfPort.ANY,
+            out_group=message.out_group if deleting else ANY_GROUP,
+        )
+
+    def _strict(self, message: FlowMod) -> list[Flow]:
+        self._refuse_own_table(message.table_id)
+        found: list[Flow] = []
+        for table in tables_of(self._tables, message.table_id):
+            flow = table.find_strict(message.match, message.priority) if table.n_flows else None
+            if flow is not None:
+                found.append(flow)
+        deleting = message.command == DELETE_STRICT
+        return keep(
+            found,
+            message.match_cookie,
+            message.cookie_mask,
+            message.out_port if deleting else OfPort.ANY,
+            message.out_group if deleting else ANY_GROUP,
+        )
+
+
+def overlaps(table: Table, match: Match, priority: int) -> bool:
+    """Whether a packet could match both `match` and a flow of that priority (OFPFF_CHECK_OVERLAP)."""
+    for subtable in table.subtables.values():
+        if priority not in subtable.priorities:
+            continue
+        common = subtable.mask & match.mask
+        wanted = match.value & common
+        for value, flows in subtable.flows.items():
+            if value & common == wanted and any(f.priority == priority for f in flows):
+                return True
+    return False
+
+
+def eviction_victim(table: Table) -> Flow | None:
+    """The flow a full table gives up: the least important, then the one that ends soonest.
+
+    Flows without a timeout stay (ovs-vswitchd.conf.db(5), Flow_Table.overflow_policy).
+    """
+    mortal = (f for f in table if f.idle_timeout_s or f.hard_timeout_s)
+    return min(mortal, key=_eviction_order, default=None)
+
+
+def _eviction_order(flow: Flow) -> tuple[int, float]:
+    ends = [
+        begin + timeout
+        for begin, timeout in (
+            (flow.modified_s, flow.hard_timeout_s),
+            (max(flow.used_s, flow.created_s), flow.idle_timeout_s),
+        )
+        if timeout
+    ]
+    return flow.importance, min(ends)

@@ -1,0 +1,157 @@
+"""What `ovs-appctl` asks of the switch, and the text it gets (ovs-vswitchd(8))."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gossamer.datapath.settings import PortKind
+from gossamer.errors import GossamerError
+
+from gossamer.switch.flow_text import flow_line
+from gossamer.switch.port import Port
+
+if TYPE_CHECKING:
+    from gossamer.switch.bridge import Bridge
+    from gossamer.switch.switch import Switch
+
+
+class CommandError(GossamerError):
+    """A command that names something that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as `ovs.unixctl.command_register` wants it; `run` gets the arguments alone.
+
+    `run` raises CommandError with what the user is to read.
+    """
+
+    usage: str
+    min_args: int
+    max_args: int
+    run: Callable[[Sequence[str]], str]
+
+
+def commands(switch: Switch) -> dict[str, Command]:
+    """The commands of the switch, by name."""
+    return {
+        "fdb/show": Command("bridge", 1, 1, lambda argv: fdb_show(switch, argv[0])),
+        "fdb/stats-show": Command("bridge", 1, 1, lambda argv: fdb_stats_show(switch, argv[0])),
+        "fdb/flush": Command("[bridge]", 0, 1, lambda argv: fdb_flush(switch, argv)),
+        "ofproto/list": Command("", 0, 0, lambda argv: ofproto_list(switch)),
+        "bridge/dump-flows": Command(
+            "[--offload-stats] bridge", 1, 2, lambda argv: dump_flows(switch, argv)
+        ),
+        "bridge/reconnect": Command("[bridge]", 0, 1, lambda argv: reconnect(switch, argv)),
+        "dpif/show": Command("", 0, 0, lambda argv: dpif_show(switch)),
+        "dpif/dump-dps": Command("", 0, 0, lambda argv: dump_dps(switch)),
+    }
+
+
+def _bridge(switch: Switch, name: str, error: str = "no such bridge") -> Bridge:
+    try:
+        return switch.bridges[name]
+    except KeyError:
+        raise CommandError(error, remedy="ovs-vsctl list-br shows all bridges") from None
+
+
+def _named_or_all(switch: Switch, argv: Sequence[str], error: str) -> list[Bridge]:
+    return [_bridge(switch, argv[0], error)] if argv else list(switch.bridges.values())
+
+
+def fdb_show(switch: Switch, name: str) -> str:
+    """Addresses learned, with the OpenFlow number of the port each was seen on."""
+    bridge = _bridge(switch, name)
+    lines = [" port  VLAN  MAC                Age"]
+    for entry in switch.datapath.fdb(bridge.ports.bridge_id):
+        port = bridge.ports.by_port_id.get(entry.port_id)
+        if port is None:
+            continue  # its port went a moment ago; the entry goes with it
+        number = "LOCAL" if port.is_local else str(port.ofport)
+        lines.append(
+            f"{number:>5}  {entry.vlan:4d}  {entry.mac.hex(':')}  {int(entry.age_s):3d}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def fdb_stats_show(switch: Switch, name: str) -> str:
+    """How full the table of addresses is."""
+    bridge = _bridge(switch, name)
+    n = len(switch.datapath.fdb(bridge.ports.bridge_id))
+    return (
+        f'Statistics for bridge "{name}":\n'
+        f"  Current/maximum MAC entries in the table: {n}/{bridge.config.mac_table_size}\n"
+    )
+
+
+def fdb_flush(switch: Switch, argv: Sequence[str]) -> str:
+    """Forget all learned addresses, of one bridge or of all."""
+    for bridge in _named_or_all(switch, argv, "no such bridge"):
+        switch.datapath.flush_fdb(bridge.ports.bridge_id)
+    return "table successfully flushed"
+
+
+def ofproto_list(switch: Switch) -> str:
+    """Names of the bridges."""
+    return "".join(f"{name}\n" for name in sorted(switch.bridges))
+
+
+def reconnect(switch: Switch, argv: Sequence[str]) -> str:
+    """Drop the OpenFlow connections, of one bridge or of all."""
+    for bridge in _named_or_all(switch, argv, "Unknown bridge"):
+        bridge.controllers.reconnect()
+    return ""
+
+
+def dump_flows(switch: Switch, argv: Sequence[str]) -> str:
+    """All flows of a bridge, hidden ones too."""
+    offload = argv[0] == "--offload-stats"
+    if len(argv) == 2 and not offload:
+        raise CommandError(f"unknown option {argv[0]!r}", remedy="--offload-stats is the only one")
+    bridge = _bridge(switch, argv[-1], "Unknown bridge")
+    flows = list(bridge.tables)
+    switch.datapath.read_flow_statistics(flows)
+    return "".join(f"{flow_line(bridge, flow, offload=offload)}\n" for flow in flows)
+
+
+def _datapath_type(bridge: Bridge) -> str:
+    return "netdev" if bridge.config.datapath_type == "netdev" else "system"
+
+
+def dpif_show(switch: Switch) -> str:
+    """Bridges with their ports: OpenFlow number, number in the datapath, kind."""
+    lines: list[str] = []
+    for kind in ("netdev", "system"):
+        bridges = [b for b in switch.bridges.values() if _datapath_type(b) == kind]
+        if not bridges:
+            continue
+        tables = [switch.datapath.table_statistics(b.ports.bridge_id).get(0) for b in bridges]
+        hit = sum(t.matched for t in tables if t)
+        missed = sum(t.lookups - t.matched for t in tables if t)
+        lines.append(f"{kind}@ovs-{kind}: hit:{hit} missed:{missed}")
+        for bridge in sorted(bridges, key=lambda b: b.name):
+            lines.append(f"  {bridge.name}:")
+            for port in sorted(bridge.ports.ports.values(), key=lambda p: p.name):
+                number = "none" if port.kind is PortKind.PATCH else str(port.port_id)
+                lines.append(
+                    f"    {port.name} {port.database_ofport}/{number}: ({_port_type(kind, port)})"
+                )
+    return "\n".join(lines) + ("\n" if lines else "")
+
+
+def _port_type(datapath_type: str, port: Port) -> str:
+    if port.kind is PortKind.PATCH:
+        return f"patch: peer={port.interface.options['peer']}"
+    if port.kind is PortKind.INTERNAL:
+        return "tap" if datapath_type == "netdev" else "internal"
+    return "system"
+
+
+def dump_dps(switch: Switch) -> str:
+    """The bridges, each with the type of its datapath."""
+    return "".join(
+        f"{_datapath_type(b)}@{b.name}\n"
+        for b in sorted(switch.bridges.values(), key=lambda b: b.name)
+    )

@@ -97,6 +97,8 @@ class Connection:
         self.error: OSError | str | None = None
         """Why it ended; "" for an orderly end, None while it lives."""
         self.last_received_s = time.monotonic()
+        self.n_dropped = 0
+        """Packet-ins this peer did not get because it does not keep up."""
         self._versions = versions
         self._session = session
         self._said_hello = False

@@ -242,6 +242,23 @@ class Controllers:
         self.snooper = Snooper(f"punix:{bridge.rundir / bridge.name}.snoop")
         self._fail_open = _FailOpen.OFF
         self._alone_since_s = time.monotonic()
+        self.generation_id: int | None = None
+        """The newest generation of masters seen (OpenFlow 1.3.5, 6.3.6)."""
+
+    def accept_generation(self, generation_id: int) -> bool:
+        """False for a role request that an older master sent; otherwise it is the newest."""
+        if self.generation_id is not None:
+            distance = (generation_id - self.generation_id) & 0xFFFFFFFFFFFFFFFF
+            if distance >= 1 << 63:
+                return False
+        self.generation_id = generation_id
+        return True
+
+    def demote_masters(self, new: Session) -> None:
+        """There is one master at most: the others become slaves."""
+        for session in self.sessions():
+            if session is not new and session.role is Role.MASTER:
+                session.demote()
 
     @property
     def has_controllers(self) -> bool:
@@ -388,6 +405,3 @@ class Controllers:
             *self._active.values(), *self._passive.values(), self._management, self.snooper
         ):  # fmt: skip
             closing.close()
-
-
-__all__ = ["Controllers", "Role", "versions_of"]

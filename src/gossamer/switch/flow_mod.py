@@ -16,10 +16,17 @@ from functools import lru_cache
 from typing import Final
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.openflow.message import FlowMod
-from gossamer.pipeline.action import Action, Actions, Controller, Enqueue, OfPort, Output, WriteActions
+from gossamer.openflow.message import ALL_TABLES, ANY_GROUP, FlowMod
+from gossamer.pipeline.action import (
+    Actions,
+    Controller,
+    Enqueue,
+    OfPort,
+    Output,
+    WriteActions,
+)
 from gossamer.pipeline.flow import Flow
-from gossamer.pipeline.match import ANY, Match
+from gossamer.pipeline.match import Match
 from gossamer.switch.tables import N_TABLES, FlowTables, RemovedReason, Table
 
 ADD: Final = 0
@@ -27,11 +34,6 @@ MODIFY: Final = 1
 MODIFY_STRICT: Final = 2
 DELETE: Final = 3
 DELETE_STRICT: Final = 4
-
-ALL_TABLES: Final = 0xFF
-ANY_GROUP: Final = 0xFFFFFFFF
-NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
-"""A cookie that Open vSwitch takes for 'leave it' in a modify."""
 
 SEND_FLOW_REM: Final = 1 << 0
 CHECK_OVERLAP: Final = 1 << 1
@@ -104,6 +106,13 @@ class FlowMods:
     def __init__(self, tables: FlowTables) -> None:
         self._tables = tables
         self._lenient = False
+        self.evicted: list[Flow] = []
+        """Flows that had to go to make room; the journal must know of them."""
+
+    def take_evicted(self) -> list[Flow]:
+        """`evicted`, which is empty then."""
+        evicted, self.evicted = self.evicted, []
+        return evicted
 
     def replay(self, message: FlowMod, now: float) -> None:
         """Carry out again what took effect before a restart; limits were obeyed then."""
@@ -177,6 +186,7 @@ class FlowMods:
             if victim is None:
                 raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_TABLE_FULL)
             self._tables.remove(victim, RemovedReason.EVICTION, source, message.xid)
+            self.evicted.append(victim)
 
     def _modify(
         self, message: FlowMod, flows: list[Flow], now: float, source: object

@@ -1,0 +1,81 @@
+"""How a bridge, its ports and its flows look to a controller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gossamer import __version__
+from gossamer.openflow import message as m
+from gossamer.switch.port import Port
+from gossamer.switch.tables import FlowEvent
+
+if TYPE_CHECKING:
+    from gossamer.pipeline.flow import Flow
+    from gossamer.switch.bridge import Bridge
+
+MANUFACTURER: Final = "Gossamer"
+HARDWARE: Final = "Gossamer eBPF switch"
+UNKNOWN: Final = "None"
+"""For descriptions nobody set, as Open vSwitch says it."""
+
+
+def desc(bridge: Bridge) -> m.Desc:
+    """OFPMP_DESC: who made this switch, and which one it is."""
+    return m.Desc(
+        mfr=MANUFACTURER,
+        hw=HARDWARE,
+        sw=__version__,
+        serial=bridge.config.dp_sn or UNKNOWN,
+        dp=bridge.config.dp_desc or UNKNOWN,
+    )
+
+
+def port_desc(port: Port) -> m.PortDesc:
+    """A port."""
+    return m.PortDesc(
+        number=port.ofport,
+        hw_addr=port.mac,
+        name=port.name,
+        config=port.config_bits,
+        state=port.state_bits,
+        curr=port.features,
+        curr_speed=port.speed_mbps * 1000,
+        max_speed=0,
+    )
+
+
+def flow_stats(flow: Flow, now: float) -> m.FlowStats:
+    """A flow with its counters as last read."""
+    return m.FlowStats(
+        table_id=flow.table_id,
+        priority=flow.priority,
+        match=flow.match,
+        actions=flow.actions,
+        cookie=flow.cookie,
+        duration_s=now - flow.created_s,
+        idle_timeout=flow.idle_timeout_s,
+        hard_timeout=flow.hard_timeout_s,
+        flags=flow.flags,
+        importance=flow.importance,
+        n_packets=flow.n_packets,
+        n_bytes=flow.n_bytes,
+        idle_age_s=int(now - max(flow.used_s, flow.created_s)),
+        hard_age_s=int(now - flow.modified_s),
+    )
+
+
+def flow_removed(event: FlowEvent, now: float) -> m.FlowRemoved:
+    """A flow that went."""
+    flow = event.flow
+    return m.FlowRemoved(
+        match=flow.match,
+        cookie=flow.cookie,
+        priority=flow.priority,
+        reason=int(event.reason),
+        table_id=flow.table_id,
+        duration_s=now - flow.created_s,
+        idle_timeout=flow.idle_timeout_s,
+        hard_timeout=flow.hard_timeout_s,
+        n_packets=flow.n_packets,
+        n_bytes=flow.n_bytes,
+    )

@@ -1,0 +1,139 @@
+"""Instructions: apply, clear and write actions, metadata, goto (OpenFlow 1.3.5, 7.2.4).
+
+OpenFlow 1.0 has none: there the action list stands alone, and the rest comes
+as Nicira actions.  Inside the switch it is all one tuple (pipeline/action.py).
+"""
+
+from __future__ import annotations
+
+from struct import unpack_from
+from typing import Final
+
+from gossamer.openflow.action import decode_actions, encode_actions
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.message import Version
+from gossamer.pipeline import action as act
+from gossamer.pipeline.action import Action, Actions
+
+_GOTO, _METADATA, _WRITE, _APPLY, _CLEAR, _METER = range(1, 7)
+_ORDER: Final = (_METER, _APPLY, _CLEAR, _WRITE, _METADATA, _GOTO)
+_interned: dict[tuple[int, bytes], Actions] = {}
+_MAX_INTERNED: Final = 1 << 17
+
+
+def decode_instructions(data: bytes, version: int) -> Actions:
+    """What a flow-mod does; for OpenFlow 1.0 its action list.  Equal bytes give the same tuple.
+
+    Raises OpenFlowError with the bad-instruction or bad-action code.
+    """
+    if version == Version.V10:
+        return decode_actions(data, version)
+    if not data:
+        return act.DROP
+    known = _interned.get((version, data))
+    if known is not None:
+        return known
+    found: dict[int, tuple[Action, ...]] = {}
+    offset, end = 0, len(data)
+    while offset < end:
+        if end - offset < 8:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
+        kind, length = unpack_from(">HH", data, offset)
+        if length < 8 or length % 8 or offset + length > end:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
+        if kind in found:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_DUP_INST)
+        found[kind] = _decode_one(kind, data[offset : offset + length], version)
+        offset += length
+    result = tuple(a for kind in _ORDER for a in found.get(kind, ()))
+    if len(_interned) >= _MAX_INTERNED:
+        _interned.clear()
+    _interned[version, data] = result
+    return result
+
+
+def _decode_one(kind: int, body: bytes, version: int) -> tuple[Action, ...]:
+    length = len(body)
+    if kind in (_APPLY, _WRITE):
+        actions = decode_actions(body[8:], version)
+        if kind == _APPLY:
+            return actions
+        _check_action_set(actions)
+        return (act.WriteActions(actions),)
+    expected = {_GOTO: 8, _METADATA: 24, _CLEAR: 8, _METER: 8}.get(kind)
+    if expected is None:
+        if kind == 0xFFFF:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_EXPERIMENTER)
+        raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNKNOWN_INST, f"instruction {kind}")
+    if length != expected:
+        raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
+    if kind == _GOTO:
+        if body[4] == 0xFF:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_TABLE_ID)
+        return (act.GotoTable(body[4]),)
+    if kind == _METADATA:
+        value, mask = unpack_from(">QQ", body, 8)
+        return (act.WriteMetadata(value, mask),)
+    if kind == _CLEAR:
+        return (act.ClearActions(),)
+    # Meters are not there yet: an instruction that would be ignored is refused.
+    raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNSUP_INST, "meters are not supported")
+
+
+_IN_SET: Final = (
+    act.Output, act.Controller, act.OutputReg, act.SetField, act.RegLoad, act.RegMove, act.PushVlan,
+    act.PopVlan, act.SetVlanVid, act.SetVlanPcp, act.DecTtl, act.SetQueue, act.Resubmit,
+)  # fmt: skip
+
+
+def _check_action_set(actions: Actions) -> None:
+    for action in actions:
+        if not isinstance(action, _IN_SET):
+            raise OpenFlowError(
+                ErrorCode.BAD_ACTION_BAD_TYPE, f"{type(action).__name__} in write_actions"
+            )
+
+
+def encode_instructions(actions: Actions, version: int) -> bytes:
+    """The instructions, or OpenFlow 1.0's action list, of a flow."""
+    apply: list[Action] = []
+    rest: list[Action] = []
+    for action in actions:
+        if isinstance(action, (act.WriteActions, act.ClearActions, act.WriteMetadata, act.GotoTable)):
+            rest.append(action)
+        else:
+            apply.append(action)
+    if version == Version.V10:
+        return encode_actions(tuple(apply), version) + b"".join(_as_nicira(a) for a in rest)
+    out = b""
+    if apply:
+        body = encode_actions(tuple(apply), version)
+        out += _head(_APPLY, 8 + len(body)) + bytes(4) + body
+    for action in rest:
+        match action:
+            case act.WriteActions(actions=inner):
+                body = encode_actions(inner, version)
+                out += _head(_WRITE, 8 + len(body)) + bytes(4) + body
+            case act.ClearActions():
+                out += _head(_CLEAR, 8) + bytes(4)
+            case act.WriteMetadata(value=value, mask=mask):
+                out += _head(_METADATA, 24) + bytes(4)
+                out += value.to_bytes(8, "big") + mask.to_bytes(8, "big")
+            case act.GotoTable(table_id=table_id):
+                out += _head(_GOTO, 8) + bytes([table_id, 0, 0, 0])
+    return out
+
+
+def _as_nicira(action: Action) -> bytes:
+    """An instruction in OpenFlow 1.0: goto as resubmit, metadata as its Nicira action."""
+    match action:
+        case act.GotoTable(table_id=table_id):
+            return encode_actions((act.Resubmit(table_id=table_id),), Version.V10)
+        case act.WriteMetadata():
+            return encode_actions((action,), Version.V10)
+        case _:
+            return b""
+
+
+def _head(kind: int, length: int) -> bytes:
+    return kind.to_bytes(2, "big") + length.to_bytes(2, "big")

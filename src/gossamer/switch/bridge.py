@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import MissAction
-from gossamer.errors import DatapathError
-from gossamer.openflow.error import OpenFlowError
+from gossamer.errors import DatapathError, DeviceError
+from gossamer.openflow import message as m
+from gossamer.openflow.codec import Context, decode_flow_mod
+from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.action import OfPort, Output
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY
@@ -26,6 +28,7 @@ from gossamer.switch.tables import N_TABLES, FlowEvent, FlowTables, RemovedReaso
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
+    from gossamer.switch.session import Session
     from gossamer.switch.switch import Switch
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,8 @@ log = logging.getLogger(__name__)
 FAIL_OPEN_PRIORITY: Final = 0xF0F0
 _JOURNAL_SUFFIX: Final = ".flows"
 _NORMAL: Final = (Output(OfPort.NORMAL),)
+_TABLE_ID_EXTENSION: Final = 1
+"""Context bit of a journal record: FLOW_MODs of OpenFlow 1.0 that carry a table."""
 
 Mode = tuple[bool, str]
 """Whether the bridge has controllers, and its fail mode: a change of it empties the tables."""
@@ -57,6 +62,8 @@ class Bridge(PortListener):
         self.journal = Journal(switch.rundir / f"{config.name}{_JOURNAL_SUFFIX}")
         self._mode: Mode | None = None
         self._miss: dict[int, MissAction] = {}
+        self._port_mod_source: Session | None = None
+        self.roles_changed = False
         self._replay()
         self.controllers = Controllers(self)
 
@@ -153,7 +160,7 @@ class Bridge(PortListener):
     def _replay_record(self, record: Record) -> None:
         tables = self.tables
         if record.kind is Kind.MESSAGES:
-            for message in self.flow_mods.decode(record.payload, record.context):
+            for message in _flow_mods_in(record):
                 self.flow_mods.replay(message, record.time_s)
         elif record.kind is Kind.FLOWS:
             for flow in record.payload:
@@ -185,18 +192,19 @@ class Bridge(PortListener):
                 session.flow_events(events)
         return events
 
-    def note(self, raw: Sequence[bytes | list[Flow]], context: int, now: float) -> None:
+    def note(self, raw: Sequence[bytes | list[Flow]], context: Context, now: float) -> None:
         """Write to the journal what was committed: FLOW_MODs, and flows that were evicted."""
+        how = _TABLE_ID_EXTENSION if context.flow_mod_table_id else 0
         messages: list[bytes] = []
         for item in raw:
             if isinstance(item, list):
-                self.journal.messages(messages, context, now)
+                self.journal.messages(messages, how, now)
                 self.journal.removed(item, now)
                 messages = []
             else:
                 messages.append(item)
         if messages:
-            self.journal.messages(messages, context, now)
+            self.journal.messages(messages, how, now)
         self._flush_journal()
 
     def _flush_journal(self) -> None:
@@ -234,7 +242,8 @@ class Bridge(PortListener):
 
     def run(self) -> bool:
         """Do what is ready; True when the status changed."""
-        changed = self.controllers.run()
+        changed = self.controllers.run() or self.roles_changed
+        self.roles_changed = False
         if changed:
             self.update_table_miss()
         moment = self.tables.timeouts.next_s
@@ -261,6 +270,36 @@ class Bridge(PortListener):
         for session in self.controllers.sessions():
             session.packet_in(punt, flow)
 
+    # -- what controllers ask beside flows ----------------------------------------------------
+
+    @property
+    def fragment_handling(self) -> int:
+        """ofp_config_flags: fragments are forwarded like any packet, and nothing else is offered."""
+        return 0
+
+    def check_port_mod(self, message: m.PortMod) -> Port:
+        """The port a port-mod means.
+
+        Raises OpenFlowError where there is none, or it has another address.
+        """
+        port = self.ports.by_ofport.get(message.port)
+        if port is None:
+            raise OpenFlowError(ErrorCode.PORT_MOD_FAILED_BAD_PORT)
+        if message.hw_addr != port.mac:
+            raise OpenFlowError(ErrorCode.PORT_MOD_FAILED_BAD_HW_ADDR)
+        return port
+
+    def port_mod(self, message: m.PortMod, source: Session) -> None:
+        """Carry out a port-mod; raises OpenFlowError where that is impossible."""
+        port = self.check_port_mod(message)
+        self._port_mod_source = source
+        try:
+            self.ports.modify_port(port, message.config, message.mask)
+        except DeviceError as e:
+            raise OpenFlowError(ErrorCode.PORT_MOD_FAILED_BAD_CONFIG, str(e)) from e
+        finally:
+            self._port_mod_source = None
+
     # -- ports --------------------------------------------------------------------------------
 
     def port_added(self, port: Port) -> None:
@@ -277,7 +316,7 @@ class Bridge(PortListener):
 
     def _port_status(self, reason: int, port: Port) -> None:
         for session in self.controllers.sessions():
-            session.port_status(reason, port)
+            session.port_status(reason, port, self._port_mod_source)
 
     def datapath_id_changed(self) -> None:
         """Controllers learn it from the features reply of a new connection."""
@@ -299,3 +338,19 @@ class Bridge(PortListener):
         self.controllers.close()
         self.journal.remove()
         self.ports.remove()
+
+
+def _flow_mods_in(record: Record) -> Iterator[m.FlowMod]:
+    """The FLOW_MODs of a record, each read as its connection would have."""
+    payload: bytes = record.payload
+    contexts: dict[int, Context] = {}
+    offset = 0
+    while offset < len(payload):
+        length = int.from_bytes(payload[offset + 2 : offset + 4], "big")
+        raw = payload[offset : offset + length]
+        context = contexts.get(raw[0])
+        if context is None:
+            context = contexts[raw[0]] = Context(raw[0])
+            context.flow_mod_table_id = bool(record.context & _TABLE_ID_EXTENSION)
+        yield decode_flow_mod(raw, context)
+        offset += length

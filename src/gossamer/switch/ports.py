@@ -326,6 +326,10 @@ class BridgePorts:
         port.patch_peer = peer.port_id if peer else None
         self._update(port)
 
+    def in_order(self) -> list[Port]:
+        """All ports by number, the bridge's own first."""
+        return sorted(self.ports.values(), key=lambda p: (not p.is_local, p.ofport))
+
     def patch_ports(self) -> Iterator[Port]:
         """The patch ports there are."""
         return (p for p in self.ports.values() if p.kind is PortKind.PATCH)

@@ -214,8 +214,6 @@ class Session:
         )
 
     def _set_config(self, message: m.SetConfig, xid: int) -> None:
-        if self.service or self.role is not Role.SLAVE:
-            self.bridge.set_fragment_handling(message.flags & 3)
         self.miss_send_len = message.miss_send_len
 
     def _packet_out(self, message: m.PacketOut, xid: int) -> None:
@@ -224,7 +222,7 @@ class Session:
 
     def _port_mod(self, message: m.PortMod, xid: int) -> None:
         self.require_writer()
-        self.bridge.port_mod(message)
+        self.bridge.port_mod(message, self)
 
     def _table_mod(self, message: m.TableMod, xid: int) -> None:
         self.require_writer()

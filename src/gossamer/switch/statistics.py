@@ -1,0 +1,238 @@
+"""Answers to requests for statistics and descriptions (OpenFlow 1.3.5, 7.3.5).
+
+Long answers are produced while they are sent, a part at a time: a dump of a
+million flows neither stops the switch nor fills its memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from gossamer.datapath.settings import MissAction, PortKind
+from gossamer.openflow import encode, message as m
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.pipeline.action import OfPort
+from gossamer.switch import describe
+from gossamer.switch.flow_mod import select
+from gossamer.switch.port import Port
+from gossamer.switch.tables import DEFAULT_MAX_FLOWS, N_TABLES, Table
+
+if TYPE_CHECKING:
+    from gossamer.pipeline.flow import Flow
+    from gossamer.switch.bridge import Bridge
+    from gossamer.switch.session import Session
+
+_CHUNK: Final = 200
+"""Flows whose counters are read at a time."""
+_MISS_WIRE: Final = {MissAction.CONTROLLER: 0, MissAction.CONTINUE: 1, MissAction.DROP: 2}
+_ALL_QUEUES: Final = 0xFFFFFFFF
+
+
+def desc(session: Session, message: m.DescRequest, xid: int) -> None:
+    """OFPMP_DESC."""
+    session.connection.send(encode.desc_reply(describe.desc(session.bridge), session.version, xid))
+
+
+def flows(session: Session, message: m.FlowStatsRequest, xid: int) -> None:
+    """OFPMP_FLOW and OFPMP_AGGREGATE, and their NXM forms."""
+    bridge = session.bridge
+    found = [
+        flow
+        for flow in select(
+            bridge.tables,
+            message.table_id,
+            message.match,
+            cookie=message.cookie,
+            cookie_mask=message.cookie_mask,
+            out_port=message.out_port,
+            out_group=message.out_group,
+        )
+        if not flow.hidden
+    ]
+    if message.aggregate:
+        bridge.datapath.read_flow_statistics(found)
+        session.connection.send(
+            encode.aggregate_reply(
+                sum(f.n_packets for f in found),
+                sum(f.n_bytes for f in found),
+                len(found),
+                session.version,
+                xid,
+                nicira=message.nicira,
+            )
+        )
+        return
+    session.connection.send_lazily(
+        encode.flow_stats_replies(
+            _flow_stats(bridge, found),
+            session.version,
+            session.context,
+            xid,
+            nicira=message.nicira,
+            stats_only=message.stats_only,
+        )
+    )
+
+
+def _flow_stats(bridge: Bridge, found: list[Flow]) -> Iterator[m.FlowStats]:
+    by_id = bridge.tables.by_id
+    for start in range(0, len(found), _CHUNK):
+        # Some may have gone since the dump began.
+        chunk = [f for f in found[start : start + _CHUNK] if by_id.get(f.flow_id) is f]
+        bridge.datapath.read_flow_statistics(chunk)
+        now = time.monotonic()
+        for flow in chunk:
+            yield describe.flow_stats(flow, now)
+
+
+def tables(session: Session, message: m.TableStatsRequest, xid: int) -> None:
+    """OFPMP_TABLE."""
+    bridge = session.bridge
+    counters = bridge.datapath.table_statistics(bridge.ports.bridge_id)
+    stats = []
+    for table in bridge.tables.tables[:N_TABLES]:
+        counted = counters.get(table.table_id)
+        stats.append(
+            m.TableStats(
+                table_id=table.table_id,
+                name=table.name,
+                active=table.n_flows,
+                lookups=counted.lookups if counted else 0,
+                matched=counted.matched if counted else 0,
+                max_entries=_max_entries(table),
+                miss=_MISS_WIRE[table.miss] if table.miss is not None else 0,
+                evicts=table.evict_by_controller,
+            )
+        )
+    _send(session, encode.table_stats_replies(stats, session.version, xid))
+
+
+def _max_entries(table: Table) -> int:
+    return DEFAULT_MAX_FLOWS if table.max_flows is None else table.max_flows
+
+
+def _table_stats(bridge: Bridge) -> list[m.TableStats]:
+    return [
+        m.TableStats(
+            table_id=table.table_id,
+            name=table.name,
+            active=table.n_flows,
+            lookups=0,
+            matched=0,
+            max_entries=_max_entries(table),
+            evicts=table.evict_by_controller,
+        )
+        for table in bridge.tables.tables[:N_TABLES]
+    ]
+
+
+def table_features(session: Session, message: m.TableFeaturesRequest, xid: int) -> None:
+    """OFPMP_TABLE_FEATURES: what each table can do; that cannot be changed."""
+    if message.body:
+        raise OpenFlowError(ErrorCode.TABLE_FEATURES_FAILED_EPERM)
+    replies = encode.table_features_replies(_table_stats(session.bridge), session.version, xid)
+    session.connection.send_lazily(iter(replies))
+
+
+def table_desc(session: Session, message: m.TableDescRequest, xid: int) -> None:
+    """OFPMP_TABLE_DESC."""
+    _send(session, encode.table_desc_replies(_table_stats(session.bridge), session.version, xid))
+
+
+def _ports(bridge: Bridge, number: int) -> list[Port]:
+    if number == OfPort.ANY:
+        return bridge.ports.in_order()
+    port = bridge.ports.by_ofport.get(number)
+    return [port] if port is not None else []
+
+
+def ports(session: Session, message: m.PortStatsRequest, xid: int) -> None:
+    """OFPMP_PORT_STATS; an unknown port has none."""
+    bridge, now = session.bridge, time.monotonic()
+    stats = [_port_stats(bridge, port, now) for port in _ports(bridge, message.port)]
+    _send(session, encode.port_stats_replies(stats, session.version, xid))
+
+
+def _port_stats(bridge: Bridge, port: Port, now: float) -> m.PortStats:
+    counted = bridge.datapath.port_statistics(port.port_id)
+    device = 0 if port.kind is not PortKind.PATCH else None
+    return m.PortStats(
+        number=port.ofport,
+        rx_packets=counted.rx_packets,
+        tx_packets=counted.tx_packets,
+        rx_bytes=counted.rx_bytes,
+        tx_bytes=counted.tx_bytes,
+        rx_dropped=counted.rx_dropped if device is not None else None,
+        tx_dropped=counted.tx_dropped if device is not None else None,
+        rx_errors=device,
+        tx_errors=device,
+        rx_frame_err=device,
+        rx_over_err=device,
+        rx_crc_err=device,
+        collisions=device,
+        duration_s=now - port.created_s,
+    )
+
+
+def port_descs(session: Session, message: m.PortDescRequest, xid: int) -> None:
+    """OFPMP_PORT_DESC."""
+    found = [describe.port_desc(p) for p in _ports(session.bridge, message.port)]
+    _send(session, encode.port_desc_replies(found, session.version, xid))
+
+
+def _check_queue(session: Session, port: int, queue_id: int) -> None:
+    if port != OfPort.ANY and port not in session.bridge.ports.by_ofport:
+        raise OpenFlowError(ErrorCode.QUEUE_OP_FAILED_BAD_PORT)
+    if queue_id != _ALL_QUEUES:
+        raise OpenFlowError(ErrorCode.QUEUE_OP_FAILED_BAD_QUEUE)
+
+
+def queues(session: Session, message: m.QueueStatsRequest, xid: int) -> None:
+    """OFPMP_QUEUE: no port has queues of its own."""
+    _check_queue(session, message.port, message.queue_id)
+    session.connection.send(encode.queue_stats_reply(session.version, xid))
+
+
+def queue_config(session: Session, message: m.QueueConfigRequest, xid: int) -> None:
+    """OFPT_QUEUE_GET_CONFIG_REQUEST and OFPMP_QUEUE_DESC."""
+    _check_queue(session, message.port, message.queue_id)
+    session.connection.send(
+        encode.queue_config_reply(message.port, session.version, xid, multipart=message.multipart)
+    )
+
+
+def groups(session: Session, message: m.GroupStatsRequest, xid: int) -> None:
+    """OFPMP_GROUP: there are none."""
+    session.connection.send(encode.group_stats_reply(session.version, xid))
+
+
+def group_descs(session: Session, message: m.GroupDescRequest, xid: int) -> None:
+    """OFPMP_GROUP_DESC: there are none."""
+    session.connection.send(encode.group_desc_reply(session.version, xid))
+
+
+def group_features(session: Session, message: m.GroupFeaturesRequest, xid: int) -> None:
+    """OFPMP_GROUP_FEATURES: no type of group is supported."""
+    session.connection.send(encode.group_features_reply(session.version, xid))
+
+
+def meters(session: Session, message: m.MeterStatsRequest, xid: int) -> None:
+    """OFPMP_METER: there are none."""
+    session.connection.send(encode.meter_stats_reply(session.version, xid))
+
+
+def meter_configs(session: Session, message: m.MeterConfigRequest, xid: int) -> None:
+    """OFPMP_METER_CONFIG: there are none."""
+    session.connection.send(encode.meter_config_reply(session.version, xid))
+
+
+def meter_features(session: Session, message: m.MeterFeaturesRequest, xid: int) -> None:
+    """OFPMP_METER_FEATURES: no meter can be had."""
+    session.connection.send(encode.meter_features_reply(session.version, xid))
+
+
+def _send(session: Session, messages: Iterable[bytes]) -> None:
+    for message in messages:
+        session.connection.send(message)

@@ -24,6 +24,8 @@ class Version(IntEnum):
 ANY_GROUP: Final = 0xFFFFFFFF
 ALL_TABLES: Final = 0xFF
 NO_BUFFER: Final = 0xFFFFFFFF
+NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
+"""The cookie of what no flow caused."""
 
 
 class FlowFormat(IntEnum):

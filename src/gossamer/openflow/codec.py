@@ -1,0 +1,317 @@
+"""From bytes to messages: what a controller says (OpenFlow 1.0 to 1.5, ONF and Nicira extensions)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from struct import unpack_from
+from typing import Final
+
+from gossamer.openflow import message as m
+from gossamer.openflow.action import decode_actions
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.flow_mod import decode_flow_mod10, decode_flow_mod11, decode_flow_mod_nxm
+from gossamer.openflow.match import decode_ofp_match, port_from_16
+from gossamer.openflow.message import FlowFormat, Message, Version
+from gossamer.openflow.multipart import decode_multipart
+from gossamer.openflow.nicira import decode_nicira, decode_onf
+from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR
+from gossamer.pipeline.match import ANY
+
+
+@dataclass(slots=True)
+class Context:
+    """What a connection has agreed on, beside its version."""
+
+    version: int
+    flow_format: FlowFormat = FlowFormat.OPENFLOW10
+    flow_mod_table_id: bool = False
+
+
+def frame_length(buffer: bytes | bytearray | memoryview, offset: int = 0) -> int:
+    """Length of the message that begins at `offset`, 0 while its header is not complete.
+
+    Raises OpenFlowError(BAD_LEN) for a length below that of a header.
+    """
+    if len(buffer) - offset < 8:
+        return 0
+    length = buffer[offset + 2] << 8 | buffer[offset + 3]
+    if length < 8:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    return length
+
+
+def decode_flow_mod(data: bytes, context: Context) -> m.FlowMod:
+    """OFPT_FLOW_MOD, or NXT_FLOW_MOD.  Raises OpenFlowError."""
+    if context.version == Version.V10:
+        if data[1] == 4:
+            return decode_flow_mod_nxm(data, context.version, context.flow_mod_table_id)
+        return decode_flow_mod10(data, context.flow_mod_table_id)
+    return decode_flow_mod11(data, context.version)
+
+
+def decode(data: bytes, context: Context) -> Message:
+    """One whole message of the version of `context`.
+
+    Raises OpenFlowError with the code the specification gives; nothing else.
+    """
+    if len(data) < 8 or (data[2] << 8 | data[3]) != len(data):
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    version = context.version
+    if data[0] != version and data[1] not in (0, 1, 2, 3):
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_VERSION)
+    kind = data[1]
+    decoder = (_V10 if version == Version.V10 else _LATER).get(kind)
+    if decoder is None or version < _SINCE.get(kind, 0):
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_TYPE, f"message type {kind}")
+    return decoder(data, context)
+
+
+def _exactly(data: bytes, length: int) -> None:
+    if len(data) != length:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+
+
+def _at_least(data: bytes, length: int) -> None:
+    if len(data) < length:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+
+
+def _hello(data: bytes, context: Context) -> Message:
+    return m.Hello()
+
+
+def _error(data: bytes, context: Context) -> Message:
+    _at_least(data, 12)
+    kind, code = unpack_from(">HH", data, 8)
+    return m.Error(kind, code, data[12:])
+
+
+def _echo_request(data: bytes, context: Context) -> Message:
+    return m.EchoRequest(data[8:])
+
+
+def _echo_reply(data: bytes, context: Context) -> Message:
+    return m.EchoReply(data[8:])
+
+
+def _vendor(data: bytes, context: Context) -> Message:
+    _at_least(data, 16)
+    vendor, subtype = unpack_from(">II", data, 8)
+    if vendor == NX_VENDOR:
+        if subtype == 13:
+            return decode_flow_mod_nxm(data, context.version, context.flow_mod_table_id)
+        return decode_nicira(data, subtype)
+    if vendor == ONF_VENDOR:
+        return decode_onf(data, subtype)
+    raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_VENDOR, f"vendor {vendor:#010x}")
+
+
+def _features(data: bytes, context: Context) -> Message:
+    _exactly(data, 8)
+    return m.FeaturesRequest()
+
+
+def _get_config(data: bytes, context: Context) -> Message:
+    _exactly(data, 8)
+    return m.GetConfigRequest()
+
+
+def _set_config(data: bytes, context: Context) -> Message:
+    _exactly(data, 12)
+    flags, miss_send_len = unpack_from(">HH", data, 8)
+    if flags & 3 == 3 or flags & ~7:
+        raise OpenFlowError(ErrorCode.SWITCH_CONFIG_FAILED_BAD_FLAGS)
+    return m.SetConfig(flags, miss_send_len)
+
+
+def _packet_out(data: bytes, context: Context) -> Message:
+    match = ANY
+    if context.version == Version.V10:
+        _at_least(data, 16)
+        buffer_id, in_port, length = unpack_from(">IHH", data, 8)
+        in_port, offset = port_from_16(in_port), 16
+    elif context.version < Version.V15:
+        _at_least(data, 24)
+        buffer_id, in_port, length = unpack_from(">IIH", data, 8)
+        offset = 24
+    else:
+        _at_least(data, 24)
+        buffer_id, length = unpack_from(">IH", data, 8)
+        match, offset = decode_ofp_match(data, 16, context.version)
+        in_port, exact = match.field(BY_NAME["in_port"])
+        if exact != 0xFFFFFFFF:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PORT, "packet-out without in_port")
+    if in_port >= OfPort.MAX and in_port not in (
+        OfPort.LOCAL, OfPort.ANY, OfPort.CONTROLLER,
+    ):  # fmt: skip
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PORT, f"in_port {in_port:#x}")
+    _at_least(data, offset + length)
+    actions = decode_actions(data[offset : offset + length], context.version)
+    return m.PacketOut(buffer_id, in_port, actions, data[offset + length :], match)
+
+
+def _flow_mod(data: bytes, context: Context) -> Message:
+    return decode_flow_mod(data, context)
+
+
+def _port_mod(data: bytes, context: Context) -> Message:
+    if context.version == Version.V10:
+        _exactly(data, 32)
+        port, address, config, mask, advertise = unpack_from(">H6sIII", data, 8)
+        return m.PortMod(port_from_16(port), address, config, mask, advertise)
+    _at_least(data, 32)
+    port, address, config, mask = unpack_from(">I4x6s2xII", data, 8)
+    advertise = 0
+    if context.version < Version.V14:
+        _exactly(data, 40)
+        advertise = unpack_from(">I", data, 32)[0]
+    return m.PortMod(port, address, config, mask, advertise)
+
+
+def _table_mod(data: bytes, context: Context) -> Message:
+    _at_least(data, 16)
+    table_id, config = unpack_from(">B3xI", data, 8)
+    if context.version < Version.V13:
+        if config & 3 == 3 or config & ~3:
+            raise OpenFlowError(ErrorCode.TABLE_MOD_FAILED_BAD_CONFIG)
+        return m.TableMod(table_id, config, miss=config & 3)
+    if context.version == Version.V13:
+        return m.TableMod(table_id, config)
+    return m.TableMod(table_id, config, None, bool(config & 4), bool(config & 8))
+
+
+def _group_mod(data: bytes, context: Context) -> Message:
+    _at_least(data, 16)
+    command, group_id = unpack_from(">H2xI", data, 8)
+    return m.GroupMod(command, group_id)
+
+
+def _meter_mod(data: bytes, context: Context) -> Message:
+    _at_least(data, 16)
+    command, _, meter_id = unpack_from(">HHI", data, 8)
+    return m.MeterMod(command, meter_id)
+
+
+def _multipart(data: bytes, context: Context) -> Message:
+    return decode_multipart(data, context.version)
+
+
+def _barrier(data: bytes, context: Context) -> Message:
+    _exactly(data, 8)
+    return m.BarrierRequest()
+
+
+def _queue_config(data: bytes, context: Context) -> Message:
+    if context.version == Version.V10:
+        _exactly(data, 12)
+        return m.QueueConfigRequest(port_from_16(unpack_from(">H", data, 8)[0]))
+    _exactly(data, 16)
+    return m.QueueConfigRequest(unpack_from(">I", data, 8)[0])
+
+
+def _role(data: bytes, context: Context) -> Message:
+    _exactly(data, 24)
+    role, generation = unpack_from(">I4xQ", data, 8)
+    if role > 3:
+        raise OpenFlowError(ErrorCode.ROLE_REQUEST_FAILED_BAD_ROLE)
+    return m.RoleRequest(role, generation if role >= 2 else None)
+
+
+def _get_async(data: bytes, context: Context) -> Message:
+    _exactly(data, 8)
+    return m.GetAsyncRequest()
+
+
+_KINDS: Final = ("packet_in", "port_status", "flow_removed")
+
+
+def _set_async(data: bytes, context: Context) -> Message:
+    masks: dict[str, tuple[int | None, int | None]] = {}
+    if context.version == Version.V13:
+        _exactly(data, 32)
+        values = unpack_from(">6I", data, 8)
+        for i, kind in enumerate(_KINDS):
+            masks[kind] = (values[2 * i], values[2 * i + 1])
+        return m.SetAsync(masks)
+    offset = 8
+    while offset < len(data):
+        _at_least(data, offset + 8)
+        kind_number, length, mask = unpack_from(">HHI", data, offset)
+        if length != 8:
+            raise OpenFlowError(ErrorCode.ASYNC_CONFIG_FAILED_INVALID)
+        if kind_number < 6:
+            kind = _KINDS[kind_number // 2]
+            master, slave = masks.get(kind, (None, None))
+            masks[kind] = (mask, slave) if kind_number & 1 else (master, mask)
+        elif kind_number > 11:
+            raise OpenFlowError(ErrorCode.ASYNC_CONFIG_FAILED_INVALID)
+        offset += length
+    return m.SetAsync(masks)
+
+
+def _bundle_control(data: bytes, context: Context) -> Message:
+    _at_least(data, 16)
+    return m.BundleControl(*unpack_from(">IHH", data, 8))
+
+
+def _bundle_add(data: bytes, context: Context) -> Message:
+    _at_least(data, 24)
+    bundle_id, flags = unpack_from(">I2xH", data, 8)
+    return m.BundleAdd(bundle_id, flags, bundled(data, 16))
+
+
+def bundled(data: bytes, offset: int) -> bytes:
+    """The message inside a bundle-add, without what follows it.  Raises OpenFlowError."""
+    length = unpack_from(">H", data, offset + 2)[0]
+    if length < 8 or offset + length > len(data):
+        raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_BAD_LEN)
+    if data[4:8] != data[offset + 4 : offset + 8]:
+        raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_BAD_XID)
+    return data[offset : offset + length]
+
+
+_Decoder = Callable[[bytes, Context], Message]
+_COMMON: Final[dict[int, _Decoder]] = {
+    0: _hello,
+    1: _error,
+    2: _echo_request,
+    3: _echo_reply,
+    4: _vendor,
+    5: _features,
+    7: _get_config,
+    9: _set_config,
+    13: _packet_out,
+    14: _flow_mod,
+}
+_V10: Final[dict[int, _Decoder]] = _COMMON | {
+    15: _port_mod,
+    16: _multipart,
+    18: _barrier,
+    20: _queue_config,
+}
+_LATER: Final[dict[int, _Decoder]] = _COMMON | {
+    15: _group_mod,
+    16: _port_mod,
+    17: _table_mod,
+    18: _multipart,
+    20: _barrier,
+    22: _queue_config,
+    24: _role,
+    26: _get_async,
+    28: _set_async,
+    29: _meter_mod,
+    33: _bundle_control,
+    34: _bundle_add,
+}
+_SINCE: Final = {
+    24: Version.V12,
+    26: Version.V13,
+    28: Version.V13,
+    29: Version.V13,
+    33: Version.V14,
+    34: Version.V14,
+}
+
+__all__ = ["Context", "decode", "decode_flow_mod", "frame_length"]

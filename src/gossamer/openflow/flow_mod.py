@@ -1,0 +1,160 @@
+"""FLOW_MOD in its four layouts: OpenFlow 1.0, NXM, 1.1 to 1.3, and 1.4 on."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.instruction import decode_instructions
+from gossamer.openflow.match import decode_match, decode_match10, decode_ofp_match, port_from_16
+from gossamer.openflow.message import FlowMod, Version
+from gossamer.openflow.validate import check_actions
+from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.match import Match
+
+_BODY10: Final = Struct(">QHHHHIHH")
+_BODY11: Final = Struct(">QQBBHHHIIIHH")
+_BODY_NXM: Final = Struct(">QHHHHIHHH6x")
+_NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
+_COOKIE: Final = (0x0001 << 16 | 30 << 9 | 8).to_bytes(4, "big")
+_COOKIE_MASKED: Final = (0x0001 << 16 | 30 << 9 | 1 << 8 | 16).to_bytes(4, "big")
+_EMERGENCY10: Final = 1 << 2
+
+
+def decode_flow_mod10(data: bytes, with_table_id: bool) -> FlowMod:
+    """OFPT_FLOW_MOD of OpenFlow 1.0 (1.0.0, 5.3.3); `with_table_id` after NXT_FLOW_MOD_TABLE_ID."""
+    if len(data) < 72:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    match = decode_match10(data, 8)
+    cookie, command, idle, hard, priority, buffer_id, out_port, flags = _BODY10.unpack_from(data, 48)
+    if not int.from_bytes(data[8:12], "big") & 0x3FFFFF:
+        priority = 0xFFFF  # an exact match stands above all others (1.0.0, 3.4)
+    if flags & _EMERGENCY10:
+        raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_TABLE_FULL, "no emergency flows")
+    table_id = 0xFF
+    if with_table_id:
+        table_id, command = command >> 8, command & 0xFF
+    actions = decode_instructions(data[72:], Version.V10)
+    check_actions(actions, match, table_id)
+    return FlowMod(
+        command,
+        table_id,
+        priority,
+        match,
+        actions,
+        cookie,
+        0,
+        0,
+        cookie != _NO_COOKIE,
+        True,
+        idle,
+        hard,
+        0,
+        flags,
+        buffer_id,
+        port_from_16(out_port),
+        0xFFFFFFFF,
+        int.from_bytes(data[4:8], "big"),
+        Version.V10,
+    )
+
+
+def decode_nxm_match(data: bytes, offset: int, length: int) -> tuple[Match, int, int, int]:
+    """(match, cookie, cookie mask, offset behind the padding) of an NXM match.
+
+    The cookie may stand among the fields (NXM_NX_COOKIE).
+    """
+    end = offset + (length + 7) // 8 * 8
+    if end > len(data):
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    body = data[offset : offset + length]
+    cookie = cookie_mask = 0
+    at = 0
+    while at + 4 <= len(body):
+        head = body[at : at + 4]
+        size = 4 + head[3]
+        if head in (_COOKIE, _COOKIE_MASKED) and at + size <= len(body):
+            cookie = int.from_bytes(body[at + 4 : at + 12], "big")
+            cookie_mask = _NO_COOKIE
+            if head == _COOKIE_MASKED:
+                cookie_mask = int.from_bytes(body[at + 12 : at + 20], "big")
+            body = body[:at] + body[at + size :]
+            break
+        at += size
+    return decode_match(body), cookie, cookie_mask, end
+
+
+def decode_flow_mod_nxm(data: bytes, version: int, with_table_id: bool) -> FlowMod:
+    """NXT_FLOW_MOD."""
+    if len(data) < 48:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    cookie, command, idle, hard, priority, buffer_id, out_port, flags, match_len = (
+        _BODY_NXM.unpack_from(data, 16)
+    )
+    match, match_cookie, cookie_mask, offset = decode_nxm_match(data, 48, match_len)
+    table_id = 0xFF
+    if with_table_id:
+        table_id, command = command >> 8, command & 0xFF
+    actions = decode_instructions(data[offset:], Version.V10)
+    check_actions(actions, match, table_id)
+    if command == 0 and cookie_mask:
+        raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_FIELD, "an add cannot match on the cookie")
+    return FlowMod(
+        command,
+        table_id,
+        priority,
+        match,
+        actions,
+        cookie,
+        match_cookie,
+        cookie_mask,
+        cookie != _NO_COOKIE,
+        not cookie_mask,
+        idle,
+        hard,
+        0,
+        flags,
+        buffer_id,
+        port_from_16(out_port),
+        0xFFFFFFFF,
+        int.from_bytes(data[4:8], "big"),
+        version,
+    )
+
+
+def decode_flow_mod11(data: bytes, version: int) -> FlowMod:
+    """OFPT_FLOW_MOD of OpenFlow 1.1 and later (1.3.5, 7.3.4.1)."""
+    if len(data) < 56:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    (
+        cookie, cookie_mask, table_id, command, idle, hard, priority, buffer_id, out_port, out_group,
+        flags, importance,
+    ) = _BODY11.unpack_from(data, 8)  # fmt: skip
+    match, offset = decode_ofp_match(data, 48, version)
+    actions = decode_instructions(data[offset:], version)
+    if actions:
+        check_actions(actions, match, table_id)
+    adding = command == 0
+    sets_cookie = adding or (version == Version.V11 and not cookie_mask)
+    return FlowMod(
+        command,
+        table_id,
+        priority,
+        match,
+        actions,
+        cookie if sets_cookie else _NO_COOKIE,
+        0 if sets_cookie else cookie,
+        0 if adding else cookie_mask,
+        sets_cookie and not adding and cookie != _NO_COOKIE,
+        version == Version.V11 and not cookie_mask,
+        idle,
+        hard,
+        importance if version >= Version.V14 else 0,
+        flags,
+        buffer_id,
+        out_port if command >= 3 else OfPort.ANY,
+        out_group if command >= 3 else 0xFFFFFFFF,
+        int.from_bytes(data[4:8], "big"),
+        version,
+    )

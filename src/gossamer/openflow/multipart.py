@@ -1,0 +1,180 @@
+"""Requests for statistics and descriptions (OpenFlow 1.0.0, 5.3.5; 1.3.5, 7.3.5)."""
+
+from __future__ import annotations
+
+from struct import unpack_from
+
+from gossamer.openflow import message as m
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.flow_mod import decode_nxm_match
+from gossamer.openflow.match import decode_ofp_match, port_from_16
+from gossamer.openflow.message import Message, Version
+from gossamer.pipeline.fields import NX_VENDOR
+
+_VENDOR = 0xFFFF
+
+
+def body_offset(version: int) -> int:
+    """Where the body of a multipart message begins."""
+    return 12 if version == Version.V10 else 16
+
+
+def decode_multipart(data: bytes, version: int) -> Message:
+    """OFPT_STATS_REQUEST or OFPT_MULTIPART_REQUEST.  Raises OpenFlowError(BAD_STAT, BAD_LEN, ...)."""
+    offset = body_offset(version)
+    if len(data) < offset:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    kind, flags = unpack_from(">HH", data, 8)
+    body = data[offset:]
+    if flags and kind != 12:
+        # Requests in pieces exist for table features only.
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_STAT, "a request in several pieces")
+    if kind == _VENDOR:
+        return _vendor(data, offset, version)
+    since = {6: 2, 7: 2, 8: 3, 9: 4, 10: 4, 11: 4, 12: 4, 14: 5, 15: 5, 16: 5, 17: 6}.get(kind, 1)
+    if version < since:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_STAT, f"statistics {kind}")
+    match kind:
+        case 0:
+            return _empty(body, m.DescRequest())
+        case 1 | 2 | 17:
+            return _flows(data, offset, version, kind)
+        case 3:
+            return _empty(body, m.TableStatsRequest())
+        case 4:
+            return m.PortStatsRequest(_port(body, version))
+        case 5:
+            _length(body, 8)
+            if version == Version.V10:
+                port, queue = unpack_from(">H2xI", body)
+                return m.QueueStatsRequest(port_from_16(port), queue)
+            return m.QueueStatsRequest(*unpack_from(">II", body))
+        case 6:
+            _length(body, 8)
+            return m.GroupStatsRequest()
+        case 7:
+            return m.GroupDescRequest()
+        case 8:
+            return _empty(body, m.GroupFeaturesRequest())
+        case 9:
+            _length(body, 8)
+            return m.MeterStatsRequest()
+        case 10:
+            _length(body, 8)
+            return m.MeterConfigRequest()
+        case 11:
+            return _empty(body, m.MeterFeaturesRequest())
+        case 12:
+            return m.TableFeaturesRequest(body)
+        case 13:
+            if version == Version.V15:
+                return m.PortDescRequest(_port(body, version))
+            return _empty(body, m.PortDescRequest(0xFFFFFFFF))
+        case 14:
+            return _empty(body, m.TableDescRequest())
+        case 15:
+            _length(body, 8)
+            port, queue = unpack_from(">II", body)
+            return m.QueueConfigRequest(port, queue, multipart=True)
+        case 16:
+            return m.FlowMonitorRequest(_monitors14(data, offset, version), nicira=False)
+        case _:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_STAT, f"statistics {kind}")
+
+
+def _length(body: bytes, length: int) -> None:
+    if len(body) != length:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+
+
+def _empty(body: bytes, request: Message) -> Message:
+    _length(body, 0)
+    return request
+
+
+def _port(body: bytes, version: int) -> int:
+    _length(body, 8)
+    if version == Version.V10:
+        return port_from_16(unpack_from(">H", body)[0])
+    return int(unpack_from(">I", body)[0])
+
+
+def _flows(data: bytes, offset: int, version: int, kind: int) -> Message:
+    aggregate, stats_only = kind == 2, kind == 17
+    if version == Version.V10:
+        if len(data) != offset + 44:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+        match, at = decode_ofp_match(data, offset, version)
+        table_id, port = unpack_from(">BxH", data, at)
+        return m.FlowStatsRequest(table_id, match, port_from_16(port), aggregate=aggregate)
+    if len(data) < offset + 32:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    table_id, port, group, cookie, cookie_mask = unpack_from(">B3xII4xQQ", data, offset)
+    match, at = decode_ofp_match(data, offset + 32, version)
+    if at != len(data):
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    return m.FlowStatsRequest(
+        table_id, match, port, group, cookie, cookie_mask, aggregate, stats_only=stats_only
+    )
+
+
+def _vendor(data: bytes, offset: int, version: int) -> Message:
+    if len(data) < offset + 8:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    vendor, subtype = unpack_from(">II", data, offset)
+    if vendor != NX_VENDOR:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_VENDOR, f"vendor {vendor:#010x}")
+    at = offset + (12 if version == Version.V10 else 8)
+    if subtype in (0, 1):
+        if len(data) < at + 8:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+        port, match_len, table_id = unpack_from(">HHB", data, at)
+        match, cookie, cookie_mask, end = decode_nxm_match(data, at + 8, match_len)
+        if end != len(data):
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+        return m.FlowStatsRequest(
+            table_id, match, port_from_16(port), m.ANY_GROUP, cookie, cookie_mask,
+            aggregate=subtype == 1, nicira=True,
+        )  # fmt: skip
+    if subtype == 2:
+        return m.FlowMonitorRequest(_monitors_nx(data, at), nicira=True)
+    raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira statistics {subtype}")
+
+
+def _monitors_nx(data: bytes, at: int) -> tuple[m.FlowMonitor, ...]:
+    out: list[m.FlowMonitor] = []
+    while at < len(data):
+        if len(data) < at + 16:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+        monitor_id, flags, port, match_len, table_id = unpack_from(">IHHHB", data, at)
+        if flags & ~0x3F or not flags & 0xF:
+            raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_BAD_FLAGS)
+        match, _, _, at = decode_nxm_match(data, at + 16, match_len)
+        out.append(m.FlowMonitor(monitor_id, flags, port_from_16(port), table_id, match))
+    return tuple(out)
+
+
+
+
+def _monitors14(data: bytes, at: int, version: int) -> tuple[m.FlowMonitor, ...]:
+    out: list[m.FlowMonitor] = []
+    while at < len(data):
+        if len(data) < at + 16:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+        monitor_id, port, group, flags, table_id, command = unpack_from(">IIIHBB", data, at)
+        if command > 2:
+            raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_UNKNOWN)
+        if flags & ~0x7F:
+            raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_BAD_FLAGS)
+        # 1.4's bits (7.3.5.18): initial, add, removed, modify, instructions, no-abbrev, only-own.
+        nx = (
+            flags & 1
+            | (2 if flags & 2 else 0)
+            | (4 if flags & 4 else 0)
+            | (8 if flags & 8 else 0)
+            | (16 if flags & 16 else 0)
+            | (32 if not flags & 32 else 0)
+        )
+        match, at = decode_ofp_match(data, at + 16, version)
+        out.append(m.FlowMonitor(monitor_id, nx, port, table_id, match, group, command))
+    return tuple(out)

@@ -1,0 +1,76 @@
+"""Vendor messages: Nicira's (NXT_*) and ONF's bundles for OpenFlow 1.3."""
+
+from __future__ import annotations
+
+from struct import unpack_from
+
+from gossamer.openflow import message as m
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.message import Message
+
+
+def _exactly(data: bytes, length: int) -> None:
+    if len(data) != length:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+
+
+def decode_nicira(data: bytes, subtype: int) -> Message:
+    """An NXT_* message but NXT_FLOW_MOD.  Raises OpenFlowError(BAD_SUBTYPE) for unknown ones."""
+    match subtype:
+        case 10:
+            _exactly(data, 20)
+            role = unpack_from(">I", data, 16)[0]
+            if role > 2:
+                raise OpenFlowError(ErrorCode.ROLE_REQUEST_FAILED_BAD_ROLE)
+            return m.RoleRequest(role + 1, None, nicira=True)
+        case 12:
+            _exactly(data, 20)
+            wanted = unpack_from(">I", data, 16)[0]
+            if wanted not in (m.FlowFormat.OPENFLOW10, m.FlowFormat.NXM):
+                raise OpenFlowError(ErrorCode.BAD_REQUEST_EPERM, f"flow format {wanted}")
+            return m.SetFlowFormat(wanted)
+        case 15:
+            _exactly(data, 24)
+            if data[16] > 1:
+                raise OpenFlowError(ErrorCode.BAD_REQUEST_EPERM)
+            return m.FlowModTableId(bool(data[16]))
+        case 16:
+            _exactly(data, 20)
+            wanted = unpack_from(">I", data, 16)[0]
+            if wanted not in tuple(m.PacketInFormat):
+                raise OpenFlowError(ErrorCode.BAD_REQUEST_EPERM, f"packet-in format {wanted}")
+            return m.SetPacketInFormat(wanted)
+        case 18:
+            return m.FlowAge()
+        case 19:
+            _exactly(data, 40)
+            v = unpack_from(">6I", data, 16)
+            kinds = ("packet_in", "port_status", "flow_removed")
+            return m.SetAsync({k: (v[2 * i], v[2 * i + 1]) for i, k in enumerate(kinds)})
+        case 20:
+            _exactly(data, 24)
+            return m.SetControllerId(unpack_from(">H", data, 22)[0])
+        case 21:
+            _exactly(data, 20)
+            return m.FlowMonitorCancel(unpack_from(">I", data, 16)[0])
+        case 25:
+            _exactly(data, 16)
+            return m.TlvTableRequest()
+        case _:
+            raise OpenFlowError(
+                ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira message {subtype} is not supported"
+            )
+
+
+def decode_onf(data: bytes, subtype: int) -> Message:
+    """ONF's extension messages (EXT-230, bundles)."""
+    from gossamer.openflow.codec import bundled
+
+    if subtype == 2300 and len(data) >= 24:
+        return m.BundleControl(*unpack_from(">IHH", data, 16), onf=True)
+    if subtype == 2301 and len(data) >= 32:
+        bundle_id, flags = unpack_from(">I2xH", data, 16)
+        return m.BundleAdd(bundle_id, flags, bundled(data, 24), onf=True)
+    if subtype in (2300, 2301):
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"ONF message {subtype}")

@@ -36,7 +36,7 @@ _NATIVE: Final = "little" if sys.byteorder == "little" else "big"
 def words_of(key: int) -> list[int]:
     """A key (or mask) as 32-bit words, each as the kernel sees it in memory."""
     raw = key.to_bytes(KEY_LEN, "big")
-    return [int.from_bytes(raw[i : i + 4], _NATIVE) for i in range(0, KEY_LEN, 4)]  # type: ignore[arg-type]
+    return [int.from_bytes(raw[i : i + 4], _NATIVE) for i in range(0, KEY_LEN, 4)]
 
 
 def _groups() -> list[int]:
@@ -311,7 +311,7 @@ def _compile(
 
 
 def _network16(value: int) -> int:
-    return int.from_bytes(value.to_bytes(2, "big"), _NATIVE)  # type: ignore[arg-type]
+    return int.from_bytes(value.to_bytes(2, "big"), _NATIVE)
 
 
 def split(ops: list[bytes]) -> list[list[bytes]]:

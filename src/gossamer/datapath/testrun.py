@@ -40,8 +40,9 @@ class TestRun:
 
     def run(self, port_id: int, packet: bytes, repeat: int = 1) -> list[Captured]:
         """What comes of a packet that enters by a port; at least 14 bytes long."""
-        context = ctypes.create_string_buffer(_SKB_SIZE)
-        context[_MARK_OFFSET : _MARK_OFFSET + 4] = port_id.to_bytes(4, "little")
+        context = ctypes.create_string_buffer(
+            bytes(_MARK_OFFSET) + port_id.to_bytes(4, "little"), _SKB_SIZE
+        )
         data = ctypes.create_string_buffer(packet, len(packet))
         options = libbpf.TestRunOptions(
             sz=ctypes.sizeof(libbpf.TestRunOptions),

@@ -543,16 +543,17 @@ def _encode_set_field(a: act.SetField, version: int) -> bytes:
     masked = mask != full
     if version >= Version.V12 and (not masked or version >= Version.V15):
         return _set_field_body(25, f, value, mask, masked, version)
+    return _nx(33, _tlv(f, value, mask, masked, version))
+
+
+def _tlv(f: Field, value: int, mask: int, masked: bool, version: int) -> bytes:
     n = wire_name(f, version)[1]
     head = encode_header(f, version, masked)
-    body = head + _be(value, n) + (_be(mask, n) if masked else b"")
-    return _nx(33, body)
+    return head + _be(value, n) + (_be(mask, n) if masked else b"")
 
 
 def _set_field_body(
     kind: int, f: Field, value: int, mask: int, masked: bool, version: int
 ) -> bytes:
-    n = wire_name(f, version)[1]
-    head = encode_header(f, version, masked)
-    body = head + _be(value, n) + (_be(mask, n) if masked else b"")
+    body = _tlv(f, value, mask, masked, version)
     return _plain(kind, body, (4 + len(body) + 7) // 8 * 8)

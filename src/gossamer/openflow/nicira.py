@@ -67,7 +67,8 @@ def decode_onf(data: bytes, subtype: int) -> Message:
     from gossamer.openflow.codec import bundled
 
     if subtype == 2300 and len(data) >= 24:
-        return m.BundleControl(*unpack_from(">IHH", data, 16), onf=True)
+        bundle_id, kind, flags = unpack_from(">IHH", data, 16)
+        return m.BundleControl(bundle_id, kind, flags, onf=True)
     if subtype == 2301 and len(data) >= 32:
         bundle_id, flags = unpack_from(">I2xH", data, 16)
         return m.BundleAdd(bundle_id, flags, bundled(data, 24), onf=True)

@@ -1,0 +1,252 @@
+"""From messages to bytes: what the switch says."""
+
+from __future__ import annotations
+
+from struct import pack
+from typing import Final
+
+from gossamer.openflow import message as m
+from gossamer.openflow.encode_flow import (
+    aggregate_reply,
+    flow_removed,
+    flow_stats_replies,
+    flow_updates,
+)
+from gossamer.openflow.encode_port import (
+    port_desc,
+    port_desc_replies,
+    port_stats_replies,
+    port_status,
+)
+from gossamer.openflow.encode_table import (
+    table_desc_replies,
+    table_features_replies,
+    table_stats_replies,
+)
+from gossamer.openflow.frame import frame, multipart, nicira as nicira_message, onf
+from gossamer.openflow.match import encode_match, encode_ofp_match, port_to_16
+from gossamer.openflow.message import PacketInFormat, Version
+from gossamer.pipeline.fields import FIELDS
+from gossamer.pipeline.match import ANY, Match
+
+__all__ = [
+    "aggregate_reply",
+    "barrier_reply",
+    "bundle_control",
+    "desc_reply",
+    "echo_reply",
+    "features_reply",
+    "flow_removed",
+    "flow_stats_replies",
+    "flow_updates",
+    "get_async_reply",
+    "get_config_reply",
+    "group_desc_reply",
+    "group_features_reply",
+    "group_stats_reply",
+    "meter_config_reply",
+    "meter_features_reply",
+    "meter_stats_reply",
+    "packet_in",
+    "port_desc_replies",
+    "port_stats_replies",
+    "port_status",
+    "queue_config_reply",
+    "queue_stats_reply",
+    "role_reply",
+    "role_status",
+    "table_desc_replies",
+    "table_features_replies",
+    "table_stats_replies",
+    "tlv_table_reply",
+]
+
+_CAPABILITIES10: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7
+_CAPABILITIES: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 6
+_ACTIONS10: Final = 0xFFF
+
+
+def echo_reply(data: bytes, version: int, xid: int) -> bytes:
+    """OFPT_ECHO_REPLY."""
+    return frame(version, 3, xid, data)
+
+
+def features_reply(f: m.Features, version: int, xid: int) -> bytes:
+    """OFPT_FEATURES_REPLY; up to OpenFlow 1.2 with the ports."""
+    auxiliary = f.auxiliary_id if version >= Version.V13 else 0
+    body = pack(">QIBB2x", f.datapath_id, f.n_buffers, f.n_tables, auxiliary)
+    if version == Version.V10:
+        body += pack(">II", _CAPABILITIES10, _ACTIONS10)
+    else:
+        body += pack(">II", _CAPABILITIES | (1 << 7 if version < Version.V12 else 0), 0)
+    if version < Version.V13:
+        body += b"".join(port_desc(p, version) for p in f.ports)
+    return frame(version, 6, xid, body)
+
+
+def get_config_reply(flags: int, miss_send_len: int, version: int, xid: int) -> bytes:
+    """OFPT_GET_CONFIG_REPLY."""
+    return frame(version, 8, xid, pack(">HH", flags, miss_send_len))
+
+
+def barrier_reply(version: int, xid: int) -> bytes:
+    """OFPT_BARRIER_REPLY."""
+    return frame(version, 19 if version == Version.V10 else 21, xid)
+
+
+def role_reply(role: int, generation: int | None, version: int, xid: int, *, nicira: bool) -> bytes:
+    """OFPT_ROLE_REPLY or NXT_ROLE_REPLY."""
+    if nicira:
+        return nicira_message(version, 11, xid, pack(">I", max(role, 1) - 1))
+    generation = 0xFFFFFFFFFFFFFFFF if generation is None else generation
+    return frame(version, 25, xid, pack(">I4xQ", role, generation))
+
+
+def role_status(role: int, reason: int, generation: int | None, version: int, xid: int) -> bytes:
+    """OFPT_ROLE_STATUS (OpenFlow 1.4.1, 7.4.5); reason 0: another controller became master."""
+    generation = 0xFFFFFFFFFFFFFFFF if generation is None else generation
+    return frame(version, 30, xid, pack(">IB3xQ", role, reason, generation))
+
+
+def get_async_reply(config: m.AsyncConfig, version: int, xid: int) -> bytes:
+    """OFPT_GET_ASYNC_REPLY."""
+    kinds = ("packet_in", "port_status", "flow_removed")
+    masks = [config.masks.get(kind, (0, 0)) for kind in kinds]
+    if version == Version.V13:
+        return frame(version, 27, xid, b"".join(pack(">II", *mask) for mask in masks))
+    body = b""
+    for i, (master, slave) in enumerate(masks):
+        body += pack(">HHI", 2 * i, 8, slave) + pack(">HHI", 2 * i + 1, 8, master)
+    return frame(version, 27, xid, body)
+
+
+def tlv_table_reply(version: int, xid: int) -> bytes:
+    """NXT_TLV_TABLE_REPLY: no Geneve options can be mapped yet."""
+    return nicira_message(version, 26, xid, pack(">IH10x", 0, 0))
+
+
+def bundle_control(c: m.BundleControl, version: int, xid: int) -> bytes:
+    """OFPT_BUNDLE_CONTROL, or its ONF form for OpenFlow 1.3."""
+    body = pack(">IHH", c.bundle_id, c.type, c.flags)
+    return onf(version, 2300, xid, body) if c.onf else frame(version, 33, xid, body)
+
+
+def desc_reply(d: m.Desc, version: int, xid: int) -> bytes:
+    """OFPMP_DESC."""
+    body = b"".join(
+        text.encode()[: n - 1].ljust(n, b"\0")
+        for text, n in ((d.mfr, 256), (d.hw, 256), (d.sw, 256), (d.serial, 32), (d.dp, 256))
+    )
+    return multipart(version, 0, xid, body)
+
+
+def queue_stats_reply(version: int, xid: int) -> bytes:
+    """OFPMP_QUEUE of a switch without queues."""
+    return multipart(version, 5, xid, b"")
+
+
+def queue_config_reply(port: int, version: int, xid: int, *, multipart: bool) -> bytes:
+    """OFPT_QUEUE_GET_CONFIG_REPLY or OFPMP_QUEUE_DESC of a port without queues."""
+    if multipart:
+        return _multipart(version, 15, xid, b"")
+    if version == Version.V10:
+        return frame(version, 21, xid, port_to_16(port).to_bytes(2, "big") + bytes(6))
+    return frame(version, 23, xid, port.to_bytes(4, "big") + bytes(4))
+
+
+_multipart = multipart
+
+
+def group_stats_reply(version: int, xid: int) -> bytes:
+    """OFPMP_GROUP of a switch without groups."""
+    return multipart(version, 6, xid, b"")
+
+
+def group_desc_reply(version: int, xid: int) -> bytes:
+    """OFPMP_GROUP_DESC of a switch without groups."""
+    return multipart(version, 7, xid, b"")
+
+
+def group_features_reply(version: int, xid: int) -> bytes:
+    """OFPMP_GROUP_FEATURES of a switch without groups."""
+    return multipart(version, 8, xid, bytes(40))
+
+
+def meter_stats_reply(version: int, xid: int) -> bytes:
+    """OFPMP_METER of a switch without meters."""
+    return multipart(version, 9, xid, b"")
+
+
+def meter_config_reply(version: int, xid: int) -> bytes:
+    """OFPMP_METER_CONFIG of a switch without meters."""
+    return multipart(version, 10, xid, b"")
+
+
+def meter_features_reply(version: int, xid: int) -> bytes:
+    """OFPMP_METER_FEATURES of a switch without meters."""
+    return multipart(version, 11, xid, bytes(16))
+
+
+_METADATA_FIELDS: Final = tuple(
+    f
+    for f in FIELDS
+    if f.name in ("in_port", "metadata", "tun_id", "tun_src", "tun_dst", "pkt_mark")
+    or f.name.startswith("reg")
+)
+
+
+def pipeline_match(key: int, *, with_in_port: bool = True) -> Match:
+    """The pipeline fields of a key that are not zero, as a packet-in tells them."""
+    match = ANY
+    for f in _METADATA_FIELDS:
+        value = (key >> f.shift) & ((1 << f.n_bits) - 1)
+        if value and (with_in_port or f.name != "in_port"):
+            match = match.with_field(f, value)
+    return match
+
+
+def packet_in(
+    p: m.PacketIn, version: int, format: PacketInFormat = PacketInFormat.STANDARD, xid: int = 0
+) -> bytes:
+    """A packet-in in the form the connection asked for (OpenFlow 1.3.5, 7.4.1)."""
+    if format == PacketInFormat.NXT_PACKET_IN2:
+        return _packet_in2(p, version, xid)
+    if format == PacketInFormat.NXT_PACKET_IN and version == Version.V10:
+        match = encode_match(pipeline_match(p.key), version)
+        head = pack(
+            ">IHBBQH6x", p.buffer_id, p.total_len, p.reason, p.table_id, p.cookie, len(match)
+        )
+        body = head + match + bytes(-len(match) % 8) + bytes(2) + p.data
+        return nicira_message(version, 17, xid, body)
+    if version == Version.V10:
+        head = pack(">IHHBx", p.buffer_id, p.total_len, port_to_16(p.in_port), p.reason)
+        return frame(version, 10, xid, head + p.data)
+    if version == Version.V11:
+        head = pack(
+            ">IIIHBB", p.buffer_id, p.in_port, p.in_port, p.total_len, p.reason, p.table_id
+        )
+        return frame(version, 10, xid, head + p.data)
+    head = pack(">IHBB", p.buffer_id, p.total_len, p.reason, p.table_id)
+    if version >= Version.V13:
+        head += p.cookie.to_bytes(8, "big")
+    match_bytes = encode_ofp_match(pipeline_match(p.key), version)
+    return frame(version, 10, xid, head + match_bytes + bytes(2) + p.data)
+
+
+def _packet_in2(p: m.PacketIn, version: int, xid: int) -> bytes:
+    """NXT_PACKET_IN2: a list of properties (nicira-ext.h)."""
+    def prop(kind: int, value: bytes) -> bytes:
+        length = 4 + len(value)
+        return (pack(">HH", kind, length) + value).ljust((length + 7) // 8 * 8, b"\0")
+
+    body = prop(0, p.data)
+    if p.total_len != len(p.data):
+        body += prop(1, pack(">I", p.total_len))
+    body += prop(3, bytes((p.table_id,)))
+    if p.cookie != m.NO_COOKIE:
+        body += prop(4, pack(">Q", p.cookie))
+    body += prop(5, bytes((p.reason,)))
+    body += prop(6, encode_match(pipeline_match(p.key), Version.V13))
+    if p.userdata:
+        body += prop(7, p.userdata)
+    return nicira_message(version, 30, xid, body)

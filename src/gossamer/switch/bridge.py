@@ -21,6 +21,8 @@ from gossamer.switch.connections import Controllers
 from gossamer.switch.contract import Poller
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.journal import Journal, JournalError, Kind, Record
+from gossamer.switch.packet_out import check as check_packet_out
+from gossamer.switch.packet_out import packet_out
 from gossamer.switch.port import Port
 from gossamer.switch.ports import BridgePorts, PortListener
 from gossamer.switch.status import BridgeStatus
@@ -87,7 +89,7 @@ class Bridge(PortListener):
     def _start_over(self) -> None:
         """Empty the tables; a standalone bridge without controllers then forwards like any switch."""
         flows = []
-        if not self.controllers.has_controllers and self.config.fail_mode is FailMode.STANDALONE:
+        if not self.controllers.has_controllers and self.config.fail_mode == FailMode.STANDALONE:
             flows.append(self._own_flow(0))
         self._replace_all(flows)
 
@@ -106,9 +108,7 @@ class Bridge(PortListener):
 
     def _own_flow(self, priority: int) -> Flow:
         now = time.monotonic()
-        return Flow(
-            0, priority, ANY, _NORMAL, created_s=now, modified_s=now, used_s=now
-        )
+        return Flow(0, priority, ANY, _NORMAL, created_s=now, modified_s=now, used_s=now)
 
     def _replace_all(self, flows: Sequence[Flow]) -> None:
         now = time.monotonic()
@@ -299,6 +299,14 @@ class Bridge(PortListener):
             raise OpenFlowError(ErrorCode.PORT_MOD_FAILED_BAD_CONFIG, str(e)) from e
         finally:
             self._port_mod_source = None
+
+    def check_packet_out(self, message: m.PacketOut) -> None:
+        """Raises OpenFlowError where a packet-out could not be carried out."""
+        check_packet_out(message)
+
+    def packet_out(self, message: m.PacketOut) -> None:
+        """Carry out a packet-out; raises OpenFlowError where the request is wrong."""
+        packet_out(self, message)
 
     # -- ports --------------------------------------------------------------------------------
 

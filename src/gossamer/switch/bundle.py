@@ -14,7 +14,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from gossamer.errors import DatapathError
-from gossamer.openflow import encode, message as m
+from gossamer.openflow import encode
+from gossamer.openflow import message as m
 from gossamer.openflow.codec import decode
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 
@@ -71,9 +72,7 @@ class Bundles:
     def run(self, now: float) -> None:
         """Drop bundles that were forgotten."""
         if self._bundles:
-            for bundle_id in [
-                i for i, b in self._bundles.items() if now - b.used_s > IDLE_S
-            ]:
+            for bundle_id in [i for i, b in self._bundles.items() if now - b.used_s > IDLE_S]:
                 log.info("bridge=%s: bundle %#x timed out", self._session.bridge.name, bundle_id)
                 del self._bundles[bundle_id]
 

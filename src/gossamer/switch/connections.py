@@ -339,7 +339,7 @@ class Controllers:
         connected = any(True for _ in self.primary_sessions())
         if connected or not self.has_controllers:
             self._alone_since_s = now
-        if connected or self.fail_mode is FailMode.SECURE or not self.has_controllers:
+        if connected or self.fail_mode == FailMode.SECURE or not self.has_controllers:
             if self._fail_open is _FailOpen.OPEN:
                 self._fail_open = _FailOpen.OFF
                 self.bridge.leave_fail_open()
@@ -373,7 +373,7 @@ class Controllers:
             else:
                 poller.timer_wait_until(int(now * 1000) + 1000)
         self.snooper.wait(poller)
-        standalone = self.fail_mode is FailMode.STANDALONE and self.has_controllers
+        standalone = self.fail_mode == FailMode.STANDALONE and self.has_controllers
         if standalone and self._fail_open is _FailOpen.OFF:
             if not any(True for _ in self.primary_sessions()):
                 poller.timer_wait_until(int(self._fail_open_at() * 1000) + 1)
@@ -401,7 +401,8 @@ class Controllers:
 
     def close(self) -> None:
         """End everything."""
-        for closing in (
-            *self._active.values(), *self._passive.values(), self._management, self.snooper
-        ):  # fmt: skip
-            closing.close()
+        for controller in self._active.values():
+            controller.close()
+        for passive in (*self._passive.values(), self._management):
+            passive.close()
+        self.snooper.close()

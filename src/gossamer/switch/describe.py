@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Final
 
-from gossamer import __version__
 from gossamer.openflow import message as m
 from gossamer.switch.port import Port
 from gossamer.switch.tables import FlowEvent
@@ -19,12 +21,21 @@ UNKNOWN: Final = "None"
 """For descriptions nobody set, as Open vSwitch says it."""
 
 
+@cache
+def version() -> str:
+    """Of this software; "unpackaged" where it runs from a source tree that is not installed."""
+    try:
+        return installed_version("gossamer")
+    except PackageNotFoundError:
+        return "unpackaged"
+
+
 def desc(bridge: Bridge) -> m.Desc:
     """OFPMP_DESC: who made this switch, and which one it is."""
     return m.Desc(
         mfr=MANUFACTURER,
         hw=HARDWARE,
-        sw=__version__,
+        sw=version(),
         serial=bridge.config.dp_sn or UNKNOWN,
         dp=bridge.config.dp_desc or UNKNOWN,
     )

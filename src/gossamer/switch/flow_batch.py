@@ -17,15 +17,14 @@ from gossamer.errors import DatapathError
 from gossamer.openflow import encode
 from gossamer.openflow.codec import decode_flow_mod
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.openflow.message import NO_BUFFER, FlowMod
+from gossamer.openflow.message import NO_BUFFER
+from gossamer.switch.connection import HEADER_LEN
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
     from gossamer.switch.session import Session
 
 log = logging.getLogger(__name__)
-
-_FLOW_MOD = 14
 
 
 class FlowBatch:
@@ -91,7 +90,7 @@ class FlowBatch:
     def _one_by_one(self, messages: list[bytes]) -> None:
         bridge = self._session.bridge
         for raw in messages:
-            if raw[1] != _FLOW_MOD:
+            if len(raw) == HEADER_LEN:
                 self.barrier(raw)
                 self._raw.clear()
                 continue
@@ -107,6 +106,3 @@ class FlowBatch:
             if self._applied:
                 bridge.note(self._applied, self._session.context, self._now)
                 self._applied.clear()
-
-
-__all__ = ["FlowBatch", "FlowMod"]

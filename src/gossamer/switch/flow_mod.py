@@ -5,8 +5,8 @@ What differs between versions has one cause each:
 - OpenFlow 1.0 and NXM change cookies with a modify and can match on them;
   1.1 and later match only.
 - Up to 1.1 a modify that finds nothing adds, unless it looks for a cookie.
-- From 1.1 on a replaced flow keeps nothing but its place; in every version an
-  add begins counters and timeouts anew, as in Open vSwitch.
+- An add that replaces a flow begins its timeouts anew, and its counters too in
+  OpenFlow 1.0 or where OFPFF_RESET_COUNTS asks for it; otherwise they go on.
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ DELETE_STRICT: Final = 4
 
 SEND_FLOW_REM: Final = 1 << 0
 CHECK_OVERLAP: Final = 1 << 1
-EMERGENCY: Final = 1 << 2  # OpenFlow 1.0 only
-RESET_COUNTS: Final = 1 << 2  # OpenFlow 1.1 and later
+RESET_COUNTS: Final = 1 << 2
+"""OpenFlow 1.2 and later; in 1.0 the bit asks for an emergency flow, which the codec refuses."""
 NO_PACKET_COUNTS: Final = 1 << 3
 NO_BYTE_COUNTS: Final = 1 << 4
-KEPT_FLAGS: Final = SEND_FLOW_REM | NO_PACKET_COUNTS | NO_BYTE_COUNTS
+KEPT_FLAGS: Final = (
+    SEND_FLOW_REM | CHECK_OVERLAP | RESET_COUNTS | NO_PACKET_COUNTS | NO_BYTE_COUNTS
+)
+"""What a flow shows in its statistics, as Open vSwitch lets it."""
 
 
 @lru_cache(maxsize=4096)
@@ -148,6 +151,8 @@ class FlowMods:
         if table_id >= N_TABLES:
             table_id = self._writable(table_id)
         flags = message.flags
+        if message.version == 1:
+            flags |= RESET_COUNTS  # in OpenFlow 1.0 an add always counts anew
         tables = self._tables
         table = tables.tables[table_id]
         if flags & CHECK_OVERLAP or table.max_flows is not None:
@@ -167,7 +172,7 @@ class FlowMods:
             now,
             now,
         )
-        tables.add(flow, source, message.xid)
+        tables.add(flow, source, message.xid, keep_counters=not flags & RESET_COUNTS)
 
     def _writable(self, table_id: int) -> int:
         """An add to 'all tables' goes to the first; the switch's own table is not for others."""
@@ -188,9 +193,7 @@ class FlowMods:
             self._tables.remove(victim, RemovedReason.EVICTION, source, message.xid)
             self.evicted.append(victim)
 
-    def _modify(
-        self, message: FlowMod, flows: list[Flow], now: float, source: object
-    ) -> None:
+    def _modify(self, message: FlowMod, flows: list[Flow], now: float, source: object) -> None:
         if not flows:
             if message.adds_when_nothing_matches:
                 self._add(message, now, source)

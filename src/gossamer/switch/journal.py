@@ -341,9 +341,7 @@ def _load_flows(payload: bytes) -> list[Flow]:
     ]
 
 
-def _write_snapshot(
-    path: Path, flows: Iterable[Flow], mode: tuple[bool, str], now: float
-) -> None:
+def _write_snapshot(path: Path, flows: Iterable[Flow], mode: tuple[bool, str], now: float) -> None:
     with open(path, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as stream:
         stream.write(MAGIC + boot_id())
         parts: list[bytes] = []

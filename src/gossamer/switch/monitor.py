@@ -11,7 +11,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from gossamer.openflow import encode, message as m
+from gossamer.openflow import encode
+from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.action import OfPort
 from gossamer.switch.flow_mod import output_ports, select
@@ -87,8 +88,7 @@ class FlowMonitors:
         self._nicira = message.nicira
         self._watch()
         updates = [
-            _update(0, flow, with_actions=bool(flags & ACTIONS))
-            for flow, flags in initial.items()
+            _update(0, flow, with_actions=bool(flags & ACTIONS)) for flow, flags in initial.items()
         ]
         self._send(updates, xid)
 
@@ -151,8 +151,7 @@ class FlowMonitors:
                 and monitor.table_id in (m.ALL_TABLES, flow.table_id)
                 and monitor.match.covers(flow.match)
                 and (
-                    monitor.out_port == OfPort.ANY
-                    or monitor.out_port in output_ports(flow.actions)
+                    monitor.out_port == OfPort.ANY or monitor.out_port in output_ports(flow.actions)
                 )
             ):
                 flags |= monitor.flags

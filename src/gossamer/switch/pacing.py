@@ -84,9 +84,7 @@ class PacketInPacer:
         limits = self._limits
         if limits.rate is None:
             return True
-        self._tokens = min(
-            self._tokens + (now - self._filled_s) * limits.rate, limits.tokens
-        )
+        self._tokens = min(self._tokens + (now - self._filled_s) * limits.rate, limits.tokens)
         self._filled_s = now
         if self._tokens < 1.0:
             return False

@@ -124,8 +124,7 @@ class BridgePorts:
             port.kind is not kind
             or (port.link and link and port.link.ifindex != link.ifindex)
             or (
-                not port.is_local
-                and self._numbers.wants_other(port.name, interface.ofport_request)
+                not port.is_local and self._numbers.wants_other(port.name, interface.ofport_request)
             )
         ):
             renumbered = port.kind is kind
@@ -275,21 +274,13 @@ class BridgePorts:
             if not port.is_local and port.kind is not PortKind.PATCH
         ]
         return min(
-            (
-                m
-                for m in candidates
-                if any(m) and not m[0] & (_MULTICAST | _LOCALLY_ADMINISTERED)
-            ),
+            (m for m in candidates if any(m) and not m[0] & (_MULTICAST | _LOCALLY_ADMINISTERED)),
             default=None,
         )
 
     def _settle_mtu(self) -> None:
         lowest = min(
-            (
-                p.link.mtu
-                for p in self.ports.values()
-                if p.link and p.kind is PortKind.DEVICE
-            ),
+            (p.link.mtu for p in self.ports.values() if p.link and p.kind is PortKind.DEVICE),
             default=DEFAULT_MTU,
         )
         for port in self.ports.values():

@@ -14,19 +14,19 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from gossamer.datapath.settings import MissAction
-from gossamer.errors import DeviceError
-from gossamer.openflow import encode, message as m
+from gossamer.openflow import encode
+from gossamer.openflow import message as m
 from gossamer.openflow.codec import Context, decode
-from gossamer.openflow.error import ErrorCode, OpenFlowError, encode_error
+from gossamer.openflow.error import ErrorCode, OpenFlowError, wire_code
+from gossamer.openflow.frame import frame
 from gossamer.switch import statistics
 from gossamer.switch.async_config import AsyncConfig, PacketInReason, default_config
 from gossamer.switch.bundle import Bundles
-from gossamer.switch.connection import Connection
-from gossamer.switch.describe import port_desc
+from gossamer.switch.connection import ERROR, HEADER_LEN, Connection
+from gossamer.switch.describe import flow_removed, port_desc
 from gossamer.switch.flow_batch import FlowBatch
 from gossamer.switch.monitor import FlowMonitors
 from gossamer.switch.pacing import PacketInLimits, PacketInPacer
-from gossamer.switch.packet_out import packet_out
 from gossamer.switch.tables import N_TABLES, EventKind, FlowEvent
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FLOW_MOD: Final = 14
+VENDOR: Final = 4
+_NXT_FLOW_MOD: Final = bytes.fromhex("000023200000000d")
+"""Vendor and subtype of Nicira's FLOW_MOD, which OpenFlow 1.0 needs for NXM matches."""
+_MAX_ERROR_DATA: Final = 0xFFFF - 12
 DEFAULT_MISS_SEND_LEN: Final = 128
 MAX_WAITING_PACKET_INS: Final = 256 * 1024
 """Bytes that may wait for a controller that does not keep up; then packet-ins are dropped."""
@@ -136,10 +140,10 @@ class Session:
         batch.begin()
         for i, raw in enumerate(messages):
             kind = raw[1]
-            if kind == FLOW_MOD:
+            if kind == FLOW_MOD or (kind == VENDOR and raw[8:16] == _NXT_FLOW_MOD):
                 batch.flow_mod(raw)
                 continue
-            if kind == barrier and len(raw) == 8:
+            if kind == barrier and len(raw) == HEADER_LEN:
                 batch.barrier(raw)
                 continue
             batch.commit()
@@ -166,8 +170,10 @@ class Session:
 
     def refuse(self, raw: bytes, error: OpenFlowError) -> None:
         """Answer a request with an error."""
-        xid = int.from_bytes(raw[4:8], "big")
-        self.connection.send(encode_error(error.code, self.version, raw, xid))
+        kind, code = wire_code(error.code, self.version)
+        # Open vSwitch sends the whole request back, not the 64 bytes that are the least.
+        body = kind.to_bytes(2, "big") + code.to_bytes(2, "big") + raw[:_MAX_ERROR_DATA]
+        self.connection.send(frame(self.version, ERROR, int.from_bytes(raw[4:8], "big"), body))
 
     def _dispatch(self, raw: bytes) -> None:
         try:
@@ -209,16 +215,14 @@ class Session:
 
     def _get_config(self, message: m.GetConfigRequest, xid: int) -> None:
         flags = self.bridge.fragment_handling
-        self.connection.send(
-            encode.get_config_reply(flags, self.miss_send_len, self.version, xid)
-        )
+        self.connection.send(encode.get_config_reply(flags, self.miss_send_len, self.version, xid))
 
     def _set_config(self, message: m.SetConfig, xid: int) -> None:
         self.miss_send_len = message.miss_send_len
 
     def _packet_out(self, message: m.PacketOut, xid: int) -> None:
         self.require_writer()
-        packet_out(self.bridge, message)
+        self.bridge.packet_out(message)
 
     def _port_mod(self, message: m.PortMod, xid: int) -> None:
         self.require_writer()
@@ -264,13 +268,13 @@ class Session:
         if self.version >= m.Version.V14:
             generation = self.bridge.controllers.generation_id
             self.connection.send(
-                encode.role_status(Role.SLAVE, 0, generation, self.version, self.connection.new_xid())
+                encode.role_status(
+                    Role.SLAVE, 0, generation, self.version, self.connection.new_xid()
+                )
             )
 
     def _get_async(self, message: m.GetAsyncRequest, xid: int) -> None:
-        self.connection.send(
-            encode.get_async_reply(self.async_config.message(), self.version, xid)
-        )
+        self.connection.send(encode.get_async_reply(self.async_config.message(), self.version, xid))
 
     def _set_async(self, message: m.SetAsync, xid: int) -> None:
         self.async_config = self.async_config.changed(message.masks, self.version)
@@ -354,7 +358,7 @@ class Session:
             ):
                 self.connection.send(
                     encode.flow_removed(
-                        statistics.flow_removed(event, now),
+                        flow_removed(event, now),
                         self.version,
                         self.context,
                         self.connection.new_xid(),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
-
 from gossamer.switch.flow_text import flow_line
 from gossamer.switch.port import Port
 
@@ -70,9 +69,7 @@ def fdb_show(switch: Switch, name: str) -> str:
         if port is None:
             continue  # its port went a moment ago; the entry goes with it
         number = "LOCAL" if port.is_local else str(port.ofport)
-        lines.append(
-            f"{number:>5}  {entry.vlan:4d}  {entry.mac.hex(':')}  {int(entry.age_s):3d}"
-        )
+        lines.append(f"{number:>5}  {entry.vlan:4d}  {entry.mac.hex(':')}  {int(entry.age_s):3d}")
     return "\n".join(lines) + "\n"
 
 

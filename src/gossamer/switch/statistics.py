@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import MissAction, PortKind
-from gossamer.openflow import encode, message as m
+from gossamer.openflow import encode
+from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.action import OfPort
 from gossamer.switch import describe

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import select
+import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
 
 log = logging.getLogger(__name__)
+
+SWEEP_S: Final = 1.0
+"""Learned addresses that are too old are removed this often."""
 
 
 class Switch:
@@ -48,6 +52,7 @@ class Switch:
         self.commands: dict[str, Command] = commands(self)
         self._failed: dict[str, str] = {}
         self._took_over = False
+        self._sweep_s = 0.0
 
     def apply(self, config: SwitchConfig) -> SwitchStatus:
         """Bring everything to `config` and say how that went."""
@@ -129,6 +134,10 @@ class Switch:
         for bridge in self.bridges.values():
             if bridge.run():
                 self.changes += 1
+        now = time.monotonic()
+        if now >= self._sweep_s:
+            self.datapath.sweep_fdb()
+            self._sweep_s = now + SWEEP_S
 
     def _devices_changed(self, names: frozenset[str]) -> None:
         for name in names:
@@ -151,6 +160,7 @@ class Switch:
             poller.fd_wait(self.datapath.punt_fd, select.POLLIN)
         for bridge in self.bridges.values():
             bridge.wait(poller)
+        poller.timer_wait_until(int(self._sweep_s * 1000) + 1)
 
     def find_port(self, name: str) -> tuple[Bridge, Port] | None:
         """The port of that name, on whatever bridge."""

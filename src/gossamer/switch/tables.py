@@ -87,7 +87,7 @@ class Table(FlowTable):
 
     def __init__(self, table_id: int) -> None:
         super().__init__(table_id)
-        self.name = f"table{table_id}"
+        self.name = ""
         self.max_flows: int | None = None
         self.evict_by_config = False
         self.evict_by_controller = False
@@ -146,23 +146,31 @@ class FlowTables:
         """Set names and limits; flows beyond a limit stay unless the table evicts."""
         for table in self.tables:
             wanted = config.get(table.table_id, FlowTableConfig())
-            table.name = wanted.name or f"table{table.table_id}"
+            table.name = wanted.name
             table.max_flows = wanted.flow_limit
             table.evict_by_config = wanted.evict_when_full
 
-    def add(self, flow: Flow, source: object = None, xid: int = 0) -> Flow | None:
-        """Add a flow; returns the one it replaced (same table, match and priority)."""
+    def add(
+        self, flow: Flow, source: object = None, xid: int = 0, *, keep_counters: bool = False
+    ) -> Flow | None:
+        """Add a flow; returns the one it replaced (same table, match and priority).
+
+        With `keep_counters` it counts on from there.
+        """
         replaced = self.tables[flow.table_id].insert(flow)
-        self._inserted[flow] = None
         self._undo.append((_Undo.ADD, flow, replaced))
         if replaced is not None:
             self._forget(replaced)
+            if keep_counters and replaced.flow_id:
+                # The datapath keeps counters by its name for the flow.
+                flow.flow_id = replaced.flow_id
+                flow.n_packets, flow.n_bytes = replaced.n_packets, replaced.n_bytes
+                self._removed.pop(replaced, None)
+        self._inserted[flow] = None
         if flow.idle_timeout_s or flow.hard_timeout_s:
             self.timeouts.add(flow)
         if self.watched:
-            self.events.append(
-                FlowEvent(EventKind.ADDED, flow, RemovedReason.DELETE, source, xid)
-            )
+            self.events.append(FlowEvent(EventKind.ADDED, flow, RemovedReason.DELETE, source, xid))
         return replaced
 
     def remove(
@@ -182,7 +190,7 @@ class FlowTables:
         flows = list(table)
         self._undo.append((_Undo.CLEAR, table, (table.subtables, table.n_flows)))
         table.subtables, table.n_flows = {}, 0
-        if self._inserted or self._changed or len(self.timeouts):
+        if self._inserted or self._changed or self._removed or len(self.timeouts):
             for flow in flows:
                 self._forget(flow)
         else:
@@ -216,10 +224,10 @@ class FlowTables:
             )
 
     def _forget(self, flow: Flow) -> None:
-        if flow in self._inserted:
-            del self._inserted[flow]
-        else:
-            self._changed.pop(flow, None)
+        """A flow left its table; one the datapath knows must leave that too."""
+        self._inserted.pop(flow, None)
+        self._changed.pop(flow, None)
+        if flow.flow_id:
             self._removed[flow] = None
         if flow.idle_timeout_s or flow.hard_timeout_s:
             self.timeouts.discard(flow)
@@ -234,10 +242,7 @@ class FlowTables:
         try:
             self._hand_over(removed, inserted)
         except DatapathError:
-            new, changed = list(self._inserted), list(self._changed)
-            self.rollback()
-            # What was there before fitted before.
-            self._hand_over(new, [*removed, *changed])
+            self._take_back(inserted)
             raise
         by_id = self.by_id
         for flow in removed:
@@ -248,6 +253,24 @@ class FlowTables:
         self._reset()
         return events
 
+    def _take_back(self, handed_over: list[Flow]) -> None:
+        """Undo a batch of which the datapath took a part.  What was there before fitted before."""
+        self._undo_to(0)
+        known = list(dict.fromkeys([*self._changed, *(f for f in handed_over if self._has(f))]))
+        unknown = [
+            f
+            for f in handed_over
+            if self.tables[f.table_id].find_strict(f.match, f.priority) is None
+        ]
+        self._hand_over(unknown, known)
+        for flow in unknown:
+            flow.flow_id = 0
+        self.events.clear()
+        self._reset()
+
+    def _has(self, flow: Flow) -> bool:
+        return self.tables[flow.table_id].find_strict(flow.match, flow.priority) is flow
+
     def _hand_over(self, removed: list[Flow], inserted: list[Flow]) -> None:
         with self.datapath.transaction():
             if removed:
@@ -257,6 +280,12 @@ class FlowTables:
 
     def rollback(self, to: int = 0, events: int = 0) -> None:
         """Take back all since the last commit, or since `savepoint()` gave (to, events)."""
+        self._undo_to(to)
+        del self.events[events:]
+        if not to:
+            self._reset()
+
+    def _undo_to(self, to: int) -> None:
         for kind, subject, before in reversed(self._undo[to:]):
             if isinstance(subject, Table):
                 assert kind is _Undo.CLEAR and isinstance(before, tuple)
@@ -281,21 +310,16 @@ class FlowTables:
                 if subject.hard_timeout_s:
                     self.timeouts.add(subject)
         del self._undo[to:]
-        del self.events[events:]
-        if not to:
-            self._reset()
 
     def savepoint(self) -> tuple[int, int]:
         """A point `rollback()` can return to."""
         return len(self._undo), len(self.events)
 
     def _restore(self, flow: Flow) -> None:
+        """A flow is back in its table."""
+        self._removed.pop(flow, None)
         # A flow the datapath already had is written again, which is harmless and simple.
-        if flow in self._removed:
-            del self._removed[flow]
-            self._changed[flow] = None
-        else:
-            self._inserted[flow] = None
+        (self._changed if flow.flow_id else self._inserted)[flow] = None
         if flow.idle_timeout_s or flow.hard_timeout_s:
             self.timeouts.add(flow)
 

@@ -118,6 +118,7 @@ class FakeDatapath:
                 raise DatapathError("flow table full")
             bridge.flows[key] = (flow, flow.actions)
             if not flow.flow_id:
+                bridge.counters.pop(key, None)
                 flow.flow_id, self._next_flow = self._next_flow, self._next_flow + 1
 
     def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:

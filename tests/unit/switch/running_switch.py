@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -49,10 +50,8 @@ class RunningSwitch:
             if not self._calls and not self._stop:
                 poller.block()
             os.set_blocking(self._read_fd, False)
-            try:
+            with contextlib.suppress(BlockingIOError):
                 os.read(self._read_fd, 64)
-            except BlockingIOError:
-                pass
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Run a function in the switch's thread."""

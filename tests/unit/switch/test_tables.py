@@ -99,6 +99,49 @@ def test_a_datapath_that_refuses_leaves_everything_as_it_was(tables: FlowTables)
     assert set(datapath.bridges[1].flows) == {flow_key(f) for f in old}
 
 
+def test_a_refused_batch_leaves_the_counters_of_flows_it_would_have_replaced(
+    tables: FlowTables,
+) -> None:
+    datapath = tables.datapath
+    assert isinstance(datapath, FakeDatapath)
+    old = [flow(n) for n in range(99)]
+    for f in old:
+        tables.add(f)
+    tables.commit()
+    datapath.count(old[5], 7, 700, 1.0)
+    tables.add(flow(5, port=8), keep_counters=True)
+    tables.modify(old[6], (Output(8),), 0, 9.0)
+    for n in range(200, 210):
+        tables.add(flow(n))
+    with pytest.raises(DatapathError):
+        tables.commit()
+    datapath.read_flow_statistics(old)
+    assert old[5].n_packets == 7
+    assert {f.actions for f in tables} == {(Output(1),)}
+    assert set(datapath.bridges[1].flows) == {flow_key(f) for f in old}
+    assert all(actions == (Output(1),) for _, actions in datapath.bridges[1].flows.values())
+
+
+def test_a_flow_that_replaces_another_counts_on_where_that_is_wanted(
+    tables: FlowTables, datapath: FakeDatapath
+) -> None:
+    old, new, anew = flow(1), flow(1, port=2), flow(1, port=3)
+    tables.add(old)
+    tables.commit()
+    datapath.count(old, 7, 700, 1.0)
+    tables.add(new, keep_counters=True)
+    tables.commit()
+    datapath.read_flow_statistics([new])
+    assert new.n_packets == 7 and tables.by_id == {new.flow_id: new}
+    tables.add(anew)
+    tables.commit()
+    datapath.read_flow_statistics([anew])
+    assert anew.n_packets == 0 and tables.by_id == {anew.flow_id: anew}
+    tables.remove(anew, RemovedReason.DELETE)
+    tables.commit()
+    assert not datapath.bridges[1].flows and not tables.by_id
+
+
 def test_rollback_to_a_savepoint_keeps_what_came_before(
     tables: FlowTables, datapath: FakeDatapath
 ) -> None:

@@ -449,20 +449,20 @@ def _encode(action: Action, version: int) -> bytes:
         case act.SetVlanVid(vid=vid):
             if version <= Version.V11:
                 return _plain(1, _be(vid, 2))
-            push = _plain(17, _be(0x8100, 2)) if action.push else b""
-            return push + _encode_set_field(_set(BY_NAME["vlan_vid"], vid | 0x1000), version)
+            pushed = _plain(17, _be(0x8100, 2)) if action.push else b""
+            return pushed + _encode_set_field(_set(BY_NAME["vlan_vid"], vid | 0x1000), version)
         case act.SetVlanPcp(pcp=pcp):
             if version <= Version.V11:
                 return _plain(2, _be(pcp, 1))
-            push = _plain(17, _be(0x8100, 2)) if action.push else b""
-            return push + _encode_set_field(_set(BY_NAME["vlan_pcp"], pcp), version)
+            pushed = _plain(17, _be(0x8100, 2)) if action.push else b""
+            return pushed + _encode_set_field(_set(BY_NAME["vlan_pcp"], pcp), version)
         case act.DecTtl(controller_ids=ids):
             if ids != (0,):
                 return _nx(21, _be(len(ids), 2) + bytes(4) + b"".join(_be(i, 2) for i in ids))
             return _nx(18, b"") if v10 else _plain(24, b"")
         case act.Resubmit(in_port=in_port, table_id=table_id):
-            port = _be(port_to_16(in_port), 2)
-            return _nx(1, port) if table_id == 0xFF else _nx(14, port + _be(table_id, 1))
+            short = _be(port_to_16(in_port), 2)
+            return _nx(1, short) if table_id == 0xFF else _nx(14, short + _be(table_id, 1))
         case act.Enqueue(port=port, queue_id=queue):
             if v10:
                 return _plain(11, _be(port_to_16(port), 2) + bytes(6) + _be(queue, 4), 16)

@@ -1,0 +1,86 @@
+"""Devices as the switch wants them: what there is, and internal devices to make (switch/contract.py)."""
+
+from __future__ import annotations
+
+import select
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer.devices.internal import InternalDevices
+from gossamer.devices.link import Link, Links
+from gossamer.errors import DeviceError
+
+if TYPE_CHECKING:
+    from ovs.poller import Poller
+
+
+class HostDevices:
+    """The devices of the network namespace the daemon runs in."""
+
+    def __init__(self, rundir: Path) -> None:
+        self._links = Links()
+        self._internal = InternalDevices(rundir)
+
+    def link(self, name: str) -> Link | None:
+        """The device of that name, None where there is none."""
+        return self._links.link(name)
+
+    def create_internal(self, name: str, mac: bytes | None) -> Link:
+        """Create the device of an internal port, or adopt the one made before a restart.
+
+        Raises DeviceError where a device of that name is somebody else's.
+        """
+        link = self._links.refresh(name)
+        if link is None:
+            self._internal.create(name, mac)
+            link = self._links.refresh(name)
+            if link is None:
+                raise DeviceError("the device vanished at once", place=f"device={name}")
+        elif not self._internal.ours(link.alias):
+            raise DeviceError(
+                "a device of that name exists and is not ours",
+                place=f"device={name}",
+                remedy="choose another name, or remove the device",
+            )
+        return link
+
+    def delete_internal(self, name: str) -> None:
+        """Remove the device of an internal port; nothing where it is gone or not ours."""
+        link = self._links.refresh(name)
+        if link is not None and self._internal.ours(link.alias):
+            self._internal.delete(name)
+            self._links.refresh(name)
+
+    def set_mac(self, name: str, mac: bytes) -> None:
+        """Set the hardware address."""
+        self._internal.set_mac(name, mac)
+        self._links.refresh(name)
+
+    def set_mtu(self, name: str, mtu: int) -> None:
+        """Set the MTU, in bytes."""
+        self._internal.set_mtu(name, mtu)
+        self._links.refresh(name)
+
+    def set_up(self, name: str, up: bool) -> None:
+        """Set the administrative state."""
+        self._internal.set_up(name, up)
+        self._links.refresh(name)
+
+    def run(self) -> frozenset[str]:
+        """Names of devices that appeared, vanished or changed since the last call."""
+        return self._links.run()
+
+    def wait(self, poller: Poller) -> None:
+        """Wake for the next change."""
+        poller.fd_wait(self._links.fd, select.POLLIN)
+        poller.timer_wait_until(self._links.next_check_ms())
+
+    def close(self) -> None:
+        """Close the sockets; devices stay."""
+        self._links.close()
+        self._internal.close()
+
+    def destroy(self) -> None:
+        """Close, and give up the namespace that keeps internal devices alive."""
+        self._internal.remove_netns()
+        self.close()

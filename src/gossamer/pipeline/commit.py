@@ -19,6 +19,7 @@ Actions change only the key; headers follow when the packet is output
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gossamer.pipeline.fields import (
@@ -43,19 +44,51 @@ _PACKET_MASK: Final = (1 << ((KEY_LEN - PACKET_OFFSET) * 8)) - 1
 _CHECKSUM_AT: Final = {IP_TCP: 16, IP_UDP: 6, IP_ICMPV6: 2, IP_ICMP: 2}
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A packet on its way: its bytes, where its headers are, and the key that describes it.
+
+    Offsets are those of the first parse, moved with the tags; a header that
+    changed its own type (an ICMPv6 type, say) stays where it was found.
+    """
+
+    packet: bytes
+    headers: Headers
+    key: int
+
+    @staticmethod
+    def received(packet: bytes, in_port: int) -> Frame:
+        """A packet that enters by OpenFlow port `in_port`.
+
+        Raises PacketError for a frame without Ethernet header.
+        """
+        headers = dissect(packet, in_port)
+        return Frame(packet, headers, headers.key)
+
+    def commit(self, key: int) -> Frame:
+        """The packet rewritten to say what `key` says."""
+        if not (self.key ^ key) & _PACKET_MASK:
+            return self
+        rewrite = _Rewrite(self.packet, self.headers, self.key, key)
+        rewrite.layer3_and_4()
+        packet = rewrite.with_tags()
+        shift = len(packet) - len(self.packet)
+        h = self.headers
+        moved = {
+            name: getattr(h, name) + shift
+            for name in ("l3", "l4", "l4_end", "nd_sll", "nd_tll")
+            if getattr(h, name)
+        }
+        return Frame(packet, replace(h, key=key, **moved), key)
+
+
 def commit(packet: bytes, old_key: int, new_key: int) -> bytes:
     """`packet`, whose headers `old_key` describes, rewritten to say what `new_key` says.
 
-    Only the packet part of the keys counts.  `old_key` must describe the
-    packet: it is what parse() gave, with tags perhaps changed since in ways
-    that were committed.  Raises PacketError for a frame without Ethernet header.
+    Only the packet part of the keys counts; `old_key` is what parse() gave.
+    Raises PacketError for a frame without Ethernet header.
     """
-    if not (old_key ^ new_key) & _PACKET_MASK:
-        return packet
-    headers = dissect(packet, 0)
-    rewrite = _Rewrite(packet, headers, old_key, new_key)
-    rewrite.layer3_and_4()
-    return rewrite.with_tags()
+    return Frame(packet, dissect(packet, 0), old_key).commit(new_key).packet
 
 
 def tags_of(key: int) -> list[tuple[int, int]]:
@@ -78,13 +111,14 @@ class _Rewrite:
 
     def layer3_and_4(self) -> None:
         eth_type = get_slot(self.old_key, "eth_type")
-        if self.at.l3:
-            if eth_type == ETH_IPV4:
-                self.ipv4()
-            elif eth_type == ETH_IPV6:
-                self.ipv6()
-            elif eth_type in (ETH_ARP, ETH_RARP):
-                self.arp()
+        if not self.at.l3:
+            return
+        if eth_type == ETH_IPV4:
+            self.ipv4()
+        elif eth_type == ETH_IPV6:
+            self.ipv6()
+        elif eth_type in (ETH_ARP, ETH_RARP):
+            self.arp()
         if self.at.l4:
             self.layer4()
             if self.at.l4_proto == IP_ICMPV6:

@@ -102,7 +102,6 @@ class Headers:
     """A packet's key, and where its headers are (byte offsets, 0 for absent)."""
 
     key: int
-    n_tags: int
     l3: int = 0
     l4: int = 0
     l4_proto: int = 0
@@ -120,7 +119,7 @@ class _Dissection:
     def __init__(self, packet: bytes) -> None:
         self.packet = packet
         self.key = bytearray(KEY_LEN)
-        self.n_tags = self.l3 = self.l4 = self.l4_proto = self.l4_end = 0
+        self.l3 = self.l4 = self.l4_proto = self.l4_end = 0
         self.nd_sll = self.nd_tll = 0
 
     def put(self, slot: str, data: bytes) -> None:
@@ -141,7 +140,6 @@ class _Dissection:
             self.put(tci, (self.short(off) | 0x1000).to_bytes(2, "big"))
             eth_type = self.short(off + 2)
             off += 4
-            self.n_tags += 1
         if eth_type in _TPIDS:
             self.put("eth_type", eth_type.to_bytes(2, "big"))
             return
@@ -309,7 +307,6 @@ def dissect(packet: bytes, in_port: int) -> Headers:
     d.key[:4] = in_port.to_bytes(4, "big")
     return Headers(
         int.from_bytes(d.key, "big"),
-        d.n_tags,
         d.l3,
         d.l4,
         d.l4_proto,

@@ -1,0 +1,103 @@
+"""Actions that change the flow key: set_field, load, move, VLAN tags.
+
+A field that the packet does not have is not set (ovs-actions(7): "the action
+does nothing"): its prerequisites are looked at again when the action runs,
+since a match on TCP, say, also matches later fragments, which have no ports.
+"""
+
+from __future__ import annotations
+
+from gossamer.pipeline import action as act
+from gossamer.pipeline.action import Action
+from gossamer.pipeline.fields import (
+    BY_NAME,
+    ETH_VLAN,
+    FRAG_LATER,
+    VLAN_CFI,
+    Field,
+    get_slot,
+    put_slot,
+)
+from gossamer.pipeline.steps import Step
+
+
+def has_field(key: int, field: Field) -> bool:
+    """Whether a packet with this key has the field (OpenFlow 1.3.5, 7.2.3.8)."""
+    p = field.prerequisite
+    if p.vlan and not get_slot(key, "vlan_tci") & VLAN_CFI:
+        return False
+    if p.eth_types and get_slot(key, "eth_type") not in p.eth_types:
+        return False
+    if p.nw_proto is not None and (
+        get_slot(key, "nw_proto") != p.nw_proto or get_slot(key, "nw_frag") & FRAG_LATER
+    ):
+        return False
+    return not p.icmpv6_types or (
+        get_slot(key, "tp_src") in p.icmpv6_types and get_slot(key, "tp_dst") == 0
+    )
+
+
+def apply_change(key: int, action: Action, step: Step) -> int:
+    """The key after an action that sets or moves bits; other actions change nothing."""
+    match action:
+        case act.SetField(field=f, value=value, mask=mask):
+            return _write(key, f, value << f.shift, mask << f.shift, step)
+        case act.RegLoad(dst=dst, value=value):
+            mask = (1 << dst.n_bits) - 1
+            return _write(key, dst.field, (value & mask) << dst.shift, mask << dst.shift, step)
+        case act.RegMove(src=src, dst=dst):
+            if not has_field(key, src.field):
+                step.warn(f"unmet prerequisites for {src.field.name}, move ignored")
+                return key
+            mask = (1 << dst.n_bits) - 1
+            value = (key >> src.shift) & mask
+            return _write(key, dst.field, value << dst.shift, mask << dst.shift, step)
+        case act.WriteMetadata(value=value, mask=mask):
+            shift = BY_NAME["metadata"].shift
+            return (key & ~(mask << shift)) | (value & mask) << shift
+        case act.SetVlanVid(vid=vid):
+            return _set_tci(key, vid & 0x0FFF, 0x0FFF)
+        case act.SetVlanPcp(pcp=pcp):
+            return _set_tci(key, (pcp & 7) << 13, 0xE000)
+        case _:
+            return key
+
+
+def _write(key: int, field: Field, value: int, mask: int, step: Step) -> int:
+    if not has_field(key, field):
+        step.warn(f"unmet prerequisites for {field.name}, set_field ignored")
+        return key
+    key = (key & ~mask) | value
+    return fix_tag(key) if field.slot == "vlan_tci" else key
+
+
+def _set_tci(key: int, value: int, mask: int) -> int:
+    tci = get_slot(key, "vlan_tci")
+    return put_slot(key, "vlan_tci", (tci & ~mask) | value) if tci else key
+
+
+def fix_tag(key: int) -> int:
+    """After bits of vlan_tci were written: its 'present' bit makes a tag, or takes it off."""
+    if not get_slot(key, "vlan_tci") & VLAN_CFI:
+        return pop_vlan(key)
+    if not get_slot(key, "vlan_tpid"):
+        return put_slot(key, "vlan_tpid", ETH_VLAN)
+    return key
+
+
+def push_vlan(key: int, tpid: int) -> int | None:
+    """The key with one more tag, whose VID and PCP are those of the tag below, or 0
+    (OpenFlow 1.3.5, 5.12.1); None where it has two already."""
+    if get_slot(key, "vlan1_tci"):
+        return None
+    tci = get_slot(key, "vlan_tci")
+    key = put_slot(key, "vlan1_tci", tci)
+    key = put_slot(key, "vlan1_tpid", get_slot(key, "vlan_tpid"))
+    return put_slot(put_slot(key, "vlan_tci", tci | VLAN_CFI), "vlan_tpid", tpid)
+
+
+def pop_vlan(key: int) -> int:
+    """The key without its outer tag; unchanged where there is none."""
+    key = put_slot(key, "vlan_tci", get_slot(key, "vlan1_tci"))
+    key = put_slot(key, "vlan_tpid", get_slot(key, "vlan1_tpid"))
+    return put_slot(put_slot(key, "vlan1_tci", 0), "vlan1_tpid", 0)

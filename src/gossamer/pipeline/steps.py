@@ -1,0 +1,86 @@
+"""The steps a packet took: a tree that the pipeline writes as it runs.
+
+Bridges hold tables, tables hold actions, actions hold what they led to:
+changes, resubmitted tables, outputs, bridges behind patch ports.  `trace.py`
+shows it as text, or as data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gossamer.pipeline.action import Action
+from gossamer.pipeline.flow import Flow
+
+
+class StepKind(StrEnum):
+    """What a step is."""
+
+    BRIDGE = "bridge"
+    """The packet enters `bridge` by `port`."""
+    TABLE = "table"
+    """A lookup in `table_id`: it found `flow`, or nothing."""
+    ACTION_SET = "action_set"
+    ACTION = "action"
+    DETAIL = "detail"
+    WARNING = "warning"
+    ERROR = "error"
+    OUTPUT = "output"
+    """`packet` leaves `bridge` by `port`."""
+    PUNT = "punt"
+    """`packet` goes to the controllers."""
+
+
+class Drop(StrEnum):
+    """Why a packet, or a copy of it, ended (bpf/drop.h counts the same)."""
+
+    NO_RECEIVE = "no_receive"
+    NO_RULE = "no_rule"
+    BY_RULE = "by_rule"
+    TTL = "ttl"
+    TOO_DEEP = "too_deep"
+    VLAN_INGRESS = "vlan_ingress"
+    VLAN_STACK = "vlan_stack"
+    RESERVED_MAC = "reserved_mac"
+    SAME_PORT = "same_port"
+    NO_MEMBER = "no_member"
+    NO_PORT = "no_port"
+    NO_FORWARD = "no_forward"
+    PASSES = "passes"
+    PARSE = "parse"
+
+
+@dataclass(slots=True)
+class Step:
+    """One step; which members mean something depends on `kind`."""
+
+    kind: StepKind
+    text: str = ""
+    bridge: str = ""
+    port: int = 0
+    table_id: int = 0
+    flow: Flow | None = None
+    action: Action | None = None
+    packet: bytes = b""
+    key: int = 0
+    """The flow key after this step."""
+    drop: Drop | None = None
+    steps: list[Step] = field(default_factory=list)
+
+    def add(self, step: Step) -> Step:
+        """Put a step below this one."""
+        self.steps.append(step)
+        return step
+
+    def detail(self, text: str) -> None:
+        """Say something of what happened here."""
+        self.steps.append(Step(StepKind.DETAIL, text))
+
+    def warn(self, text: str, drop: Drop | None = None) -> None:
+        """Say that something ended here, and why."""
+        self.steps.append(Step(StepKind.WARNING, text, drop=drop))
+
+    def error(self, text: str, drop: Drop) -> None:
+        """Say that the whole packet was given up here."""
+        self.steps.append(Step(StepKind.ERROR, text, drop=drop))

@@ -210,7 +210,7 @@ class Bridge(PortListener):
     def _flush_journal(self) -> None:
         try:
             self.journal.flush()
-            if self.journal.wants_truncation and not len(self.tables):
+            if self.tables.empty and self.journal.wants_truncation:
                 self.journal.truncate(self._journal_mode, time.monotonic())
             elif self.journal.wants_compaction:
                 self.journal.compact(self.tables, self._journal_mode, time.monotonic())

@@ -195,20 +195,20 @@ class Connection:
             self._poll.register(self.transport.fileno(), select.POLLIN)
         deadline = time.monotonic() + ROUND_S
         while True:
-            self._produce(deadline)
-            self._flush()
+            if self._producers:
+                self._produce(deadline)
+            if self._output_bytes:
+                self._flush()
             if self._closing and not self._output_bytes:
                 self.close(self._closing_reason)
             if self.closed or self._closing or self.congested or self._producers:
                 return
-            received = self._receive()
-            if self.closed:
-                return
             if time.monotonic() > deadline:
-                self._flush()
                 return
-            if not received and not (self._lockstep and self._poll.poll(LINGER_MS)):
+            if self._lockstep and not self._backlog and not self._poll.poll(LINGER_MS):
                 self._lockstep = False
+                return
+            if not self._receive() and not self._output_bytes:
                 return
 
     _closing_reason: OSError | str = ""

@@ -37,7 +37,7 @@ class FlowBatch:
         self._mark = (0, 0)
         self._now = 0.0
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Start a batch; everything in it happens at the same instant."""
         self._now = time.monotonic()
         self._mark = self._session.connection.output_mark()
@@ -45,6 +45,8 @@ class FlowBatch:
     def flow_mod(self, raw: bytes) -> None:
         """Carry out a FLOW_MOD in the tables."""
         session = self._session
+        if not self._raw:
+            self._begin()
         self._raw.append(raw)
         try:
             session.require_writer()
@@ -63,6 +65,8 @@ class FlowBatch:
 
     def barrier(self, raw: bytes) -> None:
         """Answer a barrier; the answer leaves when the batch is committed."""
+        if not self._raw:
+            self._begin()
         self._raw.append(raw)
         session = self._session
         xid = int.from_bytes(raw[4:8], "big")

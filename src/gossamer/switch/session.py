@@ -137,21 +137,18 @@ class Session:
             for raw in messages:
                 self.snooper.copy(raw)
         batch, barrier, connection = self._batch, self._barrier, self.connection
-        batch.begin()
         for i, raw in enumerate(messages):
             kind = raw[1]
             if kind == FLOW_MOD or (kind == VENDOR and raw[8:16] == _NXT_FLOW_MOD):
                 batch.flow_mod(raw)
-                continue
-            if kind == barrier and len(raw) == HEADER_LEN:
+            elif kind == barrier and len(raw) == HEADER_LEN:
                 batch.barrier(raw)
-                continue
-            batch.commit()
-            self._dispatch(raw)
-            if connection.streaming:
-                connection.defer(messages[i + 1 :])
-                break
-            batch.begin()
+            else:
+                batch.commit()
+                self._dispatch(raw)
+                if connection.streaming:
+                    connection.defer(messages[i + 1 :])
+                    return
         batch.commit()
 
     def run(self, now: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import MissAction, PortKind
@@ -114,12 +115,12 @@ def _max_entries(table: Table) -> int:
     return DEFAULT_MAX_FLOWS if table.max_flows is None else table.max_flows
 
 
-def _table_stats(bridge: Bridge) -> list[m.TableStats]:
+def _table_stats(bridge: Bridge, *, active: bool = True) -> list[m.TableStats]:
     return [
         m.TableStats(
             table_id=table.table_id,
             name=table.name,
-            active=table.n_flows,
+            active=table.n_flows if active else 0,
             lookups=0,
             matched=0,
             max_entries=_max_entries(table),
@@ -133,8 +134,16 @@ def table_features(session: Session, message: m.TableFeaturesRequest, xid: int) 
     """OFPMP_TABLE_FEATURES: what each table can do; that cannot be changed."""
     if message.body:
         raise OpenFlowError(ErrorCode.TABLE_FEATURES_FAILED_EPERM)
-    replies = encode.table_features_replies(_table_stats(session.bridge), session.version, xid)
-    session.connection.send_lazily(iter(replies))
+    replies = _table_features(tuple(_table_stats(session.bridge, active=False)), session.version)
+    with_xid = xid.to_bytes(4, "big")
+    for reply in replies:
+        session.connection.send(reply[:4] + with_xid + reply[8:])
+
+
+@lru_cache(maxsize=32)
+def _table_features(stats: tuple[m.TableStats, ...], version: int) -> tuple[bytes, ...]:
+    """The reply without its xid: `ovs-ofctl` asks for it before nearly everything it does."""
+    return tuple(encode.table_features_replies(stats, version, 0))
 
 
 def table_desc(session: Session, message: m.TableDescRequest, xid: int) -> None:

@@ -132,6 +132,11 @@ class FlowTables:
     def __len__(self) -> int:
         return sum(table.n_flows for table in self.tables)
 
+    @property
+    def empty(self) -> bool:
+        """No flow is left in the datapath."""
+        return not self.by_id
+
     def __iter__(self) -> Iterator[Flow]:
         for table in self.tables:
             if table.n_flows:

@@ -1,0 +1,57 @@
+# Everything is two commands on a fresh Debian 12, as root: `make demo` and `make test`.
+# Each target installs what it needs; what is there already takes no time.
+
+VENV    := .venv
+PYTHON  := $(VENV)/bin/python
+OBJECT  := src/gossamer/datapath/gossamer.bpf.o
+SANDBOX := sh tests/sandbox.sh
+TRIPLET := $(shell uname -m)-linux-gnu
+
+.PHONY: demo test lint bench nightly nightly-oracle fuzz build clean
+
+demo: build
+	@$(VENV)/bin/gossamer demo
+
+test: lint
+	@$(SANDBOX) $(PYTHON) -m pytest
+
+lint: build
+	@$(VENV)/bin/ruff check src tests bench
+	@$(VENV)/bin/mypy
+
+bench: build
+	@$(VENV)/bin/pip install -q matplotlib
+	@$(SANDBOX) $(PYTHON) -m bench
+
+# The long versions of what `make test` does in short.
+nightly: nightly-oracle fuzz
+
+nightly-oracle: build
+	@$(SANDBOX) $(PYTHON) -m tests.property.nightly 100000
+
+fuzz: build
+	@$(PYTHON) -m tests.fuzz.openflow_codec 1000000
+
+build: $(VENV)/.installed $(OBJECT)
+
+build/.debian: packaging/apt-packages packaging/install-debian.sh
+	@sh packaging/install-debian.sh
+	@mkdir -p build && touch $@
+
+$(VENV)/.installed: build/.debian pyproject.toml packaging/constraints.txt
+	@echo "Python packages into $(VENV)"
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install -q --disable-pip-version-check -c packaging/constraints.txt -e '.[test]' 2>&1 \
+		| grep -v '^WARNING: Location' || true
+	@$(PYTHON) -c 'import gossamer, ovs, pyroute2, pytest, mypy'
+	@touch $@
+
+$(OBJECT): $(wildcard bpf/*.h) bpf/gossamer.c | build/.debian
+	@echo "datapath"
+	@clang -O2 -g -target bpf -mcpu=v3 -Wall -Werror -Wno-unused-function \
+		-I/usr/include/$(TRIPLET) -c bpf/gossamer.c -o $@
+	@llvm-strip -g $@ 2>/dev/null || true
+
+clean:
+	rm -rf build $(VENV) $(OBJECT) src/*.egg-info .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,219 @@
+"""The daemon: database, switch and datapath around one event loop."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gossamer.daemon import options as opts
+from gossamer.errors import GossamerError
+from gossamer.ovsdb.server import SCHEMA_PLACES, DatabaseServer, Directories
+
+if TYPE_CHECKING:
+    import argparse
+
+log = logging.getLogger(__name__)
+
+_BPFFS: Final = Path("/sys/fs/bpf/gossamer")
+_SWEEP_S: Final = 1.0
+
+
+def pin_directory(rundir: Path) -> Path:
+    """Where the datapath of a run directory is pinned."""
+    digest = hashlib.sha256(str(rundir.resolve()).encode()).hexdigest()[:12]
+    return _BPFFS / digest
+
+
+class Daemon:
+    """Everything that runs; `serve()` returns when it is asked to end."""
+
+    def __init__(self, guise: opts.Guise, options: argparse.Namespace, dirs: Directories) -> None:
+        from gossamer.daemon.control import Control, memory_show
+        from gossamer.datapath import Datapath
+        from gossamer.devices.devices import HostDevices
+        from gossamer.ovsdb.client import Client
+        from gossamer.switch.switch import Switch
+
+        self._dirs = dirs
+        self._guise = guise
+        self._stop = False
+        self._cleanup = False
+        self._server = DatabaseServer(dirs) if guise.starts_database and not options.database else None
+        if self._server is not None:
+            self._server.ensure()
+        remote = options.database or f"unix:{dirs.run / 'db.sock'}"
+        schema = next((p for p in SCHEMA_PLACES if p.exists()), SCHEMA_PLACES[0])
+        self._datapath = Datapath.open(pin_directory(dirs.run))
+        self._devices = HostDevices(dirs.run)
+        self.switch = Switch(self._datapath, self._devices, dirs.run)
+        self._client = Client(remote, schema)
+        path = options.unixctl or str(dirs.run / f"ovs-vswitchd.{os.getpid()}.ctl")
+        self._control = Control(path, opts.OVS_VERSION)
+        self._control.add("exit", "[--cleanup]", 0, 1, self._exit)
+        self._control.add("memory/show", "", 0, 0, lambda argv: memory_show())
+        self._control.add("coverage/show", "", 0, 0, lambda argv: self._coverage())
+        self._control.add_all(self.switch.commands)
+        self.applied = False
+        self._written_changes = -1
+        self._next_statistics = 0.0
+        self._next_sweep = 0.0
+
+    def _exit(self, argv: Sequence[str]) -> str:
+        self._cleanup = "--cleanup" in argv
+        self._stop = True
+        return ""
+
+    def _coverage(self) -> str:
+        """What happened to packets that went nowhere, by reason."""
+        drops = self._datapath.drops()
+        return "\n".join(f"drop_{name:<24} {count}" for name, count in sorted(drops.items()))
+
+    @property
+    def ready(self) -> bool:
+        """The database is there, and what it asks for is done."""
+        return self.applied or (self._server is None and self._client.ready)
+
+    def stop(self, *_: object) -> None:
+        """End after this round (a signal handler)."""
+        self._stop = True
+
+    @property
+    def stopping(self) -> bool:
+        """True once it was asked to end."""
+        return self._stop
+
+    def run(self) -> None:
+        """One round: what is ready."""
+        now = time.monotonic()
+        config = self._client.run()
+        if config is not None:
+            self.switch.apply(config)
+            self.applied = True
+            # Tell the waiting ovs-vsctl at once.
+            self._write_status()
+        self.switch.run()
+        if self.applied and (
+            self.switch.changes != self._written_changes or self._client.rewrite
+        ):
+            self._write_status()
+        if self.applied and now >= self._next_statistics and not self._client.busy:
+            self._next_statistics = now + self._client.statistics_interval_ms / 1000
+            self._client.write_statistics(self.switch.statistics())
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_S
+            self._datapath.sweep_fdb()
+            if self._server is not None:
+                self._server.watch()
+        self._control.run()
+
+    def _write_status(self) -> None:
+        if self._client.busy:
+            return
+        changes = self.switch.changes
+        self._client.write(self.switch.status(), opts.OVS_VERSION)
+        self._written_changes = changes
+
+    def wait(self) -> None:
+        """Sleep until something is ready."""
+        from ovs.poller import Poller
+
+        poller = Poller()
+        self._client.wait(poller)
+        self.switch.wait(poller)
+        self._control.wait(poller)
+        moment = self._next_sweep
+        if self.applied and not self._client.busy:
+            moment = min(moment, self._next_statistics)
+        poller.timer_wait_until(int(moment * 1000) + 1)
+        if self._stop:
+            poller.immediate_wake()
+        poller.block()
+
+    def close(self) -> None:
+        """End.  Packets go on being forwarded unless ``exit --cleanup`` asked otherwise."""
+        if self._cleanup:
+            self.switch.destroy()
+            self._devices.destroy()
+        else:
+            self.switch.close()
+            self._datapath.close()
+            self._devices.close()
+        self._client.close()
+        self._control.close()
+
+
+def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
+    dirs = Directories.from_environment(guise.product)
+    # The library looks for these when it is imported.
+    os.environ.update(dirs.environment())
+    os.environ.setdefault("OVS_PKGDATADIR", "/usr/share/openvswitch")
+    options = opts.parse(guise, argv)
+
+    import ovs.daemon
+    import ovs.dirs
+    import ovs.util
+    import ovs.vlog
+
+    # All that logs must be known before logging is set up.
+    import gossamer.daemon.control
+    import gossamer.ovsdb.client
+    import gossamer.switch.switch  # noqa: F401
+    from gossamer.daemon import log as daemon_log
+
+    daemon_log.install()
+    ovs.dirs.RUNDIR, ovs.dirs.LOGDIR, ovs.dirs.DBDIR = str(dirs.run), str(dirs.log), str(dirs.db)
+    ovs.util.PROGRAM_NAME = "ovs-vswitchd"  # ovs-appctl looks for our pid file and socket by it
+    dirs.run.mkdir(parents=True, exist_ok=True)
+    dirs.log.mkdir(parents=True, exist_ok=True)
+    if guise.starts_database and options.pidfile is None:
+        options.pidfile = str(dirs.run / "ovs-vswitchd.pid")
+    for destination in ("console", "file"):
+        ovs.vlog.Vlog.set_pattern(destination, "%D{%Y-%m-%dT%H:%M:%SZ}|%N|%c|%p|%m")
+    ovs.vlog.handle_args(options)
+    ovs.daemon.handle_args(options)
+    ovs.daemon.daemonize_start()
+    daemon = Daemon(guise, options, dirs)
+    signal.signal(signal.SIGTERM, daemon.stop)
+    signal.signal(signal.SIGINT, daemon.stop)
+    detached = False
+    while not daemon.stopping:
+        daemon.run()
+        if not detached and daemon.ready:
+            ovs.daemon.daemonize_complete()
+            detached = True
+            log.info("%s is ready", opts.version_text(guise).splitlines()[0])
+        if not daemon.stopping:
+            daemon.wait()
+    daemon.close()
+    return 0
+
+
+def _guarded(guise: opts.Guise, argv: Sequence[str]) -> int:
+    try:
+        return _serve(guise, argv)
+    except GossamerError as e:
+        print(f"{guise.program}: {e}", file=sys.stderr)
+        if e.remedy:
+            print(f"{guise.program}: {e.remedy}", file=sys.stderr)
+        return 1
+
+
+def main() -> None:
+    """gossamerd."""
+    raise SystemExit(_guarded(opts.GOSSAMERD, sys.argv[1:]))
+
+
+def main_vswitchd() -> None:
+    """ovs-vswitchd."""
+    raise SystemExit(_guarded(opts.OVS_VSWITCHD, sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""The database's client in the role of ovs-vswitchd: configuration in, status out.
+
+Rows that did not change are not converted again, and of a status only what
+differs from the row is written, so the cost of a change does not grow with
+the number of ports that did not take part in it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ovs.db import idl as ovs_idl
+
+from gossamer.ovsdb import rows
+from gossamer.switch.config import BridgeConfig, PortConfig, SwitchConfig
+from gossamer.switch.status import BridgeStatus, InterfaceStatus, SwitchStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ovs.poller import Poller
+
+log = logging.getLogger(__name__)
+
+LOCK: Final = "ovs_vswitchd"
+_READ: Final[dict[str, tuple[str, ...]]] = {
+    "Open_vSwitch": ("bridges", "next_cfg", "cur_cfg", "ssl", "other_config", "external_ids",
+        "ovs_version", "db_version", "system_type", "system_version", "datapath_types",
+        "iface_types", "dpdk_initialized", "statistics"),
+    "Bridge": ("name", "datapath_type", "datapath_id", "datapath_version", "ports", "controller",
+        "fail_mode", "protocols", "other_config", "flow_tables", "flood_vlans", "status"),
+    "Port": ("name", "interfaces", "vlan_mode", "tag", "trunks", "cvlans", "mac", "bond_mode",
+        "other_config", "status", "statistics"),
+    "Interface": ("name", "type", "ofport", "ofport_request", "mac", "mtu_request", "options",
+        "other_config", "external_ids", "ingress_policing_rate", "ingress_policing_burst",
+        "ingress_policing_kpkts_rate", "ingress_policing_kpkts_burst", "error", "mac_in_use",
+        "ifindex", "mtu", "admin_state", "link_state", "link_speed", "duplex", "link_resets",
+        "status", "statistics"),
+    "Controller": ("target", "connection_mode", "max_backoff", "inactivity_probe",
+        "controller_rate_limit", "controller_burst_limit", "controller_queue_size",
+        "enable_async_messages", "type", "is_connected", "role", "status"),
+    "Flow_Table": ("name", "flow_limit", "overflow_policy", "groups", "prefixes"),
+    "SSL": ("private_key", "certificate", "ca_cert", "bootstrap_ca_cert"),
+}  # fmt: skip
+_WRITTEN: Final = {
+    "Open_vSwitch": {"cur_cfg", "ovs_version", "db_version", "system_type", "system_version",
+        "datapath_types", "iface_types", "dpdk_initialized", "statistics"},
+    "Bridge": {"datapath_id", "datapath_version", "status"},
+    "Port": {"status", "statistics"},
+    "Interface": {"ofport", "error", "mac_in_use", "ifindex", "mtu", "admin_state", "link_state",
+        "link_speed", "duplex", "link_resets", "status", "statistics"},
+    "Controller": {"is_connected", "role", "status"},
+}  # fmt: skip
+"""Columns that are ours: their changes are no news to us."""
+
+
+class Database(ovs_idl.Idl):  # type: ignore[misc]
+    """The replica, and what changed since it was last asked."""
+
+    def __init__(self, remote: str, schema: Path) -> None:
+        helper = ovs_idl.SchemaHelper(location=str(schema))
+        for table, columns in _READ.items():
+            helper.register_columns(table, list(columns))
+        super().__init__(remote, helper, probe_interval=0)
+        self.changed_rows: set[UUID] = set()
+        self.set_lock(LOCK)
+
+    def notify(self, event: str, row: Any, updates: Any = None) -> None:
+        """Called by the library for every row that came, went or changed."""
+        if event == ovs_idl.ROW_UPDATE and updates is not None:
+            ours = _WRITTEN.get(row._table.name, set())
+            if set(updates._data) <= ours:
+                return
+        self.changed_rows.add(row.uuid)
+
+
+class Client:
+    """Reads the configuration and writes the status."""
+
+    def __init__(self, remote: str, schema: Path) -> None:
+        self._idl = Database(remote, schema)
+        self._schema_version = str(json.loads(schema.read_text())["version"])
+        self._seqno = self._idl.change_seqno
+        self._ports: dict[UUID, PortConfig] = {}
+        self._bridges: dict[UUID, BridgeConfig] = {}
+        self._interfaces: dict[str, Any] = {}
+        self._written: dict[tuple[UUID, str], object] = {}
+        self._transaction: Any = None
+        self._pending_cfg: int | None = None
+        self._lock_told = False
+        self.rewrite = False
+        """What was written may not be there: write all again."""
+
+    @property
+    def ready(self) -> bool:
+        """The replica is there and the lock is ours."""
+        return bool(self._idl.has_ever_connected() and self._idl.has_lock)
+
+    def run(self) -> SwitchConfig | None:
+        """The configuration where it changed since the last call, else None."""
+        self._idl.run()
+        if self._idl.is_lock_contended and not self._lock_told:
+            self._lock_told = True
+            log.error("another ovs-vswitchd has this database; it is left in charge")
+        if self._transaction is not None:
+            self._finish()
+        if not self.ready or self._idl.change_seqno == self._seqno:
+            return None
+        self._seqno = self._idl.change_seqno
+        if not self._idl.changed_rows and self._bridges:
+            return None
+        return self._read()
+
+    def wait(self, poller: Poller) -> None:
+        """Wake for the next change."""
+        self._idl.wait(poller)
+        if self._transaction is not None:
+            self._transaction.wait(poller)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._idl.close()
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def _read(self) -> SwitchConfig | None:
+        tables = self._idl.tables
+        root = next(iter(tables["Open_vSwitch"].rows.values()), None)
+        if root is None:
+            return None
+        changed, self._idl.changed_rows = self._idl.changed_rows, set()
+        ports: dict[UUID, PortConfig] = {}
+        interfaces: dict[str, Any] = {}
+        bridges: dict[UUID, BridgeConfig] = {}
+        for bridge_row in root.bridges:
+            touched = bridge_row.uuid in changed or bridge_row.uuid not in self._bridges
+            of_bridge: list[PortConfig] = []
+            for port_row in bridge_row.ports:
+                known = self._ports.get(port_row.uuid)
+                if (
+                    known is None
+                    or port_row.uuid in changed
+                    or any(i.uuid in changed for i in port_row.interfaces)
+                ):
+                    known = rows.port(port_row)
+                    touched = True
+                ports[port_row.uuid] = known
+                of_bridge.append(known)
+                for interface_row in port_row.interfaces:
+                    interfaces[interface_row.name] = interface_row
+            others = [*bridge_row.controller, *bridge_row.flow_tables.values()]
+            if touched or any(row.uuid in changed for row in others):
+                of_bridge.sort(key=lambda p: p.name)
+                bridges[bridge_row.uuid] = rows.bridge(bridge_row, tuple(of_bridge))
+            else:
+                bridges[bridge_row.uuid] = self._bridges[bridge_row.uuid]
+        self._ports, self._bridges, self._interfaces = ports, bridges, interfaces
+        live = {r.uuid for t in tables.values() for r in t.rows.values()} if len(changed) > 8 else None
+        if live is not None:
+            self._written = {k: v for k, v in self._written.items() if k[0] in live}
+        self._pending_cfg = root.next_cfg
+        ordered = sorted(bridges.values(), key=lambda b: b.name)
+        return rows.switch(root, tuple(ordered))
+
+    @property
+    def statistics_interval_ms(self) -> int:
+        """other_config:stats-update-interval."""
+        root = self._root()
+        text = root.other_config.get("stats-update-interval", "5000") if root else "5000"
+        return max(int(text), 5000) if text.isdigit() else 5000
+
+    def _root(self) -> Any:
+        return next(iter(self._idl.tables["Open_vSwitch"].rows.values()), None)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """A transaction is under way; statuses wait for its end."""
+        return self._transaction is not None
+
+    def write(self, status: SwitchStatus, version: str) -> None:
+        """Write what differs; also cur_cfg, where a configuration was applied since."""
+        root = self._root()
+        if root is None or not self.ready or self._transaction is not None:
+            return
+        self.rewrite = False
+        txn = ovs_idl.Transaction(self._idl)
+        for bridge_row in root.bridges:
+            found = status.bridges.get(bridge_row.name)
+            if found is not None:
+                self._write_bridge(bridge_row, found)
+        self._put(root, "ovs_version", _optional(version))
+        self._put(root, "db_version", [self._schema_version])
+        system = _os_release()
+        self._put(root, "system_type", system[0])
+        self._put(root, "system_version", system[1])
+        self._put(root, "datapath_types", sorted(status.datapath_types))
+        self._put(root, "iface_types", sorted(status.iface_types))
+        self._put(root, "dpdk_initialized", False)
+        if self._pending_cfg is not None:
+            self._put(root, "cur_cfg", self._pending_cfg)
+            self._pending_cfg = None
+        self._commit(txn)
+
+    def write_statistics(self, statistics: Mapping[str, Mapping[str, int]]) -> None:
+        """Write Interface.statistics by interface name."""
+        if not self.ready or self._transaction is not None:
+            return
+        txn = ovs_idl.Transaction(self._idl)
+        for name, values in statistics.items():
+            row = self._interfaces.get(name)
+            if row is not None:
+                self._put(row, "statistics", dict(values))
+        self._commit(txn)
+
+    def _write_bridge(self, row: Any, status: BridgeStatus) -> None:
+        dpid = status.datapath_id
+        self._put(row, "datapath_id", [f"{dpid:016x}"] if dpid is not None else [])
+        self._put(row, "datapath_version", status.datapath_version or "<built-in>")
+        for port_row in row.ports:
+            port_status = status.ports.get(port_row.name)
+            for interface_row in port_row.interfaces:
+                found = port_status.interfaces.get(interface_row.name) if port_status else None
+                if found is not None:
+                    self._write_interface(interface_row, found)
+        for controller_row in row.controller:
+            connected = status.controllers.get(controller_row.target)
+            if connected is not None:
+                self._put(controller_row, "is_connected", connected.is_connected)
+                self._put(controller_row, "role", _optional(connected.role))
+                self._put(controller_row, "status", dict(connected.status))
+
+    def _write_interface(self, row: Any, s: InterfaceStatus) -> None:
+        self._put(row, "ofport", _optional(s.ofport))
+        self._put(row, "error", _optional(s.error))
+        mac = ":".join(f"{b:02x}" for b in s.mac_in_use) if s.mac_in_use else None
+        self._put(row, "mac_in_use", _optional(mac))
+        self._put(row, "ifindex", _optional(s.ifindex))
+        self._put(row, "mtu", _optional(s.mtu))
+        self._put(row, "admin_state", _optional(s.admin_state))
+        self._put(row, "link_state", _optional(s.link_state))
+        self._put(row, "link_speed", _optional(s.link_speed_bps))
+        self._put(row, "duplex", _optional(s.duplex))
+        self._put(row, "link_resets", _optional(s.link_resets))
+        self._put(row, "status", dict(s.status))
+        if s.statistics:
+            self._put(row, "statistics", dict(s.statistics))
+
+    def _put(self, row: Any, column: str, value: object) -> None:
+        key = (row.uuid, column)
+        if key in self._written and self._written[key] == value:
+            return
+        current = getattr(row, column)
+        if current != value:
+            setattr(row, column, value)
+        self._written[key] = value
+
+    def _commit(self, txn: Any) -> None:
+        result = txn.commit()
+        if result == ovs_idl.Transaction.INCOMPLETE:
+            self._transaction = txn
+        elif result not in (ovs_idl.Transaction.SUCCESS, ovs_idl.Transaction.UNCHANGED):
+            self._failed(txn, result)
+
+    def _finish(self) -> None:
+        result = self._transaction.commit()
+        if result == ovs_idl.Transaction.INCOMPLETE:
+            return
+        txn, self._transaction = self._transaction, None
+        if result not in (ovs_idl.Transaction.SUCCESS, ovs_idl.Transaction.UNCHANGED):
+            self._failed(txn, result)
+
+    def _failed(self, txn: Any, result: str) -> None:
+        """The rows changed under us, or the connection broke: what we wrote is not known to be there."""
+        self._written.clear()
+        self.rewrite = True
+        root = self._root()
+        if root is not None:
+            self._pending_cfg = root.next_cfg
+        if result not in (ovs_idl.Transaction.TRY_AGAIN, ovs_idl.Transaction.NOT_LOCKED):
+            log.warning("writing to the database: %s: %s", result, txn.get_error())
+
+
+def _optional(value: object) -> list[object]:
+    return [] if value is None else [value]
+
+
+def _os_release() -> tuple[list[object], list[object]]:
+    """(system_type, system_version), from os-release(5)."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return [], []
+    return _optional(release.get("ID")), _optional(release.get("VERSION_ID"))

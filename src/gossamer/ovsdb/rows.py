@@ -1,0 +1,175 @@
+"""Rows of the database to the switch's configuration (ovs-vswitchd.conf.db(5)).
+
+A row that holds what makes no sense is not an error of the whole: the value is
+ignored with a warning, or the interface is refused, as that column asks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from gossamer.switch.config import (
+    OPENFLOW_PROTOCOLS,
+    BridgeConfig,
+    ControllerConfig,
+    FailMode,
+    FlowTableConfig,
+    InterfaceConfig,
+    PortConfig,
+    SslConfig,
+    SwitchConfig,
+    VlanModeName,
+)
+
+log = logging.getLogger(__name__)
+
+
+def _one(value: Any) -> Any:
+    """The value of an optional column, None where it is empty."""
+    return value[0] if isinstance(value, list) and value else None if isinstance(value, list) else value
+
+
+def _number(text: str | None, default: int, row: str, key: str, low: int = 0) -> int:
+    if text is None:
+        return default
+    try:
+        number = int(text)
+    except ValueError:
+        number = low - 1
+    if number < low:
+        log.warning("%s: %s=%r is not a number from %d, %d is used", row, key, text, low, default)
+        return default
+    return number
+
+
+def _mac(text: str | None, row: str, key: str) -> bytes | None:
+    if not text:
+        return None
+    parts = text.split(":")
+    try:
+        address = bytes(int(p, 16) for p in parts)
+    except ValueError:
+        address = b""
+    if len(address) != 6 or len(parts) != 6 or address[0] & 1 or not any(address):
+        log.warning("%s: %s=%r is not the address of one host", row, key, text)
+        return None
+    return address
+
+
+def _flag(options: Mapping[str, str], key: str) -> bool:
+    return options.get(key) == "true"
+
+
+def interface(row: Any) -> InterfaceConfig:
+    """An Interface row."""
+    name = row.name
+    place = f"interface={name}"
+    request = _one(row.ofport_request)
+    ofport = _one(row.ofport)
+    return InterfaceConfig(
+        name=name,
+        type=row.type,
+        ofport_request=request,
+        ofport=ofport if isinstance(ofport, int) and ofport > 0 else None,
+        mac=_mac(_one(row.mac), place, "mac"),
+        mtu_request=_one(row.mtu_request),
+        options=dict(row.options),
+        other_config=dict(row.other_config),
+        external_ids=dict(row.external_ids),
+        ingress_policing_rate_kbps=max(row.ingress_policing_rate, 0),
+        ingress_policing_burst_kb=max(row.ingress_policing_burst, 0),
+        ingress_policing_kpkts_rate=max(row.ingress_policing_kpkts_rate, 0),
+        ingress_policing_kpkts_burst=max(row.ingress_policing_kpkts_burst, 0),
+    )
+
+
+def port(row: Any) -> PortConfig:
+    """A Port row with its interfaces."""
+    mode = _one(row.vlan_mode)
+    return PortConfig(
+        name=row.name,
+        interfaces=tuple(interface(i) for i in sorted(row.interfaces, key=lambda i: str(i.name))),
+        vlan_mode=VlanModeName(mode) if mode else None,
+        tag=_one(row.tag),
+        trunks=frozenset(row.trunks),
+        cvlans=frozenset(row.cvlans),
+        mac=_mac(_one(row.mac), f"port={row.name}", "mac"),
+        bond_mode=_one(row.bond_mode),
+        other_config=dict(row.other_config),
+    )
+
+
+def controller(row: Any) -> ControllerConfig:
+    """A Controller row."""
+    backoff, probe = _one(row.max_backoff), _one(row.inactivity_probe)
+    limit, burst = _one(row.controller_rate_limit), _one(row.controller_burst_limit)
+    return ControllerConfig(
+        target=row.target,
+        connection_mode=_one(row.connection_mode) or "out-of-band",
+        max_backoff_ms=8000 if backoff is None else max(backoff, 1000),
+        inactivity_probe_ms=5000 if probe is None else probe,
+        controller_rate_limit=limit,
+        controller_burst_limit=burst,
+        controller_queue_size=_one(row.controller_queue_size) or 100,
+        enable_async_messages=_one(row.enable_async_messages) is not False,
+        type=_one(row.type) or "primary",
+    )
+
+
+def bridge(row: Any, ports: tuple[PortConfig, ...]) -> BridgeConfig:
+    """A Bridge row; `ports` are those of its Port rows."""
+    place = f"bridge={row.name}"
+    other = dict(row.other_config)
+    datapath_id = None
+    if "datapath-id" in other:
+        text = other["datapath-id"].removeprefix("0x")
+        try:
+            datapath_id = int(text, 16) or None
+        except ValueError:
+            log.warning("%s: other_config:datapath-id=%r is not hexadecimal", place, text)
+    fail_mode = _one(row.fail_mode)
+    return BridgeConfig(
+        name=row.name,
+        uuid=row.uuid.bytes,
+        datapath_type=row.datapath_type,
+        ports=ports,
+        controllers=tuple(
+            controller(c) for c in sorted(row.controller, key=lambda c: str(c.target))
+        ),
+        fail_mode=FailMode(fail_mode) if fail_mode else FailMode.STANDALONE,
+        protocols=tuple(p for p in row.protocols if p in OPENFLOW_PROTOCOLS),
+        hwaddr=_mac(other.get("hwaddr"), place, "other_config:hwaddr"),
+        datapath_id=datapath_id,
+        mac_aging_time_s=_number(other.get("mac-aging-time"), 300, place, "mac-aging-time", 15),
+        mac_table_size=_number(other.get("mac-table-size"), 8192, place, "mac-table-size", 10),
+        disable_in_band=_flag(other, "disable-in-band"),
+        forward_bpdu=_flag(other, "forward-bpdu"),
+        dp_desc=other.get("dp-desc", ""),
+        dp_sn=other.get("dp-sn", ""),
+        flow_tables={
+            number: FlowTableConfig(
+                name=_one(table.name) or "",
+                flow_limit=_one(table.flow_limit),
+                evict_when_full=_one(table.overflow_policy) == "evict",
+                groups=tuple(table.groups),
+                prefixes=tuple(table.prefixes),
+            )
+            for number, table in row.flow_tables.items()
+        },
+        flood_vlans=frozenset(row.flood_vlans),
+        other_config=other,
+    )
+
+
+def switch(row: Any, bridges: tuple[BridgeConfig, ...]) -> SwitchConfig:
+    """The Open_vSwitch row."""
+    ssl = _one(row.ssl)
+    return SwitchConfig(
+        bridges=bridges,
+        ssl=SslConfig(ssl.private_key, ssl.certificate, ssl.ca_cert, ssl.bootstrap_ca_cert)
+        if ssl is not None
+        else None,
+        other_config=dict(row.other_config),
+    )

@@ -21,6 +21,7 @@ from gossamer.switch.connections import Controllers
 from gossamer.switch.contract import Poller
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.journal import Journal, JournalError, Kind, Record
+from gossamer.switch.packet_in import PacketForController, from_datapath
 from gossamer.switch.packet_out import check as check_packet_out
 from gossamer.switch.packet_out import packet_out
 from gossamer.switch.port import Port
@@ -30,6 +31,7 @@ from gossamer.switch.tables import N_TABLES, FlowEvent, FlowTables, RemovedReaso
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
+    from gossamer.pipeline.world import Bridge as View
     from gossamer.switch.session import Session
     from gossamer.switch.switch import Switch
 
@@ -62,8 +64,12 @@ class Bridge(PortListener):
         self.tables = FlowTables(switch.datapath, self.ports.bridge_id)
         self.flow_mods = FlowMods(self.tables)
         self.journal = Journal(switch.rundir / f"{config.name}{_JOURNAL_SUFFIX}")
+        self.view: View | None = None
+        """What the reference pipeline knows of this bridge; None when ports changed since."""
+        self.misses: dict[int, MissAction] = {}
+        """What tables do with packets that match nothing, where that is not to drop them."""
+        self._switch = switch
         self._mode: Mode | None = None
-        self._miss: dict[int, MissAction] = {}
         self._port_mod_source: Session | None = None
         self.roles_changed = False
         self._replay()
@@ -74,6 +80,7 @@ class Bridge(PortListener):
     def configure(self, config: BridgeConfig, ssl: SslConfig | None) -> None:
         """Bring ports, tables and controllers to what `config` says."""
         self.config = config
+        self.view = None
         self.ports.converge(config)
         self.tables.configure(dict(config.flow_tables))
         self.controllers.configure(config.controllers, config.protocols, config.fail_mode, ssl)
@@ -87,7 +94,7 @@ class Bridge(PortListener):
         self.update_table_miss()
 
     def _start_over(self) -> None:
-        """Empty the tables; a standalone bridge without controllers then forwards like any switch."""
+        """Empty the tables; a standalone bridge without controllers then acts as any switch."""
         flows = []
         if not self.controllers.has_controllers and self.config.fail_mode == FailMode.STANDALONE:
             flows.append(self._own_flow(0))
@@ -134,9 +141,9 @@ class Bridge(PortListener):
         default = MissAction.CONTROLLER if wanted else MissAction.DROP
         for table in self.tables.tables[:N_TABLES]:
             action = table.miss if table.miss is not None else default
-            if self._miss.get(table.table_id, MissAction.DROP) is not action:
+            if self.misses.get(table.table_id, MissAction.DROP) is not action:
                 self.datapath.set_table_miss(self.ports.bridge_id, table.table_id, action)
-                self._miss[table.table_id] = action
+                self.misses[table.table_id] = action
 
     # -- flows and their journal --------------------------------------------------------------
 
@@ -267,14 +274,19 @@ class Bridge(PortListener):
     def punt(self, punt: Punt) -> None:
         """A packet for the controllers came up from the datapath."""
         flow = self.tables.by_id.get(punt.flow_id)
+        userdata = self.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
+        self.packet_in(from_datapath(punt, flow, userdata))
+
+    def packet_in(self, packet: PacketForController) -> None:
+        """Give a packet to the controllers that want it."""
         for session in self.controllers.sessions():
-            session.packet_in(punt, flow)
+            session.packet_in(packet)
 
     # -- what controllers ask beside flows ----------------------------------------------------
 
     @property
     def fragment_handling(self) -> int:
-        """ofp_config_flags: fragments are forwarded like any packet, and nothing else is offered."""
+        """ofp_config_flags: fragments are forwarded like any packet; nothing else is offered."""
         return 0
 
     def check_port_mod(self, message: m.PortMod) -> Port:
@@ -306,7 +318,7 @@ class Bridge(PortListener):
 
     def packet_out(self, message: m.PacketOut) -> None:
         """Carry out a packet-out; raises OpenFlowError where the request is wrong."""
-        packet_out(self, message)
+        packet_out(self._switch, self, message)
 
     # -- ports --------------------------------------------------------------------------------
 
@@ -325,6 +337,10 @@ class Bridge(PortListener):
     def _port_status(self, reason: int, port: Port) -> None:
         for session in self.controllers.sessions():
             session.port_status(reason, port, self._port_mod_source)
+
+    def settings_changed(self) -> None:
+        """What packets may do at some port is different."""
+        self.view = None
 
     def datapath_id_changed(self) -> None:
         """Controllers learn it from the features reply of a new connection."""

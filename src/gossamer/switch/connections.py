@@ -374,9 +374,9 @@ class Controllers:
                 poller.timer_wait_until(int(now * 1000) + 1000)
         self.snooper.wait(poller)
         standalone = self.fail_mode == FailMode.STANDALONE and self.has_controllers
-        if standalone and self._fail_open is _FailOpen.OFF:
-            if not any(True for _ in self.primary_sessions()):
-                poller.timer_wait_until(int(self._fail_open_at() * 1000) + 1)
+        waiting = standalone and self._fail_open is _FailOpen.OFF
+        if waiting and not any(True for _ in self.primary_sessions()):
+            poller.timer_wait_until(int(self._fail_open_at() * 1000) + 1)
 
     def status(self) -> dict[str, ControllerStatus]:
         """By target."""

@@ -41,9 +41,7 @@ RESET_COUNTS: Final = 1 << 2
 """OpenFlow 1.2 and later; in 1.0 the bit asks for an emergency flow, which the codec refuses."""
 NO_PACKET_COUNTS: Final = 1 << 3
 NO_BYTE_COUNTS: Final = 1 << 4
-KEPT_FLAGS: Final = (
-    SEND_FLOW_REM | CHECK_OVERLAP | RESET_COUNTS | NO_PACKET_COUNTS | NO_BYTE_COUNTS
-)
+KEPT_FLAGS: Final = SEND_FLOW_REM | CHECK_OVERLAP | RESET_COUNTS | NO_PACKET_COUNTS | NO_BYTE_COUNTS
 """What a flow shows in its statistics, as Open vSwitch lets it."""
 
 
@@ -266,7 +264,7 @@ class FlowMods:
 
 
 def overlaps(table: Table, match: Match, priority: int) -> bool:
-    """Whether a packet could match both `match` and a flow of that priority (OFPFF_CHECK_OVERLAP)."""
+    """Whether a packet could match `match` and a flow of that priority (OFPFF_CHECK_OVERLAP)."""
     for subtable in table.subtables.values():
         if priority not in subtable.priorities:
             continue

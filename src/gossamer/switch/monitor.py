@@ -127,7 +127,7 @@ class FlowMonitors:
                     updates.append(m.FlowUpdate(_ABBREVIATED, xid=event.xid))
                 continue
             reason = int(event.reason) if event.kind is EventKind.REMOVED else 0
-            with_actions = bool(flags & ACTIONS) and event.kind is not EventKind.REMOVED
+            with_actions = bool(flags & ACTIONS)
             updates.append(
                 _update(int(event.kind), event.flow, with_actions=with_actions, reason=reason)
             )

@@ -1,30 +1,58 @@
-"""PACKET_OUT: a packet a controller sends through the switch (OpenFlow 1.3.5, 7.3.7)."""
+"""PACKET_OUT: a packet a controller sends through the switch (OpenFlow 1.3.5, 7.3.7).
+
+The reference pipeline carries out its actions; what comes of them goes out of
+ports, or back up to controllers.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Final
 
+from gossamer.errors import DatapathError, PacketError
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.pipeline.execute import Pipeline
+from gossamer.switch.packet_in import from_pipeline
+from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
+    from gossamer.switch.switch import Switch
+
+log = logging.getLogger(__name__)
+
+_ETHERNET_HEADER: Final = 14
 
 
 def check(message: m.PacketOut) -> None:
-    """Raises OpenFlowError for a packet that cannot be sent: no packet is ever buffered here."""
+    """Raises OpenFlowError for a packet that cannot be sent: none is ever buffered here."""
     if message.buffer_id != m.NO_BUFFER:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BUFFER_UNKNOWN)
-    if len(message.data) < ETHERNET_HEADER:
+    if len(message.data) < _ETHERNET_HEADER:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, "shorter than an Ethernet header")
 
 
-ETHERNET_HEADER = 14
-
-
-def packet_out(bridge: Bridge, message: m.PacketOut) -> None:
-    """Carry out the actions on the packet and transmit what comes of it.
+def packet_out(switch: Switch, bridge: Bridge, message: m.PacketOut) -> None:
+    """Carry out the actions on the packet, and transmit what comes of it.
 
     Raises OpenFlowError where the request is wrong; a packet the actions drop is no error.
     """
     check(message)
+    pipeline = Pipeline(world_of(switch))
+    try:
+        result = pipeline.execute_actions(
+            bridge.name, message.in_port, message.data, message.actions
+        )
+    except PacketError as e:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, e.message) from e
+    for output in result.outputs:
+        sender = switch.bridges[output.bridge]
+        port = sender.ports.by_ofport[output.ofport]
+        try:
+            switch.datapath.transmit(port.port_id, output.packet)
+        except DatapathError as e:
+            # A device that is down or gone loses packets; that is no fault of the request.
+            log.debug("bridge=%s port=%s: %s", output.bridge, port.name, e)
+    for punt in result.punts:
+        switch.bridges[punt.bridge].packet_in(from_pipeline(punt))

@@ -45,6 +45,9 @@ class PortListener:
     def port_deleted(self, port: Port) -> None:
         """It went."""
 
+    def settings_changed(self) -> None:
+        """A port came, went, or treats packets in another way."""
+
     def datapath_id_changed(self) -> None:
         """The bridge has another datapath id; controllers must connect anew to learn it."""
 
@@ -78,7 +81,9 @@ class BridgePorts:
         """Bring ports and settings to what `config` says; errors are kept by interface."""
         self.config = config
         settings = BridgeSettings(
-            mac_ageing_s=config.mac_aging_time_s, mac_table_size=config.mac_table_size
+            mac_ageing_s=config.mac_aging_time_s,
+            mac_table_size=config.mac_table_size,
+            forward_bpdu=config.forward_bpdu,
         )
         if settings != self._settings:
             self.datapath.configure_bridge(self.bridge_id, settings)
@@ -218,6 +223,7 @@ class BridgePorts:
         self.by_ofport[ofport] = port
         self.by_port_id[port.port_id] = port
         port.shown = _shown(port)
+        self.listener.settings_changed()
         self.listener.port_added(port)
 
     def _remove(self, port: Port, *, delete_device: bool, remember: bool) -> None:
@@ -226,6 +232,7 @@ class BridgePorts:
         self._numbers.release(port.name, remember=remember)
         if delete_device and port.kind is PortKind.INTERNAL:
             self.devices.delete_internal(port.name)
+        self.listener.settings_changed()
         self.listener.port_deleted(port)
 
     def _settle(self) -> None:
@@ -240,6 +247,7 @@ class BridgePorts:
         if settings != port.settings:
             self.datapath.update_port(port.port_id, settings)
             port.settings = settings
+            self.listener.settings_changed()
         shown = _shown(port)
         if shown != port.shown:
             port.shown = shown

@@ -77,10 +77,14 @@ class Reconnect:
 
     def wants_probe(self, now: float, last_received_s: float) -> bool:
         """True once when the peer was silent for the probe interval: send an echo request."""
-        if self.state is State.ACTIVE and self.probe_interval_s:
-            if now >= max(last_received_s, self.entered_s) + self.probe_interval_s:
-                self.enter(State.IDLE, now)
-                return True
+        silent_since = max(last_received_s, self.entered_s)
+        if (
+            self.state is State.ACTIVE
+            and self.probe_interval_s
+            and now >= silent_since + self.probe_interval_s
+        ):
+            self.enter(State.IDLE, now)
+            return True
         return False
 
     def is_dead(self, now: float) -> bool:

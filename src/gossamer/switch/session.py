@@ -30,14 +30,15 @@ from gossamer.switch.pacing import PacketInLimits, PacketInPacer
 from gossamer.switch.tables import N_TABLES, EventKind, FlowEvent
 
 if TYPE_CHECKING:
-    from gossamer.datapath.settings import Punt
-    from gossamer.pipeline.flow import Flow
     from gossamer.switch.bridge import Bridge
+    from gossamer.switch.packet_in import PacketForController
     from gossamer.switch.port import Port
     from gossamer.switch.snoop import Snooper
 
 log = logging.getLogger(__name__)
 
+_UNASKED: Final = 0
+"""Transaction id of what no request asked for."""
 FLOW_MOD: Final = 14
 VENDOR: Final = 4
 _NXT_FLOW_MOD: Final = bytes.fromhex("000023200000000d")
@@ -247,9 +248,9 @@ class Session:
         controllers = self.bridge.controllers
         if message.role:
             role = Role(message.role)
-            if message.generation_id is not None and role is not Role.EQUAL:
-                if not controllers.accept_generation(message.generation_id):
-                    raise OpenFlowError(ErrorCode.ROLE_REQUEST_FAILED_STALE)
+            generation_id = message.generation_id
+            if generation_id is not None and not controllers.accept_generation(generation_id):
+                raise OpenFlowError(ErrorCode.ROLE_REQUEST_FAILED_STALE)
             if role is Role.MASTER:
                 controllers.demote_masters(self)
             self.role = role
@@ -265,9 +266,7 @@ class Session:
         if self.version >= m.Version.V14:
             generation = self.bridge.controllers.generation_id
             self.connection.send(
-                encode.role_status(
-                    Role.SLAVE, 0, generation, self.version, self.connection.new_xid()
-                )
+                encode.role_status(Role.SLAVE, 0, generation, self.version, _UNASKED)
             )
 
     def _get_async(self, message: m.GetAsyncRequest, xid: int) -> None:
@@ -307,31 +306,21 @@ class Session:
         mask = as_slave if self.role is Role.SLAVE else normally
         return bool(mask >> reason & 1)
 
-    def packet_in(self, punt: Punt, flow: Flow | None) -> None:
-        """A packet came up from the datapath."""
-        reason = packet_in_reason(punt.reason, flow)
+    def packet_in(self, packet: PacketForController) -> None:
+        """A packet for controllers, of which this may be one."""
         config = self.async_config
-        if punt.controller_id != self.controller_id or not self._wants(
-            config.packet_in, config.slave_packet_in, reason
+        if packet.controller_id != self.controller_id or not self._wants(
+            config.packet_in, config.slave_packet_in, packet.reason
         ):
             return
         if self.connection.output_bytes > MAX_WAITING_PACKET_INS:
             self.connection.n_dropped += 1
             return
-        userdata = self.bridge.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
-        packet = m.PacketIn(
-            data=punt.data,
-            total_len=punt.total_len,
-            reason=reason.wire(self.version),
-            table_id=punt.table_id,
-            cookie=flow.cookie if flow else m.NO_COOKIE,
-            in_port=punt.in_port,
-            key=punt.key,
-            userdata=userdata,
+        encoded = encode.packet_in(
+            packet.message(self.version), self.version, self.packet_in_format
         )
-        encoded = encode.packet_in(packet, self.version, self.packet_in_format)
-        pacer = self._pacers[reason.is_miss]
-        for message in pacer.offer(punt.in_port, encoded, time.monotonic()):
+        pacer = self._pacers[packet.reason.is_miss]
+        for message in pacer.offer(packet.in_port, encoded, time.monotonic()):
             self.connection.send(message)
 
     def port_status(self, reason: int, port: Port, source: Session | None) -> None:
@@ -340,8 +329,9 @@ class Session:
         if source is self and self.version < m.Version.V15:
             return  # before 1.5 a controller is not told of its own port-mod
         if self._wants(config.port_status, config.slave_port_status, reason):
-            xid = self.connection.new_xid()
-            self.connection.send(encode.port_status(reason, port_desc(port), self.version, xid))
+            self.connection.send(
+                encode.port_status(reason, port_desc(port), self.version, _UNASKED)
+            )
 
     def flow_events(self, events: Sequence[FlowEvent]) -> None:
         """Flows were added, changed or removed."""
@@ -355,30 +345,13 @@ class Session:
             ):
                 self.connection.send(
                     encode.flow_removed(
-                        flow_removed(event, now),
-                        self.version,
-                        self.context,
-                        self.connection.new_xid(),
+                        flow_removed(event, now), self.version, self.context, _UNASKED
                     )
                 )
         self.monitors.events(events)
 
 
 _MISS: Final = (MissAction.CONTROLLER, MissAction.CONTINUE, MissAction.DROP)
-
-
-def packet_in_reason(wire: int, flow: Flow | None) -> PacketInReason:
-    """The reason of a punt; a table-miss flow is one that matches all at priority 0."""
-    if flow is None and wire == PacketInReason.NO_MATCH:
-        return PacketInReason.IMPLICIT_MISS
-    if (
-        flow is not None
-        and wire == PacketInReason.ACTION
-        and not flow.priority
-        and not flow.match.mask
-    ):
-        return PacketInReason.EXPLICIT_MISS
-    return PacketInReason(wire) if wire <= PacketInReason.PACKET_OUT else PacketInReason.ACTION
 
 
 _HANDLERS: Final[dict[type, Callable[[Session, Any, int], None]]] = {

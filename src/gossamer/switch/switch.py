@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
+from gossamer.pipeline.world import World
 from gossamer.switch.bridge import Bridge
 from gossamer.switch.config import BridgeConfig, SwitchConfig
 from gossamer.switch.contract import Datapath, Devices, Poller
 from gossamer.switch.port import Port
 from gossamer.switch.show import Command, commands
 from gossamer.switch.status import BridgeStatus, SwitchStatus
+from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
@@ -60,7 +62,7 @@ class Switch:
         for name in [n for n in self.bridges if n not in wanted]:
             self.bridges.pop(name).remove()
         self._failed.clear()
-        for name, bridge_config in wanted.items():
+        for bridge_config in wanted.values():
             self._apply_bridge(bridge_config, config)
         self._join_patches()
         if not self._took_over:
@@ -141,10 +143,8 @@ class Switch:
 
     def _devices_changed(self, names: frozenset[str]) -> None:
         for name in names:
-            for bridge in self.bridges.values():
-                if bridge.ports.device_changed(name):
-                    self.changes += 1
-                    break
+            if any(bridge.ports.device_changed(name) for bridge in self.bridges.values()):
+                self.changes += 1
 
     def _punts(self, punts: Sequence[Punt]) -> None:
         by_id = {b.ports.bridge_id: b for b in self.bridges.values()}
@@ -169,6 +169,10 @@ class Switch:
             if port is not None:
                 return bridge, port
         return None
+
+    def world(self) -> World:
+        """All of it as the reference pipeline takes it; for one use, at once."""
+        return world_of(self)
 
     def close(self) -> None:
         """The daemon ends; packets go on being forwarded, flows are in the journals."""

@@ -1,4 +1,4 @@
-"""A switch that runs in a thread behind its real sockets, for tests that drive it with real tools."""
+"""A switch in a thread behind its real sockets, for tests that drive it with real tools."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class RunningSwitch:
         return sorted(line.strip() for line in lines if "actions=" in line)
 
     def ofctl(self, *argv: str, version: int = 13, check: bool = True, stdin: str = "") -> str:
-        """Run ovs-ofctl on a bridge of this switch; returns its standard output, then its errors."""
+        """Run ovs-ofctl; returns its standard output, then its errors."""
         done = subprocess.run(
             ["ovs-ofctl", "-O", f"OpenFlow{version}", "--timeout=20", *argv],
             env={**os.environ, "OVS_RUNDIR": str(self.rundir)},

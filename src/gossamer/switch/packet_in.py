@@ -1,0 +1,91 @@
+"""Packets on their way to controllers, wherever they come from: a punt, or a packet-out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gossamer.openflow import message as m
+from gossamer.pipeline.action import CONTROLLER_MAX_LEN
+from gossamer.switch.async_config import PacketInReason
+
+if TYPE_CHECKING:
+    from gossamer.datapath.settings import Punt
+    from gossamer.pipeline.execute import Punt as PipelinePunt
+    from gossamer.pipeline.flow import Flow
+
+_LAST_OF_PROTOCOL: Final = PacketInReason.PACKET_OUT
+
+
+@dataclass(frozen=True, slots=True)
+class PacketForController:
+    """A packet-in before it is known who gets it; `data` is cut to what was asked for."""
+
+    reason: PacketInReason
+    controller_id: int
+    table_id: int
+    cookie: int
+    in_port: int
+    key: int
+    data: bytes
+    total_len: int
+    userdata: bytes = b""
+
+    def message(self, version: int) -> m.PacketIn:
+        """As a connection of `version` is told of it."""
+        return m.PacketIn(
+            data=self.data,
+            total_len=self.total_len,
+            reason=self.reason.wire(version),
+            table_id=self.table_id,
+            cookie=self.cookie,
+            in_port=self.in_port,
+            key=self.key,
+            userdata=self.userdata,
+        )
+
+
+def reason_of(wire: int, flow: Flow | None) -> PacketInReason:
+    """The reason, told apart further: a table-miss flow matches everything at priority 0."""
+    if flow is None and wire == PacketInReason.NO_MATCH:
+        return PacketInReason.IMPLICIT_MISS
+    if (
+        flow is not None
+        and wire == PacketInReason.ACTION
+        and not flow.priority
+        and not flow.match.mask
+    ):
+        return PacketInReason.EXPLICIT_MISS
+    return PacketInReason(wire) if wire <= _LAST_OF_PROTOCOL else PacketInReason.ACTION
+
+
+def from_datapath(punt: Punt, flow: Flow | None, userdata: bytes) -> PacketForController:
+    """A packet the datapath sent up; `flow` is the one that sent it, where it still exists."""
+    return PacketForController(
+        reason=reason_of(punt.reason, flow),
+        controller_id=punt.controller_id,
+        table_id=punt.table_id,
+        cookie=flow.cookie if flow else m.NO_COOKIE,
+        in_port=punt.in_port,
+        key=punt.key,
+        data=punt.data,
+        total_len=punt.total_len,
+        userdata=userdata,
+    )
+
+
+def from_pipeline(punt: PipelinePunt) -> PacketForController:
+    """A packet that a packet-out's actions sent up."""
+    action, flow = punt.action, punt.flow
+    whole = action.max_len == CONTROLLER_MAX_LEN
+    return PacketForController(
+        reason=reason_of(punt.reason, flow),
+        controller_id=action.controller_id,
+        table_id=punt.table_id,
+        cookie=flow.cookie if flow else m.NO_COOKIE,
+        in_port=punt.in_port,
+        key=punt.key,
+        data=punt.packet if whole else punt.packet[: action.max_len],
+        total_len=len(punt.packet),
+        userdata=action.userdata,
+    )

@@ -78,6 +78,10 @@ def _features(t: TableStats, version: int, last: int) -> bytes:
     match = b"".join(
         encode_header(f, version, f.maskable) for f in FIELDS if f.oxm or f.nxm is not None
     )
+    # What may be wildcarded whole is named without a mask; ovs-ofctl refuses anything else.
+    wildcards = b"".join(
+        encode_header(f, version, False) for f in FIELDS if f.oxm or f.nxm is not None
+    )
     settable = b"".join(encode_header(f, version, False) for f in FIELDS if f.writable)
     properties = b""
     for miss in (0, 1):
@@ -85,7 +89,7 @@ def _features(t: TableStats, version: int, last: int) -> bytes:
         properties += _property(2 + miss, following)
         properties += _property(4 + miss, actions) + _property(6 + miss, actions)
         properties += _property(12 + miss, settable) + _property(14 + miss, settable)
-    properties += _property(8, match) + _property(10, match)
+    properties += _property(8, match) + _property(10, wildcards)
     name = t.name.encode()[:31].ljust(32, b"\0")
     head = bytes((t.table_id,)) + bytes(5) + name + _ALL64.to_bytes(8, "big") * 2
     config = (1 << 2 if t.evicts else 0) if version >= Version.V14 else 0

@@ -244,7 +244,7 @@ def _packet_in2(p: m.PacketIn, version: int, xid: int) -> bytes:
         body += prop(1, pack(">I", p.total_len))
     body += prop(3, bytes((p.table_id,)))
     if p.cookie != m.NO_COOKIE:
-        body += prop(4, pack(">Q", p.cookie))
+        body += prop(4, pack(">4xQ", p.cookie))
     body += prop(5, bytes((p.reason,)))
     body += prop(6, encode_match(pipeline_match(p.key), Version.V13))
     if p.userdata:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LISTEN_AGAIN_S: Final = 5.0
 FAIL_OPEN_PROBES: Final = 3
 """Probe intervals without any controller after which a standalone bridge forwards by itself."""
 _DEFAULT_PROBE_S: Final = 5.0
@@ -183,16 +184,21 @@ class PassiveController:
             peer.clock.probe_interval_s = config.inactivity_probe_ms / 1000
             peer.session.configure(_limits(config), config.enable_async_messages)
 
+    def listen(self, now: float, controllers: Controllers) -> None:
+        """Start to listen; where that fails, try again after a while."""
+        if self.listener is not None or now < self._retry_s:
+            return
+        try:
+            self.listener = Listener(self.config.target, controllers.ssl)
+            self.error = ""
+        except TransportError as e:
+            self.error = e.message
+            self._retry_s = now + _LISTEN_AGAIN_S
+            log.warning("controller=%s: %s", self.config.target, e.message)
+
     def run(self, now: float, controllers: Controllers) -> bool:
         """Accept and talk; True when the status changed."""
-        if self.listener is None and now >= self._retry_s:
-            try:
-                self.listener = Listener(self.config.target, controllers.ssl)
-                self.error = ""
-            except TransportError as e:
-                self.error = e.message
-                self._retry_s = now + 5.0
-                log.warning("controller=%s: %s", self.config.target, e.message)
+        self.listen(now, controllers)
         before = len(self.peers)
         while self.listener is not None and (transport := self.listener.accept()) is not None:
             session = Session(controllers.bridge, service=self.service)
@@ -293,8 +299,13 @@ class Controllers:
                 if target not in self._active:
                     self._active[target] = ActiveController(config)
                 self._active[target].configure(config)
+        now = time.monotonic()
         if not had:
-            self._alone_since_s = time.monotonic()
+            self._alone_since_s = now
+        # Who waited for the bridge to be there may connect the moment after.
+        for passive in (*self._passive.values(), self._management):
+            passive.listen(now, self)
+        self.snooper.listen()
 
     def reconnect(self) -> None:
         """Drop all primary and service connections, so that peers see what changed."""

@@ -198,7 +198,9 @@ class FlowMods:
             return
         tables = self._tables
         for flow in flows:
-            cookie = message.cookie if message.modifies_cookie else flow.cookie
+            # From OpenFlow 1.1 on a modify leaves cookies alone, even one that might have added.
+            changes_cookie = message.modifies_cookie and message.version == 1
+            cookie = message.cookie if changes_cookie else flow.cookie
             if message.flags & RESET_COUNTS and message.version > 1:
                 tables.add(
                     Flow(

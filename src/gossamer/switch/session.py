@@ -19,6 +19,7 @@ from gossamer.openflow import message as m
 from gossamer.openflow.codec import Context, decode
 from gossamer.openflow.error import ErrorCode, OpenFlowError, wire_code
 from gossamer.openflow.frame import frame
+from gossamer.pipeline.fields import ONF_VENDOR
 from gossamer.switch import statistics
 from gossamer.switch.async_config import AsyncConfig, PacketInReason, default_config
 from gossamer.switch.bundle import Bundles
@@ -43,7 +44,11 @@ FLOW_MOD: Final = 14
 VENDOR: Final = 4
 _NXT_FLOW_MOD: Final = bytes.fromhex("000023200000000d")
 """Vendor and subtype of Nicira's FLOW_MOD, which OpenFlow 1.0 needs for NXM matches."""
-_MAX_ERROR_DATA: Final = 0xFFFF - 12
+_MAX_ERROR_DATA: Final = 0xFFFF - 16
+_BUNDLE_FAILED: Final = 17
+_EXPERIMENTER_ERROR: Final = b"\xff\xff"
+_ONF_BUNDLE_FAILED: Final = 2300
+"""First of the codes of ONF extension 230."""
 DEFAULT_MISS_SEND_LEN: Final = 128
 MAX_WAITING_PACKET_INS: Final = 256 * 1024
 """Bytes that may wait for a controller that does not keep up; then packet-ins are dropped."""
@@ -169,8 +174,14 @@ class Session:
     def refuse(self, raw: bytes, error: OpenFlowError) -> None:
         """Answer a request with an error."""
         kind, code = wire_code(error.code, self.version)
+        body = kind.to_bytes(2, "big") + code.to_bytes(2, "big")
+        bundle_kind, bundle_code = wire_code(error.code, m.Version.V15)
+        if self.version < m.Version.V14 and bundle_kind == _BUNDLE_FAILED:
+            # The extension that brought bundles to OpenFlow 1.3 has errors of its own.
+            body = _EXPERIMENTER_ERROR + (_ONF_BUNDLE_FAILED + bundle_code).to_bytes(2, "big")
+            body += ONF_VENDOR.to_bytes(4, "big")
         # Open vSwitch sends the whole request back, not the 64 bytes that are the least.
-        body = kind.to_bytes(2, "big") + code.to_bytes(2, "big") + raw[:_MAX_ERROR_DATA]
+        body += raw[:_MAX_ERROR_DATA]
         self.connection.send(frame(self.version, ERROR, int.from_bytes(raw[4:8], "big"), body))
 
     def _dispatch(self, raw: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +12,8 @@ from gossamer.switch.transport import Listener, TransportError
 
 if TYPE_CHECKING:
     from gossamer.switch.session import Session
+
+log = logging.getLogger(__name__)
 
 
 class _Snooped(Protocol):
@@ -45,13 +48,18 @@ class Snooper:
         self._peers: list[tuple[Connection, _Tap]] = []
         self._source: Session | None = None
 
-    def run(self, controllers: _Snooped) -> None:
-        """Accept peers; choose whom to listen to: the controller of the highest role."""
+    def listen(self) -> None:
+        """Start to listen."""
         if self._listener is None:
             try:
                 self._listener = Listener(self._target, None)
-            except TransportError:
-                return  # the management socket beside it has reported the same failure
+            except TransportError as e:
+                log.warning("%s", e)
+
+    def run(self, controllers: _Snooped) -> None:
+        """Accept peers; choose whom to listen to: the controller of the highest role."""
+        if self._listener is None:
+            return
         while (transport := self._listener.accept()) is not None:
             tap = _Tap()
             self._peers.append((Connection(transport, controllers.versions, tap), tap))

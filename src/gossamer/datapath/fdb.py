@@ -69,7 +69,7 @@ class Fdb:
                 theirs = [entry for entry in entries if entry[0] == greedy]
                 theirs.sort(key=lambda entry: entry[1])
                 cut = min(len(theirs), len(entries) - limit + room)
-                drop = set(key for _, _, key in theirs[:cut])
+                drop = {key for _, _, key in theirs[:cut]}
                 gone.extend(drop)
                 entries[:] = [entry for entry in entries if entry[2] not in drop]
                 if len(entries) <= limit - room or not entries:

@@ -76,10 +76,9 @@ def _load() -> Any:
         lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as e:
         raise DatapathError(f"libbpf: {e}", remedy="apt-get install libbpf1") from None
-    pointer, int_, u32, size, text = (
+    pointer, int_, size, text = (
         ctypes.c_void_p,
         ctypes.c_int,
-        ctypes.c_uint32,
         ctypes.c_size_t,
         ctypes.c_char_p,
     )

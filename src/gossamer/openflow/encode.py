@@ -23,7 +23,8 @@ from gossamer.openflow.encode_table import (
     table_features_replies,
     table_stats_replies,
 )
-from gossamer.openflow.frame import frame, multipart, nicira as nicira_message, onf
+from gossamer.openflow.frame import frame, multipart, onf
+from gossamer.openflow.frame import nicira as nicira_message
 from gossamer.openflow.match import encode_match, encode_ofp_match, port_to_16
 from gossamer.openflow.message import PacketInFormat, Version
 from gossamer.pipeline.fields import FIELDS

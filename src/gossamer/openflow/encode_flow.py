@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from gossamer.openflow.frame import frame, multipart, multipart_nicira, nicira as nicira_message, pieces
+from gossamer.openflow.frame import frame, multipart, multipart_nicira, pieces
+from gossamer.openflow.frame import nicira as nicira_message
 from gossamer.openflow.instruction import encode_instructions
 from gossamer.openflow.match import encode_match, encode_match10, encode_ofp_match
 from gossamer.openflow.message import FlowFormat, FlowRemoved, FlowStats, FlowUpdate, Version

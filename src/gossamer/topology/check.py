@@ -1,0 +1,149 @@
+"""Are the expectations so?  Real packets: ping for reachability, iperf3 for rates."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_interface
+
+from gossamer.errors import TopologyError
+from gossamer.topology.command import Tools
+from gossamer.topology.model import Expectation, Topology, expectations
+from gossamer.topology.resources import netns_name
+
+_PING_TRIES = 3
+_RATE_S = 8
+_OMIT_S = 2
+"""What a bucket that was full at the start lets through is not the rate."""
+_PORT = 5201
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One expectation and what was measured."""
+
+    source: str
+    target: str
+    expected: str
+    measured: str
+    ok: bool
+
+
+def run_checks(
+    topology: Topology, tools: Tools, progress: Callable[[Expectation, int, int], None] | None = None
+) -> list[Outcome]:
+    """Check every expectation, one after the other."""
+    wanted = expectations(topology)
+    out: list[Outcome] = []
+    for i, expectation in enumerate(wanted):
+        if progress:
+            progress(expectation, i, len(wanted))
+        out.append(_check(topology, expectation, tools))
+    return out
+
+
+def address_of(topology: Topology, source: str, target: str) -> str:
+    """The address by which `source` would speak to `target`: one in a common subnet, else its first."""
+    theirs = [
+        ip_interface(a) for port in topology.instances[target].ports for a in port.all_addresses()
+    ]
+    ours = [
+        ip_interface(a) for port in topology.instances[source].ports for a in port.all_addresses()
+    ]
+    if not theirs:
+        raise TopologyError(
+            f"{target} has no address", place=f"{source} -> {target}", remedy="give it one in its ports"
+        )
+    for address in theirs:
+        if any(address.ip in mine.network for mine in ours if mine.version == address.version):
+            return str(address.ip)
+    return str(theirs[0].ip)
+
+
+def _check(topology: Topology, e: Expectation, tools: Tools) -> Outcome:
+    netns = netns_name(topology.name, e.source)
+    address = address_of(topology, e.source, e.target)
+    if e.kind == "rate":
+        return _rate(topology, e, netns, address, tools)
+    if e.kind == "reachable":
+        # The first try may meet addresses that are still being resolved.
+        for tries in (2, _PING_TRIES, _PING_TRIES):
+            received, rtt = _ping(tools, netns, address, tries)
+            if received == tries:
+                return Outcome(e.source, e.target, e.text, f"{received}/{tries} answers, {rtt}", True)
+        return Outcome(e.source, e.target, e.text, f"{received}/{tries} answers", received == tries)
+    received, _ = _ping(tools, netns, address, _PING_TRIES)
+    neighbour = tools.run("ip", "-n", netns, "neigh", "show", address)
+    resolved = "lladdr" in neighbour and "FAILED" not in neighbour
+    measured = f"{received}/{_PING_TRIES} answers"
+    if resolved:
+        measured += ", but its hardware address answers"
+    return Outcome(e.source, e.target, e.text, measured, received == 0 and not resolved)
+
+
+def _ping(tools: Tools, netns: str, address: str, tries: int) -> tuple[int, str]:
+    done = tools.in_netns(
+        netns, "ping", "-n", "-c", str(tries), "-i", "0.2", "-W", "1", address, timeout_s=20
+    )
+    received = re.search(r"(\d+) received", done.stdout)
+    rtt = re.search(r"= [\d.]+/([\d.]+)/", done.stdout)
+    return int(received[1]) if received else 0, f"{rtt[1]} ms" if rtt else ""
+
+
+def _rate(
+    topology: Topology, e: Expectation, netns: str, address: str, tools: Tools
+) -> Outcome:
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", netns_name(topology.name, e.target), "iperf3", "-s", "-1", "-J",
+         "-p", str(_PORT)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=tools.environment,
+    )  # fmt: skip
+    report = ""
+    try:
+        _wait_listening(topology, e.target, tools)
+        command = ["iperf3", "-c", address, "-p", str(_PORT), "-t", str(_OMIT_S + _RATE_S)]
+        if e.udp:
+            # Twice what may pass: what arrives is then what the policer lets through.
+            command += ["-u", "-l", "1200", "-b", str(int(e.rate_bps * 2))]
+        tools.in_netns(netns, *command, timeout_s=_RATE_S + _OMIT_S + 30)
+        report, _ = server.communicate(timeout=5)
+    except subprocess.TimeoutExpired:
+        report = ""  # the client never came through; said below
+    finally:
+        if server.poll() is None:
+            server.kill()
+            server.communicate()
+    measured = _received_bps(report)
+    if measured is None:
+        return Outcome(e.source, e.target, e.text, "no iperf3 session", False)
+    off = abs(measured - e.rate_bps) / e.rate_bps
+    text = f"{measured / 1e6:.2f} Mbit/s ({(measured / e.rate_bps - 1) * 100:+.1f} %)"
+    return Outcome(e.source, e.target, e.text, text, off <= e.tolerance)
+
+
+def _wait_listening(topology: Topology, target: str, tools: Tools) -> None:
+    netns = netns_name(topology.name, target)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if str(_PORT) in tools.run("ip", "netns", "exec", netns, "ss", "-Hltn", f"sport = :{_PORT}"):
+            return
+        time.sleep(0.05)
+    raise TopologyError("iperf3 does not listen", place=target)
+
+
+def _received_bps(report: str) -> float | None:
+    """What the server received, as its own report has it, without the first seconds.
+
+    (iperf3's own --omit counts the losses of the omitted seconds all the same.)
+    """
+    try:
+        intervals = [i["sum"] for i in json.loads(report)["intervals"]]
+    except (ValueError, KeyError):
+        return None
+    kept = [i for i in intervals if i["start"] >= _OMIT_S - 0.01 and i["seconds"] > 0.5]
+    seconds = sum(float(i["seconds"]) for i in kept)
+    return sum(float(i["bytes"]) for i in kept) * 8 / seconds if seconds else None

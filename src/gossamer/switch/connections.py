@@ -58,15 +58,16 @@ class Peer:
         self.connection = connection
         self.session = session
         self.clock = clock
+        self._heard_s = connection.last_received_s
 
     def run(self, now: float) -> None:
         """Receive, answer, probe a silent peer, give up on a dead one."""
         connection, clock = self.connection, self.clock
-        before = connection.last_received_s
         connection.run()
         if connection.established and clock.state is State.CONNECTING:
             clock.connected(now)
-        if connection.last_received_s != before:
+        if connection.last_received_s != self._heard_s:
+            self._heard_s = connection.last_received_s
             clock.received(now)
         if connection.closed:
             return
@@ -199,7 +200,7 @@ class PassiveController:
     def run(self, now: float, controllers: Controllers) -> bool:
         """Accept and talk; True when the status changed."""
         self.listen(now, controllers)
-        before = len(self.peers)
+        changed = False
         while self.listener is not None and (transport := self.listener.accept()) is not None:
             session = Session(controllers.bridge, service=self.service)
             connection = Connection(transport, controllers.versions, session)
@@ -209,12 +210,14 @@ class PassiveController:
             clock.connecting(now)
             clock.backoff_s = 10.0  # seconds a peer has for its HELLO
             self.peers.append(Peer(connection, session, clock))
+            changed = True
         for peer in self.peers:
             peer.run(now)
             if peer.connection.closed:
                 peer.session.ended()
+                changed = True
         self.peers = [p for p in self.peers if not p.connection.closed]
-        return before != len(self.peers)
+        return changed
 
     def close(self) -> None:
         """End all."""

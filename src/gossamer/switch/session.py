@@ -129,8 +129,8 @@ class Session:
         """The connection is gone."""
         self.monitors.clear()
         self.bundles.clear()
-        if self.snooper is not None:
-            self.snooper = None
+        self.snooper = None
+        self.bridge.update_table_miss()
 
     def transmitted(self, message: bytes) -> None:
         """A message was queued."""

@@ -72,6 +72,7 @@ class FakeDatapath:
 
     def converge(self) -> None:
         self.converged += 1
+        self.takeover = False
 
     def add_bridge(self, name: str) -> int:
         for bridge_id, bridge in self.bridges.items():
@@ -118,7 +119,8 @@ class FakeDatapath:
                 raise DatapathError("flow table full")
             bridge.flows[key] = (flow, flow.actions)
             if not flow.flow_id:
-                bridge.counters.pop(key, None)
+                if not self.takeover:
+                    bridge.counters.pop(key, None)
                 flow.flow_id, self._next_flow = self._next_flow, self._next_flow + 1
 
     def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:

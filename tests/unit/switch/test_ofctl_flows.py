@@ -101,9 +101,7 @@ def test_overlap_is_refused_only_where_it_is_asked_and_real(switch: RunningSwitc
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_switchs_own_table_is_not_for_controllers(
-    switch: RunningSwitch, version: int
-) -> None:
+def test_the_switchs_own_table_is_not_for_controllers(switch: RunningSwitch, version: int) -> None:
     for command, argument in (
         ("add-flow", "table=254,actions=1"),
         ("mod-flows", "table=254,actions=1"),

@@ -116,11 +116,15 @@ def test_queues_groups_and_meters_are_none(switch: RunningSwitch) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_bundle_takes_effect_whole_or_not_at_all(switch: RunningSwitch, version: int) -> None:
     switch.ofctl("del-flows", "br0")
-    good = "in_port=1,actions=2\nin_port=2,actions=1\ndelete in_port=1\nmodify in_port=2,actions=5\n"
+    good = (
+        "in_port=1,actions=2\nin_port=2,actions=1\ndelete in_port=1\nmodify in_port=2,actions=5\n"
+    )
     switch.ofctl("--bundle", "add-flows", "br0", "-", stdin=good, version=max(version, 13))
     assert switch.flows() == ["in_port=2 actions=output:5"]
     before = switch.datapath.transactions
-    bad = "in_port=3,actions=7\ndelete\ncheck_overlap,in_port=9,actions=1\ncheck_overlap,actions=1\n"
+    bad = (
+        "in_port=3,actions=7\ndelete\ncheck_overlap,in_port=9,actions=1\ncheck_overlap,actions=1\n"
+    )
     out = switch.ofctl(
         "--bundle", "add-flows", "br0", "-", stdin=bad, version=max(version, 13), check=False
     )
@@ -212,7 +216,9 @@ def test_punts_become_packet_ins_with_the_flows_cookie(
             )
         )
         switch.call(lambda: switch.datapath.punts.append(punt))
-        assert monitor.shows(r"table_id=3 cookie=0xabc total_len=14 reg3=0x55,in_port=2"), monitor.seen
+        assert monitor.shows(r"table_id=3 cookie=0xabc total_len=14 reg3=0x55,in_port=2"), (
+            monitor.seen
+        )
         assert "(via action) data_len=10" in monitor.seen
 
 

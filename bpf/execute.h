@@ -177,7 +177,8 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 		return 0;
 	k = key_of(st);
 	vlan = ingress_vlan(in, st->in_port, k->vlan_tci);
-	if (vlan < 0) {
+	/* A tag that was cut short is no tag, but no untagged frame either. */
+	if (vlan < 0 || (!k->vlan_tci && is_vlan(k->eth_type))) {
 		count_drop(DROP_VLAN_INGRESS);
 		return 0;
 	}

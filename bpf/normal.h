@@ -113,7 +113,7 @@ __attribute__((noinline)) int set_egress_tag(__u32 id, __u32 vlan, __u32 level)
 		return 0;
 	k = key_of(st);
 	in = &st->tags;
-	if (vlan && port->vlan_mode != VLAN_ACCESS &&
+	if ((vlan || (in->tci & bpf_htons(0xe000))) && port->vlan_mode != VLAN_ACCESS &&
 	    !(port->vlan_mode == VLAN_NATIVE_UNTAGGED && vlan == port->tag)) {
 		out.tci = bpf_htons(vlan | (bpf_ntohs(in->tci) & 0xe000) | VLAN_CFI);
 		out.tpid = in->tpid ? in->tpid : bpf_htons(0x8100);
@@ -134,12 +134,19 @@ __attribute__((noinline)) int set_egress_tag(__u32 id, __u32 vlan, __u32 level)
 	return 0;
 }
 
+/* Link-local protocols: IEEE 802.1D's, EDP and EAPS, Cisco's (ovs-vswitchd.conf.db(5),
+ * other_config:forward-bpdu). */
 static __always_inline bool reserved_mac(struct flow_key *k)
 {
 	__u8 *m = k->eth_dst;
+	__u32 oui = m[0] << 16 | m[1] << 8 | m[2], nic = m[3] << 16 | m[4] << 8 | m[5];
 
-	return m[0] == 0x01 && m[1] == 0x80 && m[2] == 0xc2 && m[3] == 0 && m[4] == 0 &&
-	       (m[5] & 0xf0) == 0;
+	if (oui == 0x0180c2)
+		return nic <= 0xf;
+	if (oui == 0x01000c)
+		return nic == 0 || nic == 0xcccccc || nic == 0xcccccd || nic == 0xcdcdcd ||
+		       (nic >= 0xccccc0 && nic <= 0xccccc7);
+	return oui == 0x00e02b && (nic == 0 || nic == 4 || nic == 6);
 }
 
 #endif

@@ -199,8 +199,7 @@ struct extension_walk {
 
 static __always_inline bool is_extension(__u32 proto)
 {
-	return proto == 0 || proto == 43 || proto == 60 || proto == 51 || proto == 44 ||
-	       proto == 135;
+	return proto == 0 || proto == 43 || proto == 60 || proto == 51 || proto == 44;
 }
 
 static long ipv6_extension(__u32 i, struct extension_walk *walk)
@@ -219,8 +218,12 @@ static long ipv6_extension(__u32 i, struct extension_walk *walk)
 		len = 8;
 		if (fragment & 0xfff9) {
 			walk->frag = FRAG_ANY;
-			if (fragment & 0xfff8)
+			if (fragment & 0xfff8) {
+				/* What follows is data: the protocol stays 'fragment'. */
 				walk->frag |= FRAG_LATER;
+				walk->broken = 0;
+				return 1;
+			}
 		}
 	} else if (walk->proto == 51) {
 		len = (ext[1] + 2) * 4;
@@ -233,7 +236,7 @@ static long ipv6_extension(__u32 i, struct extension_walk *walk)
 	walk->proto = ext[0];
 	walk->off += len;
 	walk->left -= len;
-	return walk->frag & FRAG_LATER ? 1 : 0;
+	return 0;
 }
 
 static __always_inline void parse_ipv6(struct __sk_buff *skb, struct state *st, __u32 l3,

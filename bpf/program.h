@@ -17,13 +17,24 @@ enum rule_op {
 	OP_POP_VLAN,
 	OP_SET_VLAN,		/* a: tci bits, b: mask; flags & 1: push a tag where there is none */
 	OP_DEC_TTL,		/* b: controller id */
-	OP_CONTROLLER,		/* a: max_len, b: controller id | reason << 16, c: userdata id */
+	OP_CONTROLLER,		/* a: max_len, b: controller id | reason << 16, c: userdata id;
+				 * flags & 1: output:CONTROLLER, whose reason is where it stands */
 	OP_RESUBMIT,		/* a: table or 0xff, b: in_port */
 	OP_GOTO,		/* a: table */
 	OP_CLEAR_ACTIONS,
 	OP_EXIT,
 	OP_CHAIN,		/* b: program that continues this one */
+	OP_SKIP,		/* leave out the next `a` operations unless the packet has `b`: NEEDS_* */
+	OP_FIX_TAG,		/* bits of vlan_tci were written: they make a tag, or take it off */
 };
+
+/* A field that the packet has not is not set: what a match cannot say for good. */
+#define NEEDS_L4	(1 << 0)	/* no later fragment */
+#define NEEDS_TAG	(1 << 1)
+#define NEEDS_ND	(1 << 2)	/* a neighbour solicitation or advertisement */
+#define NEEDS_ND_SOLICIT (1 << 3)
+#define NEEDS_ND_ADVERT	(1 << 4)
+
 #define OP_WRITE 0x80		/* flag: into the action set instead */
 
 /* What a path is made of: what a packet of these bits has done to it. */
@@ -46,10 +57,11 @@ enum path_op {
 #define OFPP_NORMAL	0xfffffffa
 #define OFPP_FLOOD	0xfffffffb
 #define OFPP_ALL	0xfffffffc
+#define OFPP_CONTROLLER	0xfffffffd
 #define OFPP_LOCAL	0xfffffffe
 #define OFPP_NONE	0xffffffff
 
-enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL };
+enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REASON_ACTION_SET };
 
 struct small_program {
 	__u32 n_ops;

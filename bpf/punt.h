@@ -13,8 +13,8 @@ struct punt {
 	__u32 total_len;
 	__u32 captured;		/* bytes of data that follow */
 	__u32 to_port;		/* capture mode: port id of this output; else 0 */
-	__be16 vlan_tci;	/* a tag the kernel holds beside the frame */
-	__be16 vlan_tpid;
+	__be16 vlan_tci;	/* a tag the kernel holds beside the frame, */
+	__be16 vlan_tpid;	/* 0: it holds none */
 	__u32 key[KEY_WORDS];
 	__u8 data[];
 };
@@ -86,7 +86,7 @@ static __always_inline bool punt_allowed(struct state *st)
 		p->vlan_tci = 0;                                                            \
 		p->vlan_tpid = 0;                                                           \
 		if (skb->vlan_present) {                                                    \
-			p->vlan_tci = bpf_htons((skb->vlan_tci & 0xefff) | VLAN_CFI);       \
+			p->vlan_tci = bpf_htons(skb->vlan_tci);                     \
 			p->vlan_tpid = skb->vlan_proto;                                     \
 		}                                                                           \
 		__builtin_memcpy(p->key, st->key, sizeof(p->key));                          \

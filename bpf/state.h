@@ -90,6 +90,9 @@ struct state {
 	__u32 n_flows;
 	__u32 set_used;			/* SET_* bits */
 	__u32 n_set;
+	__u32 set_done;			/* the action set was laid: it runs once */
+	__u32 n_skip;			/* operations to leave out (OP_SKIP) */
+	__u64 shown;			/* pipeline words the path sets, so must set back */
 	__u32 uses_state;		/* the path reads pipeline words (packet-in) */
 	struct frame frames[MAX_DEPTH];
 	struct flow_ref flows[CACHED_FLOWS];

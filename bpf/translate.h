@@ -59,10 +59,11 @@ static long emit_state_word(__u32 i, __u32 *level)
 
 	if (!st || w >= PACKET_WORD)
 		return 1;
-	if (st->key[w]) {
+	if (st->key[w] || (st->shown & (1ull << w))) {
 		struct op op = { .code = DO_SET, .a = w, .b = st->key[w], .c = 0xffffffff };
 
 		emit_op(st, &op);
+		st->shown |= 1ull << w;
 	}
 	return 0;
 }
@@ -111,6 +112,26 @@ static __always_inline void emit_output(struct state *st, __u32 ofport)
 	emit_simple(st, id ? DO_OUTPUT : DO_DROP, 0, id ? id : DROP_NO_PORT);
 }
 
+/* Why output:CONTROLLER sends a packet up (OpenFlow 1.4, 7.4.1). */
+static __always_inline __u32 output_reason(struct state *st)
+{
+	return st->set_done ? REASON_ACTION_SET : REASON_ACTION;
+}
+
+/* Registers hold port numbers as OpenFlow 1.0 writes them, in 16 bits (ovs-actions(7)). */
+static __always_inline void emit_output_reg(struct state *st, __u32 port, __u32 max_len,
+					    __u32 table, __u32 level)
+{
+	if (port > 0xffff)
+		return;
+	if (port >= 0xff00)
+		port |= 0xffff0000;
+	if (port == OFPP_CONTROLLER)
+		emit_controller(max_len ? max_len : 0xffff, output_reason(st) << 16, table, level);
+	else if (port != OFPP_TABLE && port != OFPP_NONE)
+		emit_output(st, port);
+}
+
 static __always_inline __u32 read_bits(struct state *st, __u32 word, __u32 shift, __u32 bits)
 {
 	__u32 v;
@@ -155,6 +176,43 @@ static __always_inline void key_pop_vlan(struct flow_key *k)
 	k->vlan1_tpid = 0;
 }
 
+/* Does the packet have what a field needs?  (NEEDS_*) */
+static __always_inline bool has(struct flow_key *k, __u32 needs)
+{
+	if ((needs & NEEDS_TAG) && !(k->vlan_tci & bpf_htons(VLAN_CFI)))
+		return false;
+	if ((needs & NEEDS_L4) && (k->nw_frag & FRAG_LATER))
+		return false;
+	if (needs & (NEEDS_ND | NEEDS_ND_SOLICIT | NEEDS_ND_ADVERT)) {
+		bool solicit = k->tp_src == bpf_htons(135), advert = k->tp_src == bpf_htons(136);
+
+		if (k->tp_dst || (!solicit && !advert))
+			return false;
+		if (((needs & NEEDS_ND_SOLICIT) && !solicit) || ((needs & NEEDS_ND_ADVERT) && !advert))
+			return false;
+	}
+	return true;
+}
+
+/* After bits of vlan_tci were written: the 'present' bit makes a tag, or takes it off. */
+static __always_inline void fix_tag(struct state *st)
+{
+	struct flow_key *k = key_of(st);
+	struct {
+		__be16 outer, inner;
+	} tpid = { .outer = bpf_htons(0x8100) }, mask = { .outer = 0xffff };
+	__u32 value, bits;
+
+	if (!(k->vlan_tci & bpf_htons(VLAN_CFI))) {
+		key_pop_vlan(k);
+		emit_simple(st, DO_POP_VLAN, 0, 0);
+	} else if (!k->vlan_tpid) {
+		__builtin_memcpy(&value, &tpid, 4);
+		__builtin_memcpy(&bits, &mask, 4);
+		set_word(st, WORD_VLAN_TPID, value, bits, GROUP_VLAN);
+	}
+}
+
 /* Into the action set: one of a kind, the last one counts. */
 static __always_inline void write_action(struct state *st, struct op *op)
 {
@@ -180,7 +238,9 @@ static __always_inline void write_action(struct state *st, struct op *op)
 		break;
 	case OP_SET:
 	case OP_MOVE:
-	case OP_SET_VLAN: {
+	case OP_SET_VLAN:
+	case OP_SKIP:
+	case OP_FIX_TAG: {
 		__u32 n = st->n_set;
 
 		if (n >= SET_OPS) {
@@ -214,8 +274,9 @@ static __always_inline void lay_frame(struct state *st, __u32 program, __u32 tab
 	st->n_frames = n + 1;
 }
 
-/* Look up `table_id` and lay a frame for what is found there. */
-__attribute__((noinline)) int enter_table(__u32 table_id, __u32 level)
+/* Look up `table_id` and lay a frame for what is found there.  A resubmit that finds nothing does
+ * nothing (`honour_miss` 0); otherwise the table says what becomes of the packet. */
+__attribute__((noinline)) int enter_table(__u32 table_id, __u32 honour_miss, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct table *t;
@@ -230,6 +291,8 @@ __attribute__((noinline)) int enter_table(__u32 table_id, __u32 level)
 		return 0;
 	}
 	pass_flow(TABLE_MISS | table, 0, level);
+	if (!honour_miss)
+		return 0;
 	t = bpf_map_lookup_elem(&tables, &table);
 	if (!t)
 		return 0;
@@ -318,6 +381,10 @@ static long run_op(__u32 i, struct run *run)
 			goto end;
 		op = st->set[at];
 	}
+	if (st->n_skip && op.code != OP_CHAIN) {
+		st->n_skip--;
+		return 0;
+	}
 	if (op.flags & OP_WRITE) {
 		write_action(st, &op);
 		return 0;
@@ -327,7 +394,8 @@ static long run_op(__u32 i, struct run *run)
 		emit_output(st, op.b);
 		return 0;
 	case OP_OUTPUT_REG:
-		emit_output(st, read_bits(st, op.a, op.b & 0xff, (op.b >> 8) & 0xff));
+		emit_output_reg(st, read_bits(st, op.a, op.b & 0xff, (op.b >> 8) & 0xff), op.c,
+				run->table & 0xff, run->level);
 		return 0;
 	case OP_SET:
 		set_word(st, op.a, op.b, op.c, op.d);
@@ -359,7 +427,16 @@ static long run_op(__u32 i, struct run *run)
 			goto end;
 		return 0;
 	case OP_CONTROLLER:
+		if (op.flags & 1)
+			op.b = (op.b & 0xffff) | output_reason(st) << 16;
 		emit_controller(op.a, op.b, (run->table & 0xff) | (op.c << 8), run->level);
+		return 0;
+	case OP_SKIP:
+		if (!has(key_of(st), op.b))
+			st->n_skip = op.a;
+		return 0;
+	case OP_FIX_TAG:
+		fix_tag(st);
 		return 0;
 	case OP_RESUBMIT: {
 		__be32 in_port = key_of(st)->in_port;
@@ -374,7 +451,7 @@ static long run_op(__u32 i, struct run *run)
 			st->frames[st->n_frames - 1].op = run->next;
 		if (op.b != OFPP_IN_PORT)
 			key_of(st)->in_port = bpf_htonl(op.b);
-		enter_table(op.a == 0xff ? run->table : op.a, run->level);
+		enter_table(op.a == 0xff ? run->table : op.a, 0, run->level);
 		key_of(st)->in_port = in_port;
 		return 1;
 	}
@@ -382,7 +459,7 @@ static long run_op(__u32 i, struct run *run)
 		/* A goto ends this rule whether or not the next table knows the packet. */
 		if (st->n_frames)
 			st->n_frames--;
-		enter_table(op.a, run->level);
+		enter_table(op.a, 1, run->level);
 		return 1;
 	case OP_CLEAR_ACTIONS:
 		st->set_used = 0;
@@ -433,6 +510,7 @@ static __always_inline void lay_action_set(struct state *st)
 	else if (st->set_used & (1 << SET_RESUBMIT))
 		st->set[n++] = st->slots[SET_RESUBMIT];
 	st->set_used = 0;
+	st->set_done = 1;
 	st->n_set = n;
 	st->frames[0].program = ACTION_SET_PROGRAM;
 	st->frames[0].op = 0;
@@ -451,7 +529,8 @@ static long run_frame(__u32 i, __u32 *level)
 		return 1;
 	depth = st->n_frames;
 	if (!depth) {
-		if (!st->set_used && !st->n_set)
+		/* It runs once: what its resubmit wrote into it is not executed. */
+		if (st->set_done || (!st->set_used && !st->n_set))
 			return 1;
 		/* An action set without output or resubmit drops the packet (5.10). */
 		if (!(st->set_used & (1 << SET_OUTPUT | 1 << SET_RESUBMIT)))
@@ -470,7 +549,7 @@ static long run_frame(__u32 i, __u32 *level)
 		n = SET_OPS + 8;
 	} else if (frame->program == CONTINUE_PROGRAM) {
 		st->n_frames = depth - 1;
-		enter_table(frame->table, *level);
+		enter_table(frame->table, 1, *level);
 		return 0;
 	} else if (frame->program == PUNT_PROGRAM) {
 		st->n_frames = depth - 1;
@@ -526,9 +605,12 @@ __attribute__((noinline)) int translate(__u32 level)
 	st->n_flows = 0;
 	st->set_used = 0;
 	st->n_set = 0;
+	st->set_done = 0;
+	st->n_skip = 0;
 	st->uses_state = 0;
+	st->shown = 0;
 	st->cacheable = 1;
-	enter_table(0, level);
+	enter_table(0, 1, level);
 	bpf_loop(2 * MAX_RESUBMITS + 2, run_frame, &level, 0);
 	if (st->failure) {
 		/* Too deep or too long: the whole packet is dropped, nothing half done. */

@@ -86,8 +86,8 @@ class Bridges:
         self._claimed.discard(bridge_id)
 
     def set_members(self, bridge_id: int, port_ids: Iterable[int]) -> None:
-        """Replace the list of ports that floods go to."""
-        ref = self._members.write(self._word64(bridge_id, _MEMBERS), sorted(port_ids))
+        """Replace the list of ports that floods go to, in their order."""
+        ref = self._members.write(self._word64(bridge_id, _MEMBERS), list(port_ids))
         self._set64(bridge_id, _MEMBERS, ref)
 
     def learned(self, bridge_id: int) -> int:

@@ -19,12 +19,13 @@ from gossamer.datapath.layout import (
     OP,
     OP_WRITE,
     Group,
+    Need,
     ParseDepth,
     RuleOp,
 )
 from gossamer.errors import DatapathError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.fields import BY_NAME, KEY_BITS, KEY_LEN, SLOTS, slot_shift
+from gossamer.pipeline.fields import BY_NAME, KEY_BITS, KEY_LEN, SLOTS, Field, slot_shift
 
 KEY_WORDS: Final = KEY_LEN // 4
 SCRATCH_WORD: Final = KEY_WORDS
@@ -162,6 +163,45 @@ def _emit(program: Program, flags: int, code: RuleOp, a: int = 0, b: int = 0, c:
     program.ops.append(OP.pack(code, flags, a, b, c, d))
 
 
+_NEEDED_BITS: Final = {
+    Need.L4: 2 << slot_shift("nw_frag"),
+    Need.TAG: 0x1000 << slot_shift("vlan_tci"),
+    Need.ND: 0xFFFFFFFF << slot_shift("tp_dst"),
+    Need.ND_SOLICIT: 0xFFFFFFFF << slot_shift("tp_dst"),
+    Need.ND_ADVERT: 0xFFFFFFFF << slot_shift("tp_dst"),
+}
+"""The key bits that tell whether a packet has what is needed."""
+
+
+def _needs(*fields: Field) -> Need:
+    """What a packet must have for these fields to be there, beyond what a match pins for good."""
+    needs = Need(0)
+    for f in fields:
+        p = f.prerequisite
+        if p.vlan:
+            needs |= Need.TAG
+        if p.nw_proto is not None:
+            needs |= Need.L4
+        if p.icmpv6_types:
+            needs |= {(135,): Need.ND_SOLICIT, (136,): Need.ND_ADVERT}.get(p.icmpv6_types, Need.ND)
+    return needs
+
+
+def _change(program: Program, flags: int, fields: tuple[Field, ...], change: Program) -> None:
+    """Operations that change the first of `fields`, left out where the packet lacks one."""
+    if fields[0].slot == "vlan_tci":
+        change.reads |= _BOTH_TAGS
+        _emit(change, flags, RuleOp.FIX_TAG)
+    needs = _needs(*fields)
+    if needs:
+        for need in needs:
+            program.reads |= _NEEDED_BITS[need]
+        _emit(program, flags, RuleOp.SKIP, len(change.ops), needs)
+    program.ops += change.ops
+    program.reads |= change.reads
+    program.writes |= change.writes
+
+
 def _set_bits(program: Program, flags: int, value: int, mask: int) -> None:
     """Operations that set the masked bits of the key, word by word."""
     program.writes |= mask
@@ -219,6 +259,8 @@ _ETH_TYPE = BY_NAME["eth_type"].full_mask
 _TTL = BY_NAME["nw_ttl"].full_mask
 _VLAN_PRESENT = 0x1000 << slot_shift("vlan_tci")
 _VLAN_TCI = 0xFFFF << slot_shift("vlan_tci")
+_BOTH_TAGS = _VLAN_TCI | 0xFFFF << slot_shift("vlan1_tci") | 0xFFFFFFFF << slot_shift("vlan1_tpid")
+"""Both tags with their types: what a pop brings to light, and whether a push has room."""
 
 
 def _compile(
@@ -227,14 +269,14 @@ def _compile(
     match action:
         case act.Output(port=port, max_len=max_len):
             if port == act.OfPort.CONTROLLER:
-                _emit(program, flags, RuleOp.CONTROLLER, max_len or 0xFFFF, 1 << 16)
+                _emit(program, flags | 1, RuleOp.CONTROLLER, max_len or 0xFFFF, 1 << 16)
             elif port == act.OfPort.TABLE or port == act.OfPort.ANY:
                 return  # TABLE means something in packet-out only, ANY is no port
             else:
                 _emit(program, flags, RuleOp.OUTPUT, 0, port)
         case act.Enqueue(port=port):
             _emit(program, flags, RuleOp.OUTPUT, 0, port)
-        case act.OutputReg(source=source):
+        case act.OutputReg(source=source, max_len=max_len):
             if source.n_bits > 32:
                 raise DatapathError(f"output to a port number of {source.n_bits} bits")
             program.reads |= ((1 << source.n_bits) - 1) << source.shift
@@ -248,39 +290,39 @@ def _compile(
                 _move_step(program, flags, _word(source.shift), first, word, 0, low)
                 high = source.shift + low
                 _move_step(program, flags, _word(high), 0, word, low, source.n_bits - low)
-            _emit(program, flags, RuleOp.OUTPUT_REG, word, shift | source.n_bits << 8)
+            _emit(program, flags, RuleOp.OUTPUT_REG, word, shift | source.n_bits << 8, max_len)
         case act.Controller():
             userdata_id = userdata(action.userdata) if action.userdata else 0
             who = action.controller_id | action.reason << 16
+            flags |= int(action.as_output)
             _emit(program, flags, RuleOp.CONTROLLER, action.max_len, who, userdata_id)
         case act.SetField(field=f, value=value, mask=mask):
-            if f.name == "vlan_vid" or f.name == "vlan_pcp":
-                # Sets bits of an existing tag; OpenFlow 1.3 asks for a push first.
-                low = f.low_bit
-                tci, bits = value << low, mask << low
-                program.reads |= _VLAN_PRESENT
-                program.writes |= bits << slot_shift("vlan_tci")
-                _emit(program, flags, RuleOp.SET_VLAN, tci & 0xEFFF, bits & 0xEFFF)
-            else:
-                _set_bits(program, flags, value << f.shift, mask << f.shift)
+            change = Program()
+            _set_bits(change, flags, value << f.shift, mask << f.shift)
+            _change(program, flags, (f,), change)
         case act.RegLoad(dst=dst, value=value):
             mask = (1 << dst.n_bits) - 1
-            _set_bits(program, flags, (value & mask) << dst.shift, mask << dst.shift)
+            change = Program()
+            _set_bits(change, flags, (value & mask) << dst.shift, mask << dst.shift)
+            _change(program, flags, (dst.field,), change)
         case act.RegMove(src=src, dst=dst):
-            _move(program, flags, src.shift, dst.shift, dst.n_bits)
+            change = Program()
+            _move(change, flags, src.shift, dst.shift, dst.n_bits)
+            _change(program, flags, (dst.field, src.field), change)
         case act.PushVlan(ethertype=ethertype):
-            program.reads |= _VLAN_PRESENT
+            program.reads |= _BOTH_TAGS
             program.writes |= _VLAN_TCI
             _emit(program, flags, RuleOp.PUSH_VLAN, _network16(ethertype))
         case act.PopVlan():
+            program.reads |= _BOTH_TAGS
             program.writes |= _VLAN_TCI
             _emit(program, flags, RuleOp.POP_VLAN)
         case act.SetVlanVid(vid=vid, push=push):
-            program.reads |= _VLAN_PRESENT
+            program.reads |= _BOTH_TAGS
             program.writes |= _VLAN_TCI
             _emit(program, flags | int(push), RuleOp.SET_VLAN, vid & 0xFFF, 0x0FFF)
         case act.SetVlanPcp(pcp=pcp, push=push):
-            program.reads |= _VLAN_PRESENT
+            program.reads |= _BOTH_TAGS
             program.writes |= _VLAN_TCI
             _emit(program, flags | int(push), RuleOp.SET_VLAN, pcp << 13, 0xE000)
         case act.DecTtl(controller_ids=ids):

@@ -111,6 +111,18 @@ class RuleOp(IntEnum):
     CLEAR_ACTIONS = 12
     EXIT = 13
     CHAIN = 14
+    SKIP = 15
+    FIX_TAG = 16
+
+
+class Need(IntFlag):
+    """bpf/program.h, NEEDS_*: what a packet must have for the operations after a SKIP."""
+
+    L4 = 1 << 0
+    TAG = 1 << 1
+    ND = 1 << 2
+    ND_SOLICIT = 1 << 3
+    ND_ADVERT = 1 << 4
 
 
 OP_WRITE: Final = 0x80

@@ -131,8 +131,9 @@ class Ports:
         self._free.append(port_id)
 
     def of_bridge(self, bridge_id: int) -> list[int]:
-        """Ids of a bridge's ports."""
-        return [p for p, record in self.records.items() if record.bridge_id == bridge_id]
+        """Ids of a bridge's ports, by OpenFlow number: the order in which a flood sends copies."""
+        found = [p for p, record in self.records.items() if record.bridge_id == bridge_id]
+        return sorted(found, key=lambda port_id: self.records[port_id].settings.ofport)
 
     def statistics(self, port_id: int) -> PortStatistics:
         """Counters of a port, of all CPUs together."""

@@ -24,11 +24,9 @@ def decode_punt(record: bytes) -> tuple[Punt, int]:
         key,
     ) = layout.PUNT_HEAD.unpack_from(record)
     data = record[layout.PUNT_HEAD.size : layout.PUNT_HEAD.size + captured]
-    tci = int.from_bytes(vlan_tci, "big")
-    if tci:
+    if any(vlan_tpid):
         # The kernel holds the outer tag beside the frame; put it where it belongs.
-        tag = vlan_tpid + (tci & 0xEFFF).to_bytes(2, "big")
-        data = data[:12] + tag + data[12:]
+        data = data[:12] + vlan_tpid + vlan_tci + data[12:]
         total_len += 4
         if max_len:
             data = data[:max_len]

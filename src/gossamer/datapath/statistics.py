@@ -11,6 +11,7 @@ from gossamer.datapath.settings import TableStatistics
 from gossamer.pipeline.flow import Flow
 
 _U64 = layout.FLOW_COUNTERS.size // 8
+_WRAP = (1 << 64) - 1
 
 
 @dataclass(slots=True)
@@ -96,7 +97,7 @@ class Statistics:
         for table_id in range(256):
             table = bridge_id * 256 + table_id
             extra = owed.get(layout.TABLE_MISS | table)
-            total = self._misses.words64[table] + (extra.packets if extra else 0)
+            total = (self._misses.words64[table] + (extra.packets if extra else 0)) & _WRAP
             if total:
                 out[table_id] = total
         return out
@@ -122,7 +123,14 @@ class Statistics:
         }
 
     def forget_bridge(self, bridge_id: int) -> None:
-        """A bridge is gone: its tables begin again at zero."""
+        """A bridge is gone: its tables begin again at zero.
+
+        Stale paths still owe them misses, and will credit those one day: the
+        counters begin as far below zero.
+        """
         self._retired = {k: v for k, v in self._retired.items() if k[0] != bridge_id}
+        owed = self.owed()
         for table_id in range(256):
-            self._misses.words64[bridge_id * 256 + table_id] = 0
+            table = bridge_id * 256 + table_id
+            debt = owed.get(layout.TABLE_MISS | table)
+            self._misses.words64[table] = -debt.packets & _WRAP if debt else 0

@@ -220,7 +220,7 @@ class _Journey:
             case act.Output(port=OfPort.FLOOD | OfPort.ALL as where):
                 ports = [
                     port.ofport
-                    for port in bridge.ports.values()
+                    for port in bridge.in_order()
                     if port.ofport != in_port and (port.flood or where == OfPort.ALL)
                 ]
                 for ofport in ports:

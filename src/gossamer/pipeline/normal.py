@@ -79,7 +79,7 @@ def decide(bridge: Bridge, in_port: int, key: int, now_s: float, step: Step) -> 
     step.detail("no learned MAC for destination, flooding")
     copies = [
         Copy(out.ofport, egress_key(out, vlan, key))
-        for out in bridge.ports.values()
+        for out in bridge.in_order()
         if out.ofport != in_port and out.flood and out.carries(vlan)
     ]
     if not copies:

@@ -138,6 +138,10 @@ class Bridge:
         for flow in flows:
             self.tables.setdefault(flow.table_id, FlowTable(flow.table_id)).insert(flow)
 
+    def in_order(self) -> list[Port]:
+        """The ports by number: the order in which copies of a flood leave."""
+        return [self.ports[ofport] for ofport in sorted(self.ports)]
+
     def port_name(self, ofport: int) -> str:
         """The name of a port, or its number where it has none."""
         port = self.ports.get(ofport)

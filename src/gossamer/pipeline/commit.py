@@ -268,5 +268,3 @@ def crc32c(data: bytes | bytearray) -> int:
     for byte in data:
         crc = _CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
     return crc ^ 0xFFFFFFFF
-
-

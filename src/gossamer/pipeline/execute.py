@@ -432,9 +432,7 @@ class _Translation:
         else:
             self.key = key
 
-    def output(
-        self, port: int, max_len: int, table_id: int, flow: Flow | None, step: Step
-    ) -> None:
+    def output(self, port: int, max_len: int, table_id: int, flow: Flow | None, step: Step) -> None:
         if port == OfPort.CONTROLLER:
             self.controller(act.Controller(max_len=max_len or 0xFFFF), table_id, flow, step)
         elif port == OfPort.TABLE:
@@ -469,9 +467,7 @@ class _Translation:
                 reason = Reason.ACTION_SET
         self.effects.append(_Effect(action, self.key, step, reason, table_id, flow))
 
-    def dec_ttl(
-        self, action: act.DecTtl, table_id: int, flow: Flow | None, step: Step
-    ) -> bool:
+    def dec_ttl(self, action: act.DecTtl, table_id: int, flow: Flow | None, step: Step) -> bool:
         if get_slot(self.key, "eth_type") not in (ETH_IPV4, ETH_IPV6):
             return True
         ttl = get_slot(self.key, "nw_ttl")
@@ -480,9 +476,7 @@ class _Translation:
             return True
         for controller_id in action.controller_ids:
             to = act.Controller(controller_id=controller_id, reason=Reason.INVALID_TTL)
-            self.effects.append(
-                _Effect(to, self.key, step, Reason.INVALID_TTL, table_id, flow)
-            )
+            self.effects.append(_Effect(to, self.key, step, Reason.INVALID_TTL, table_id, flow))
         version = 4 if get_slot(self.key, "eth_type") == ETH_IPV4 else 6
         step.warn(f"IPv{version} decrement TTL exception", Drop.TTL)
         return False
@@ -529,5 +523,3 @@ class ActionSet:
         order = (act.PopVlan, act.PushVlan, act.DecTtl)
         singles = [self._single[kind] for kind in order if kind in self._single]
         return (*singles, *self._sets, last)
-
-

@@ -1,0 +1,170 @@
+"""A case: a small world and packets that enter it; and its form in JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from gossamer.pipeline import action as act
+from gossamer.pipeline.fields import BY_NAME, Field
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.match import Match
+from gossamer.pipeline.world import Bridge, Port, TableMiss, VlanMode, World
+
+CLOCK_S = 1000.0
+
+
+@dataclass(frozen=True)
+class BridgeCase:
+    """A bridge of a case."""
+
+    name: str
+    ports: tuple[Port, ...]
+    flows: tuple[Flow, ...]
+    miss: dict[int, TableMiss] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PacketCase:
+    """A packet that enters a bridge by a port."""
+
+    bridge: str
+    in_port: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Case:
+    """Bridges, and packets that enter them one after the other."""
+
+    bridges: tuple[BridgeCase, ...]
+    packets: tuple[PacketCase, ...]
+
+    def world(self) -> World:
+        """Fresh bridges, as the reference pipeline wants them."""
+        return World(
+            (Bridge(b.name, b.ports, b.flows, miss=dict(b.miss)) for b in self.bridges), CLOCK_S
+        )
+
+
+def to_json(case: Case) -> dict[str, Any]:
+    """A case as JSON values."""
+    return {
+        "bridges": [
+            {
+                "name": b.name,
+                "ports": [_port_to_json(p) for p in b.ports],
+                "flows": [_flow_to_json(f) for f in b.flows],
+                "miss": {str(t): m.name for t, m in b.miss.items()},
+            }
+            for b in case.bridges
+        ],
+        "packets": [
+            {"bridge": p.bridge, "in_port": p.in_port, "data": p.data.hex()} for p in case.packets
+        ],
+    }
+
+
+def from_json(data: dict[str, Any]) -> Case:
+    """The case that to_json() wrote."""
+    return Case(
+        tuple(
+            BridgeCase(
+                b["name"],
+                tuple(_port_from_json(p) for p in b["ports"]),
+                tuple(_flow_from_json(f) for f in b["flows"]),
+                {int(t): TableMiss[m] for t, m in b["miss"].items()},
+            )
+            for b in data["bridges"]
+        ),
+        tuple(
+            PacketCase(p["bridge"], p["in_port"], bytes.fromhex(p["data"])) for p in data["packets"]
+        ),
+    )
+
+
+def _port_to_json(port: Port) -> dict[str, Any]:
+    default = Port(port.ofport)
+    out: dict[str, Any] = {"ofport": port.ofport}
+    for f in dataclasses.fields(Port):
+        value = getattr(port, f.name)
+        if value == getattr(default, f.name):
+            continue
+        if isinstance(value, VlanMode):
+            value = value.name
+        elif isinstance(value, frozenset):
+            value = sorted(value)
+        out[f.name] = value
+    return out
+
+
+def _port_from_json(data: dict[str, Any]) -> Port:
+    data = dict(data)
+    if "vlan_mode" in data:
+        data["vlan_mode"] = VlanMode[data["vlan_mode"]]
+    if "trunks" in data:
+        data["trunks"] = frozenset(data["trunks"])
+    if "peer" in data:
+        data["peer"] = (data["peer"][0], data["peer"][1])
+    return Port(**data)
+
+
+def _flow_to_json(flow: Flow) -> dict[str, Any]:
+    return {
+        "table_id": flow.table_id,
+        "priority": flow.priority,
+        "match": [[m.field.name, hex(m.value), hex(m.mask)] for m in flow.match.fields()],
+        "actions": [_action_to_json(a) for a in flow.actions],
+    }
+
+
+def _flow_from_json(data: dict[str, Any]) -> Flow:
+    match = Match()
+    for name, value, mask in data["match"]:
+        match = match.with_field(BY_NAME[name], int(value, 16), int(mask, 16))
+    return Flow(
+        data["table_id"],
+        data["priority"],
+        match,
+        tuple(_action_from_json(a) for a in data["actions"]),
+    )
+
+
+def _action_to_json(action: act.Action) -> list[Any]:
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(action):  # type: ignore[arg-type]
+        value = getattr(action, f.name)
+        if isinstance(value, Field):
+            value = value.name
+        elif isinstance(value, act.SubField):
+            value = [value.field.name, value.low, value.n_bits]
+        elif isinstance(value, bytes):
+            value = value.hex()
+        elif f.name == "actions":
+            value = [_action_to_json(a) for a in value]
+        elif isinstance(value, tuple):
+            value = list(value)
+        values[f.name] = value
+    return [type(action).__name__, values]
+
+
+def _action_from_json(data: list[Any]) -> act.Action:
+    kind, values = data
+    cls = getattr(act, kind)
+    converted: dict[str, Any] = {}
+    for f in dataclasses.fields(cls):
+        value = values[f.name]
+        if f.name == "field":
+            value = BY_NAME[value]
+        elif f.name in ("src", "dst", "source"):
+            value = act.SubField(BY_NAME[value[0]], value[1], value[2])
+        elif f.name in ("userdata", "data"):
+            value = bytes.fromhex(value)
+        elif f.name == "actions":
+            value = tuple(_action_from_json(a) for a in value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        converted[f.name] = value
+    action: act.Action = cls(**converted)
+    return action

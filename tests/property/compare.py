@@ -1,0 +1,223 @@
+"""Run a case through the reference pipeline and through the BPF programs, and compare."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gossamer.datapath.datapath import Datapath
+from gossamer.datapath.settings import BridgeSettings, MissAction, PortKind, PortSettings
+from gossamer.datapath.settings import VlanMode as PortVlanMode
+from gossamer.datapath.testrun import TestRun
+from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.fields import KEY_LEN, SLOTS
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.steps import Drop
+from gossamer.pipeline.world import Port, World
+from tests.property.case import Case
+
+_STATE_BITS = (KEY_LEN - SLOTS["tun_id"].offset) * 8
+"""A punt's key is compared in in_port, metadata and registers: the frame says the rest."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one packet led to, in a form that both sides can have."""
+
+    outputs: Counter[tuple[str, int, bytes]]
+    punts: Counter[tuple[str, int, int, int, int, bytes, int]]
+
+
+@dataclass
+class Bpf:
+    """A case's bridges, as the datapath knows them."""
+
+    datapath: Datapath
+    bridge_ids: dict[str, int]
+    port_ids: dict[tuple[str, int], int]
+    flows: dict[tuple[str, int], Flow]
+    """By bridge and place in the case; copies, since both sides count on their own."""
+
+    def names(self) -> dict[int, tuple[str, int]]:
+        """Port id -> (bridge, ofport)."""
+        return {port_id: port for port, port_id in self.port_ids.items()}
+
+
+def settings(port: Port) -> PortSettings:
+    """What the datapath is told of a port, peers left out."""
+    return PortSettings(
+        name=f"p{port.ofport & 0xFFFF}",
+        ofport=port.ofport,
+        kind=PortKind.DEVICE if port.peer is None else PortKind.PATCH,
+        vlan_mode=PortVlanMode(int(port.vlan_mode)),
+        tag=port.tag,
+        trunks=port.trunks,
+        flood=port.flood,
+        forward=port.forward,
+        receive=port.receive,
+        up=port.up,
+        packet_in=port.packet_in,
+    )
+
+
+@contextmanager
+def in_kernel(datapath: Datapath, case: Case) -> Iterator[Bpf]:
+    """The case's bridges in a capturing datapath, removed at the end."""
+    bpf = Bpf(datapath, {}, {}, {})
+    try:
+        with datapath.transaction():
+            for b in case.bridges:
+                bridge_id = bpf.bridge_ids[b.name] = datapath.add_bridge(b.name)
+                datapath.configure_bridge(bridge_id, BridgeSettings())
+                for port in b.ports:
+                    port_id = datapath.add_port(bridge_id, settings(port))
+                    bpf.port_ids[b.name, port.ofport] = port_id
+                for table_id, miss in b.miss.items():
+                    datapath.set_table_miss(bridge_id, table_id, MissAction(int(miss)))
+                flows = [replace(flow) for flow in b.flows]
+                bpf.flows |= {(b.name, i): flow for i, flow in enumerate(flows)}
+                datapath.insert_flows(bridge_id, flows)
+            for b in case.bridges:
+                for port in b.ports:
+                    if port.peer in bpf.port_ids:
+                        datapath.update_port(
+                            bpf.port_ids[b.name, port.ofport],
+                            replace(settings(port), patch_peer=bpf.port_ids[port.peer]),
+                        )
+        yield bpf
+    finally:
+        for bridge_id in bpf.bridge_ids.values():
+            datapath.remove_bridge(bridge_id)
+
+
+def expected(result: Result) -> Outcome:
+    """The reference's result as an outcome."""
+    return Outcome(
+        Counter((o.bridge, o.ofport, o.packet) for o in result.outputs),
+        Counter(
+            (
+                p.bridge,
+                p.in_port,
+                p.reason,
+                p.action.controller_id,
+                p.table_id,
+                p.packet[: p.action.max_len],
+                p.key >> _STATE_BITS,
+            )
+            for p in result.punts
+        ),
+    )
+
+
+def observed(bpf: Bpf, run: TestRun, bridge: str, in_port: int, data: bytes) -> Outcome:
+    """What the BPF programs do with a packet."""
+    names = bpf.names()
+    bridges = {bridge_id: name for name, bridge_id in bpf.bridge_ids.items()}
+    outputs: Counter[tuple[str, int, bytes]] = Counter()
+    punts: Counter[tuple[str, int, int, int, int, bytes, int]] = Counter()
+    for c in run.run(bpf.port_ids[bridge, in_port], data):
+        if c.punt is None:
+            outputs[(*names[c.port_id], c.data)] += 1
+            continue
+        p = c.punt
+        punts[
+            bridges[p.bridge_id],
+            p.in_port,
+            p.reason,
+            p.controller_id,
+            p.table_id,
+            p.data,
+            p.key >> _STATE_BITS,
+        ] += 1
+    return Outcome(outputs, punts)
+
+
+def disagreement(datapath: Datapath, case: Case) -> str:
+    """What the two sides differ in, as text; empty where they agree."""
+    world = case.world()
+    pipeline = Pipeline(world)
+    run = TestRun(datapath)
+    too_long = datapath.drops().get("too_long", 0)
+    packets: Counter[tuple[str, int]] = Counter()
+    n_bytes: Counter[tuple[str, int]] = Counter()
+    misses: Counter[tuple[str, int]] = Counter()
+    places = {id(f): (b.name, i) for b in case.bridges for i, f in enumerate(b.flows)}
+    with in_kernel(datapath, case) as bpf:
+        looped = False
+        for at, p in enumerate(case.packets):
+            result = pipeline.run(p.bridge, p.in_port, p.data)
+            looped = looped or Drop.TOO_DEEP in result.drops
+            for flow in result.flows:
+                packets[places[id(flow)]] += 1
+                n_bytes[places[id(flow)]] += len(p.data)
+            misses.update(result.misses)
+            want = expected(result)
+            got = observed(bpf, run, p.bridge, p.in_port, p.data)
+            if want != got:
+                if datapath.drops().get("too_long", 0) > too_long:
+                    return ""  # a bound of the kernel's that the reference does not have
+                return f"packet {at} ({p.bridge} port {p.in_port}):\n" + _outcomes(want, got)
+        # How far a packet gets that is dropped as a loop is nobody's promise.
+        counters = "" if looped else _counters(bpf, packets, n_bytes, misses)
+        return counters or _addresses(bpf, world)
+
+
+def _counters(
+    bpf: Bpf,
+    packets: Counter[tuple[str, int]],
+    n_bytes: Counter[tuple[str, int]],
+    misses: Counter[tuple[str, int]],
+) -> str:
+    bpf.datapath.read_flow_statistics(list(bpf.flows.values()))
+    for place, flow in bpf.flows.items():
+        want, got = (packets[place], n_bytes[place]), (flow.n_packets, flow.n_bytes)
+        if want != got:
+            return f"flow {place} counted {got} packets, bytes; the reference {want}"
+    for name, bridge_id in bpf.bridge_ids.items():
+        tables = bpf.datapath.table_statistics(bridge_id)
+        for table_id, t in tables.items():
+            if t.lookups - t.matched != misses[name, table_id]:
+                return (
+                    f"{name} table {table_id} missed {t.lookups - t.matched} times;"
+                    f" the reference {misses[name, table_id]}"
+                )
+        unseen = [t for b, t in misses if b == name and t not in tables]
+        if unseen:
+            return f"{name} tables {unseen} missed nothing; the reference did"
+    return ""
+
+
+def _addresses(bpf: Bpf, world: World) -> str:
+    for name, bridge_id in bpf.bridge_ids.items():
+        names = bpf.names()
+        got = {
+            (e.vlan, int.from_bytes(e.mac, "big")): names[e.port_id][1]
+            for e in bpf.datapath.fdb(bridge_id)
+        }
+        want = {at: e.ofport for at, e in world.bridges[name].fdb.entries.items()}
+        if want != got:
+            return f"{name} learned {got}; the reference {want}"
+    return ""
+
+
+def _outcomes(want: Outcome, got: Outcome) -> str:
+    lines = []
+    for what in ("outputs", "punts"):
+        w, g = getattr(want, what), getattr(got, what)
+        lines += [f"  reference only: {n}x {_show(k)}" for k, n in (w - g).items()]
+        lines += [f"  BPF only:       {n}x {_show(k)}" for k, n in (g - w).items()]
+    return "\n".join(lines)
+
+
+def _show(item: tuple[object, ...]) -> str:
+    return " ".join(v.hex() if isinstance(v, bytes) else str(v) for v in item)
+
+
+def open_datapath(pin_dir: Path, object_file: Path | None = None) -> Datapath:
+    """A capturing datapath of our own."""
+    if object_file is None:
+        return Datapath.open(pin_dir, capturing=True)
+    return Datapath.open(pin_dir, capturing=True, object_file=object_file)

@@ -185,6 +185,10 @@ class Connection:
             self._run()
         except OSError as e:
             self.close(e)
+        except Exception:
+            # One peer's message must not end the switch for all others.
+            log.exception("connection=%s: closed after an internal error", self.name)
+            self.close("internal error")
 
     def _run(self) -> None:
         if not self.transport.established and not self.transport.connect():

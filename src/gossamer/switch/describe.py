@@ -50,7 +50,7 @@ def port_desc(port: Port) -> m.PortDesc:
         config=port.config_bits,
         state=port.state_bits,
         curr=port.features,
-        curr_speed=port.speed_mbps * 1000,
+        curr_speed=min(port.speed_mbps * 1000, 0xFFFFFFFF),
         max_speed=0,
     )
 

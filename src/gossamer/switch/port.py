@@ -29,7 +29,7 @@ _SPEEDS_MBPS: Final = {10: 1, 100: 3, 1000: 5, 10_000: 6, 40_000: 7, 100_000: 8,
 """Speed -> bit of ofp_port_features in full duplex; half duplex is the bit below (to 1 Gbit/s)."""
 _FEATURE_OTHER: Final = 1 << 10
 _FEATURE_COPPER: Final = 1 << 11
-VIRTUAL_SPEED_MBPS: Final = 10_000
+VIRTUAL_SPEED_BPS: Final = 10_000_000_000
 """What a device that has no speed of its own is said to have, as the kernel's veth does."""
 
 
@@ -106,7 +106,7 @@ class Port:
     @property
     def speed_mbps(self) -> int:
         """Current speed, 0 where there is no device."""
-        return (self.link.speed or VIRTUAL_SPEED_MBPS) if self.link else 0
+        return (self.link.speed or VIRTUAL_SPEED_BPS) // 1_000_000 if self.link else 0
 
     @property
     def features(self) -> int:

@@ -142,6 +142,14 @@ class Session:
         if self.snooper is not None:
             for raw in messages:
                 self.snooper.copy(raw)
+        try:
+            self._carry_out(messages)
+        except Exception:
+            # A fault of ours; the connection ends, what it left half done does not stay.
+            self.bridge.tables.rollback()
+            raise
+
+    def _carry_out(self, messages: list[bytes]) -> None:
         batch, barrier, connection = self._batch, self._barrier, self.connection
         for i, raw in enumerate(messages):
             kind = raw[1]

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import select
-import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
 
 log = logging.getLogger(__name__)
-
-SWEEP_S: Final = 1.0
-"""Learned addresses that are too old are removed this often."""
 
 
 class Switch:
@@ -54,7 +50,6 @@ class Switch:
         self.commands: dict[str, Command] = commands(self)
         self._failed: dict[str, str] = {}
         self._took_over = False
-        self._sweep_s = 0.0
 
     def apply(self, config: SwitchConfig) -> SwitchStatus:
         """Bring everything to `config` and say how that went."""
@@ -136,10 +131,6 @@ class Switch:
         for bridge in self.bridges.values():
             if bridge.run():
                 self.changes += 1
-        now = time.monotonic()
-        if now >= self._sweep_s:
-            self.datapath.sweep_fdb()
-            self._sweep_s = now + SWEEP_S
 
     def _devices_changed(self, names: frozenset[str]) -> None:
         for name in names:
@@ -160,7 +151,6 @@ class Switch:
             poller.fd_wait(self.datapath.punt_fd, select.POLLIN)
         for bridge in self.bridges.values():
             bridge.wait(poller)
-        poller.timer_wait_until(int(self._sweep_s * 1000) + 1)
 
     def find_port(self, name: str) -> tuple[Bridge, Port] | None:
         """The port of that name, on whatever bridge."""

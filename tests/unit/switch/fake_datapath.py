@@ -168,9 +168,6 @@ class FakeDatapath:
         punts, self.punts = self.punts, []
         return punts
 
-    def sweep_fdb(self) -> None:
-        """Entries do not age here."""
-
     def drops(self) -> dict[str, int]:
         return {}
 
@@ -199,7 +196,7 @@ class FakeLink:
     carrier: bool = True
     kind: str = "veth"
     peer_mac: bytes | None = None
-    speed: int | None = 10_000
+    speed: int | None = 10_000_000_000
     duplex: str | None = "full"
     driver: str = "veth"
 

@@ -414,9 +414,9 @@ def test_a_peer_that_asks_and_never_listens_costs_bounded_memory(switch: Running
     )
     request += b"\0\1\0\4\0\0\0\0"
     peer.sock.settimeout(0.2)
+    requests = (lambda xid=xid: peer.send(18, request, xid) for xid in range(100_000))
     with pytest.raises(TimeoutError):
-        for xid in range(100_000):
-            peer.send(18, request, xid)
+        any(send() for send in requests)
     session = next(iter(switch.switch.bridges["br0"].controllers.sessions()))
     assert session.connection.output_bytes < 4 << 20
     assert len(switch.flows()) == 3001
@@ -441,11 +441,24 @@ def test_malformed_messages_are_answered_with_an_error_or_end_the_connection(
     peer.sock.sendall(raw)
     if closes:
         with pytest.raises(AssertionError, match="connection closed"):
-            while True:
-                peer.receive()
+            all(peer.receive() for _ in range(10))
     else:
         assert peer.receive()[1] == 1
         assert peer.ask(5)[1] == 6
+
+
+def test_a_fault_of_ours_ends_one_connection_and_nothing_else(
+    switch: RunningSwitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch.apply()
+    monkeypatch.setattr("gossamer.switch.statistics.encode.desc_reply", None)
+    flow_mod = struct.pack(">QQBBHHHIIIHH", 0, 0, 0, 0, 0, 0, 1, 0xFFFFFFFF, 0, 0, 0, 0)
+    peer = management(switch)
+    peer.send(14, flow_mod + b"\0\1\0\4\0\0\0\0")
+    peer.send(18, b"\0" * 8)
+    with pytest.raises(AssertionError, match="connection closed"):
+        peer.receive()
+    assert len(switch.flows()) == 2
 
 
 # -- commands -------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ class Control:
                 f"creating the control socket: error {error}", place=path, remedy="is it writable?"
             )
         self._server = server
+        self.add("list-commands", "", 0, 0, lambda argv: list_commands())
 
     def add(self, name: str, usage: str, low: int, high: int, handler: Handler) -> None:
         """Register a command of `low` to `high` arguments."""
@@ -58,6 +59,14 @@ class Control:
     def close(self) -> None:
         """Close the socket."""
         self._server.close()
+
+
+def list_commands() -> str:
+    """list-commands: every command with its arguments."""
+    lines = ["The available commands are:"]
+    for name, command in sorted(ovs.unixctl.commands.items()):
+        lines.append(f"  {name:<23} {command.usage or ''}".rstrip())
+    return "\n".join(lines) + "\n"
 
 
 def memory_show() -> str:

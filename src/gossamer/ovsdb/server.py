@@ -124,11 +124,10 @@ class DatabaseServer:
         """True where a server answers for our pid file."""
         try:
             pid = int(self._pidfile.read_text())
-            os.kill(pid, 0)
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            _, name, state = _stat(pid)
         except (OSError, ValueError):
             return False
-        return name == "ovsdb-server" and self.socket.exists()
+        return name == "ovsdb-server" and state != "Z" and self.socket.exists()
 
     def stop(self) -> None:
         """End the server (``exit --cleanup``)."""
@@ -161,6 +160,12 @@ class DatabaseServer:
                 remedy=f"see {self._dirs.log}",
             )
         return done.stdout
+
+
+def _stat(pid: int) -> tuple[int, str, str]:
+    """(pid, name, state) of a process (proc(5)); raises OSError where there is none."""
+    head, _, tail = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    return pid, head.partition("(")[2], tail.split()[0]
 
 
 def _schema() -> Path:

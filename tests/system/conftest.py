@@ -1,0 +1,27 @@
+"""Worlds for system tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from tests.system.world import Host, Netns
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """A running daemon without bridges."""
+    it = Host(Path(mkdtemp(prefix="host", dir="/run")))
+    it.start()
+    yield it
+    it.end()
+
+
+@pytest.fixture
+def two_hosts(host: Host) -> tuple[Host, Netns, Netns]:
+    """Two namespaces on a bridge br0."""
+    host.vsctl("add-br", "br0")
+    return host, host.netns("a", "10.0.0.1/24", "br0"), host.netns("b", "10.0.0.2/24", "br0")

@@ -1,0 +1,108 @@
+"""ovs-vsctl, as people and scripts use it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tests.system.world import Host
+
+
+def test_show_and_list_tell_what_is_there(host: Host) -> None:
+    host.vsctl("add-br", "br0")
+    host.netns("a", "10.0.0.1/24", "br0", tag="7")
+    shown = host.vsctl("show")
+    assert "Bridge br0" in shown
+    assert "tag: 7" in shown
+    assert host.vsctl("get", "interface", "va", "link_state") == "up"
+    assert host.vsctl("get", "interface", "va", "admin_state") == "up"
+    assert host.vsctl("get", "interface", "va", "error") == "[]"
+    ifindex = host.check("cat", "/sys/class/net/va/ifindex").strip()
+    assert host.vsctl("get", "interface", "va", "ifindex") == ifindex
+    assert host.vsctl("get", "interface", "va", "mtu") == "1500"
+    assert host.vsctl("get", "interface", "br0", "ofport") == "65534"
+
+
+def test_a_transaction_of_many_commands_takes_effect_together(host: Host) -> None:
+    host.vsctl(
+        "add-br", "br0", "--", "add-port", "br0", "i1", "--", "set", "interface", "i1",
+        "type=internal", "ofport_request=42", "--", "--may-exist", "add-br", "br0",
+    )  # fmt: skip
+    assert host.vsctl("get", "interface", "i1", "ofport") == "42"
+    assert "i1" in host.check("ip", "-o", "link", "show", "i1")
+    host.vsctl("del-br", "br0")
+    assert host.attempt("ip", "link", "show", "i1").returncode != 0
+    assert host.attempt("ip", "link", "show", "br0").returncode != 0
+
+
+def test_a_missing_device_is_an_error_of_its_interface_alone(host: Host) -> None:
+    host.vsctl("add-br", "br0")
+    host.check("ovs-vsctl", "--timeout=10", "--no-wait", "add-port", "br0", "nowhere")
+    host.vsctl("add-port", "br0", "i1", "--", "set", "interface", "i1", "type=internal")
+    assert host.vsctl("get", "interface", "nowhere", "ofport") == "-1"
+    assert "No such device" in host.vsctl("get", "interface", "nowhere", "error")
+    assert host.vsctl("get", "interface", "i1", "ofport") == "1"
+
+
+def test_what_is_not_ours_is_left_alone(host: Host) -> None:
+    host.check("ip", "link", "add", "mine", "type", "veth", "peer", "name", "other")
+    mac = host.check("cat", "/sys/class/net/mine/address")
+    host.vsctl("add-br", "br0")
+    host.attempt("ovs-vsctl", "--timeout=3", "add-port", "br0", "mine", "--", "set", "interface",
+                 "mine", "type=internal")  # fmt: skip
+    host.vsctl("del-br", "br0")
+    assert host.check("cat", "/sys/class/net/mine/address") == mac
+
+
+def test_statistics_are_written_back(host: Host) -> None:
+    host.vsctl("add-br", "br0", "--", "set", "Open_vSwitch", ".",
+               "other_config:stats-update-interval=5000")  # fmt: skip
+    a = host.netns("a", "10.0.0.1/24", "br0")
+    host.netns("b", "10.0.0.2/24", "br0")
+    assert a.ping("10.0.0.2", 5) == 5
+    deadline = time.monotonic() + 12
+    text = "0"
+    while time.monotonic() < deadline:
+        text = host.attempt(
+            "ovs-vsctl", "--timeout=5", "get", "interface", "va", "statistics:rx_packets"
+        ).stdout.strip()
+        if text.isdigit() and int(text) >= 5:
+            break
+        time.sleep(0.3)
+    assert int(text) >= 5
+
+
+def test_the_database_may_die_and_come_back(host: Host) -> None:
+    host.vsctl("add-br", "br0")
+    a = host.netns("a", "10.0.0.1/24", "br0")
+    host.netns("b", "10.0.0.2/24", "br0")
+    pid = int((host.rundir / "ovsdb-server.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    assert a.ping("10.0.0.2", 5) == 5
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        if host.attempt("ovs-vsctl", "--timeout=2", "set", "port", "va", "tag=5").returncode == 0:
+            break
+    host.vsctl("set", "port", "vb", "tag=5")
+    assert a.ping("10.0.0.2", 2) == 2
+
+
+def test_emer_reset_leaves_a_working_switch(host: Host) -> None:
+    host.vsctl("add-br", "br0", "--", "set-fail-mode", "br0", "secure")
+    host.vsctl("emer-reset")
+    assert host.vsctl("get-fail-mode", "br0") == ""
+    assert host.vsctl("list-br") == "br0"
+
+
+def test_policing_follows_the_columns(host: Host) -> None:
+    host.vsctl("add-br", "br0")
+    a = host.netns("a", "10.0.0.1/24", "br0")
+    host.netns("b", "10.0.0.2/24", "br0")
+    host.vsctl("set", "interface", "va", "ingress_policing_rate=80", "ingress_policing_burst=80")
+    done = a.run("ping", "-n", "-q", "-s", "1000", "-i", "0.002", "-c", "100", "-W", "1", "10.0.0.2")
+    received = int(done.stdout.split(" received")[0].rsplit(" ", 1)[1])
+    assert 5 <= received < 60, done.stdout
+    assert "drop_policed" in host.appctl("coverage/show")
+    host.vsctl("set", "interface", "va", "ingress_policing_rate=0")
+    assert a.ping("10.0.0.2", 20) == 20

@@ -1,0 +1,138 @@
+"""A host for tests: a daemon in directories of its own, and namespaces plugged into its bridges."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+class Netns:
+    """A network namespace with one port, eth0."""
+
+    def __init__(self, name: str, device: str) -> None:
+        self.name = name
+        self.device = device
+
+    def run(self, *command: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+        """A command inside."""
+        return subprocess.run(
+            ["ip", "netns", "exec", self.name, *command],
+            capture_output=True, text=True, timeout=timeout_s, check=False,
+        )  # fmt: skip
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A command inside, in the background."""
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.name, *command],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def ping(self, address: str, count: int = 3) -> int:
+        """Answers received."""
+        done = self.run("ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", address)
+        found = re.search(r"(\d+) received", done.stdout)
+        return int(found[1]) if found else 0
+
+    @property
+    def mac(self) -> str:
+        """Of eth0."""
+        return self.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+
+
+class Host:
+    """A daemon and what is around it."""
+
+    def __init__(self, rundir: Path) -> None:
+        self.rundir = rundir
+        rundir.mkdir(parents=True, exist_ok=True)
+        self.environment = os.environ | {
+            "OVS_RUNDIR": str(rundir),
+            "OVS_DBDIR": str(rundir),
+            "OVS_LOGDIR": str(rundir),
+        }
+        self._names: list[str] = []
+
+    def start(self) -> None:
+        """Start gossamerd, and wait until it is ready."""
+        self.check(sys.executable, "-m", "gossamer.daemon.main", "--detach", "--no-chdir",
+                   "--log-file", "-vconsole:off")  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """Of the daemon."""
+        return int((self.rundir / "ovs-vswitchd.pid").read_text())
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        pid = self.pid
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}").exists() and _state(pid) != "Z":
+            time.sleep(0.005)
+
+    def check(self, *command: str, stdin: str | None = None) -> str:
+        """Output of a command that must succeed."""
+        done = self.attempt(*command, stdin=stdin)
+        assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"
+        return done.stdout
+
+    def attempt(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """A command with the environment that leads to this daemon."""
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=60, env=self.environment,
+            check=False,
+        )  # fmt: skip
+
+    def vsctl(self, *arguments: str) -> str:
+        """ovs-vsctl that must succeed."""
+        return self.check("ovs-vsctl", "--timeout=10", *arguments).strip()
+
+    def ofctl(self, *arguments: str, stdin: str | None = None) -> str:
+        """ovs-ofctl that must succeed."""
+        return self.check("ovs-ofctl", *arguments, stdin=stdin)
+
+    def appctl(self, *arguments: str) -> str:
+        """ovs-appctl that must succeed."""
+        return self.check("ovs-appctl", "--timeout=10", *arguments)
+
+    def netns(self, name: str, address: str, bridge: str | None = None, **columns: str) -> Netns:
+        """A namespace with an address, its port on a bridge with columns such as ``tag="10"``."""
+        device = f"v{name}"
+        self.check("ip", "netns", "add", name)
+        self._names.append(name)
+        self.check("ip", "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", name)
+        self.check("ip", "link", "set", device, "up")
+        for line in (f"addr add {address} dev eth0", "link set eth0 up", "link set lo up"):
+            self.check("ip", "-n", name, *line.split())
+        if bridge:
+            pairs = [f"{k}={v}" for k, v in columns.items()]
+            self.vsctl("add-port", bridge, device, *pairs)
+        return Netns(name, device)
+
+    def log(self) -> str:
+        """What the daemon logged."""
+        path = self.rundir / "ovs-vswitchd.log"
+        return path.read_text() if path.exists() else ""
+
+    def end(self) -> None:
+        """Stop everything; the sandbox takes care of what is left."""
+        if (self.rundir / "ovs-vswitchd.pid").exists():
+            self.attempt("ovs-appctl", "--timeout=10", "exit", "--cleanup")
+        for name in self._names:
+            # The device first: a namespace takes its devices along only some time later.
+            self.attempt("ip", "link", "del", f"v{name}")
+            self.attempt("ip", "netns", "del", name)
+        pidfile = self.rundir / "ovsdb-server.pid"
+        if pidfile.exists():
+            os.kill(int(pidfile.read_text()), signal.SIGTERM)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "Z"

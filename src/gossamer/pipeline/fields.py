@@ -230,10 +230,7 @@ _W, _R = True, False  # writable, read only
 FIELDS: Final[tuple[Field, ...]] = (
     Field("in_port", "in_port", 32, 4, _basic(0), None, _E, _W, NONE, aliases=("in_port_oxm",)),
     Field("metadata", "metadata", 64, 8, _basic(2), None, _M, _W, NONE),
-    *(
-        Field(f"reg{i}", f"reg{i}", 32, 4, None, _nx1(i), _M, _W, NONE)
-        for i in range(16)
-    ),
+    *(Field(f"reg{i}", f"reg{i}", 32, 4, None, _nx1(i), _M, _W, NONE) for i in range(16)),
     Field("tun_id", "tun_id", 64, 8, _basic(38), _nx1(16), _M, _W, NONE, aliases=("tunnel_id",)),
     Field("tun_src", "tun_src", 32, 4, None, _nx1(31), _M, _W, NONE),
     Field("tun_dst", "tun_dst", 32, 4, None, _nx1(32), _M, _W, NONE),
@@ -303,9 +300,7 @@ FIELDS: Final[tuple[Field, ...]] = (
 (NXM_OF_IN_PORT, class 0 field 0) and is translated by the codec, as are xreg/xxreg,
 which are views over registers."""
 
-BY_NAME: Final[dict[str, Field]] = {
-    alias: f for f in FIELDS for alias in (f.name, *f.aliases)
-}
+BY_NAME: Final[dict[str, Field]] = {alias: f for f in FIELDS for alias in (f.name, *f.aliases)}
 
 
 def get(key: int, field: Field) -> int:

@@ -1,0 +1,381 @@
+"""Flows as a person types them: ``in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80`` (ovs-ofctl(8)).
+
+Read into a match, and composed into a packet that has just these headers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Final
+
+from gossamer.errors import FieldError
+from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.commit import crc32c
+from gossamer.pipeline.fields import (
+    BY_NAME,
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    ETH_MPLS,
+    ETH_MPLS_MC,
+    ETH_RARP,
+    ETH_VLAN,
+    FRAG_ANY,
+    FRAG_LATER,
+    IP_ICMP,
+    IP_ICMPV6,
+    IP_SCTP,
+    IP_TCP,
+    IP_UDP,
+    Field,
+    get_slot,
+)
+from gossamer.pipeline.format import TCP_FLAGS
+from gossamer.pipeline.match import ANY, Match
+from gossamer.pipeline.packet import ETH_TYPE_MIN, ND_ADVERT, ND_SOLICIT
+
+KEYWORDS: Final[Mapping[str, tuple[int, int | None]]] = {
+    "ip": (ETH_IPV4, None),
+    "icmp": (ETH_IPV4, IP_ICMP),
+    "tcp": (ETH_IPV4, IP_TCP),
+    "udp": (ETH_IPV4, IP_UDP),
+    "sctp": (ETH_IPV4, IP_SCTP),
+    "ipv6": (ETH_IPV6, None),
+    "ip6": (ETH_IPV6, None),
+    "icmp6": (ETH_IPV6, IP_ICMPV6),
+    "tcp6": (ETH_IPV6, IP_TCP),
+    "udp6": (ETH_IPV6, IP_UDP),
+    "sctp6": (ETH_IPV6, IP_SCTP),
+    "arp": (ETH_ARP, None),
+    "rarp": (ETH_RARP, None),
+    "mpls": (ETH_MPLS, None),
+    "mplsm": (ETH_MPLS_MC, None),
+}
+_PAYLOAD: Final = 64
+"""Bytes of payload a composed packet carries, as Open vSwitch's do."""
+_FRAGS: Final = {
+    "no": (0, 3),
+    "yes": (FRAG_ANY, FRAG_ANY),
+    "first": (FRAG_ANY, 3),
+    "later": (FRAG_ANY | FRAG_LATER, 3),
+    "not_later": (0, FRAG_LATER),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FlowText:
+    """What a flow in text form says."""
+
+    match: Match
+    in_port: int
+    """OpenFlow number, OFPP_ANY where the text names none."""
+    priority: int | None = None
+    table_id: int | None = None
+
+
+def parse_flow(text: str, ports: Mapping[str, int] | None = None) -> FlowText:
+    """Read a flow in the syntax of ovs-ofctl(8), without actions.
+
+    `ports` maps port names to OpenFlow numbers.  Raises FieldError, which says
+    what was not understood.
+    """
+    pairs = _pairs(text)
+    match, in_port = ANY, int(OfPort.ANY)
+    priority = table_id = None
+    for name, _ in pairs:
+        if name in KEYWORDS:
+            eth_type, proto = KEYWORDS[name]
+            match = match.with_field(BY_NAME["eth_type"], eth_type)
+            if proto is not None:
+                match = match.with_field(BY_NAME["nw_proto"], proto)
+    for name in ("dl_type", "eth_type", "nw_proto", "ip_proto"):
+        if name in dict(pairs):
+            match = match.with_field(BY_NAME[name], _number(name, dict(pairs)[name]))
+    for name, value in pairs:
+        if name in KEYWORDS or name in ("dl_type", "eth_type", "nw_proto", "ip_proto"):
+            continue
+        if name == "priority":
+            priority = _number(name, value)
+        elif name == "table":
+            table_id = _number(name, value)
+        elif name in ("in_port", "in_port_oxm"):
+            in_port = parse_port(value, ports)
+            match = match.with_field(BY_NAME["in_port"], in_port)
+        else:
+            match = _with(match, name, value)
+    return FlowText(match, in_port, priority, table_id)
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    pairs = []
+    for part in text.replace(" ", ",").split(","):
+        if part:
+            name, _, value = part.partition("=")
+            pairs.append((name.strip().lower(), value.strip()))
+    return pairs
+
+
+def parse_port(text: str, ports: Mapping[str, int] | None = None) -> int:
+    """A port by number, reserved name, or name.  Raises FieldError."""
+    if ports and text in ports:
+        return ports[text]
+    reserved = {p.name: int(p) for p in OfPort} | {"NONE": int(OfPort.ANY)}
+    if text.upper() in reserved:
+        return reserved[text.upper()]
+    try:
+        number = int(text, 0)
+    except ValueError:
+        known = f"; ports are {', '.join(sorted(ports))}" if ports else ""
+        raise FieldError(f"there is no port {text!r}", remedy=f"name a port{known}") from None
+    return number | 0xFFFF0000 if 0xFF00 <= number <= 0xFFFF else number
+
+
+def _resolve(match: Match, name: str) -> Field:
+    """The field of a name, where it depends on the protocol as well."""
+    eth_type = match.field(BY_NAME["eth_type"])[0]
+    proto = match.field(BY_NAME["nw_proto"])[0]
+    l4 = {IP_TCP: "tcp", IP_UDP: "udp", IP_SCTP: "sctp"}.get(proto)
+    if name in ("tp_src", "tp_dst") and l4:
+        name = f"{l4}_{name[3:]}"
+    elif name in ("icmp_type", "icmp_code") and eth_type == ETH_IPV6:
+        name = f"icmpv6_{name[5:]}"
+    elif name in ("nw_src", "nw_dst") and eth_type in (ETH_ARP, ETH_RARP):
+        name = {"nw_src": "arp_spa", "nw_dst": "arp_tpa"}[name]
+    elif name == "nw_frag":
+        name = "ip_frag"
+    if name not in BY_NAME:
+        raise FieldError(f"unknown field {name!r}", remedy="ovs-fields(7) lists the fields")
+    return BY_NAME[name]
+
+
+def _with(match: Match, name: str, text: str) -> Match:
+    if not text:
+        raise FieldError(f"field {name} has no value", remedy=f"write {name}=VALUE")
+    if name in ("dl_vlan", "dl_vlan_pcp", "vlan_pcp") or (name == "vlan_vid" and "/" not in text):
+        return _with_vlan(match, name, _number(name, text))
+    f = _resolve(match, name)
+    if not match.satisfies(f.prerequisite):
+        raise FieldError(
+            f"{name} needs a match on {f.prerequisite.name} first",
+            remedy=f"add {f.prerequisite.name} to the flow",
+        )
+    value, mask = _value(f, text)
+    return match.with_field(f, value & mask, mask)
+
+
+def _with_vlan(match: Match, name: str, number: int) -> Match:
+    if name == "vlan_vid":
+        return match.with_field(BY_NAME["vlan_vid"], number)
+    if name == "dl_vlan":
+        if number == 0xFFFF:  # OpenFlow 1.0's "no VLAN"
+            return match.with_field(BY_NAME["vlan_tci"], 0)
+        return match.with_field(BY_NAME["vlan_vid"], number | 0x1000)
+    tci, mask = match.field(BY_NAME["vlan_tci"])
+    return match.with_field(
+        BY_NAME["vlan_tci"], tci & 0x1FFF | 0x1000 | number << 13, mask | 0xF000
+    )
+
+
+def _number(name: str, text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise FieldError(f"{name}: {text!r} is no number") from None
+
+
+def _value(f: Field, text: str) -> tuple[int, int]:
+    full = (1 << f.n_bits) - 1
+    if f.name == "ip_frag":
+        if text not in _FRAGS:
+            raise FieldError(f"ip_frag: {text!r} is none of {', '.join(_FRAGS)}")
+        return _FRAGS[text]
+    if f.name == "tcp_flags":
+        return _tcp_flags(text)
+    plain, slash, mask_text = text.partition("/")
+    read: Callable[[str, str], int]
+    if f.n_bits == 48:
+        read = _mac
+    elif f.name in ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst"):
+        read = _ipv4
+    elif f.n_bits == 128 and not f.name.startswith(("xxreg", "ct_")):
+        read = _ipv6
+    else:
+        read = _number
+    value = read(f.name, plain)
+    if not slash:
+        mask = full
+    elif read in (_ipv4, _ipv6) and mask_text.isdigit():
+        mask = full ^ ((1 << max(0, f.n_bits - int(mask_text))) - 1)
+    else:
+        mask = read(f.name, mask_text)
+    if f.name == "ip_dscp" and value > full:
+        value >>= 2
+    return value, mask
+
+
+def _mac(name: str, text: str) -> int:
+    parts = text.split(":")
+    if len(parts) != 6 or not all(0 < len(p) <= 2 for p in parts):
+        raise FieldError(f"{name}: {text!r} is no Ethernet address")
+    try:
+        return int("".join(p.zfill(2) for p in parts), 16)
+    except ValueError:
+        raise FieldError(f"{name}: {text!r} is no Ethernet address") from None
+
+
+def _ipv4(name: str, text: str) -> int:
+    try:
+        return int(IPv4Address(text))
+    except AddressValueError:
+        raise FieldError(f"{name}: {text!r} is no IPv4 address") from None
+
+
+def _ipv6(name: str, text: str) -> int:
+    try:
+        return int(IPv6Address(text))
+    except AddressValueError:
+        raise FieldError(f"{name}: {text!r} is no IPv6 address") from None
+
+
+def _tcp_flags(text: str) -> tuple[int, int]:
+    if text[:1].isdigit():
+        plain, slash, low = text.partition("/")
+        return _number("tcp_flags", plain), _number("tcp_flags", low) if slash else 0xFFF
+    value = mask = 0
+    if text[0] in "+-":
+        for chunk in text.replace("+", " +").replace("-", " -").split():
+            bit = _flag_bit(chunk[1:])
+            mask |= bit
+            value |= bit if chunk[0] == "+" else 0
+        return value, mask
+    for name in text.split("|"):
+        value |= _flag_bit(name)
+    return value, 0xFFF
+
+
+def _flag_bit(name: str) -> int:
+    if name not in TCP_FLAGS:
+        raise FieldError(f"tcp_flags: {name!r} is none of {', '.join(TCP_FLAGS)}")
+    return 1 << TCP_FLAGS.index(name)
+
+
+def compose(match: Match) -> bytes:
+    """A packet with the headers that `match` names, everything else zero, checksums right.
+
+    Masked-out bits are zero.  An IP packet carries 64 bytes of payload.
+    """
+    key = match.value
+    tags = b""
+    for tpid, tci in (("vlan_tpid", "vlan_tci"), ("vlan1_tpid", "vlan1_tci")):
+        bits = get_slot(key, tci)
+        if bits & 0x1000:
+            tags += struct.pack("!HH", get_slot(key, tpid) or ETH_VLAN, bits & 0xEFFF)
+    eth_type = get_slot(key, "eth_type")
+    addresses = _slot(key, "eth_dst", 6) + _slot(key, "eth_src", 6) + tags
+    if eth_type == ETH_IPV4:
+        body = _ipv4_packet(key)
+    elif eth_type == ETH_IPV6:
+        body = _ipv6_packet(key)
+    elif eth_type in (ETH_ARP, ETH_RARP):
+        body = (
+            struct.pack("!HHBBH", 1, ETH_IPV4, 6, 4, get_slot(key, "nw_proto"))
+            + _slot(key, "arp_sha", 6)
+            + _slot(key, "nw_src", 4)
+            + _slot(key, "arp_tha", 6)
+            + _slot(key, "nw_dst", 4)
+        )
+    elif eth_type in (ETH_MPLS, ETH_MPLS_MC):
+        body = (get_slot(key, "mpls_lse0") | 0x100).to_bytes(4, "big") + bytes(_PAYLOAD)
+    else:
+        body = bytes(_PAYLOAD)
+    if eth_type < ETH_TYPE_MIN:
+        # No ethertype: an 802.3 frame whose LLC header names no protocol we know.
+        body = b"\x42\x42\x03" + body
+        eth_type = len(body)
+    return addresses + eth_type.to_bytes(2, "big") + body
+
+
+def _slot(key: int, name: str, length: int) -> bytes:
+    return get_slot(key, name).to_bytes(length, "big")
+
+
+def _checksum(data: bytes) -> int:
+    data += b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _layer4(key: int, pseudo: Callable[[int], bytes]) -> bytes:
+    """The transport header and payload; `pseudo` gives the pseudo header for a length."""
+    proto = get_slot(key, "nw_proto")
+    ports = _slot(key, "tp_src", 2) + _slot(key, "tp_dst", 2)
+    payload = bytes(_PAYLOAD)
+    if get_slot(key, "nw_frag") & FRAG_LATER:
+        return payload
+    if proto == IP_TCP:
+        flags = get_slot(key, "tcp_flags")
+        head = ports + struct.pack("!IIHHHH", 0, 0, 5 << 12 | flags, 0, 0, 0)
+        at, covered = 16, True
+    elif proto == IP_UDP:
+        head, at, covered = ports + struct.pack("!HH", 8 + len(payload), 0), 6, True
+    elif proto == IP_SCTP:
+        chunk = ports + bytes(8) + payload
+        return chunk[:8] + crc32c(chunk).to_bytes(4, "little") + payload
+    elif proto in (IP_ICMP, IP_ICMPV6):
+        head = bytes((ports[1], ports[3])) + bytes(6)
+        if proto == IP_ICMPV6 and ports[1] in (ND_SOLICIT, ND_ADVERT) and not ports[3]:
+            head, payload = head + _neighbour_discovery(key, ports[1]), b""
+        at, covered = 2, proto == IP_ICMPV6
+    else:
+        return payload
+    data = head + payload
+    checksum = _checksum((pseudo(len(data)) if covered else b"") + data)
+    if proto == IP_UDP and not checksum:
+        checksum = 0xFFFF
+    return data[:at] + checksum.to_bytes(2, "big") + data[at + 2 :]
+
+
+def _neighbour_discovery(key: int, kind: int) -> bytes:
+    name, option = ("arp_sha", 1) if kind == ND_SOLICIT else ("arp_tha", 2)
+    address = _slot(key, name, 6)
+    out = _slot(key, "nd_target", 16)
+    return out + bytes((option, 1)) + address if any(address) else out
+
+
+def _ipv4_packet(key: int) -> bytes:
+    proto = get_slot(key, "nw_proto")
+    addresses = _slot(key, "nw_src", 4) + _slot(key, "nw_dst", 4)
+    data = _layer4(key, lambda n: addresses + struct.pack("!HH", proto, n))
+    frag = get_slot(key, "nw_frag")
+    fragment = 0 if not frag else 0x2064 if frag & FRAG_LATER else 0x2000
+    head = struct.pack(
+        "!BBHHHBBH",
+        0x45,
+        get_slot(key, "nw_tos"),
+        20 + len(data),
+        0,
+        fragment,
+        get_slot(key, "nw_ttl"),
+        proto,
+        0,
+    )
+    checksum = _checksum(head + addresses).to_bytes(2, "big")
+    return head[:10] + checksum + addresses + data
+
+
+def _ipv6_packet(key: int) -> bytes:
+    proto = get_slot(key, "nw_proto")
+    addresses = _slot(key, "ipv6_src", 16) + _slot(key, "ipv6_dst", 16)
+    data = _layer4(key, lambda n: addresses + struct.pack("!II", n, proto))
+    frag, following = get_slot(key, "nw_frag"), proto
+    if frag:
+        data = struct.pack("!BBHI", proto, 0, 0x0321 if frag & FRAG_LATER else 1, 0) + data
+        following = 44
+    first = 6 << 28 | get_slot(key, "nw_tos") << 20 | get_slot(key, "ipv6_label")
+    ttl = get_slot(key, "nw_ttl")
+    return struct.pack("!IHBB", first, len(data), following, ttl) + addresses + data

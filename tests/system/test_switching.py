@@ -54,6 +54,7 @@ def test_flows_decide_and_count(two_hosts: Pair) -> None:
     host, a, _ = two_hosts
     host.ofctl("del-flows", "br0")
     assert a.ping("10.0.0.2", 1) == 0
+    a.run("ip", "neigh", "flush", "dev", "eth0")  # and with it the packet that waits for an answer
     host.ofctl("add-flow", "br0", "arp,actions=FLOOD")
     host.ofctl("add-flow", "br0", "priority=10,icmp,in_port=1,actions=output:2")
     host.ofctl("add-flow", "br0", "priority=10,icmp,in_port=2,actions=output:1")
@@ -84,7 +85,7 @@ def test_tcp_keeps_segmentation_offload(two_hosts: Pair) -> None:
     server.wait(timeout=10)
     assert done.returncode == 0, done.stdout
     # Without 64 KiB segments two processors manage a few Gbit/s at most.
-    received = [line for line in done.stdout.splitlines() if "receiver" in line][0].split()
+    received = next(line for line in done.stdout.splitlines() if "receiver" in line).split()
     assert float(received[6]) > 5
 
 

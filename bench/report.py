@@ -1,0 +1,64 @@
+"""The figures as a table and a plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def write(result: dict[str, Any], docs: Path) -> None:
+    """docs/bench.md and docs/bench.svg."""
+    pps: dict[str, float] = result["packets_per_second"]
+    bridge, ovs, bare = pps["Linux bridge"], pps["OVS userspace"], pps["bare TC redirect"]
+    lines = [
+        "# Measured",
+        "",
+        f"Kernel {result['kernel']}, {result['cpus']} CPUs, medians of {result['rounds']} interleaved"
+        " rounds; made by `make bench`.",
+        "",
+        "| 60-byte packets a second, sender included | million | of the bridge | of OVS userspace"
+        " | of the bare redirect |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for label, value in pps.items():
+        lines.append(
+            f"| {label} | {value / 1e6:.3f} | {value / bridge:.2f} | {value / ovs:.2f} | {value / bare:.2f} |"
+        )
+    new = result["new_flows_per_second"]
+    ours = next(v for k, v in new.items() if k.startswith("Gossamer"))
+    load, rss, ports = result["load_100k_s"], result["rss_mb"], result["add_port_ms"]
+    tcp, ping = result["tcp_gbps"], result["ping_us"]
+    lines += [
+        "",
+        "| what | Gossamer | Linux bridge | OVS userspace | bare redirect |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        f"| new flows a second (each packet a new five-tuple) | {ours:,.0f} | | {new['OVS userspace']:,.0f} | |",
+        "| TCP, one stream, Gbit/s | "
+        + " | ".join(f"{tcp[k]:.1f}" for k in ("Gossamer, NORMAL", "Linux bridge", "OVS userspace", "bare TC redirect"))
+        + " |",
+        "| ping round trip, µs | "
+        + " | ".join(f"{ping[k]:.1f}" for k in ("Gossamer, NORMAL", "Linux bridge", "OVS userspace", "bare TC redirect"))
+        + " |",
+        f"| loading 100,000 flows with ovs-ofctl, s | {load['Gossamer']:.2f} | | {load['OVS userspace']:.2f} | |",
+        f"| daemon's memory with them, MB | {rss['Gossamer']:.0f} | | {rss['OVS userspace']:.0f} | |",
+        f"| adding the 1st / the 500th port, ms | {ports['first']:.1f} / {ports['500th']:.1f} | | | |",
+        "",
+    ]
+    (docs / "bench.md").write_text("\n".join(lines))
+    _plot(pps, docs / "bench.svg")
+
+
+def _plot(pps: dict[str, float], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    labels = list(pps)[::-1]
+    colours = ["#2a7f62" if label.startswith("Gossamer") else "#9aa5b1" for label in labels]
+    axes.barh(labels, [pps[label] / 1e6 for label in labels], color=colours)
+    axes.set_xlabel("million 60-byte packets a second")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)

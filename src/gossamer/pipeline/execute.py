@@ -33,6 +33,7 @@ from gossamer.pipeline.fields import (
     put_slot,
 )
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.match import slot_mask
 from gossamer.pipeline.normal import decide
 from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.world import N_TABLES, Bridge, TableMiss, World
@@ -50,6 +51,11 @@ _STATE: Final = ((1 << (_STATE_END - SLOTS["metadata"].offset) * 8) - 1) << (
     (KEY_LEN - _STATE_END) * 8
 )
 """Metadata and registers: zero when a packet enters a bridge."""
+_NORMAL_LOOKS_AT: Final = (
+    slot_mask("eth_dst", (1 << 48) - 1)
+    | slot_mask("eth_src", (1 << 48) - 1)
+    | slot_mask("vlan_tci", 0x1FFF)
+)
 
 
 class Reason:
@@ -388,6 +394,7 @@ class _Translation:
 
     def action(self, action: Action, table_id: int, flow: Flow | None, step: Step) -> bool:
         """Run one action; False ends its list."""
+        self.consulted |= looked_at(action)
         match action:
             case act.Output(port=port):
                 self.output(port, action.max_len, table_id, flow, step)
@@ -415,6 +422,7 @@ class _Translation:
                 self.action_set = ActionSet()
             case act.WriteActions(actions=written):
                 self.action_set.write(written)
+                step.add(Step(StepKind.ACTION_SET_IS, actions=self.action_set.ordered()))
             case act.Note() | act.SetQueue() | act.Meter():
                 pass  # nothing that shows in a packet
             case _:
@@ -439,7 +447,7 @@ class _Translation:
             if self.packet_out:
                 self.table(0, step, honour_miss=True)
         elif port == get_slot(self.key, "in_port"):
-            step.detail("skipping output to input port")
+            step.warn("skipping output to input port")
         elif port != OfPort.ANY:
             self.effects.append(_Effect(act.Output(port), self.key, step))
 
@@ -489,6 +497,21 @@ class _Translation:
         target = table_id if action.table_id == 0xFF else action.table_id
         in_port = None if action.in_port == OfPort.IN_PORT else action.in_port
         self.table(target, step, honour_miss=False, in_port=in_port)
+
+
+def looked_at(action: Action) -> int:
+    """The bits of the key that tell what an action does to a packet."""
+    match action:
+        case act.Output(port=OfPort.NORMAL):
+            return _NORMAL_LOOKS_AT
+        case act.DecTtl():
+            return slot_mask("nw_ttl", 0xFF)
+        case act.SetField(field=f, mask=mask):
+            return mask << f.shift
+        case act.RegLoad(dst=sub) | act.RegMove(src=sub) | act.OutputReg(source=sub):
+            return ((1 << sub.n_bits) - 1) << sub.shift
+        case _:
+            return 0
 
 
 class ActionSet:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gossamer.pipeline.action import Action
+from gossamer.pipeline.action import Action, Actions
 from gossamer.pipeline.flow import Flow
 
 
@@ -22,6 +22,8 @@ class StepKind(StrEnum):
     TABLE = "table"
     """A lookup in `table_id`: it found `flow`, or nothing."""
     ACTION_SET = "action_set"
+    ACTION_SET_IS = "action_set_is"
+    """write_actions left these `actions` in the action set."""
     ACTION = "action"
     DETAIL = "detail"
     WARNING = "warning"
@@ -62,6 +64,7 @@ class Step:
     table_id: int = 0
     flow: Flow | None = None
     action: Action | None = None
+    actions: Actions = ()
     packet: bytes = b""
     key: int = 0
     """The flow key after this step."""

@@ -1,0 +1,280 @@
+"""'Where did my packet go': a pipeline's steps as ofproto/trace text, or as data.
+
+The text is that of ``ovs-appctl ofproto/trace``: the flow, each table with the
+rule that matched, each action with what it led to, bridges behind patch ports
+below the output to them, then the final flow and what leaves the switch.  What
+Open vSwitch does not say and a person wants to know is added in its manner:
+``>>`` lines for copies that are dropped, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from gossamer.pipeline import action as act
+from gossamer.pipeline.action import Action
+from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.fields import (
+    FIELDS,
+    SLOTS,
+    VLAN_CFI,
+    get,
+    get_slot,
+    put_slot,
+)
+from gossamer.pipeline.flow_syntax import FlowText, compose, parse_flow
+from gossamer.pipeline.format import (
+    exact_match,
+    format_action,
+    format_actions,
+    format_key,
+    format_mac,
+    format_match,
+    format_port,
+    format_subfield,
+    format_value,
+)
+from gossamer.pipeline.match import Match
+from gossamer.pipeline.packet import parse
+from gossamer.pipeline.steps import Step, StepKind
+from gossamer.pipeline.world import World
+
+
+def trace_flow(world: World, bridge: str, flow: str) -> tuple[str, Result]:
+    """Trace the packet that a flow in ovs-ofctl(8) syntax describes.
+
+    Returns the ofproto/trace text and the result.  Nothing is learned or
+    counted in `world`'s shared tables; its Fdb objects may learn.  Raises
+    FieldError for a flow that cannot be understood.
+    """
+    ports = {p.name: p.ofport for p in world.bridges[bridge].ports.values() if p.name}
+    parsed: FlowText = parse_flow(flow, ports)
+    return trace_packet(world, bridge, parsed.in_port, compose(parsed.match))
+
+
+def trace_packet(world: World, bridge: str, in_port: int, packet: bytes) -> tuple[str, Result]:
+    """Trace a packet; returns the ofproto/trace text and the result.
+
+    Raises PacketError for a frame without Ethernet header.
+    """
+    result = Pipeline(world).run(bridge, in_port, packet)
+    return format_trace(world, result, parse(packet, in_port)), result
+
+
+def format_trace(world: World, result: Result, key: int) -> str:
+    """The steps of a result as ``ovs-appctl ofproto/trace`` shows them; `key` is the packet's
+    as it came."""
+    lines = [f"Flow: {format_key(key)}"]
+    _Text(lines).steps([_as_open_vswitch_nests(result.steps)], 0)
+    final = put_slot(result.key, "in_port", get_slot(key, "in_port"))
+    lines.append("")
+    lines.append(f"Final flow: {'unchanged' if final == key else format_key(final)}")
+    lines.append(f"Megaflow: recirc_id=0,eth,{format_match(megaflow(result, key))}")
+    lines.append(f"Datapath actions: {datapath_actions(world, result)}")
+    return "\n".join(lines) + "\n"
+
+
+def megaflow(result: Result, key: int) -> Match:
+    """The packets that would have gone the same way, as far as the tables looked at them."""
+    state = (1 << 8 * SLOTS["in_port"].length) - 1
+    mask = put_slot(result.consulted, "in_port", state)
+    for name in ("metadata", *(f"reg{i}" for i in range(16))):
+        mask = put_slot(mask, name, 0)
+    mask = put_slot(mask, "eth_type", 0xFFFF)
+    mask |= put_slot(0, "nw_frag", 3) & exact_match(key).mask
+    return Match(key & mask, mask)
+
+
+class _Text:
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def steps(self, steps: list[Step], level: int) -> None:
+        shown = list(_flat(steps))
+        for i, step in enumerate(shown):
+            # The last of a list stands under its parent, as nothing follows it there.
+            terminal = step.kind not in (StepKind.BRIDGE, StepKind.TABLE, StepKind.ACTION_SET)
+            self.step(step, level, int(i + 1 < len(shown) or terminal))
+
+    def step(self, step: Step, level: int, more: int) -> None:
+        indent = "    " * (level + more)
+        match step.kind:
+            case StepKind.BRIDGE:
+                title = f'bridge("{step.bridge}")'
+                self.lines += ["", indent + title, indent + "-" * len(title)]
+            case StepKind.TABLE:
+                self.lines.append(indent + self.table(step))
+            case StepKind.ACTION_SET:
+                self.lines.append(indent + "--. Executing action set:")
+            case StepKind.ACTION:
+                self.lines.append(indent + (format_action(step.action) if step.action else "drop"))
+                if step.action is not None:
+                    self.lines += [f"{indent} -> {text}" for text in changes(step.action, step.key)]
+            case StepKind.ACTION_SET_IS:
+                if step.actions:
+                    text = f"action set is: {format_actions(step.actions)}"
+                else:
+                    text = "action set is empty"
+                self.lines.append(f"{indent} -> {text}")
+            case StepKind.DETAIL:
+                self.lines.append(f"{indent} -> {step.text}")
+            case StepKind.WARNING:
+                self.lines.append(f"{indent} >> {step.text}")
+            case StepKind.ERROR:
+                self.lines.append(f"{indent} >>>> {step.text} <<<<")
+        if step.kind is not StepKind.ACTION:
+            self.steps(step.steps, level + 2 * more)
+        if step.kind is StepKind.TABLE and step.flow is None:
+            punted = any(s.kind is StepKind.PUNT for s in step.steps)
+            self.lines.append(
+                "    " * (level + 2 * more + 1) + ("CONTROLLER:65535" if punted else "drop")
+            )
+
+    def table(self, step: Step) -> str:
+        if step.flow is None:
+            punted = any(s.kind is StepKind.PUNT for s in step.steps)
+            called = 'No match, and a "packet-in" is called for.' if punted else "No match."
+            return f"{step.table_id:2d}. {called}"
+        text = format_match(step.flow.match)
+        text += f"{', ' if text else ''}priority {step.flow.priority}"
+        if step.flow.cookie:
+            text += f", cookie {step.flow.cookie:#x}"
+        return f"{step.table_id:2d}. {text}"
+
+
+def _as_open_vswitch_nests(first: Step) -> Step:
+    """The first bridge's steps with its action set below the last table, where Open vSwitch
+    shows it."""
+    *tables, last = first.steps or [Step(StepKind.TABLE)]
+    if last.kind is not StepKind.ACTION_SET or not tables:
+        return first
+    table = replace(tables[-1], steps=[*tables[-1].steps, last])
+    return replace(first, steps=[*tables[:-1], table])
+
+
+def _flat(steps: list[Step]) -> Iterator[Step]:
+    """Steps as lines: what an action led to follows it on its own level."""
+    for step in steps:
+        if step.kind in (StepKind.OUTPUT, StepKind.PUNT):
+            continue
+        yield step
+        if step.kind is StepKind.ACTION:
+            yield from _flat(step.steps)
+
+
+def changes(action: Action, key: int) -> list[str]:
+    """What an action made of the bits it wrote, where its text does not say so itself."""
+    if isinstance(action, act.RegMove):
+        value = (key >> action.dst.shift) & ((1 << action.dst.n_bits) - 1)
+        return [f"{format_subfield(action.dst)} is now {value:#x}"]
+    return []
+
+
+def datapath_actions(world: World, result: Result) -> str:
+    """What leaves the switch, in order: header changes, and the ports copies go to."""
+    parts: list[str] = []
+    _collect(world, result.steps, result.steps.key, parts)
+    return ",".join(parts) or "drop"
+
+
+def _collect(world: World, step: Step, key: int, parts: list[str]) -> int:
+    for below in step.steps:
+        if below.kind in (StepKind.OUTPUT, StepKind.PUNT):
+            parts += header_changes(key, below.key)
+            key = below.key
+            bridge = world.bridges.get(below.bridge)
+            name = bridge.port_name(below.port) if bridge else str(below.port)
+            if below.kind is StepKind.OUTPUT:
+                parts.append(name if not name.isdigit() else format_port(below.port))
+            else:
+                parts.append("userspace(controller)")
+        else:
+            key = _collect(world, below, key, parts)
+    return key
+
+
+def header_changes(old: int, new: int) -> list[str]:
+    """How the headers of two keys differ, one text a change: tags first, then fields."""
+    out = []
+    tags_of_old = [get_slot(old, t) for t in ("vlan1_tci", "vlan_tci") if get_slot(old, t)]
+    tags_of_new = [get_slot(new, t) for t in ("vlan1_tci", "vlan_tci") if get_slot(new, t)]
+    kept = 0
+    while kept < min(len(tags_of_old), len(tags_of_new)) and tags_of_old[kept] == tags_of_new[kept]:
+        kept += 1
+    out += ["pop_vlan"] * (len(tags_of_old) - kept)
+    for tci in tags_of_new[kept:]:
+        out.append(f"push_vlan(vid={tci & 0xFFF},pcp={(tci & ~VLAN_CFI) >> 13})")
+    described = exact_match(old)
+    seen = 0
+    for f in FIELDS:
+        if f.slot in ("in_port", "vlan_tci", "metadata") or f.slot.startswith("reg"):
+            continue
+        if f.full_mask & seen or not described.satisfies(f.prerequisite):
+            continue
+        if get(old, f) != get(new, f):
+            seen |= f.full_mask
+            value, full = get(new, f), (1 << f.n_bits) - 1
+            text = format_mac(value) if f.n_bits == 48 else format_value(f, value, full)
+            out.append(f"set({f.name}={text})")
+    return out
+
+
+def trace_as_data(world: World, result: Result) -> dict[str, Any]:
+    """The same as JSON values: steps as a tree, outputs, packet-ins, reasons of drops."""
+    return {
+        "outputs": [
+            {
+                "bridge": o.bridge,
+                "port": world.bridges[o.bridge].port_name(o.ofport),
+                "ofport": o.ofport,
+                "packet": o.packet.hex(),
+            }
+            for o in result.outputs
+        ],
+        "packet_ins": [
+            {"bridge": p.bridge, "reason": p.reason, "table": p.table_id, "packet": p.packet.hex()}
+            for p in result.punts
+        ],
+        "drops": [str(d) for d in result.drops],
+        "steps": _step_as_data(result.steps, result.steps.key),
+    }
+
+
+def _step_as_data(step: Step, before: int) -> Mapping[str, Any]:
+    out: dict[str, Any] = {"kind": str(step.kind)}
+    if step.text:
+        out["text"] = step.text
+    if step.drop:
+        out["drop"] = str(step.drop)
+    match step.kind:
+        case StepKind.BRIDGE:
+            out |= {"bridge": step.bridge, "in_port": step.port}
+        case StepKind.TABLE:
+            out["table"] = step.table_id
+            out["flow"] = (
+                {
+                    "priority": step.flow.priority,
+                    "match": format_match(step.flow.match),
+                    "cookie": step.flow.cookie,
+                }
+                if step.flow
+                else None
+            )
+        case StepKind.ACTION_SET_IS:
+            out["actions"] = [format_action(a) for a in step.actions]
+        case StepKind.ACTION if step.action is not None:
+            out["action"] = format_action(step.action)
+            if step.key and step.key != before:
+                out["changes"] = header_changes(before, step.key)
+        case StepKind.OUTPUT | StepKind.PUNT:
+            out |= {"bridge": step.bridge, "ofport": step.port, "packet": step.packet.hex()}
+    key = before if step.kind is StepKind.ACTION else step.key or before
+    below = []
+    for s in step.steps:
+        below.append(_step_as_data(s, key))
+        key = s.key or key
+    if below:
+        out["steps"] = below
+    return out

@@ -196,16 +196,13 @@ def _collect(world: World, step: Step, key: int, parts: list[str]) -> int:
 
 
 def header_changes(old: int, new: int) -> list[str]:
-    """How the headers of two keys differ, one text a change: tags first, then fields."""
-    out = []
+    """How the headers of two keys differ, one text a change: fields first, then tags."""
+    out: list[str] = []
     tags_of_old = [get_slot(old, t) for t in ("vlan1_tci", "vlan_tci") if get_slot(old, t)]
     tags_of_new = [get_slot(new, t) for t in ("vlan1_tci", "vlan_tci") if get_slot(new, t)]
     kept = 0
     while kept < min(len(tags_of_old), len(tags_of_new)) and tags_of_old[kept] == tags_of_new[kept]:
         kept += 1
-    out += ["pop_vlan"] * (len(tags_of_old) - kept)
-    for tci in tags_of_new[kept:]:
-        out.append(f"push_vlan(vid={tci & 0xFFF},pcp={(tci & ~VLAN_CFI) >> 13})")
     described = exact_match(old)
     seen = 0
     for f in FIELDS:
@@ -218,6 +215,9 @@ def header_changes(old: int, new: int) -> list[str]:
             value, full = get(new, f), (1 << f.n_bits) - 1
             text = format_mac(value) if f.n_bits == 48 else format_value(f, value, full)
             out.append(f"set({f.name}={text})")
+    out += ["pop_vlan"] * (len(tags_of_old) - kept)
+    for tci in tags_of_new[kept:]:
+        out.append(f"push_vlan(vid={tci & 0xFFF},pcp={(tci & ~VLAN_CFI) >> 13})")
     return out
 
 

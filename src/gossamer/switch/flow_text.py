@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from gossamer.pipeline.format import format_actions, format_match
+
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
     from gossamer.switch.bridge import Bridge
@@ -18,4 +20,5 @@ def flow_line(bridge: Bridge, flow: Flow, *, offload: bool) -> str:
     parts.append(f"n_bytes={flow.n_bytes}")
     if offload:
         parts += ["n_offload_packets=0", "n_offload_bytes=0"]
-    return ", ".join(parts)
+    parts.append(format_match(flow.match, flow.priority))
+    return f"{', '.join(parts)},actions={format_actions(flow.actions)}"

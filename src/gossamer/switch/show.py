@@ -10,6 +10,7 @@ from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
 from gossamer.switch.flow_text import flow_line
 from gossamer.switch.port import Port
+from gossamer.switch.tracing import trace_json, trace_text
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
@@ -42,6 +43,12 @@ def commands(switch: Switch) -> dict[str, Command]:
         "ofproto/list": Command("", 0, 0, lambda argv: ofproto_list(switch)),
         "bridge/dump-flows": Command(
             "[--offload-stats] bridge", 1, 2, lambda argv: dump_flows(switch, argv)
+        ),
+        "ofproto/trace": Command(
+            "bridge flow [-generate|packet]", 2, 4, lambda argv: trace_text(switch, argv)
+        ),
+        "gossamer/trace": Command(
+            "bridge flow [packet]", 2, 4, lambda argv: trace_json(switch, argv)
         ),
         "bridge/reconnect": Command("[bridge]", 0, 1, lambda argv: reconnect(switch, argv)),
         "dpif/show": Command("", 0, 0, lambda argv: dpif_show(switch)),

@@ -1,0 +1,56 @@
+"""`ovs-appctl ofproto/trace` and `gossamer/trace`: where a packet would go (ovs-vswitchd(8)).
+
+The packet runs through the reference pipeline over the switch's own tables;
+nothing is sent, counted or learned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gossamer.errors import FieldError
+from gossamer.pipeline.execute import Result
+from gossamer.pipeline.flow_syntax import parse_flow
+from gossamer.pipeline.trace import trace_as_data, trace_flow, trace_packet
+from gossamer.pipeline.world import World
+from gossamer.switch.world import world_of
+
+if TYPE_CHECKING:
+    from gossamer.switch.switch import Switch
+
+
+def trace_text(switch: Switch, argv: Sequence[str]) -> str:
+    """``ofproto/trace BRIDGE FLOW [-generate|PACKET]``: the steps as Open vSwitch writes them.
+
+    Raises GossamerError for what cannot be understood.
+    """
+    return _trace(switch, argv)[1]
+
+
+def trace_json(switch: Switch, argv: Sequence[str]) -> str:
+    """``gossamer/trace BRIDGE FLOW [PACKET]``: the same as JSON.  Raises as trace_text()."""
+    world, _, result = _trace(switch, argv)
+    return json.dumps(trace_as_data(world, result), indent=1) + "\n"
+
+
+def _trace(switch: Switch, argv: Sequence[str]) -> tuple[World, str, Result]:
+    # A packet is composed from the flow in any case.
+    words = [word for word in argv if word not in ("-generate", "--generate", "--names")]
+    if len(words) not in (2, 3):
+        raise FieldError("a trace needs a bridge and a flow", remedy="ofproto/trace BRIDGE FLOW")
+    name, flow = words[:2]
+    world = world_of(switch)
+    if name not in world.bridges:
+        raise FieldError(f"{name}: unknown bridge", remedy="ovs-vsctl list-br shows all bridges")
+    if len(words) == 2:
+        text, result = trace_flow(world, name, flow)
+        return world, text, result
+    try:
+        packet = bytes.fromhex(words[2])
+    except ValueError:
+        raise FieldError("the packet is not in hexadecimal", remedy="give its bytes") from None
+    ports = {p.name: p.ofport for p in world.bridges[name].ports.values() if p.name}
+    text, result = trace_packet(world, name, parse_flow(flow, ports).in_port, packet)
+    return world, text, result

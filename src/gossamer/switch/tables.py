@@ -244,13 +244,16 @@ class FlowTables:
         the last commit is taken back, in the tables as in the datapath.
         """
         removed, inserted = list(self._removed), [*self._inserted, *self._changed]
+        if inserted:
+            # A flow that another one replaces need not be removed: the datapath writes over it.
+            removed = [f for f in removed if self._at(f) is None]
         try:
             self._hand_over(removed, inserted)
         except DatapathError:
             self._take_back(inserted)
             raise
         by_id = self.by_id
-        for flow in removed:
+        for flow in self._removed:
             by_id.pop(flow.flow_id, None)
         for flow in inserted:
             by_id[flow.flow_id] = flow
@@ -260,21 +263,18 @@ class FlowTables:
 
     def _take_back(self, handed_over: list[Flow]) -> None:
         """Undo a batch of which the datapath took a part.  What was there before fitted before."""
-        self._undo_to(0)
-        known = list(dict.fromkeys([*self._changed, *(f for f in handed_over if self._has(f))]))
-        unknown = [
-            f
-            for f in handed_over
-            if self.tables[f.table_id].find_strict(f.match, f.priority) is None
-        ]
+        self._undo_all()
+        known = list(dict.fromkeys([*self._changed, *(f for f in handed_over if self._at(f) is f)]))
+        unknown = [f for f in handed_over if self._at(f) is None]
         self._hand_over(unknown, known)
         for flow in unknown:
             flow.flow_id = 0
         self.events.clear()
         self._reset()
 
-    def _has(self, flow: Flow) -> bool:
-        return self.tables[flow.table_id].find_strict(flow.match, flow.priority) is flow
+    def _at(self, flow: Flow) -> Flow | None:
+        """What is now in the place of `flow`."""
+        return self.tables[flow.table_id].find_strict(flow.match, flow.priority)
 
     def _hand_over(self, removed: list[Flow], inserted: list[Flow]) -> None:
         with self.datapath.transaction():
@@ -283,15 +283,14 @@ class FlowTables:
             if inserted:
                 self.datapath.insert_flows(self.bridge_id, inserted)
 
-    def rollback(self, to: int = 0, events: int = 0) -> None:
-        """Take back all since the last commit, or since `savepoint()` gave (to, events)."""
-        self._undo_to(to)
-        del self.events[events:]
-        if not to:
-            self._reset()
+    def rollback(self) -> None:
+        """Take back all since the last commit."""
+        self._undo_all()
+        self.events.clear()
+        self._reset()
 
-    def _undo_to(self, to: int) -> None:
-        for kind, subject, before in reversed(self._undo[to:]):
+    def _undo_all(self) -> None:
+        for kind, subject, before in reversed(self._undo):
             if isinstance(subject, Table):
                 assert kind is _Undo.CLEAR and isinstance(before, tuple)
                 subject.subtables, subject.n_flows = before
@@ -314,11 +313,7 @@ class FlowTables:
                 subject.actions, subject.cookie, subject.modified_s = before
                 if subject.hard_timeout_s:
                     self.timeouts.add(subject)
-        del self._undo[to:]
-
-    def savepoint(self) -> tuple[int, int]:
-        """A point `rollback()` can return to."""
-        return len(self._undo), len(self.events)
+        self._undo.clear()
 
     def _restore(self, flow: Flow) -> None:
         """A flow is back in its table."""

@@ -142,18 +142,6 @@ def test_a_flow_that_replaces_another_counts_on_where_that_is_wanted(
     assert not datapath.bridges[1].flows and not tables.by_id
 
 
-def test_rollback_to_a_savepoint_keeps_what_came_before(
-    tables: FlowTables, datapath: FakeDatapath
-) -> None:
-    tables.add(flow(1))
-    point = tables.savepoint()
-    tables.add(flow(2))
-    tables.add(flow(1, port=5))
-    tables.rollback(*point)
-    tables.commit()
-    assert list(known(datapath).values()) == [(Output(1),)]
-
-
 def test_only_flows_that_ask_for_it_are_reported_removed(tables: FlowTables) -> None:
     quiet, loud = flow(1), flow(2, flags=1)
     tables.add(quiet)

@@ -173,6 +173,12 @@ _NEEDED_BITS: Final = {
 """The key bits that tell whether a packet has what is needed."""
 
 
+_ND_NEEDS: Final[dict[tuple[int, ...], Need]] = {
+    (135,): Need.ND_SOLICIT,
+    (136,): Need.ND_ADVERT,
+}
+
+
 def _needs(*fields: Field) -> Need:
     """What a packet must have for these fields to be there, beyond what a match pins for good."""
     needs = Need(0)
@@ -183,7 +189,7 @@ def _needs(*fields: Field) -> Need:
         if p.nw_proto is not None:
             needs |= Need.L4
         if p.icmpv6_types:
-            needs |= {(135,): Need.ND_SOLICIT, (136,): Need.ND_ADVERT}.get(p.icmpv6_types, Need.ND)
+            needs |= _ND_NEEDS.get(p.icmpv6_types, Need.ND)
     return needs
 
 

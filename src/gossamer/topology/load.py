@@ -87,7 +87,7 @@ def _line(document: Any, where: str) -> int:
     line = 1
     for name, index in _PATH_PART.findall(where):
         if isinstance(node, CommentedMap):
-            if name == "..." or (name and name not in node):
+            if index or name not in node:
                 # A validator names a member of a mapping "...": look for the one that is wrong.
                 break
             key = name

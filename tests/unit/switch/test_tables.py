@@ -26,10 +26,6 @@ def tables(datapath: FakeDatapath) -> FlowTables:
     return FlowTables(datapath, datapath.add_bridge("br0"))
 
 
-def known(datapath: FakeDatapath) -> dict[int, object]:
-    """What the datapath does, by the IP source of the flow."""
-    return {f.match.value: actions for f, actions in datapath.bridges[1].flows.values()}
-
 
 def test_the_datapath_sees_nothing_before_a_commit(
     tables: FlowTables, datapath: FakeDatapath

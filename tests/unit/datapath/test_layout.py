@@ -1,0 +1,52 @@
+"""Both sides of the BPF maps say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gossamer.datapath import layout
+from gossamer.pipeline.layout import c_header
+
+BPF = Path(__file__).resolve().parents[3] / "bpf"
+
+
+def test_the_key_header_is_what_the_field_table_generates() -> None:
+    assert (BPF / "flow_key.h").read_text() == c_header()
+
+
+def _defines(name: str) -> dict[str, int]:
+    text = (BPF / name).read_text()
+    found: dict[str, int] = {}
+    for key, value in re.findall(r"^#define (\w+)[ \t]+([^/\n]+)", text, re.M):
+        try:
+            found[key] = int(eval(value, {}, dict(found)))
+        except (SyntaxError, NameError, TypeError):
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MAX_PORTS", "MAX_BRIDGES", "MAX_TABLES", "MAX_SUBTABLES", "MAX_TABLE_INDEX", "MAX_MEMBERS",
+     "MAX_FLOWS", "MAX_MASKS", "MATCH_WORDS", "CACHE_WORDS", "CACHE_SETS", "SMALL_OPS", "LARGE_OPS",
+     "CACHED_OPS", "CACHED_FLOWS", "INJECT_MARK"],
+)  # fmt: skip
+def test_a_limit_is_the_same_in_c_and_python(name: str) -> None:
+    assert _defines("limits.h")[name] == getattr(layout, name)
+
+
+def test_drop_reasons_are_named_in_the_order_of_the_enum() -> None:
+    text = (BPF / "drop.h").read_text()
+    body = text[text.index("enum drop_reason") : text.index("DROP_REASONS\n")]
+    names = re.findall(r"^\tDROP_(\w+)", body, re.M)
+    assert [n.lower() for n in names] == list(layout.DROP_REASONS)
+
+
+def test_rule_operations_are_numbered_alike() -> None:
+    text = (BPF / "program.h").read_text()
+    body = text[text.index("enum rule_op") : text.index("};", text.index("enum rule_op"))]
+    names = re.findall(r"^\tOP_(\w+)", body, re.M)
+    assert names == [op.name for op in layout.RuleOp]

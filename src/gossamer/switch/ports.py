@@ -245,7 +245,13 @@ class BridgePorts:
     def _update(self, port: Port) -> None:
         settings = port.wanted_settings()
         if settings != port.settings:
-            self.datapath.update_port(port.port_id, settings)
+            try:
+                self.datapath.update_port(port.port_id, settings)
+            except DatapathError as e:
+                # Its device may be gone already; that it vanished is about to be told.
+                self.errors[port.name] = e.message
+                log.warning("bridge=%s port=%s: %s", self.name, port.name, e.message)
+                return
             port.settings = settings
             self.listener.settings_changed()
         shown = _shown(port)
@@ -258,8 +264,11 @@ class BridgePorts:
         self.mac = mac
         local = self.ports.get(self.name)
         if local is not None and local.mac != mac:
-            self.devices.set_mac(self.name, mac)
-            local.mac = mac
+            try:
+                self.devices.set_mac(self.name, mac)
+                local.mac = mac
+            except DeviceError as e:
+                log.warning("bridge=%s: cannot set its address: %s", self.name, e.message)
         datapath_id = self.config.datapath_id
         if datapath_id is None:
             datapath_id = int.from_bytes(mac, "big")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_INVALID_TTL: Final = 1 << 2
+"""OFPC_INVALID_TTL_TO_CONTROLLER of OpenFlow 1.1 and 1.2, and Open vSwitch's own in 1.0."""
 _UNASKED: Final = 0
 """Transaction id of what no request asked for."""
 FLOW_MOD: Final = 14
@@ -236,6 +239,12 @@ class Session:
 
     def _set_config(self, message: m.SetConfig, xid: int) -> None:
         self.miss_send_len = message.miss_send_len
+        if self.version in (m.Version.V11, m.Version.V12) or message.flags & _INVALID_TTL:
+            bit = 1 << PacketInReason.INVALID_TTL
+            wanted = self.async_config.packet_in & ~bit
+            if message.flags & _INVALID_TTL:
+                wanted |= bit
+            self.async_config = replace(self.async_config, packet_in=wanted)
 
     def _packet_out(self, message: m.PacketOut, xid: int) -> None:
         self.require_writer()

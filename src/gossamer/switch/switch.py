@@ -141,13 +141,21 @@ class Switch:
         if punts:
             self._punts(punts)
         for bridge in self.bridges.values():
-            if bridge.run():
-                self.changes += 1
+            try:
+                self.changes += bridge.run()
+            except GossamerError as e:
+                # The trouble of one bridge is not the others'.
+                log.error("bridge=%s: %s", bridge.name, e)
 
     def _devices_changed(self, names: frozenset[str]) -> None:
         for name in names:
-            if any(bridge.ports.device_changed(name) for bridge in self.bridges.values()):
-                self.changes += 1
+            try:
+                changed = any(b.ports.device_changed(name) for b in self.bridges.values())
+            except GossamerError as e:
+                # The device changed again meanwhile; that change comes up by itself.
+                log.warning("device=%s: %s", name, e)
+                changed = True
+            self.changes += changed
 
     def _punts(self, punts: Sequence[Punt]) -> None:
         by_id = {b.ports.bridge_id: b for b in self.bridges.values()}

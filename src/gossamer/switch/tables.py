@@ -92,9 +92,6 @@ class Table(FlowTable):
         self.evict_by_config = False
         self.evict_by_controller = False
         """OFPTC14_EVICTION, set by a table-mod."""
-        self.vacancy: tuple[int, int] | None = None
-        self.vacancy_low = False
-        """A VACANCY_DOWN was reached and not yet left."""
         self.miss: MissAction | None = None
         """What a controller chose by a table-mod; None: what its version implies."""
 

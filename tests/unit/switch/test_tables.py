@@ -26,7 +26,6 @@ def tables(datapath: FakeDatapath) -> FlowTables:
     return FlowTables(datapath, datapath.add_bridge("br0"))
 
 
-
 def test_the_datapath_sees_nothing_before_a_commit(
     tables: FlowTables, datapath: FakeDatapath
 ) -> None:

@@ -1,0 +1,116 @@
+"""Targets are read as ovs-vswitchd reads them; TLS proves both ends."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from running_switch import RunningSwitch, bridge
+
+from gossamer.switch.config import ControllerConfig, SslConfig
+from gossamer.switch.transport import (
+    Listener,
+    TransportError,
+    is_passive,
+    open_active,
+    split_address,
+)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("10.0.0.1:6653", ("10.0.0.1", "6653")),
+        ("10.0.0.1", ("10.0.0.1", "")),
+        ("[::1]:6653", ("::1", "6653")),
+        ("[::1]", ("::1", "")),
+    ],
+)
+def test_addresses_are_split_at_the_port(text: str, parts: tuple[str, str]) -> None:
+    assert split_address(text, text) == parts
+
+
+@pytest.mark.parametrize(
+    "target", ["tcp:example.org", "tcp:[::1", "tcp:1.2.3.4:x", "tcp:1.2.3.4:70000", "udp:1.2.3.4"]
+)
+def test_a_bad_target_is_told(target: str) -> None:
+    with pytest.raises(TransportError):
+        open_active(target, None)
+
+
+def test_passive_targets_are_told_from_active_ones() -> None:
+    assert is_passive("ptcp:6653") and is_passive("punix:/x") and not is_passive("tcp:1.2.3.4")
+
+
+def test_a_listener_gives_its_socket_file_back(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    path.write_text("stale")
+    listener = Listener(f"punix:{path}", None)
+    assert listener.accept() is None and path.is_socket()
+    listener.close()
+    assert not path.exists()
+
+
+def test_a_taken_port_is_an_error_with_its_errno() -> None:
+    port = free_port()
+    listener = Listener(f"ptcp:{port}:127.0.0.1", None)
+    with pytest.raises(TransportError) as caught:
+        Listener(f"ptcp:{port}:127.0.0.1", None)
+    assert caught.value.code
+    listener.close()
+
+
+def test_ssl_without_certificates_is_an_error() -> None:
+    with pytest.raises(TransportError, match="private key"):
+        open_active("ssl:127.0.0.1", None)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA (ca.pem) that signed switch.pem and tool.pem, and other.pem that it did not sign."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificates")
+    where = tmp_path_factory.mktemp("pki")
+
+    def openssl(*argv: str) -> None:
+        subprocess.run(["openssl", *argv], cwd=where, check=True, capture_output=True)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    for name in ("ca", "other"):
+        openssl("req", "-x509", *curve, "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.pem")  # fmt: skip
+    for name in ("switch", "tool"):
+        openssl("req", *curve[:-2], "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.csr")  # fmt: skip
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                "-CAcreateserial", "-days", "2", "-out", f"{name}.pem")  # fmt: skip
+    return where
+
+
+def test_a_tool_with_a_certificate_of_the_ca_is_let_in_and_no_other(
+    pki: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    ssl_config = SslConfig(str(pki / "switch.key"), str(pki / "switch.pem"), str(pki / "ca.pem"))
+    running = RunningSwitch(tmp_path)
+    controller = ControllerConfig(f"pssl:{port}:127.0.0.1")
+    running.apply(bridge(controllers=(controller,)), ssl=ssl_config)
+
+    def show(name: str) -> str:
+        return running.ofctl(
+            f"--private-key={pki}/{name}.key", f"--certificate={pki}/{name}.pem",
+            f"--ca-cert={pki}/ca.pem", "show", f"ssl:127.0.0.1:{port}", check=False,
+        )  # fmt: skip
+
+    assert "OFPT_FEATURES_REPLY" in show("tool")
+    assert "OFPT_FEATURES_REPLY" not in show("other")
+    running.stop()

@@ -213,6 +213,8 @@ def _value(f: Field, text: str) -> tuple[int, int]:
         mask = read(f.name, mask_text)
     if f.name == "ip_dscp" and value > full:
         value >>= 2
+    if not 0 <= value <= full:
+        raise FieldError(f"{f.name}: {plain} does not fit {f.n_bits} bits")
     return value, mask
 
 

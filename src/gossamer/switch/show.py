@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -117,7 +118,8 @@ def dump_flows(switch: Switch, argv: Sequence[str]) -> str:
     bridge = _bridge(switch, argv[-1], "Unknown bridge")
     flows = list(bridge.tables)
     switch.datapath.read_flow_statistics(flows)
-    return "".join(f"{flow_line(bridge, flow, offload=offload)}\n" for flow in flows)
+    now = time.monotonic()
+    return "".join(f"{flow_line(flow, now, offload=offload)}\n" for flow in flows)
 
 
 def _datapath_type(bridge: Bridge) -> str:

@@ -212,7 +212,9 @@ class FakeDevices:
     def appear(self, name: str, mac: str = "", mtu: int = 1500) -> FakeLink:
         """A device comes into being."""
         ifindex, self._next_ifindex = self._next_ifindex, self._next_ifindex + 1
-        address = bytes.fromhex(mac.replace(":", "")) if mac else b"\x02\0\0\0\0" + bytes([ifindex])
+        address = (
+            bytes.fromhex(mac.replace(":", "")) if mac else b"\x02\0\0" + ifindex.to_bytes(3, "big")
+        )
         self.links[name] = FakeLink(ifindex, name, address, mtu)
         self.changed.add(name)
         return self.links[name]

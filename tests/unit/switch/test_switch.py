@@ -487,6 +487,21 @@ def test_commands_say_what_open_vswitch_says(switch: RunningSwitch) -> None:
     assert "netdev@ovs-netdev: hit:0 missed:0\n  br1:\n    br1 65534/5: (tap)\n" in shown
     assert "system@ovs-system: hit:0 missed:0\n  br0:\n    br0 65534/1: (internal)\n" in shown
     assert "    v1 1/2: (system)\n" in shown
+    for flow in (
+        "priority=7,tcp,nw_src=10.0.0.0/8,tp_dst=80,actions=output:1",
+        "table=3,reg0=5,actions=controller,write_metadata:5,goto_table:4",
+        "table=3,priority=0,actions=drop",
+    ):
+        switch.ofctl("add-flow", "br1", flow)
+    assert sorted(run("bridge/dump-flows", "br1").splitlines()) == [
+        "duration=0s, n_packets=0, n_bytes=0, priority=0,actions=NORMAL",
+        "duration=0s, n_packets=0, n_bytes=0, priority=7,tcp,nw_src=10.0.0.0/8,tp_dst=80,"
+        "actions=output:1",
+        "table_id=3, duration=0s, n_packets=0, n_bytes=0, priority=0,actions=drop",
+        "table_id=3, duration=0s, n_packets=0, n_bytes=0, reg0=0x5,"
+        "actions=CONTROLLER:65535,write_metadata:0x5,goto_table:4",
+    ]
+    assert "n_offload_packets=0" in run("bridge/dump-flows", "--offload-stats", "br1")
     with pytest.raises(GossamerError, match="no such bridge"):
         run("fdb/show", "nope")
     with pytest.raises(GossamerError, match="Unknown bridge"):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SNAPSHOT_POLL_S: Final = 0.1
 FAIL_OPEN_PRIORITY: Final = 0xF0F0
 _JOURNAL_SUFFIX: Final = ".flows"
 _NORMAL: Final = (Output(OfPort.NORMAL),)
@@ -267,6 +268,8 @@ class Bridge(PortListener):
     def wait(self, poller: Poller) -> None:
         """Say what to wake for."""
         self.controllers.wait(poller)
+        if self.journal.compacting:
+            poller.timer_wait_until(int((time.monotonic() + _SNAPSHOT_POLL_S) * 1000))
         moment = self.tables.timeouts.next_s
         if moment is not None:
             poller.timer_wait_until(int(moment * 1000) + 1)

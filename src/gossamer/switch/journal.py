@@ -218,6 +218,11 @@ class Journal:
         self.flush()
 
     @property
+    def compacting(self) -> bool:
+        """A snapshot is being written: `poll()` now and then."""
+        return bool(self._child)
+
+    @property
     def wants_truncation(self) -> bool:
         """Worth beginning anew once the bridge has no flows."""
         return self._size > 1 << 20 or self._error is not None

@@ -229,6 +229,26 @@ def test_expired_and_evicted_flows_do_not_come_back(tmp_path: Path) -> None:
     second.stop()
 
 
+def test_a_journal_that_grew_is_rewritten_beside_the_running_switch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gossamer.switch.journal.MIN_COMPACTION_BYTES", 20_000)
+    first = RunningSwitch(tmp_path)
+    first.apply()
+    first.ofctl("add-flow", "br0", "cookie=9,table=5,idle_timeout=500,tcp,actions=output:2")
+    inode = (tmp_path / "br0.flows").stat().st_ino
+    lines = "".join(f"in_port=1,actions={n}\n" for n in range(1, 400))
+    first.ofctl("add-flows", "br0", "-", stdin=lines)
+    assert wait_until(lambda: (tmp_path / "br0.flows").stat().st_ino != inode)
+    first.ofctl("add-flow", "br0", "in_port=2,actions=1")
+    before = first.flows()
+    second = restarted(first)
+    second.apply()
+    assert second.flows() == before and len(before) == 4
+    assert (tmp_path / "br0.flows").stat().st_size < 45_000
+    second.stop()
+
+
 def test_timeouts_go_on_after_a_restart(tmp_path: Path) -> None:
     first = RunningSwitch(tmp_path)
     first.apply()

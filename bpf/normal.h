@@ -43,8 +43,9 @@ __attribute__((noinline)) int carries(__u32 id, __u32 vlan)
 		return 0;
 	if (port->vlan_mode == VLAN_ACCESS)
 		return vlan == port->tag;
-	if (port->vlan_mode != VLAN_TRUNK && vlan == port->tag)
-		return true;
+	/* A native VLAN is always carried, and VLAN 0 never beside it: what has none is in it. */
+	if (port->vlan_mode != VLAN_TRUNK && port->tag && (!vlan || vlan == port->tag))
+		return vlan == port->tag;
 	if (port->flags & PORT_ALL_VLANS)
 		return true;
 	list = bpf_map_lookup_elem(&trunks, &id);

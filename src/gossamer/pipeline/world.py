@@ -59,9 +59,14 @@ class Port:
     peer: tuple[str, int] | None = None
 
     def trunks_vlan(self, vlan: int) -> bool:
-        """Whether a port that is not an access port carries packets tagged `vlan`."""
-        native = self.vlan_mode is not VlanMode.TRUNK and vlan == self.tag
-        return native or not self.trunks or vlan in self.trunks
+        """Whether a port that is not an access port carries `vlan`.
+
+        A port with a native VLAN always carries that, and never VLAN 0: what
+        has no VLAN there is in the native one.
+        """
+        if self.vlan_mode is not VlanMode.TRUNK and self.tag and vlan in (0, self.tag):
+            return vlan == self.tag
+        return not self.trunks or vlan in self.trunks
 
     def carries(self, vlan: int) -> bool:
         """Whether packets of `vlan` may leave by this port."""

@@ -122,6 +122,11 @@ def test_a_native_vlan_is_carried_even_when_trunks_do_not_list_it() -> None:
     assert network.out(2, frame(A, B, vlan=",dl_vlan=10")) == {1: UNTAG}
 
 
+def test_packets_of_no_vlan_do_not_leave_by_ports_with_a_native_one() -> None:
+    network = Network(Port(1), Port(2, UNTAGGED, 10), Port(3, TAGGED, 10), Port(4))
+    assert network.out(1, frame(A, B)) == {4: UNTAG}
+
+
 def test_priority_tags_survive_trunks_and_not_access_ports() -> None:
     network = Network(Port(1), Port(2), Port(3, VlanMode.ACCESS, 0))
     assert network.out(1, frame(A, B, vlan=",dl_vlan=0,dl_vlan_pcp=5")) == {

@@ -17,6 +17,7 @@ Pair = tuple[Host, Netns, Netns]
 def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair) -> None:
     host, a, b = two_hosts
     assert a.ping("10.0.0.2", 1) == 1
+    missing = lost(a, b), lost(b, a)  # what was sent before the ports were there
     count = ROUNDS * 1000
     server = b.start("iperf3", "-s", "-1")
     time.sleep(0.4)
@@ -33,9 +34,20 @@ def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair) -> N
     assert found[1] == found[2] == str(count), output
     report, _ = flow.communicate(timeout=60)
     server.wait(timeout=10)
-    retransmits = re.search(r"bits/sec\s+(\d+)\s+sender", report)
-    assert retransmits is not None, report
-    assert int(retransmits[1]) == 0, report
+    assert "sender" in report, report
+    # Every frame that left one side reached the other: ping's, TCP's, ARP's.  (TCP's own count of
+    # retransmissions includes probes it sends when a busy machine is slow to acknowledge.)
+    assert (lost(a, b), lost(b, a)) == missing
+
+
+def lost(source: Netns, target: Netns) -> int:
+    """Frames that left one side and did not reach the other."""
+    return counters(source, "tx") - counters(target, "rx")
+
+
+def counters(ns: Netns, direction: str) -> int:
+    """Packets of eth0; redirect_peer() counts them since Linux 6.8."""
+    return int(ns.run("cat", f"/sys/class/net/eth0/statistics/{direction}_packets").stdout)
 
 
 def test_new_flows_are_forwarded_while_the_daemon_is_dead(two_hosts: Pair) -> None:

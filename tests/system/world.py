@@ -105,6 +105,8 @@ class Host:
         self.check("ip", "netns", "add", name)
         self._names.append(name)
         self.check("ip", "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", name)
+        # The host's end speaks for nobody: what arrives at the other end came through the switch.
+        self.check("sysctl", "-q", "-w", f"net.ipv6.conf.{device}.disable_ipv6=1")
         self.check("ip", "link", "set", device, "up")
         for line in (f"addr add {address} dev eth0", "link set eth0 up", "link set lo up"):
             self.check("ip", "-n", name, *line.split())

@@ -123,9 +123,13 @@ class Datapath:
         if not self.takeover:
             return
         self.takeover = False
+        # What is new first, under cache masks that cover it; what is gone last.
+        self._changed.update(self._bridges.ids())
+        self._publish()
+        self._ports.disinherit()
         for bridge_id in self._bridges.unclaimed():
             self._bridges.remove(bridge_id)
-        for bridge_id in self._ports.disinherit():
+        for bridge_id in self._bridges.ids():
             self._list_members(bridge_id)
         self._flows.disinherit()
         self._changed.update(self._bridges.ids())
@@ -212,6 +216,8 @@ class Datapath:
         return self._ports.statistics(port_id)
 
     def _list_members(self, bridge_id: int) -> None:
+        if self.takeover:
+            return  # not all are added again yet: the list as it was is the better one
         self._bridges.set_members(bridge_id, self._ports.of_bridge(bridge_id))
 
     # -- flows ---------------------------------------------------------------------
@@ -319,7 +325,13 @@ class Datapath:
             self._publish()
 
     def _publish(self) -> None:
-        """Write flows that are due; make cached paths of changed bridges stale."""
+        """Write flows that are due; make cached paths of changed bridges stale.
+
+        During a take-over everything waits for `converge()`: until then the
+        kernel goes on with what it has, which is whole.
+        """
+        if self.takeover:
+            return
         self._flows.flush()
         reach = 0
         for flows in self._flows.bridges.values():

@@ -11,7 +11,6 @@ from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions
 
 
-
 @dataclass(slots=True, eq=False)
 class ProgramRecord:
     """Some actions and where their program is.

@@ -245,8 +245,8 @@ class Datapath:
             self._flows.insert(bridge_id, flows)
 
     def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
-        """Remove flows; their last counters are read first."""
-        self._statistics.refresh(flows)
+        """Remove flows; their counters are read first, at most 20 ms old."""
+        self._statistics.refresh(flows, max_age_s=0.02)
         self._statistics.retire(bridge_id, flows)
         with self.transaction():
             self._changed.add(bridge_id)

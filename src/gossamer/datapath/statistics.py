@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Statistics:
         self._cache = cache
         self._retired: dict[tuple[int, int], int] = {}
         """(bridge, table) -> packets matched by flows that are gone."""
+        self._owed: dict[int, Owed] = {}
+        self._owed_read_s = 0.0
 
     def owed(self) -> dict[int, Owed]:
         """By flow id (or TABLE_MISS | table): what is not yet credited."""
@@ -64,9 +67,17 @@ class Statistics:
                     total.used = max(total.used, used)
         return out
 
-    def refresh(self, flows: Iterable[Flow]) -> None:
+    def _owed_lately(self, max_age_s: float) -> dict[int, Owed]:
+        now = time.monotonic()
+        if now - self._owed_read_s > max_age_s:
+            self._owed, self._owed_read_s = self.owed(), now
+        return self._owed
+
+    def refresh(self, flows: Iterable[Flow], *, max_age_s: float = 0.0) -> None:
         """Set n_packets, n_bytes and used_s of flows.
 
+        Reading what the caches owe takes a millisecond or two; `max_age_s`
+        lets a reading of that age do.
         A path may retire between the two readings; what was read never goes
         back, so a counter at worst shows such packets a moment late.
         """
@@ -76,7 +87,7 @@ class Statistics:
             (words[f.flow_id * _U64], words[f.flow_id * _U64 + 1], words[f.flow_id * _U64 + 2])
             for f in flows
         ]
-        owed = self.owed()
+        owed = self._owed_lately(max_age_s)
         for flow, (packets, n_bytes, used) in zip(flows, before, strict=True):
             extra = owed.get(flow.flow_id)
             if extra is not None:

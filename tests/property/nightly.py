@@ -88,6 +88,7 @@ def explore(datapath: Datapath, n_packets: int, first_seed: int, keep: bool) -> 
         if keep:
             small = shrink(world, lambda c: fails(datapath, c))
             path = CASES / f"seed_{seed}.json"
+            CASES.mkdir(exist_ok=True)
             path.write_text(json.dumps(to_json(small), indent=1) + "\n")
             found.append(f"  made small in {path}")
         if len(found) > 20:

@@ -91,13 +91,13 @@ def format_ip(value: int, mask: int, width: int) -> str:
     return f"{address(value)}/{address(mask)}"
 
 
-def _hexadecimal(value: int) -> str:
-    # C's %#x leaves a zero bare.
+def format_hex(value: int) -> str:
+    """A number as C's %#x writes it: a zero stays bare."""
     return f"{value:#x}" if value else "0"
 
 
 def _masked_hex(value: int, mask: int, full: int) -> str:
-    return _hexadecimal(value) if mask == full else f"{_hexadecimal(value)}/{_hexadecimal(mask)}"
+    return format_hex(value) if mask == full else f"{format_hex(value)}/{format_hex(mask)}"
 
 
 class _Parts:
@@ -413,7 +413,7 @@ def format_action(action: Action, names: PortNames | None = None) -> str:
             name = _OVS_NAMES.get(f.name, f.name)
             return f"set_field:{format_value(f, value, mask, names)}->{name}"
         case act.RegLoad(dst=dst, value=value):
-            return f"load:{_hexadecimal(value)}->{format_subfield(dst)}"
+            return f"load:{format_hex(value)}->{format_subfield(dst)}"
         case act.RegMove(src=src, dst=dst):
             return f"move:{format_subfield(src)}->{format_subfield(dst)}"
         case act.PushVlan(ethertype=ethertype):

@@ -29,6 +29,7 @@ from gossamer.pipeline.format import (
     exact_match,
     format_action,
     format_actions,
+    format_hex,
     format_key,
     format_mac,
     format_match,
@@ -168,7 +169,7 @@ def changes(action: Action, key: int) -> list[str]:
     """What an action made of the bits it wrote, where its text does not say so itself."""
     if isinstance(action, act.RegMove):
         value = (key >> action.dst.shift) & ((1 << action.dst.n_bits) - 1)
-        return [f"{format_subfield(action.dst)} is now {value:#x}"]
+        return [f"{format_subfield(action.dst)} is now {format_hex(value)}"]
     return []
 
 

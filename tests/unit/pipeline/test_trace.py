@@ -83,7 +83,7 @@ bridge("br0")
  0. tcp,in_port=1, priority 100
     set_field:10.0.0.9->ip_dst
     move:NXM_OF_TCP_DST[0..3]->NXM_NX_REG1[4..7]
-     -> NXM_NX_REG1[4..7] is now 0x0
+     -> NXM_NX_REG1[4..7] is now 0
     goto_table:1
      1. tcp, priority 5, cookie 0x77
             resubmit(,2)

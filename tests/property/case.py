@@ -36,10 +36,14 @@ class PacketCase:
 
 @dataclass(frozen=True)
 class Case:
-    """Bridges, and packets that enter them one after the other."""
+    """Bridges, and packets that enter them one after the other.
+
+    Before packet `changes_at`, every third flow of each bridge is removed.
+    """
 
     bridges: tuple[BridgeCase, ...]
     packets: tuple[PacketCase, ...]
+    changes_at: int | None = None
 
     def world(self) -> World:
         """Fresh bridges, as the reference pipeline wants them."""
@@ -63,6 +67,7 @@ def to_json(case: Case) -> dict[str, Any]:
         "packets": [
             {"bridge": p.bridge, "in_port": p.in_port, "data": p.data.hex()} for p in case.packets
         ],
+        "changes_at": case.changes_at,
     }
 
 
@@ -81,6 +86,7 @@ def from_json(data: dict[str, Any]) -> Case:
         tuple(
             PacketCase(p["bridge"], p["in_port"], bytes.fromhex(p["data"])) for p in data["packets"]
         ),
+        data.get("changes_at"),
     )
 
 

@@ -258,4 +258,5 @@ def case(seed: int, n_packets: int) -> Case:
         flows = Rules(rng, [p.ofport for p in members], keys).flows()
         miss = {t: rng.choice(list(TableMiss)) for t in range(N_TABLES) if rng.random() < 0.5}
         built.append(BridgeCase(name, tuple(members), tuple(flows), miss))
-    return Case(tuple(built), tuple(entries))
+    changes_at = rng.randrange(n_packets) if rng.random() < 0.5 else None
+    return Case(tuple(built), tuple(entries), changes_at)

@@ -236,10 +236,12 @@ def test_a_journal_that_grew_is_rewritten_beside_the_running_switch(
     first = RunningSwitch(tmp_path)
     first.apply()
     first.ofctl("add-flow", "br0", "cookie=9,table=5,idle_timeout=500,tcp,actions=output:2")
-    inode = (tmp_path / "br0.flows").stat().st_ino
+    # Held open, so that its inode cannot become that of a later file.
+    before_it = (tmp_path / "br0.flows").open("rb")
     lines = "".join(f"in_port=1,actions={n}\n" for n in range(1, 400))
     first.ofctl("add-flows", "br0", "-", stdin=lines)
-    assert wait_until(lambda: (tmp_path / "br0.flows").stat().st_ino != inode)
+    assert wait_until(lambda: os.fstat(before_it.fileno()).st_nlink == 0)
+    before_it.close()
     first.ofctl("add-flow", "br0", "in_port=2,actions=1")
     before = first.flows()
     second = restarted(first)
@@ -409,7 +411,9 @@ def test_snooping_shows_what_passes_between_bridge_and_controller(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as snoop:
-        assert wait_until(lambda: bool(switch.switch.bridges["br0"].controllers.snooper._peers))
+        snooper = switch.switch.bridges["br0"].controllers.snooper
+        # Not only connected: only after its hello is anything copied to it.
+        assert wait_until(lambda: any(tap.ready for _, tap in snooper._peers))
         switch.call(lambda: None)
         peer.ask(20, xid=0x77)
         peer.ask(2, b"hello", xid=0x78)

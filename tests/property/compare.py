@@ -171,6 +171,7 @@ def disagreement(datapath: Datapath, case: Case) -> str:
 
 def _remove_some(case: Case, bpf: Bpf, world: World, packets: Counter[tuple[str, int]]) -> str:
     """Remove flows on both sides; says where the last counters of one differ."""
+    text = ""
     for b in case.bridges:
         places = [(b.name, i) for i in range(0, len(b.flows), 3)]
         gone = [bpf.flows.pop(place) for place in places]
@@ -180,11 +181,11 @@ def _remove_some(case: Case, bpf: Bpf, world: World, packets: Counter[tuple[str,
         for place, flow in zip(places, gone, strict=True):
             world.bridges[b.name].tables[flow.table_id].remove(b.flows[place[1]])
             if flow.n_packets != packets[place]:
-                return (
+                text = (
                     f"flow {place} counted {flow.n_packets} packets until it was removed;"
                     f" the reference {packets[place]}"
                 )
-    return ""
+    return text
 
 
 def _counters(

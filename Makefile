@@ -7,7 +7,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench nightly nightly-oracle fuzz build clean
+.PHONY: demo test lint bench nightly nightly-oracle nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -24,7 +24,7 @@ bench: build
 	@$(SANDBOX) $(PYTHON) -m bench
 
 # The long versions of what `make test` does in short.
-nightly: nightly-oracle fuzz
+nightly: nightly-oracle fuzz nightly-kernel
 
 nightly-oracle: build
 	@$(SANDBOX) $(PYTHON) -m tests.property.nightly 100000
@@ -55,3 +55,7 @@ $(OBJECT): $(wildcard bpf/*.h) bpf/gossamer.c | build/.debian
 clean:
 	rm -rf build $(VENV) $(OBJECT) src/*.egg-info .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian 12's own kernel, in an emulated machine.
+nightly-kernel: build
+	@sh tests/guest/verify.sh

@@ -42,14 +42,19 @@ const volatile __u32 capturing = 0;
 #include "execute.h"
 #include "police.h"
 
-/* A packet enters the switch.  Returns 0 to go on, or -1 to drop. */
-static __always_inline int receive(struct __sk_buff *skb, struct state *st, __u32 id,
-				   struct port *port, __u32 level)
+/* A packet enters the switch.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps on
+ * the stack would lie below everything that follows, and all frames together have 512 bytes. */
+__attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 level)
 {
+	struct state *st = state_get(level);
+	struct port *port = port_get(id);
 	struct port_counters *c = bpf_map_lookup_elem(&port_counters, &id);
-	struct bridge *br = bridge_get(port->bridge);
+	struct bridge *br;
 
-	if (!c || !br)
+	if (!st || !port || !c)
+		return -1;
+	br = bridge_get(port->bridge);
+	if (!br)
 		return -1;
 	c->rx_packets += 1;
 	c->rx_bytes += skb->len;
@@ -136,7 +141,7 @@ int gossamer(struct __sk_buff *skb)
 	}
 	if (port->kind == PORT_INTERNAL && skb->mark == INJECT_MARK)
 		return bpf_redirect(ifindex, BPF_F_INGRESS);	/* from the daemon, to the host */
-	if (receive(skb, st, id, port, level))
+	if (receive(skb, id, level))
 		return TC_ACT_SHOT;
 	pass(skb, level);
 	if (st->pass_tail) {

@@ -26,6 +26,7 @@
 #define PATH_OPS 1024		/* operations one pass may come to */
 #define CACHED_OPS 12
 #define CACHED_FLOWS 16
+#define SET_ROOM 64		/* where it is put in order; a power of two */
 #define SET_OPS 32		/* set-field and move operations in an action set */
 
 #define MAX_DEPTH 64		/* resubmit within resubmit */

@@ -97,7 +97,7 @@ struct state {
 	struct frame frames[MAX_DEPTH];
 	struct flow_ref flows[CACHED_FLOWS];
 	struct op slots[8];		/* the action set's single-valued slots */
-	struct op set[SET_OPS + 8];	/* its set-field and move operations; later the ordered whole */
+	struct op set[SET_ROOM];	/* its set-field and move operations; later the ordered whole */
 	__u32 normal_vlan;		/* the VLAN NORMAL put it in */
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
 	struct op punt;			/* being written */

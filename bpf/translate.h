@@ -260,6 +260,17 @@ static __always_inline void write_action(struct state *st, struct op *op)
 	st->set_used |= 1 << slot;
 }
 
+/* The frame of that number, NULL where there is none.  One check on a value the compiler cannot
+ * rewrite: 6.1 does not learn a bound from "not zero". */
+static __always_inline struct frame *frame_at(struct state *st, __u32 n)
+{
+	asm volatile("" : "+r"(n));
+	if (n >= MAX_DEPTH)
+		return NULL;
+	asm volatile("%0 &= %1" : "+r"(n) : "i"(MAX_DEPTH - 1));
+	return &st->frames[n];
+}
+
 static __always_inline void lay_frame(struct state *st, __u32 program, __u32 table_id)
 {
 	__u32 n = st->n_frames;
@@ -362,6 +373,7 @@ static long run_op(__u32 i, struct run *run)
 {
 	struct state *st = state_get(run->level);
 	__u32 at = run->first + i;
+	struct frame *top;
 	struct op op = {};
 
 	if (!st || st->failure)
@@ -377,7 +389,7 @@ static long run_op(__u32 i, struct run *run)
 			goto end;
 		op = run->large->ops[at];
 	} else {
-		if (at >= SET_OPS + 8)
+		if (at >= SET_ROOM)
 			goto end;
 		op = st->set[at];
 	}
@@ -447,8 +459,9 @@ static long run_op(__u32 i, struct run *run)
 			return 1;
 		}
 		/* the frame below must know where to return to before the new one is laid on it */
-		if (st->n_frames && st->n_frames <= MAX_DEPTH)
-			st->frames[st->n_frames - 1].op = run->next;
+		top = frame_at(st, st->n_frames - 1);
+		if (top)
+			top->op = run->next;
 		if (op.b != OFPP_IN_PORT)
 			key_of(st)->in_port = bpf_htonl(op.b);
 		enter_table(op.a == 0xff ? run->table : op.a, 0, run->level);
@@ -472,9 +485,10 @@ static long run_op(__u32 i, struct run *run)
 		return 1;
 	case OP_CHAIN:
 		run->next = 0;
-		if (st->n_frames && st->n_frames <= MAX_DEPTH) {
-			st->frames[st->n_frames - 1].program = op.b;
-			st->frames[st->n_frames - 1].op = 0;
+		top = frame_at(st, st->n_frames - 1);
+		if (top) {
+			top->program = op.b;
+			top->op = 0;
 		}
 		return 1;
 	default:
@@ -505,13 +519,15 @@ static __always_inline void lay_action_set(struct state *st)
 			st->set[s].a = 0, st->set[s].d = 0, st->set[s].flags = 0;
 	}
 	n = sets + 3;
+	/* 6.1 loses the bound on the way through the loop: a mask it can see, and the compiler not. */
+	asm volatile("%0 &= %1" : "+r"(n) : "i"(SET_ROOM - 1));
 	if (st->set_used & (1 << SET_OUTPUT))
-		st->set[n++] = st->slots[SET_OUTPUT];
-	else if (st->set_used & (1 << SET_RESUBMIT))
-		st->set[n++] = st->slots[SET_RESUBMIT];
+		st->set[n] = st->slots[SET_OUTPUT];
+	else
+		st->set[n] = st->slots[SET_RESUBMIT];
 	st->set_used = 0;
 	st->set_done = 1;
-	st->n_set = n;
+	st->n_set = n + 1;
 	st->frames[0].program = ACTION_SET_PROGRAM;
 	st->frames[0].op = 0;
 	st->frames[0].table = 0;
@@ -538,15 +554,15 @@ static long run_frame(__u32 i, __u32 *level)
 		lay_action_set(st);
 		depth = 1;
 	}
-	if (depth > MAX_DEPTH)
+	frame = frame_at(st, depth - 1);
+	if (!frame)
 		return 1;
-	frame = &st->frames[depth - 1];
 	run.first = frame->op;
 	run.table = frame->table;
 	if (frame->program == ACTION_SET_PROGRAM) {
 		run.n_ops = st->n_set;
 		/* spent: what its resubmit may write is a new set */
-		n = SET_OPS + 8;
+		n = SET_ROOM;
 	} else if (frame->program == CONTINUE_PROGRAM) {
 		st->n_frames = depth - 1;
 		enter_table(frame->table, 1, *level);

@@ -22,8 +22,12 @@ class HostDevices:
         self._internal = InternalDevices(rundir)
 
     def link(self, name: str) -> Link | None:
-        """The device of that name, None where there is none."""
-        return self._links.link(name)
+        """The device of that name, None where there is none.
+
+        One whose event has not been read yet is looked up: who creates a device
+        and adds it as a port at once must not be told that it does not exist.
+        """
+        return self._links.link(name) or self._links.refresh(name)
 
     def create_internal(self, name: str, mac: bytes | None) -> Link:
         """Create the device of an internal port, or adopt the one made before a restart.

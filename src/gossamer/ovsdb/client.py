@@ -89,6 +89,10 @@ class Client:
         self._ports: dict[UUID, PortConfig] = {}
         self._bridges: dict[UUID, BridgeConfig] = {}
         self._interfaces: dict[str, Any] = {}
+        self._port_of: dict[UUID, UUID] = {}
+        """Interface row -> port row."""
+        self._shown: dict[str, InterfaceStatus] = {}
+        """What was last written of each interface."""
         self._written: dict[tuple[UUID, str], object] = {}
         self._transaction: Any = None
         self._pending_cfg: int | None = None
@@ -135,37 +139,43 @@ class Client:
             return None
         changed, self._idl.changed_rows = self._idl.changed_rows, set()
         ports: dict[UUID, PortConfig] = {}
-        interfaces: dict[str, Any] = {}
         bridges: dict[UUID, BridgeConfig] = {}
+        stale = changed | {self._port_of[u] for u in changed if u in self._port_of}
         for bridge_row in root.bridges:
             touched = bridge_row.uuid in changed or bridge_row.uuid not in self._bridges
             of_bridge: list[PortConfig] = []
             for port_row in bridge_row.ports:
-                known = self._ports.get(port_row.uuid)
-                if (
-                    known is None
-                    or port_row.uuid in changed
-                    or any(i.uuid in changed for i in port_row.interfaces)
-                ):
+                uuid = port_row.uuid
+                known = self._ports.get(uuid)
+                if known is None or uuid in stale:
                     known = rows.port(port_row)
                     touched = True
-                ports[port_row.uuid] = known
+                    for interface_row in port_row.interfaces:
+                        self._interfaces[interface_row.name] = interface_row
+                        self._port_of[interface_row.uuid] = uuid
+                        self._shown.pop(interface_row.name, None)
+                ports[uuid] = known
                 of_bridge.append(known)
-                for interface_row in port_row.interfaces:
-                    interfaces[interface_row.name] = interface_row
             others = [*bridge_row.controller, *bridge_row.flow_tables.values()]
             if touched or any(row.uuid in changed for row in others):
                 of_bridge.sort(key=lambda p: p.name)
                 bridges[bridge_row.uuid] = rows.bridge(bridge_row, tuple(of_bridge))
             else:
                 bridges[bridge_row.uuid] = self._bridges[bridge_row.uuid]
-        self._ports, self._bridges, self._interfaces = ports, bridges, interfaces
-        live = {r.uuid for t in tables.values() for r in t.rows.values()} if len(changed) > 8 else None
-        if live is not None:
-            self._written = {k: v for k, v in self._written.items() if k[0] in live}
+        if len(ports) < len(self._ports):
+            self._forget(set(ports))
+        self._ports, self._bridges = ports, bridges
         self._pending_cfg = root.next_cfg
         ordered = sorted(bridges.values(), key=lambda b: b.name)
         return rows.switch(root, tuple(ordered))
+
+    def _forget(self, ports: set[UUID]) -> None:
+        """Drop what is remembered of rows that are gone."""
+        self._port_of = {i: p for i, p in self._port_of.items() if p in ports}
+        self._interfaces = {n: r for n, r in self._interfaces.items() if r.uuid in self._port_of}
+        self._shown = {n: s for n, s in self._shown.items() if n in self._interfaces}
+        live = {r.uuid for t in self._idl.tables.values() for r in t.rows.values()}
+        self._written = {k: v for k, v in self._written.items() if k[0] in live}
 
     @property
     def statistics_interval_ms(self) -> int:
@@ -223,12 +233,12 @@ class Client:
         dpid = status.datapath_id
         self._put(row, "datapath_id", [f"{dpid:016x}"] if dpid is not None else [])
         self._put(row, "datapath_version", status.datapath_version or "<built-in>")
-        for port_row in row.ports:
-            port_status = status.ports.get(port_row.name)
-            for interface_row in port_row.interfaces:
-                found = port_status.interfaces.get(interface_row.name) if port_status else None
-                if found is not None:
+        for port_status in status.ports.values():
+            for name, found in port_status.interfaces.items():
+                interface_row = self._interfaces.get(name)
+                if interface_row is not None and self._shown.get(name) != found:
                     self._write_interface(interface_row, found)
+                    self._shown[name] = found
         for controller_row in row.controller:
             connected = status.controllers.get(controller_row.target)
             if connected is not None:
@@ -279,6 +289,7 @@ class Client:
     def _failed(self, txn: Any, result: str) -> None:
         """The rows changed under us, or the connection broke: what we wrote is not known to be there."""
         self._written.clear()
+        self._shown.clear()
         self.rewrite = True
         root = self._root()
         if root is not None:

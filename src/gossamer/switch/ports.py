@@ -92,12 +92,22 @@ class BridgePorts:
         if self.name not in wanted:
             local = InterfaceConfig(self.name, type="internal")
             wanted = {self.name: (PortConfig(self.name, (local,)), local), **wanted}
-        self._interfaces = wanted
+        before, self._interfaces = self._interfaces, wanted
         for name in [n for n in self.ports if n not in wanted]:
             self._remove(self.ports[name], delete_device=True, remember=False)
+        # What is up and asked for the same as before is left alone, so that a change of one port
+        # costs no more among many.  The bridge's own device first: the others' MTU and MAC go to it.
+        changed = [
+            name
+            for name, (port, interface) in wanted.items()
+            if name in self.errors
+            or name not in self.ports
+            or name not in before
+            or before[name][0] is not port
+            or before[name][1] is not interface
+        ]
         self.errors.clear()
-        # The bridge's own device first: the others' MTU and MAC go to it.
-        for name in sorted(wanted, key=lambda n: n != self.name):
+        for name in sorted(changed, key=lambda n: n != self.name):
             self._converge_interface(name)
         self._settle()
 

@@ -95,7 +95,7 @@ def status(as_json: bool) -> None:
                 "link_state", "statistics:rx_packets", "statistics:tx_packets",
             )  # fmt: skip
             shown = (raw.stdout.split("\n") + [""] * 4)[:4]
-            ports.append((bridge, port, shown[0], shown[1].strip("[]") or "-", f"{shown[2]}/{shown[3]}"))
+            ports.append((bridge, port, shown[0], shown[1].strip("[]") or "-", f"{shown[2] or '-'}/{shown[3] or '-'}"))
     out.line(f"gossamerd: {'running' if alive else 'not running'} ({tools.rundir})")
     out.table("", ("topology", "resources", "file"),
               [(s.name, str(len(s.resources)), s.source) for s in states]) if states else None  # fmt: skip

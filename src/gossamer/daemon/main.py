@@ -31,6 +31,14 @@ def pin_directory(rundir: Path) -> Path:
     return _BPFFS / digest
 
 
+def _remove_dead_sockets(rundir: Path) -> None:
+    """Control sockets of daemons that were killed."""
+    for path in rundir.glob("ovs-vswitchd.*.ctl"):
+        pid = path.name.split(".")[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            path.unlink(missing_ok=True)
+
+
 class Daemon:
     """Everything that runs; `serve()` returns when it is asked to end."""
 
@@ -54,6 +62,7 @@ class Daemon:
         self._devices = HostDevices(dirs.run)
         self.switch = Switch(self._datapath, self._devices, dirs.run)
         self._client = Client(remote, schema)
+        _remove_dead_sockets(dirs.run)
         path = options.unixctl or str(dirs.run / f"ovs-vswitchd.{os.getpid()}.ctl")
         self._control = Control(path, opts.OVS_VERSION)
         self._control.add("exit", "[--cleanup]", 0, 1, self._exit)

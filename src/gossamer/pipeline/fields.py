@@ -260,9 +260,9 @@ FIELDS: Final[tuple[Field, ...]] = (
     # OXM's vlan_vid has the 'present' bit as its 13th.
     Field("vlan_vid", "vlan_tci", 13, 2, _basic(6), None, _M, _W, NONE, aliases=("dl_vlan",)),
     Field("vlan_pcp", "vlan_tci", 3, 1, _basic(7), None, _E, _W, VLAN, 13, ("dl_vlan_pcp",)),
-    Field("mpls_label", "mpls_lse0", 20, 4, _basic(34), _nx1(126), _E, _W, MPLS, 12),
-    Field("mpls_tc", "mpls_lse0", 3, 1, _basic(35), _nx1(127), _E, _W, MPLS, 9),
-    Field("mpls_bos", "mpls_lse0", 1, 1, _basic(36), _nx1(128), _E, _R, MPLS, 8),
+    Field("mpls_label", "mpls_lse0", 20, 4, _basic(34), None, _E, _W, MPLS, 12),
+    Field("mpls_tc", "mpls_lse0", 3, 1, _basic(35), None, _E, _W, MPLS, 9),
+    Field("mpls_bos", "mpls_lse0", 1, 1, _basic(36), None, _E, _R, MPLS, 8),
     Field("mpls_ttl", "mpls_lse0", 8, 1, None, _nx1(30), _E, _W, MPLS),
     Field("ip_src", "nw_src", 32, 4, _basic(11), _nx0(7), _M, _W, IPV4, aliases=("nw_src",)),
     Field("ip_dst", "nw_dst", 32, 4, _basic(12), _nx0(8), _M, _W, IPV4, aliases=("nw_dst",)),

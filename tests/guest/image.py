@@ -20,23 +20,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PROGRAMS = (
-    "awk bash bpftool busybox cat cp cut date dmesg env ethtool find free grep head hostname id ip"
-    " iperf3 kill ldd ls mkdir mktemp modprobe mount nft nproc ovs-appctl ovs-dpctl ovs-ofctl"
-    " ovs-vsctl ovs-vswitchd ovsdb-client ovsdb-server ovsdb-tool ping ps rm sed setpriv sh sleep"
-    " sort ss stty sync sysctl tail tc tcpdump tee timeout touch tr true umount uname unshare wc"
-).split()
+PROGRAMS = """
+    awk bash bpftool busybox cat cp cut date dmesg env ethtool find free grep head hostname id ip
+    iperf3 kill ldd ls mkdir mktemp modprobe mount nft nproc ovs-appctl ovs-dpctl ovs-ofctl
+    ovs-vsctl ovs-vswitchd ovsdb-client ovsdb-server ovsdb-tool ping ps rm sed setpriv sh sleep
+    sort ss stty sync sysctl tail tc tcpdump tee timeout touch tr true umount uname unshare wc
+"""
 LISTED = (
     "/etc/group", "/etc/hosts", "/etc/iproute2", "/etc/ld.so.cache", "/etc/ld.so.conf",
     "/etc/ld.so.conf.d", "/etc/nsswitch.conf", "/etc/passwd", "/etc/protocols", "/etc/services",
     "/usr/lib/locale/C.utf8", "/usr/lib/tc", "/usr/share/iproute2", "/usr/share/openvswitch",
     "/usr/share/zoneinfo/UTC",
 )  # fmt: skip
-LEFT_OUT = frozenset(
-    "PIL __pycache__ config-3.11-x86_64-linux-gnu contourpy ensurepip fontTools idlelib lib2to3"
-    " matplotlib mpl_toolkits mypy mypyc numpy numpy.libs pillow.libs pip ruff test tests tkinter"
-    " turtledemo typeshed".split()
-)
+LEFT_OUT = """
+    PIL __pycache__ config-3.11-x86_64-linux-gnu contourpy ensurepip fontTools idlelib lib2to3
+    matplotlib mpl_toolkits mypy mypyc numpy numpy.libs pillow.libs pip ruff test tests tkinter
+    turtledemo typeshed
+"""
 """Folders of Python's that nothing in the guest needs; they are most of its bytes."""
 MODULE_FOLDERS = ("net", "lib", "crypto", "arch/x86/crypto", "drivers/net")
 
@@ -64,8 +64,9 @@ class Archive:
     def add_tree(self, top: Path) -> None:
         """A folder with all that is in it, less LEFT_OUT."""
         self.add(top)
+        left_out = LEFT_OUT.split()
         for folder, folders, files in os.walk(top):
-            folders[:] = [name for name in folders if name not in LEFT_OUT]
+            folders[:] = [name for name in folders if name not in left_out]
             for name in (*folders, *files):
                 if (Path(folder) / name).exists():
                     self.add(Path(folder) / name)
@@ -86,7 +87,8 @@ class Archive:
 
     def write(self, out: Path, root: Path = Path("/")) -> None:
         """The archive, with paths relative to `root`."""
-        names = "\0".join(os.path.relpath(p, root) for p in self._seen)
+        inside = (p for p in self._seen if Path(p).is_relative_to(root) and Path(p) != root)
+        names = "\0".join(os.path.relpath(p, root) for p in inside)
         part = out.with_suffix(".part")
         with part.open("wb") as f:
             subprocess.run(
@@ -105,7 +107,7 @@ def system(out: Path) -> None:
     """Programs, libraries, Python."""
     archive = Archive()
     search = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    for name in PROGRAMS:
+    for name in PROGRAMS.split():
         found = shutil.which(name, path=search)
         if found and not Path(found).is_relative_to(CHECKOUT):
             archive.add(Path(found))
@@ -152,8 +154,6 @@ def modules(out: Path, tree: Path, release: str) -> None:
                 archive.add(path)
         else:
             archive.add_tree(top / "kernel" / folder)
-    inside = [p for p in archive._seen if Path(p).is_relative_to(tree) and Path(p) != tree]
-    archive._seen = dict.fromkeys(inside)
     archive.write(out, tree)
 
 

@@ -92,7 +92,9 @@ def main() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     accepted, refused = run(count)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{count} messages: {accepted} accepted, {refused} refused; memory {before} -> {after} KiB")
+    print(
+        f"{count} messages: {accepted} accepted, {refused} refused; memory {before} -> {after} KiB"
+    )
     if after > before + 200_000:
         raise SystemExit("memory grows")
 

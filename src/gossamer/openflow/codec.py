@@ -11,10 +11,11 @@ from gossamer.openflow import message as m
 from gossamer.openflow.action import decode_actions
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.flow_mod import decode_flow_mod10, decode_flow_mod11, decode_flow_mod_nxm
-from gossamer.openflow.match import decode_ofp_match, port_from_16
+from gossamer.openflow.match import decode_ofp_match
 from gossamer.openflow.message import FlowFormat, Message, Version
 from gossamer.openflow.multipart import decode_multipart
 from gossamer.openflow.nicira import decode_nicira, decode_onf
+from gossamer.openflow.oxm import port_from_16
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR
 from gossamer.pipeline.match import ANY

@@ -25,8 +25,9 @@ from gossamer.openflow.encode_table import (
 )
 from gossamer.openflow.frame import frame, multipart, onf
 from gossamer.openflow.frame import nicira as nicira_message
-from gossamer.openflow.match import encode_match, encode_ofp_match, port_to_16
+from gossamer.openflow.match import encode_match, encode_ofp_match
 from gossamer.openflow.message import PacketInFormat, Version
+from gossamer.openflow.oxm import port_to_16
 from gossamer.pipeline.fields import FIELDS
 from gossamer.pipeline.match import ANY, Match
 
@@ -223,9 +224,7 @@ def packet_in(
         head = pack(">IHHBx", p.buffer_id, p.total_len, port_to_16(p.in_port), p.reason)
         return frame(version, 10, xid, head + p.data)
     if version == Version.V11:
-        head = pack(
-            ">IIIHBB", p.buffer_id, p.in_port, p.in_port, p.total_len, p.reason, p.table_id
-        )
+        head = pack(">IIIHBB", p.buffer_id, p.in_port, p.in_port, p.total_len, p.reason, p.table_id)
         return frame(version, 10, xid, head + p.data)
     head = pack(">IHBB", p.buffer_id, p.total_len, p.reason, p.table_id)
     if version >= Version.V13:
@@ -236,6 +235,7 @@ def packet_in(
 
 def _packet_in2(p: m.PacketIn, version: int, xid: int) -> bytes:
     """NXT_PACKET_IN2: a list of properties (nicira-ext.h)."""
+
     def prop(kind: int, value: bytes) -> bytes:
         length = 4 + len(value)
         return (pack(">HH", kind, length) + value).ljust((length + 7) // 8 * 8, b"\0")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from gossamer.openflow.frame import frame, multipart, multipart_nicira, pieces
 from gossamer.openflow.frame import nicira as nicira_message
 from gossamer.openflow.instruction import encode_instructions
-from gossamer.openflow.match import encode_match, encode_match10, encode_ofp_match
+from gossamer.openflow.match import encode_match, encode_ofp_match
+from gossamer.openflow.match10 import encode_match10
 from gossamer.openflow.message import FlowFormat, FlowRemoved, FlowStats, FlowUpdate, Version
 
 if TYPE_CHECKING:
@@ -33,7 +34,14 @@ def _pad8(data: bytes) -> bytes:
     return data + bytes(-len(data) % 8)
 
 
-def oxs(*, duration_s: float | None, packets: int, n_bytes: int, flows: int | None = None, idle_s: int = -1) -> bytes:
+def oxs(
+    *,
+    duration_s: float | None,
+    packets: int,
+    n_bytes: int,
+    flows: int | None = None,
+    idle_s: int = -1,
+) -> bytes:
     """Flow statistics of OpenFlow 1.5 (1.5.1, 7.2.4)."""
 
     def field(number: int, value: bytes) -> bytes:
@@ -118,7 +126,12 @@ def aggregate_reply(
     packets: int, n_bytes: int, flows: int, version: int, xid: int, *, nicira: bool = False
 ) -> bytes:
     """OFPMP_AGGREGATE or NXST_AGGREGATE."""
-    body = packets.to_bytes(8, "big") + n_bytes.to_bytes(8, "big") + flows.to_bytes(4, "big") + bytes(4)
+    body = (
+        packets.to_bytes(8, "big")
+        + n_bytes.to_bytes(8, "big")
+        + flows.to_bytes(4, "big")
+        + bytes(4)
+    )
     if nicira:
         return multipart_nicira(version, 1, xid, body)
     if version == Version.V15:

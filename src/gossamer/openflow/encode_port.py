@@ -8,8 +8,8 @@ from typing import Final
 
 from gossamer.openflow import message as m
 from gossamer.openflow.frame import frame, multipart, pieces
-from gossamer.openflow.match import port_to_16
 from gossamer.openflow.message import PortDesc, PortStats, Version
+from gossamer.openflow.oxm import port_to_16
 
 _PORT10: Final = Struct(">H6s16sIIIIII")
 _PORT11: Final = Struct(">I4x6s2x16sIIIIIIII")
@@ -35,9 +35,7 @@ def port_desc(p: PortDesc, version: int) -> bytes:
     rates11 = (p.curr, p.advertised, p.supported, p.peer, p.curr_speed, p.max_speed)
     if version < Version.V14:
         return _PORT11.pack(p.number, p.hw_addr, name, config, p.state, *rates11)
-    return _PORT14.pack(
-        p.number, _PORT14.size, p.hw_addr, name, config, p.state, 0, 32, *rates11
-    )
+    return _PORT14.pack(p.number, _PORT14.size, p.hw_addr, name, config, p.state, 0, 32, *rates11)
 
 
 def port_desc_replies(ports: Iterable[PortDesc], version: int, xid: int) -> list[bytes]:

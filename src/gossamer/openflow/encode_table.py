@@ -7,8 +7,8 @@ from struct import Struct
 from typing import Final
 
 from gossamer.openflow.frame import multipart, pieces
-from gossamer.openflow.match import encode_header
 from gossamer.openflow.message import TableStats, Version
+from gossamer.openflow.oxm import encode_header
 from gossamer.pipeline.fields import FIELDS
 
 _TABLE10: Final = Struct(">B3x32sIIIQQ")

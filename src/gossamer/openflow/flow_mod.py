@@ -7,8 +7,10 @@ from typing import Final
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.instruction import decode_instructions
-from gossamer.openflow.match import decode_match, decode_match10, decode_ofp_match, port_from_16
+from gossamer.openflow.match import decode_match, decode_ofp_match
+from gossamer.openflow.match10 import decode_match10
 from gossamer.openflow.message import FlowMod, Version
+from gossamer.openflow.oxm import is_valid_port, port_from_16
 from gossamer.openflow.validate import check_actions
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.match import Match
@@ -20,23 +22,41 @@ _NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
 _COOKIE: Final = (0x0001 << 16 | 30 << 9 | 8).to_bytes(4, "big")
 _COOKIE_MASKED: Final = (0x0001 << 16 | 30 << 9 | 1 << 8 | 16).to_bytes(4, "big")
 _EMERGENCY10: Final = 1 << 2
+_RESET_COUNTS: Final = 1 << 2
+"""OFPFF_RESET_COUNTS of OpenFlow 1.2; in OpenFlow 1.0 every add does that."""
+_ADD: Final = 0
+
+
+_FLAGS: Final[dict[int, int]] = {Version.V10: 3, Version.V11: 3, Version.V12: 7}
+_FLAGS_SINCE_13: Final = 31
+
+
+def _check_flags(flags: int, version: int) -> None:
+    if version == Version.V10 and flags & _EMERGENCY10:
+        # Nothing says "no emergency flows"; that there is no room for them is true.
+        raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_TABLE_FULL, "no emergency flows")
+    if flags & ~_FLAGS.get(version, _FLAGS_SINCE_13):
+        raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_BAD_FLAGS, f"flags {flags:#x}")
 
 
 def decode_flow_mod10(data: bytes, with_table_id: bool) -> FlowMod:
     """OFPT_FLOW_MOD of OpenFlow 1.0 (1.0.0, 5.3.3); `with_table_id` after NXT_FLOW_MOD_TABLE_ID."""
-    if len(data) < 72:
+    if len(data) < 72 or len(data) % 8:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
     match = decode_match10(data, 8)
-    cookie, command, idle, hard, priority, buffer_id, out_port, flags = _BODY10.unpack_from(data, 48)
+    cookie, command, idle, hard, priority, buffer_id, out_port, flags = _BODY10.unpack_from(
+        data, 48
+    )
     if not int.from_bytes(data[8:12], "big") & 0x3FFFFF:
         priority = 0xFFFF  # an exact match stands above all others (1.0.0, 3.4)
-    if flags & _EMERGENCY10:
-        raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_TABLE_FULL, "no emergency flows")
     table_id = 0xFF
     if with_table_id:
         table_id, command = command >> 8, command & 0xFF
     actions = decode_instructions(data[72:], Version.V10)
-    check_actions(actions, match, table_id)
+    actions = check_actions(actions, match, table_id, Version.V10)
+    _check_flags(flags, Version.V10)
+    if command == _ADD:
+        flags |= _RESET_COUNTS
     return FlowMod(
         command,
         table_id,
@@ -67,7 +87,7 @@ def decode_nxm_match(data: bytes, offset: int, length: int) -> tuple[Match, int,
     """
     end = offset + (length + 7) // 8 * 8
     if end > len(data):
-        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+        raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_LEN)
     body = data[offset : offset + length]
     cookie = cookie_mask = 0
     at = 0
@@ -87,7 +107,7 @@ def decode_nxm_match(data: bytes, offset: int, length: int) -> tuple[Match, int,
 
 def decode_flow_mod_nxm(data: bytes, version: int, with_table_id: bool) -> FlowMod:
     """NXT_FLOW_MOD."""
-    if len(data) < 48:
+    if len(data) < 48 or len(data) % 8:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
     cookie, command, idle, hard, priority, buffer_id, out_port, flags, match_len = (
         _BODY_NXM.unpack_from(data, 16)
@@ -97,9 +117,12 @@ def decode_flow_mod_nxm(data: bytes, version: int, with_table_id: bool) -> FlowM
     if with_table_id:
         table_id, command = command >> 8, command & 0xFF
     actions = decode_instructions(data[offset:], Version.V10)
-    check_actions(actions, match, table_id)
+    actions = check_actions(actions, match, table_id, Version.V10)
+    _check_flags(flags, Version.V10)
     if command == 0 and cookie_mask:
-        raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_FIELD, "an add cannot match on the cookie")
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_NXM_INVALID, "an add cannot match on the cookie")
+    if command == _ADD:
+        flags |= _RESET_COUNTS
     return FlowMod(
         command,
         table_id,
@@ -125,7 +148,7 @@ def decode_flow_mod_nxm(data: bytes, version: int, with_table_id: bool) -> FlowM
 
 def decode_flow_mod11(data: bytes, version: int) -> FlowMod:
     """OFPT_FLOW_MOD of OpenFlow 1.1 and later (1.3.5, 7.3.4.1)."""
-    if len(data) < 56:
+    if len(data) < 48 or len(data) % 8:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
     (
         cookie, cookie_mask, table_id, command, idle, hard, priority, buffer_id, out_port, out_group,
@@ -133,9 +156,11 @@ def decode_flow_mod11(data: bytes, version: int) -> FlowMod:
     ) = _BODY11.unpack_from(data, 8)  # fmt: skip
     match, offset = decode_ofp_match(data, 48, version)
     actions = decode_instructions(data[offset:], version)
-    if actions:
-        check_actions(actions, match, table_id)
-    adding = command == 0
+    actions = check_actions(actions, match, table_id, version)
+    if not is_valid_port(out_port):
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_PORT, f"out_port {out_port:#x}")
+    _check_flags(flags, version)
+    adding = command == _ADD
     sets_cookie = adding or (version == Version.V11 and not cookie_mask)
     return FlowMod(
         command,

@@ -37,7 +37,9 @@ def multipart(version: int, kind: int, xid: int, body: bytes, more: bool = False
     return frame(version, 19, xid, head + bytes(4) + body)
 
 
-def multipart_nicira(version: int, subtype: int, xid: int, body: bytes, more: bool = False) -> bytes:
+def multipart_nicira(
+    version: int, subtype: int, xid: int, body: bytes, more: bool = False
+) -> bytes:
     """One NXST_* reply."""
     head = NX_VENDOR.to_bytes(4, "big") + subtype.to_bytes(4, "big")
     if version == Version.V10:

@@ -11,14 +11,16 @@ from typing import Final
 
 from gossamer.openflow.action import decode_actions, encode_actions
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions
 
 _GOTO, _METADATA, _WRITE, _APPLY, _CLEAR, _METER = range(1, 7)
+_EXPERIMENTER: Final = 0xFFFF
 _ORDER: Final = (_METER, _APPLY, _CLEAR, _WRITE, _METADATA, _GOTO)
-_interned: dict[tuple[int, bytes], Actions] = {}
-_MAX_INTERNED: Final = 1 << 17
+_interned: Interned[tuple[int, bytes], Actions] = Interned()
+_encoded: Interned[tuple[int, int], tuple[Actions, bytes]] = Interned()
 
 
 def decode_instructions(data: bytes, version: int) -> Actions:
@@ -33,51 +35,60 @@ def decode_instructions(data: bytes, version: int) -> Actions:
     known = _interned.get((version, data))
     if known is not None:
         return known
-    found: dict[int, tuple[Action, ...]] = {}
+    bodies = _split(data, version)
+    found = {kind: _decode_one(kind, bodies[kind], version) for kind in _ORDER if kind in bodies}
+    result = tuple(a for kind in _ORDER for a in found.get(kind, ()))
+    return _interned.remember((version, data), result, 16 * len(data))
+
+
+_LENGTHS: Final = {_GOTO: 8, _METADATA: 24, _WRITE: 0, _APPLY: 0, _CLEAR: 8, _METER: 8}
+"""0: it varies."""
+
+
+def _split(data: bytes, version: int) -> dict[int, bytes]:
+    """The instructions by their type: all are looked at before any is taken apart."""
+    bodies: dict[int, bytes] = {}
     offset, end = 0, len(data)
+    if end % 8:
+        raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
     while offset < end:
-        if end - offset < 8:
-            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
         kind, length = unpack_from(">HH", data, offset)
         if length < 8 or length % 8 or offset + length > end:
             raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
-        if kind in found:
+        if kind == _EXPERIMENTER:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_EXPERIMENTER)
+        expected = _LENGTHS.get(kind)
+        if expected is None:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNKNOWN_INST, f"instruction {kind}")
+        if expected and length != expected:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
+        if kind == _METER and version >= Version.V15:
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNKNOWN_INST, "meter is an action there")
+        if kind in bodies:
             raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_DUP_INST)
-        found[kind] = _decode_one(kind, data[offset : offset + length], version)
+        bodies[kind] = data[offset : offset + length]
         offset += length
-    result = tuple(a for kind in _ORDER for a in found.get(kind, ()))
-    if len(_interned) >= _MAX_INTERNED:
-        _interned.clear()
-    _interned[version, data] = result
-    return result
+    return bodies
 
 
 def _decode_one(kind: int, body: bytes, version: int) -> tuple[Action, ...]:
-    length = len(body)
-    if kind in (_APPLY, _WRITE):
-        actions = decode_actions(body[8:], version)
-        if kind == _APPLY:
-            return actions
-        _check_action_set(actions)
-        return (act.WriteActions(actions),)
-    expected = {_GOTO: 8, _METADATA: 24, _CLEAR: 8, _METER: 8}.get(kind)
-    if expected is None:
-        if kind == 0xFFFF:
-            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_EXPERIMENTER)
-        raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNKNOWN_INST, f"instruction {kind}")
-    if length != expected:
-        raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
-    if kind == _GOTO:
-        if body[4] == 0xFF:
-            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_TABLE_ID)
-        return (act.GotoTable(body[4]),)
-    if kind == _METADATA:
-        value, mask = unpack_from(">QQ", body, 8)
-        return (act.WriteMetadata(value, mask),)
-    if kind == _CLEAR:
-        return (act.ClearActions(),)
-    # Meters are not there yet: an instruction that would be ignored is refused.
-    raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNSUP_INST, "meters are not supported")
+    match kind:
+        case 4:  # OFPIT_APPLY_ACTIONS
+            return decode_actions(body[8:], version)
+        case 3:  # OFPIT_WRITE_ACTIONS
+            actions = decode_actions(body[8:], version)
+            _check_action_set(actions)
+            return (act.WriteActions(actions),)
+        case 1:  # OFPIT_GOTO_TABLE
+            return (act.GotoTable(body[4]),)
+        case 2:  # OFPIT_WRITE_METADATA
+            value, mask = unpack_from(">QQ", body, 8)
+            return (act.WriteMetadata(value, mask),)
+        case 5:  # OFPIT_CLEAR_ACTIONS
+            return (act.ClearActions(),)
+        case _:
+            # There are no meters yet, so no number is that of one.
+            raise OpenFlowError(ErrorCode.METER_MOD_FAILED_INVALID_METER, "there is no such meter")
 
 
 _IN_SET: Final = (
@@ -96,10 +107,21 @@ def _check_action_set(actions: Actions) -> None:
 
 def encode_instructions(actions: Actions, version: int) -> bytes:
     """The instructions, or OpenFlow 1.0's action list, of a flow."""
+    # The tuple is kept with the entry, so that its identity cannot be another's.
+    known = _encoded.get((id(actions), version))
+    if known is not None and known[0] is actions:
+        return known[1]
+    data = _encode(actions, version)
+    return _encoded.remember((id(actions), version), (actions, data), 16 * len(data))[1]
+
+
+def _encode(actions: Actions, version: int) -> bytes:
     apply: list[Action] = []
     rest: list[Action] = []
     for action in actions:
-        if isinstance(action, (act.WriteActions, act.ClearActions, act.WriteMetadata, act.GotoTable)):
+        if isinstance(
+            action, (act.WriteActions, act.ClearActions, act.WriteMetadata, act.GotoTable)
+        ):
             rest.append(action)
         else:
             apply.append(action)

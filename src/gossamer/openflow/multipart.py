@@ -7,8 +7,9 @@ from struct import unpack_from
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.flow_mod import decode_nxm_match
-from gossamer.openflow.match import decode_ofp_match, port_from_16
+from gossamer.openflow.match import decode_ofp_match
 from gossamer.openflow.message import Message, Version
+from gossamer.openflow.oxm import port_from_16
 from gossamer.pipeline.fields import NX_VENDOR
 
 _VENDOR = 0xFFFF
@@ -152,8 +153,6 @@ def _monitors_nx(data: bytes, at: int) -> tuple[m.FlowMonitor, ...]:
         match, _, _, at = decode_nxm_match(data, at + 16, match_len)
         out.append(m.FlowMonitor(monitor_id, flags, port_from_16(port), table_id, match))
     return tuple(out)
-
-
 
 
 def _monitors14(data: bytes, at: int, version: int) -> tuple[m.FlowMonitor, ...]:

@@ -6,9 +6,8 @@ may have several headers; which one is sent depends on the version.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Version
@@ -56,6 +55,9 @@ _BY_WIRE: Final[dict[tuple[int, int], Field]] = {
 }
 
 
+_FIRST_NO_PORT: Final = 0xFF00
+
+
 def port_from_16(port: int) -> int:
     """A port number of OpenFlow 1.0 in its 32-bit form."""
     return port | 0xFFFF0000 if port >= 0xFF00 else port
@@ -73,20 +75,21 @@ def is_nxm_port(field: Field) -> bool:
     return field.nxm == (NXM_0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class WireField:
-    """A field as a header names it.  `wire_bytes` is the length of the value alone."""
+class Header(NamedTuple):
+    """A header as it stands: lengths in bytes.  `field` is None for one that is not known."""
 
-    field: Field
-    wire_bytes: int
-    header_bytes: int
+    field: Field | None
+    wrong_length: bool
+    """The field is known, but not in this length."""
     masked: bool
+    header_bytes: int
+    payload_bytes: int
 
 
-def decode_header(data: bytes, offset: int) -> WireField:
+def decode_header(data: bytes, offset: int) -> Header:
     """The header of an OXM or NXM TLV.
 
-    Raises OpenFlowError(BAD_FIELD or BAD_LEN of the match) for what is unknown.
+    Raises OpenFlowError(BAD_LEN of the match) where it is cut short.
     """
     if len(data) < offset + 4:
         raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_LEN)
@@ -102,13 +105,70 @@ def decode_header(data: bytes, offset: int) -> WireField:
         field = _ONF.get(number) if vendor == ONF_VENDOR else None
     else:
         field = _BY_WIRE.get((oxm_class, number))
-    if field is None or (masked and not field.maskable and length != field.wire_bytes * 2):
+    if field is not None and length != field.wire_bytes * (2 if masked else 1):
+        return Header(None, True, masked, header_bytes, length)
+    return Header(field, False, masked, header_bytes, length)
+
+
+class Entry(NamedTuple):
+    """A whole TLV; without a mask, `mask` is all ones."""
+
+    field: Field
+    value: int
+    mask: int
+    masked: bool
+    value_at: int
+    """Where the value begins."""
+    end: int
+
+
+def decode_entry(data: bytes, offset: int, *, in_action: bool) -> Entry:
+    """The TLV at `offset`.
+
+    Raises OpenFlowError(BAD_LEN, BAD_WILDCARDS, BAD_FIELD) of the match errors;
+    for what is not known `in_action`, BAD_SET_TYPE or BAD_SET_LEN.
+    """
+    head = decode_header(data, offset)
+    if head.field is None and in_action:
+        wrong_length = head.wrong_length
         raise OpenFlowError(
-            ErrorCode.BAD_MATCH_BAD_FIELD, f"field {number} of class {oxm_class:#06x} is unknown"
+            ErrorCode.BAD_ACTION_BAD_SET_LEN if wrong_length else ErrorCode.BAD_ACTION_BAD_SET_TYPE
         )
-    if length != field.wire_bytes * (2 if masked else 1):
-        raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_LEN, place=field.name)
-    return WireField(field, field.wire_bytes, header_bytes, masked)
+    at = offset + head.header_bytes
+    end = at + head.payload_bytes
+    if end > len(data):
+        raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_LEN)
+    n = head.payload_bytes // 2 if head.masked else head.payload_bytes
+    value = int.from_bytes(data[at : at + n], "big")
+    mask = int.from_bytes(data[at + n : end], "big") if head.masked else (1 << (n * 8)) - 1
+    if value & ~mask:
+        raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_WILDCARDS, "value has bits outside the mask")
+    if head.field is None:
+        raise OpenFlowError(
+            ErrorCode.BAD_MATCH_BAD_FIELD, f"field {data[offset : offset + 4].hex()}"
+        )
+    return Entry(head.field, value, mask, head.masked, at, end)
+
+
+_ALLOWED: Final = {"nw_tos": DSCP_MASK, "tun_flags": 1, "ct_state": 0xFF}
+"""Bits that mean something, of fields where these are not all."""
+
+
+def allowed_bits(field: Field) -> int:
+    """The bits a value of a field may have."""
+    return _ALLOWED.get(field.name, (1 << field.n_bits) - 1)
+
+
+def is_valid_value(field: Field, value: int) -> bool:
+    """True when packets could have that value."""
+    if field.name in ("in_port", "actset_output") and not is_nxm_port(field):
+        return is_valid_port(value)
+    return is_nxm_port(field) or not value & ~allowed_bits(field)
+
+
+def is_valid_port(port: int) -> bool:
+    """True for the numbers of ports and the reserved ones; between them is a gap."""
+    return port < _FIRST_NO_PORT or port >= OfPort.MAX
 
 
 @lru_cache(maxsize=1024)
@@ -139,4 +199,3 @@ def _onf_number(field: Field, version: int) -> int | None:
     if field.name == "actset_output" and version < Version.V15:
         return 43
     return None
-

@@ -102,6 +102,17 @@ class SetField(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class NamedSet(SetField):
+    """A SetField that came as an action with a name of its own, kept to be shown back.
+
+    `spelling`: "set_nw_ttl" (OFPAT_SET_NW_TTL), "set_tp_src" and "set_tp_dst" (of SCTP, in
+    OpenFlow 1.0 and 1.1), "set_tunnel" and "set_tunnel64" (NXAST_*).
+    """
+
+    spelling: str
+
+
+@dataclass(frozen=True, slots=True)
 class RegLoad(Action):
     """Set a subfield (NXAST_REG_LOAD): SetField in another spelling, kept to be shown back."""
 
@@ -175,6 +186,13 @@ class SetQueue(Action):
     """Choose the queue of later outputs."""
 
     queue_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PopQueue(SetQueue):
+    """Choose the default queue again (NXAST_POP_QUEUE)."""
+
+    queue_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,8 @@ class NamedSet(SetField):
     """A SetField that came as an action with a name of its own, kept to be shown back.
 
     `spelling`: "set_nw_ttl" (OFPAT_SET_NW_TTL), "set_tp_src" and "set_tp_dst" (of SCTP, in
-    OpenFlow 1.0 and 1.1), "set_tunnel" and "set_tunnel64" (NXAST_*).
+    OpenFlow 1.0 and 1.1), "set_tunnel" and "set_tunnel64" (NXAST_*), "set_mpls_label",
+    "set_mpls_tc" and "set_mpls_ttl".
     """
 
     spelling: str
@@ -171,6 +172,8 @@ class Resubmit(Action):
 
     in_port: int = OfPort.IN_PORT
     table_id: int = 0xFF
+    with_ct: bool = False
+    """With the original direction's tuple of its connection (NXAST_RESUBMIT_TABLE_CT)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +206,227 @@ class Note(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class Group(Action):
+    """Pass a copy of the packet through a group (OpenFlow 1.3.5, 5.6)."""
+
+    group_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushMpls(Action):
+    """Push a label; its values copy the label below, or the IP header (OpenFlow 1.3.5, 5.12.1)."""
+
+    ethertype: int = 0x8847
+
+
+@dataclass(frozen=True, slots=True)
+class PopMpls(Action):
+    """Remove the outermost label; `ethertype` is that of what follows."""
+
+    ethertype: int = 0x0800
+
+
+@dataclass(frozen=True, slots=True)
+class DecMplsTtl(Action):
+    """Decrement the outermost label's TTL; at 0 or 1 as DecTtl."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTtlOut(Action):
+    """Copy the TTL of the next header into the outermost one (OpenFlow 1.3.5, 5.12)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTtlIn(Action):
+    """Copy the outermost TTL into the next header (OpenFlow 1.3.5, 5.12)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushPbb(Action):
+    """Push a Provider Backbone header (OpenFlow 1.3.5, 5.12)."""
+
+    ethertype: int = 0x88E7
+
+
+@dataclass(frozen=True, slots=True)
+class PopPbb(Action):
+    """Remove the Provider Backbone header."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTrunc(Action):
+    """Output no more than the first `max_len` bytes (NXAST_OUTPUT_TRUNC)."""
+
+    port: int
+    max_len: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clone(Action):
+    """Run `actions` on a copy: what they change is changed back (NXAST_CLONE)."""
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StackPush(Action):
+    """Put a subfield's bits on the stack (NXAST_STACK_PUSH)."""
+
+    source: SubField
+
+
+@dataclass(frozen=True, slots=True)
+class StackPop(Action):
+    """Take bits from the stack into a subfield; nothing where it is empty (NXAST_STACK_POP)."""
+
+    dst: SubField
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPktLarger(Action):
+    """Set a bit to whether the packet is longer than `length` bytes (NXAST_CHECK_PKT_LARGER)."""
+
+    dst: SubField
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteField(Action):
+    """Remove an optional field, a Geneve option (NXAST_DELETE_FIELD)."""
+
+    field: Field
+
+
+class HashFields(IntEnum):
+    """What multipath and bundle hash over (enum nx_hash_fields)."""
+
+    ETH_SRC = 0
+    SYMMETRIC_L4 = 1
+    SYMMETRIC_L3L4 = 2
+    SYMMETRIC_L3L4_UDP = 3
+    NW_SRC = 4
+    NW_DST = 5
+    SYMMETRIC_L3 = 6
+
+
+class MultipathAlgorithm(IntEnum):
+    """How a hash becomes a link (enum nx_mp_algorithm)."""
+
+    MODULO_N = 0
+    HASH_THRESHOLD = 1
+    HRW = 2
+    ITER_HASH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Multipath(Action):
+    """Choose one of `n_links` links by a hash, into a subfield (NXAST_MULTIPATH)."""
+
+    fields: HashFields
+    basis: int
+    algorithm: MultipathAlgorithm
+    n_links: int
+    arg: int
+    dst: SubField
+
+
+class BundleAlgorithm(IntEnum):
+    """How a bundle chooses a member (enum nx_bd_algorithm)."""
+
+    ACTIVE_BACKUP = 0
+    HRW = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle(Action):
+    """Choose a live member port by a hash: output to it, or with `dst` load its number there
+    (NXAST_BUNDLE, NXAST_BUNDLE_LOAD)."""
+
+    fields: HashFields
+    basis: int
+    algorithm: BundleAlgorithm
+    members: tuple[int, ...]
+    dst: SubField | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conjunction(Action):
+    """This flow is one alternative of clause `clause` (from 0) of `n_clauses` (NXAST_CONJUNCTION)."""
+
+    conj_id: int
+    clause: int
+    n_clauses: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinTimeout(Action):
+    """Shorten the flow's timeouts when a FIN or RST passes (NXAST_FIN_TIMEOUT)."""
+
+    idle_timeout: int
+    hard_timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Action):
+    """Sample packets to a collector set (NXAST_SAMPLE, SAMPLE2, SAMPLE3)."""
+
+    probability: int
+    collector_set_id: int
+    obs_domain_id: int
+    obs_point_id: int
+    sampling_port: int = OfPort.ANY
+    direction: int = 0
+
+
+class LearnTo(IntEnum):
+    """What a learn specification makes of its source (ovs-actions(7), learn)."""
+
+    MATCH = 0
+    LOAD = 1
+    OUTPUT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LearnSpec:
+    """One part of a learned flow: `n_bits` from a subfield, or a value, become a match, a load
+    or an output (`dst` is None there)."""
+
+    source: SubField | int
+    n_bits: int
+    to: LearnTo
+    dst: SubField | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learn(Action):
+    """Add or modify a flow made from the packet (NXAST_LEARN, NXAST_LEARN2).
+
+    `flags`: enum nx_learn_flags (1 send_flow_rem, 2 delete_learned, 4 write_result); `limit`: at
+    most so many learned flows of this cookie and table, 0 any number; `result`: gets 1 where the
+    flow could be learned, 0 at the limit.
+    """
+
+    specs: tuple[LearnSpec, ...]
+    table_id: int
+    idle_timeout: int = 0
+    hard_timeout: int = 0
+    priority: int = 0x8000
+    cookie: int = 0
+    flags: int = 0
+    fin_idle_timeout: int = 0
+    fin_hard_timeout: int = 0
+    limit: int = 0
+    result: SubField | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Exit(Action):
     """End the whole pipeline now, action set included (NXAST_EXIT)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meter(Action):
-    """Instruction: pass the packet through a meter first."""
+    """Instruction (an action in OpenFlow 1.5): pass the packet through a meter first."""
 
     meter_id: int
 

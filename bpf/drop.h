@@ -28,6 +28,9 @@ enum drop_reason {
 	DROP_PUNT_RATE,		/* the port's share of packet-ins is used up */
 	DROP_PUNT_FULL,		/* the daemon does not read, or is not there */
 	DROP_PARSE,		/* no complete Ethernet header */
+	DROP_NO_GROUP,		/* a group that does not exist */
+	DROP_NO_BUCKET,		/* a group none of whose buckets is live */
+	DROP_METER,		/* a meter's drop band */
 	DROP_REASONS
 };
 

@@ -270,6 +270,28 @@ static __always_inline void controller(struct __sk_buff *skb, struct state *st, 
 		count_drop(DROP_PUNT_FULL);
 }
 
+/* A scope begins to change the packet, or ends: the key is put back, headers follow at the next
+ * output. */
+static __always_inline void save(struct state *st)
+{
+	__u32 n = st->n_saves;
+	struct save *save;
+
+	if (n >= MAX_SCOPES)
+		return;
+	save = &st->saves[n & (MAX_SCOPES - 1)];
+	__builtin_memcpy(save->packet, &st->key[PACKET_WORD], sizeof(save->packet));
+	st->n_saves = n + 1;
+}
+
+static __always_inline void restore(struct state *st)
+{
+	__u32 n = (st->n_saves - 1) & (MAX_SCOPES - 1);
+
+	__builtin_memcpy(&st->key[PACKET_WORD], st->saves[n].packet, sizeof(st->saves[n].packet));
+	st->n_saves = n;
+}
+
 static long do_op(__u32 i, struct walk *walk)
 {
 	struct state *st = state_get(walk->level);
@@ -315,6 +337,12 @@ static long do_op(__u32 i, struct walk *walk)
 		break;
 	case DO_DROP:
 		count_drop(op.b);
+		break;
+	case DO_SAVE:
+		save(st);
+		break;
+	case DO_RESTORE:
+		restore(st);
 		break;
 	}
 	return 0;
@@ -367,6 +395,7 @@ __attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
 		walk.n_ops = st->n_ops;
 		__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
 	}
+	st->n_saves = 0;
 	bpf_loop(walk.n_ops, do_op, &walk, 0);
 	return 0;
 }

@@ -35,6 +35,10 @@ const volatile __u32 capturing = 0;
 #include "program.h"
 #include "classify.h"
 #include "cache.h"
+#include "emit.h"
+#include "change.h"
+#include "action_set.h"
+#include "group.h"
 #include "translate.h"
 #include "commit.h"
 #include "punt.h"
@@ -69,6 +73,7 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 		return -1;
 	}
 	__builtin_memset(st->key, 0, PACKET_WORD * 4);
+	st->level = level;
 	st->now = bpf_ktime_get_coarse_ns();
 	st->in_port = id;
 	st->first_port = id;

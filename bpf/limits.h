@@ -27,10 +27,17 @@
 #define CACHED_OPS 12
 #define CACHED_FLOWS 16
 #define SET_ROOM 64		/* where it is put in order; a power of two */
-#define SET_OPS 32		/* set-field and move operations in an action set */
+#define SET_OPS 48		/* set-field and move operations in an action set */
 
 #define MAX_DEPTH 64		/* resubmit within resubmit */
 #define MAX_RESUBMITS 4096
+#define MAX_SCOPES 8		/* groups and clones within each other */
+#define MAX_STACK 16		/* values that push: and pop: may hold */
+#define MAX_GROUPS 65536
+#define MAX_BUCKETS 131072	/* of all groups together */
+#define GROUP_WORDS 24		/* words of the key that choose a bucket */
+#define MAX_METERS 65536
+#define MAX_BANDS 8
 #define MAX_PASSES 64		/* bridges entered over patch ports by one packet */
 #define PASS_QUEUE 16		/* of them waiting at once */
 #define MAX_NESTING 4		/* our program inside a device we send to */

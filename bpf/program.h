@@ -26,6 +26,13 @@ enum rule_op {
 	OP_CHAIN,		/* b: program that continues this one */
 	OP_SKIP,		/* leave out the next `a` operations unless the packet has `b`: NEEDS_* */
 	OP_FIX_TAG,		/* bits of vlan_tci were written: they make a tag, or take it off */
+	OP_GROUP,		/* b: OpenFlow group number */
+	OP_CLONE,		/* b: program whose changes end with it */
+	OP_PUSH,		/* the four scratch words onto the stack */
+	OP_POP,			/* off the stack into them; a: operations left out where it is empty */
+	OP_METER,		/* b: meter number */
+	OP_TRUNCATE,		/* b: bytes the next output may have */
+	OP_LARGER,		/* a: scratch word; b: bytes */
 };
 
 /* A field that the packet has not is not set: what a match cannot say for good. */
@@ -34,6 +41,8 @@ enum rule_op {
 #define NEEDS_ND	(1 << 2)	/* a neighbour solicitation or advertisement */
 #define NEEDS_ND_SOLICIT (1 << 3)
 #define NEEDS_ND_ADVERT	(1 << 4)
+
+#define STACK_WORD (KEY_WORDS + 12)	/* the scratch words that OP_PUSH and OP_POP use */
 
 #define OP_WRITE 0x80		/* flag: into the action set instead */
 
@@ -49,6 +58,10 @@ enum path_op {
 	DO_POP_VLAN,
 	DO_CONTROLLER,		/* a: max_len, b: controller id | reason << 16, c: table | userdata << 8, d: flow */
 	DO_DROP,		/* b: drop reason to count */
+	DO_SAVE,		/* remember the packet as it is */
+	DO_RESTORE,		/* be again what was remembered last */
+	DO_METER,		/* b: index of the meter */
+	DO_TRUNCATE,		/* b: bytes the next output may have */
 };
 
 /* OpenFlow's reserved ports (1.3.5, 7.2.1). */

@@ -37,9 +37,23 @@ struct frame {			/* where a resubmit returns to */
 	__u16 op;
 	__u16 table;
 };
+#define SCOPE_PROGRAM 0xfffffffc	/* the end of a group's bucket or of a clone */
 #define ACTION_SET_PROGRAM 0xffffffff	/* ops come from state.set */
 #define CONTINUE_PROGRAM 0xfffffffe	/* a miss that goes on in the next table */
 #define PUNT_PROGRAM 0xfffffffd		/* a miss that goes to the controllers */
+
+struct scope {			/* a group or a clone under way: its changes end with it */
+	__u64 buckets;		/* list in `buckets`: those still to come */
+	__u32 program;		/* what runs next, 0 nothing more */
+	__u32 frame;		/* its own, where `exit` within it stops */
+	__u32 table;
+	__u32 begun;
+	__u32 key[KEY_WORDS];
+};
+
+struct save {			/* the packet as it was when a scope first changed it */
+	__u32 packet[PACKET_WORDS];
+};
 
 struct pass {			/* a copy waiting to enter a bridge over a patch port */
 	__u32 port;
@@ -94,14 +108,26 @@ struct state {
 	__u32 n_skip;			/* operations to leave out (OP_SKIP) */
 	__u64 shown;			/* pipeline words the path sets, so must set back */
 	__u32 uses_state;		/* the path reads pipeline words (packet-in) */
+	__u32 level;			/* of this state */
+	__u32 n_scopes;
+	__u32 n_saved;			/* of them, those whose packet the path saves */
+	__u32 n_stack;
+	__u32 group_hash;
+	__u32 best_weight, best_log;	/* of the bucket that leads */
+	__u32 best_bucket;
+	__u32 n_saves;			/* in `saves`, when executing */
+	__u32 length_limit;		/* bytes the next output may have, 0 any number */
 	struct frame frames[MAX_DEPTH];
 	struct flow_ref flows[CACHED_FLOWS];
-	struct op slots[8];		/* the action set's single-valued slots */
+	struct op slots[16];		/* the action set's single-valued slots */
 	struct op set[SET_ROOM];	/* its set-field and move operations; later the ordered whole */
 	__u32 normal_vlan;		/* the VLAN NORMAL put it in */
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
 	struct op punt;			/* being written */
 	struct pass passes[PASS_QUEUE];
+	struct scope scopes[MAX_SCOPES];
+	struct save saves[MAX_SCOPES];
+	__u32 stack[MAX_STACK][4];
 	struct op ops[PATH_OPS];
 };
 

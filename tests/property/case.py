@@ -160,6 +160,8 @@ def _action_from_json(data: list[Any]) -> act.Action:
     cls = getattr(act, kind)
     converted: dict[str, Any] = {}
     for f in dataclasses.fields(cls):
+        if f.name not in values:  # newer than the case: its default
+            continue
         value = values[f.name]
         if f.name == "field":
             value = BY_NAME[value]

@@ -6,9 +6,8 @@ The counterparts in the kernel are bpf/classify.h and bpf/program.h.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from gossamer.datapath.layout import (
     CACHE_WORDS,
@@ -30,6 +29,8 @@ from gossamer.pipeline.fields import BY_NAME, KEY_BITS, KEY_LEN, SLOTS, Field, s
 KEY_WORDS: Final = KEY_LEN // 4
 SCRATCH_WORD: Final = KEY_WORDS
 """A word behind the key that programs may use for themselves."""
+STACK_WORD: Final = KEY_WORDS + 12
+"""The last four of these are what push and pop of the stack go through."""
 
 _NATIVE: Final = "little" if sys.byteorder == "little" else "big"
 
@@ -146,16 +147,28 @@ class Program:
     reads: int = 0
     """Key bits the outcome depends on: they belong in the cache mask."""
     writes: int = 0
+    groups: set[int] = field(default_factory=set)
+    """Groups it passes packets to."""
 
 
-def compile_actions(actions: act.Actions, userdata: Callable[[bytes], int]) -> Program:
-    """The program of an action list; `userdata` gives controller(userdata=) bytes an id.
+class Names(Protocol):
+    """What programs refer to by number."""
+
+    def userdata(self, data: bytes) -> int:
+        """The id of a controller action's userdata."""
+
+    def program(self, actions: act.Actions) -> int:
+        """The id of another program, 0 for no actions."""
+
+
+def compile_actions(actions: act.Actions, names: Names) -> Program:
+    """The program of an action list.
 
     Raises DatapathError for an action the kernel cannot perform.
     """
     program = Program()
     for action in actions:
-        _compile(action, program, 0, userdata)
+        _compile(action, program, 0, names)
     return program
 
 
@@ -243,6 +256,40 @@ def _move(program: Program, flags: int, src_bit: int, dst_bit: int, n_bits: int)
         _move_step(program, flags, SCRATCH_WORD + 1 + i, 0, _word(d), d % 32, take)
 
 
+def _stack_push(program: Program, flags: int, source: act.SubField) -> None:
+    """Gather the bits in the stack's scratch words, right-aligned, then push these."""
+    for word in range(4):
+        _emit(program, flags, RuleOp.SET, STACK_WORD + word, 0, 0xFFFFFFFF)
+    program.reads |= ((1 << source.n_bits) - 1) << source.shift
+    done = 0
+    while done < source.n_bits:
+        at = source.shift + done
+        take = min(source.n_bits - done, 32 - at % 32, 32 - done % 32)
+        to = STACK_WORD + 3 - done // 32
+        _move_step(program, flags, _word(at), at % 32, to, done % 32, take)
+        done += take
+    _emit(program, flags, RuleOp.PUSH)
+
+
+def _stack_pop(program: Program, flags: int, dst: act.SubField) -> None:
+    """Pop into the scratch words, and from there to the field, where the stack was not empty."""
+    change = Program()
+    change.writes |= ((1 << dst.n_bits) - 1) << dst.shift
+    done = 0
+    while done < dst.n_bits:
+        at = dst.shift + done
+        take = min(dst.n_bits - done, 32 - at % 32, 32 - done % 32)
+        source = STACK_WORD + 3 - done // 32
+        _move_step(change, flags, source, done % 32, _word(at), at % 32, take)
+        done += take
+    setting = Program()
+    _change(setting, flags, (dst.field,), change)
+    _emit(program, flags, RuleOp.POP, len(setting.ops))
+    program.ops += setting.ops
+    program.reads |= setting.reads
+    program.writes |= setting.writes
+
+
 def _word(bit: int) -> int:
     return (KEY_BITS - 1 - bit) // 32
 
@@ -269,9 +316,7 @@ _BOTH_TAGS = _VLAN_TCI | 0xFFFF << slot_shift("vlan1_tci") | 0xFFFFFFFF << slot_
 """Both tags with their types: what a pop brings to light, and whether a push has room."""
 
 
-def _compile(
-    action: act.Action, program: Program, flags: int, userdata: Callable[[bytes], int]
-) -> None:
+def _compile(action: act.Action, program: Program, flags: int, names: Names) -> None:
     match action:
         case act.Output(port=port, max_len=max_len):
             if port == act.OfPort.CONTROLLER:
@@ -298,7 +343,7 @@ def _compile(
                 _move_step(program, flags, _word(high), 0, word, low, source.n_bits - low)
             _emit(program, flags, RuleOp.OUTPUT_REG, word, shift | source.n_bits << 8, max_len)
         case act.Controller():
-            userdata_id = userdata(action.userdata) if action.userdata else 0
+            userdata_id = names.userdata(action.userdata) if action.userdata else 0
             who = action.controller_id | action.reason << 16
             flags |= int(action.as_output)
             _emit(program, flags, RuleOp.CONTROLLER, action.max_len, who, userdata_id)
@@ -346,9 +391,20 @@ def _compile(
             _emit(program, flags, RuleOp.CLEAR_ACTIONS)
         case act.WriteActions(actions=actions):
             for written in actions:
-                _compile(written, program, flags | OP_WRITE, userdata)
+                _compile(written, program, flags | OP_WRITE, names)
         case act.Exit():
             _emit(program, flags, RuleOp.EXIT)
+        case act.Group(group_id=group_id):
+            program.groups.add(group_id)
+            _emit(program, flags, RuleOp.GROUP, 0, group_id)
+        case act.Clone(actions=inner):
+            number = names.program(inner)
+            if number:
+                _emit(program, flags, RuleOp.CLONE, 0, number)
+        case act.StackPush(source=source):
+            _stack_push(program, flags, source)
+        case act.StackPop(dst=dst):
+            _stack_pop(program, flags, dst)
         case act.Note() | act.SetQueue():
             return  # nothing a packet would show
         case _:

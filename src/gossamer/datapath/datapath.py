@@ -12,6 +12,7 @@ from gossamer.datapath.bridges import Bridges
 from gossamer.datapath.compile import parse_depth
 from gossamer.datapath.fdb import Fdb
 from gossamer.datapath.flows import FlowWriter
+from gossamer.datapath.groups import BUCKET_WORDS, Groups
 from gossamer.datapath.index import IndexArray
 from gossamer.datapath.layout import ParseDepth
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
@@ -30,6 +31,7 @@ from gossamer.datapath.settings import (
 from gossamer.datapath.statistics import Statistics
 from gossamer.datapath.transmit import Transmitter
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.group import Group
 
 
 class Datapath:
@@ -92,6 +94,12 @@ class Datapath:
             counters,
             self.programs,
         )
+        self._groups = Groups(
+            hashed("groups", layout.GROUP_KEY.size, layout.GROUP_SIZE),
+            IndexArray(array("buckets", layout.BUCKET.size, layout.MAX_BUCKETS), BUCKET_WORDS),
+            self.programs,
+            self._flows.flow_ids,
+        )
         cache = PerCpuArray("cache", fds["cache"], 2 * layout.PATH_SIZE, layout.CACHE_SETS)
         self._statistics = Statistics(counters, misses, cache)
         self._fdb = Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size))
@@ -106,6 +114,7 @@ class Datapath:
             self._bridges.inherit()
             self._ports.inherit()
             self._flows.inherit()
+            self._groups.inherit()
 
     @classmethod
     def open(
@@ -132,6 +141,7 @@ class Datapath:
         for bridge_id in self._bridges.ids():
             self._list_members(bridge_id)
         self._flows.disinherit()
+        self._groups.disinherit()
         self._changed.update(self._bridges.ids())
         self._publish()
 
@@ -173,6 +183,8 @@ class Datapath:
         for port_id in self._ports.of_bridge(bridge_id):
             self._ports.remove(port_id)
         self._flows.remove_bridge(bridge_id)
+        self._groups.remove_bridge(bridge_id)
+        self._publish()
         self._changed.discard(bridge_id)
         self._bridges.remove(bridge_id)
         self._fdb.flush(bridge_id)
@@ -190,6 +202,7 @@ class Datapath:
         """
         port_id = self._ports.add(bridge_id, settings)
         self._list_members(bridge_id)
+        self._groups.review(bridge_id)
         self._touch(bridge_id)
         return port_id
 
@@ -201,6 +214,7 @@ class Datapath:
         vlans = (settings.vlan_mode, settings.tag, settings.trunks)
         if vlans != (before.vlan_mode, before.tag, before.trunks):
             self.flush_fdb(record.bridge_id, port_id)
+        self._groups.review(record.bridge_id)
         self._touch(record.bridge_id)
 
     def remove_port(self, port_id: int) -> None:
@@ -209,6 +223,7 @@ class Datapath:
         self._ports.remove(port_id)
         self._list_members(bridge_id)
         self.flush_fdb(bridge_id, port_id)
+        self._groups.review(bridge_id)
         self._touch(bridge_id)
 
     def port_statistics(self, port_id: int) -> PortStatistics:
@@ -267,6 +282,29 @@ class Datapath:
         if words[at] != int(action):
             words[at] = int(action)
             self._touch(bridge_id)
+
+    # -- groups ----------------------------------------------------------------------
+
+    def set_group(self, bridge_id: int, group: Group) -> None:
+        """Add a group, or replace the one of that number, whose counters begin again.
+
+        Raises DatapathError for what the kernel cannot do; then nothing has changed.
+        """
+        self._groups.put(bridge_id, group)
+        self._touch(bridge_id)
+
+    def delete_group(self, bridge_id: int, group_id: int) -> None:
+        """Remove a group; packets that are sent there are dropped."""
+        self._groups.delete(bridge_id, group_id)
+        self._touch(bridge_id)
+
+    def group_statistics(
+        self, bridge_id: int, group_id: int
+    ) -> tuple[int, int, list[tuple[int, int]]]:
+        """(packets, bytes) that a group has seen, and of each of its buckets."""
+        record = self._groups.records[bridge_id, group_id]
+        total, *buckets = self._statistics.read([record.counter, *record.bucket_counters])
+        return (*total, buckets)
 
     # -- learned addresses, drops, punts ---------------------------------------------
 
@@ -332,16 +370,19 @@ class Datapath:
         """
         if self.takeover:
             return
+        self.programs.flush()
+        self._changed |= self._groups.flush(self._ports.is_live)
         self._flows.flush()
         reach = 0
-        for flows in self._flows.bridges.values():
-            reach |= flows.reach()
+        for bridge_id, flows in self._flows.bridges.items():
+            reach |= flows.reach() | self._groups.reads(bridge_id) | self._groups.writes(bridge_id)
         depth = parse_depth(reach)
         for bridge_id in self._bridges.ids():
             if depth > self._bridges.depth(bridge_id):
                 self._bridges.set_depth(bridge_id, depth)
         for bridge_id in self._changed:
-            self._bridges.set_look(bridge_id, self._flows.bridge(bridge_id).look())
+            look = self._flows.bridge(bridge_id).look() | self._groups.look(bridge_id)
+            self._bridges.set_look(bridge_id, look)
             self._bridges.bump(bridge_id)
         self._changed.clear()
         if depth is ParseDepth.L2:

@@ -20,11 +20,12 @@ GRACE_S = 1.0
 
 
 class IndexArray:
-    """Stretches of an array map of 32-bit or 64-bit elements."""
+    """Stretches of an array map, whose elements are `width` words of up to 64 bits."""
 
-    def __init__(self, array: MappedArray) -> None:
+    def __init__(self, array: MappedArray, width: int = 1) -> None:
         self._array = array
         self._words = array.words64
+        self._width = width
         self._free: list[tuple[int, int]] = [(0, array.entries)]
         self._retired: deque[tuple[float, int, int]] = deque()
 
@@ -33,19 +34,21 @@ class IndexArray:
         self._carve(ref >> 32, ref & 0xFFFFFFFF)
 
     def entries(self, ref: int) -> list[int]:
-        """The elements of a list."""
-        offset = ref >> 32
-        return list(self._words[offset : offset + (ref & 0xFFFFFFFF)])
+        """The words of a list's elements."""
+        offset, length = ref >> 32, ref & 0xFFFFFFFF
+        return list(self._words[offset * self._width : (offset + length) * self._width])
 
     def write(self, old: int, entries: Sequence[int]) -> int:
-        """Write a list in place of `old`; returns the reference to store for it."""
+        """Write a list (the words of its elements) in place of `old`; returns the reference to
+        store for it."""
         self.retire(old)
         if not entries:
             return 0
-        offset = self._allocate(len(entries))
-        for i, entry in enumerate(entries):
-            self._words[offset + i] = entry
-        return offset << 32 | len(entries)
+        length = len(entries) // self._width
+        offset = self._allocate(length)
+        for i, entry in enumerate(entries, offset * self._width):
+            self._words[i] = entry
+        return offset << 32 | length
 
     def retire(self, ref: int) -> None:
         """A list is no longer referred to, or soon will not be."""

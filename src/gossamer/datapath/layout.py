@@ -7,7 +7,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 """Raise when a record below changes: maps of another version are not taken over."""
 
 # bpf/limits.h
@@ -26,6 +26,13 @@ SMALL_OPS: Final = 4
 LARGE_OPS: Final = 64
 CACHED_OPS: Final = 12
 CACHED_FLOWS: Final = 16
+MAX_GROUPS: Final = 65536
+MAX_BUCKETS: Final = 131072
+GROUP_WORDS: Final = 24
+MAX_CHAIN: Final = 8
+"""Groups that watch groups: how deep this is followed."""
+MAX_METERS: Final = 65536
+MAX_BANDS: Final = 8
 INJECT_MARK: Final = 0x60550A3E
 
 KEY_CLASSES: Final = (3, 7, 15, MATCH_WORDS)
@@ -50,6 +57,10 @@ CACHE_MASK_HEAD: Final = Struct("=II")
 CACHE_MASK_SIZE: Final = CACHE_MASK_HEAD.size + CACHE_WORDS * MATCH_WORD.size
 OP: Final = Struct("=BBHIII")
 PROGRAM_HEAD: Final = Struct("=II")
+GROUP_KEY: Final = Struct("=II")
+GROUP_HEAD: Final = Struct("=QIIIIII")
+GROUP_SIZE: Final = GROUP_HEAD.size + GROUP_WORDS * MATCH_WORD.size
+BUCKET: Final = Struct("=IIIIII")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")
 POLICE_BUCKET_SIZE: Final = 32
@@ -113,6 +124,13 @@ class RuleOp(IntEnum):
     CHAIN = 14
     SKIP = 15
     FIX_TAG = 16
+    GROUP = 17
+    CLONE = 18
+    PUSH = 19
+    POP = 20
+    METER = 21
+    TRUNCATE = 22
+    LARGER = 23
 
 
 class Need(IntFlag):
@@ -152,6 +170,9 @@ DROP_REASONS: Final = (
     "punt_rate",
     "punt_full",
     "parse",
+    "no_group",
+    "no_bucket",
+    "meter",
 )
 """enum drop_reason, in its order."""
 

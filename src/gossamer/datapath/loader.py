@@ -39,6 +39,8 @@ MAP_NAMES = (
     "table_misses",
     "small_programs",
     "large_programs",
+    "groups",
+    "buckets",
     "cache_masks",
     "cache",
     "fdb",

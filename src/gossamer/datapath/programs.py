@@ -24,6 +24,10 @@ class ProgramRecord:
     """Program id -> record in the kernel, the chained ones too."""
     reads: int = 0
     writes: int = 0
+    groups: frozenset[int] = frozenset()
+    """Groups of the flow's bridge that it passes packets to."""
+    inner: list[ProgramRecord] = field(default_factory=list)
+    """Programs it runs (clone), which it uses."""
     users: int = 0
 
 
@@ -84,12 +88,14 @@ class Programs:
 
     def sweep(self) -> None:
         """Delete what no flow runs any more; call after rules are written."""
-        for record in self._unused:
+        for record in self._unused:  # which grows by what they run
             if record.users or self._by_actions.get(record.actions) is not record:
                 continue
             del self._by_actions[record.actions]
             self._by_identity.pop(id(record.actions), None)
             self._delete(record.pieces)
+            for inner in record.inner:
+                self.release(inner)
         self._unused.clear()
 
     def inherit(self) -> None:
@@ -111,8 +117,11 @@ class Programs:
             programs.delete(number.to_bytes(4, "little"))
 
     def _compile(self, actions: Actions) -> ProgramRecord:
-        program = compile_actions(actions, self._userdata_id)
-        record = ProgramRecord(actions, 0, reads=program.reads, writes=program.writes)
+        record = ProgramRecord(actions, 0)
+        program = compile_actions(actions, _Names(self, record))
+        record.reads |= program.reads
+        record.writes |= program.writes
+        record.groups |= program.groups
         if program.ops:
             following = 0
             for piece in reversed(split(program.ops)):
@@ -139,9 +148,31 @@ class Programs:
         record.pieces[number] = image
         return number
 
-    def _userdata_id(self, data: bytes) -> int:
+    def userdata_id(self, data: bytes) -> int:
+        """The id of a controller action's userdata, a new one where it is new."""
         known = self._userdata_ids.get(data)
         if known is None:
             known = self._userdata_ids[data] = len(self.userdata)
             self.userdata.append(data)
         return known
+
+
+class _Names:
+    """What the actions of one record refer to."""
+
+    def __init__(self, programs: Programs, record: ProgramRecord) -> None:
+        self._programs = programs
+        self._record = record
+
+    def userdata(self, data: bytes) -> int:
+        return self._programs.userdata_id(data)
+
+    def program(self, actions: Actions) -> int:
+        inner = self._programs.record(actions)
+        self._programs.acquire(inner)
+        record = self._record
+        record.inner.append(inner)
+        record.reads |= inner.reads
+        record.writes |= inner.writes
+        record.groups |= inner.groups
+        return inner.program_id

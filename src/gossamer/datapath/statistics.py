@@ -101,6 +101,18 @@ class Statistics:
             if used / 1e9 > flow.used_s:
                 flow.used_s = used / 1e9
 
+    def read(self, counter_ids: Iterable[int]) -> list[tuple[int, int]]:
+        """(packets, bytes) of counters in the flows' space: those of groups and buckets."""
+        words = self._counters.words64
+        ids = list(counter_ids)
+        paid = [(words[i * _U64], words[i * _U64 + 1]) for i in ids]
+        owed = self._owed_lately(0.02)
+        nothing = Owed()
+        return [
+            (packets + owed.get(i, nothing).packets, n_bytes + owed.get(i, nothing).n_bytes)
+            for i, (packets, n_bytes) in zip(ids, paid, strict=True)
+        ]
+
     def misses(self, bridge_id: int) -> dict[int, int]:
         """Lookups that found nothing, by table."""
         owed = self.owed()

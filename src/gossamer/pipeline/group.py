@@ -51,7 +51,8 @@ class Group:
 
     `selection_method` is "" (ours to choose: the five-tuple), "hash" (over
     `fields`, bits of the flow key; 0: the five-tuple) or "dp_hash";
-    `selection_param` is the hash's basis.
+    `selection_param` is the hash's basis, and `named_fields` the fields of
+    `fields` by the names they came under, kept to be shown back.
     """
 
     group_id: int
@@ -60,6 +61,7 @@ class Group:
     selection_method: str = ""
     selection_param: int = 0
     fields: int = 0
+    named_fields: tuple[str, ...] = ()
 
     @property
     def hashed(self) -> int:

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* The action set: gathered on the way, run at its end (OpenFlow 1.3.5, 5.10). */
+#ifndef GOSSAMER_ACTION_SET_H
+#define GOSSAMER_ACTION_SET_H
+
+/* Slots of the action set (OpenFlow 1.3.5, 5.10), in the order they are executed. */
+enum set_slot {
+	SET_POP_VLAN,
+	SET_POP_MPLS,
+	SET_PUSH_MPLS,
+	SET_PUSH_VLAN,
+	SET_DEC_TTL,
+	SET_DEC_MPLS_TTL,
+	SET_FIRST_LAST,		/* one of those that follow comes last: the first there is */
+	SET_GROUP = SET_FIRST_LAST,
+	SET_OUTPUT,
+	SET_RESUBMIT,
+	SET_SLOTS
+};
+#define SET_ENDS (1 << SET_GROUP | 1 << SET_OUTPUT | 1 << SET_RESUBMIT)
+/* Into the action set: one of a kind, the last one counts. */
+static __always_inline void write_action(struct state *st, struct op *op)
+{
+	__u32 slot;
+
+	switch (op->code) {
+	case OP_POP_VLAN:
+		slot = SET_POP_VLAN;
+		break;
+	case OP_PUSH_VLAN:
+		slot = SET_PUSH_VLAN;
+		break;
+	case OP_DEC_TTL:
+		slot = SET_DEC_TTL;
+		break;
+	case OP_OUTPUT:
+	case OP_OUTPUT_REG:
+	case OP_CONTROLLER:
+		slot = SET_OUTPUT;
+		break;
+	case OP_GROUP:
+		slot = SET_GROUP;
+		break;
+	case OP_RESUBMIT:
+		slot = SET_RESUBMIT;
+		break;
+	case OP_SET:
+	case OP_MOVE:
+	case OP_SET_VLAN:
+	case OP_SKIP:
+	case OP_FIX_TAG: {
+		__u32 n = st->n_set;
+
+		if (n >= SET_OPS) {
+			st->failure = DROP_TOO_LONG;
+			return;
+		}
+		st->set[n] = *op;
+		st->set[n].flags &= ~OP_WRITE;
+		st->n_set = n + 1;
+		return;
+	}
+	default:
+		return;
+	}
+	st->slots[slot] = *op;
+	st->slots[slot].flags &= ~OP_WRITE;
+	st->set_used |= 1 << slot;
+}
+/* The action set, put in order behind its set operations, becomes the last frame. */
+static __always_inline void lay_action_set(struct state *st)
+{
+	__u32 n = 0, sets = st->n_set;
+
+	if (sets > SET_OPS)
+		sets = SET_OPS;
+	/* Room for those that come first. */
+	for (int i = SET_OPS - 1; i >= 0; i--)
+		if (i < sets)
+			st->set[i + SET_FIRST_LAST] = st->set[i];
+#pragma unroll
+	for (int s = 0; s < SET_FIRST_LAST; s++) {
+		if (st->set_used & (1 << s))
+			st->set[s] = st->slots[s];
+		else
+			st->set[s].code = OP_SET, st->set[s].c = 0, st->set[s].b = 0,
+			st->set[s].a = 0, st->set[s].d = 0, st->set[s].flags = 0;
+	}
+	n = sets + SET_FIRST_LAST;
+	/* 6.1 loses the bound on the way through the loop: a mask it can see, and the compiler not. */
+	asm volatile("%0 &= %1" : "+r"(n) : "i"(SET_ROOM - 1));
+	if (st->set_used & (1 << SET_GROUP))
+		st->set[n] = st->slots[SET_GROUP];
+	else if (st->set_used & (1 << SET_OUTPUT))
+		st->set[n] = st->slots[SET_OUTPUT];
+	else
+		st->set[n] = st->slots[SET_RESUBMIT];
+	st->set_used = 0;
+	st->set_done = 1;
+	st->n_set = n + 1;
+	st->frames[0].program = ACTION_SET_PROGRAM;
+	st->frames[0].op = 0;
+	st->frames[0].table = 0;
+	st->n_frames = 1;
+}
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* The path being written: operations, and the rules to credit. */
+#ifndef GOSSAMER_EMIT_H
+#define GOSSAMER_EMIT_H
+
+static __always_inline void emit_op(struct state *st, struct op *op)
+{
+	__u32 n = st->n_ops;
+
+	if (n >= PATH_OPS) {
+		st->failure = DROP_TOO_LONG;
+		return;
+	}
+	st->ops[n] = *op;
+	st->n_ops = n + 1;
+}
+
+static __always_inline void emit_simple(struct state *st, __u8 code, __u16 a, __u32 b)
+{
+	struct op op = { .code = code, .a = a, .b = b };
+
+	emit_op(st, &op);
+}
+
+/* The packet's own credit is given at once; the path remembers whom to credit later. */
+__attribute__((noinline)) int pass_flow(__u32 id, __u32 generation, __u32 level)
+{
+	struct flow_ref ref = { .id = id, .generation = generation };
+	struct state *st = state_get(level);
+	__u32 n;
+
+	if (!st)
+		return 0;
+	credit(ref, 1, st->length, st->now);
+	n = st->n_flows;
+	if (n < CACHED_FLOWS) {
+		st->flows[n] = ref;
+		st->n_flows = n + 1;
+	} else {
+		st->cacheable = 0;
+	}
+	return 0;
+}
+
+static long emit_state_word(__u32 i, __u32 *level)
+{
+	struct state *st = state_get(*level);
+	__u32 w = i + 2;	/* in_port and packet_type are always there */
+
+	if (!st || w >= PACKET_WORD)
+		return 1;
+	if (st->key[w] || (st->shown & (1ull << w))) {
+		struct op op = { .code = DO_SET, .a = w, .b = st->key[w], .c = 0xffffffff };
+
+		emit_op(st, &op);
+		st->shown |= 1ull << w;
+	}
+	return 0;
+}
+
+/* What a scope changes is changed back at its end: the path saves the packet before the first
+ * change in each. */
+__attribute__((noinline)) int save_scopes(__u32 level)
+{
+	struct state *st = state_get(level);
+
+	if (!st)
+		return 0;
+	for (int i = 0; i < MAX_SCOPES; i++) {
+		if (st->n_saved >= st->n_scopes)
+			break;
+		emit_simple(st, DO_SAVE, 0, 0);
+		st->n_saved++;
+	}
+	return 0;
+}
+
+static __always_inline void before_change(struct state *st)
+{
+	if (st->n_saved < st->n_scopes)
+		save_scopes(st->level);
+}
+
+/* A packet-in shows registers and metadata as they are here: the path sets them first. */
+__attribute__((noinline)) int emit_controller(__u32 max_len, __u32 who, __u32 where, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct op op = { .code = DO_CONTROLLER, .a = max_len, .b = who, .c = where };
+	__u32 n;
+
+	if (!st)
+		return 0;
+	st->uses_state = 1;
+	bpf_loop(PACKET_WORD - 2, emit_state_word, &level, 0);
+	n = st->n_flows;
+	if (n && n <= CACHED_FLOWS)
+		op.d = st->flows[n - 1].id;
+	emit_op(st, &op);
+	return 0;
+}
+
+static __always_inline void emit_output(struct state *st, __u32 ofport)
+{
+	__u32 in_ofport = bpf_ntohl(key_of(st)->in_port);
+	__u32 id;
+
+	switch (ofport) {
+	case OFPP_NORMAL:
+		emit_simple(st, DO_NORMAL, 0, 0);
+		return;
+	case OFPP_FLOOD:
+		emit_simple(st, DO_FLOOD, 0, 0);
+		return;
+	case OFPP_ALL:
+		emit_simple(st, DO_ALL, 0, 0);
+		return;
+	case OFPP_IN_PORT:
+		id = port_id_of(st->bridge, in_ofport);
+		break;
+	default:
+		if (ofport == in_ofport)
+			return;	/* only IN_PORT goes back (OpenFlow 1.3.5, 7.2.5) */
+		id = port_id_of(st->bridge, ofport);
+	}
+	emit_simple(st, id ? DO_OUTPUT : DO_DROP, 0, id ? id : DROP_NO_PORT);
+}
+
+/* Why output:CONTROLLER sends a packet up (OpenFlow 1.4, 7.4.1). */
+static __always_inline __u32 output_reason(struct state *st)
+{
+	return st->set_done ? REASON_ACTION_SET : REASON_ACTION;
+}
+
+/* Registers hold port numbers as OpenFlow 1.0 writes them, in 16 bits (ovs-actions(7)). */
+static __always_inline void emit_output_reg(struct state *st, __u32 port, __u32 max_len,
+					    __u32 table, __u32 level)
+{
+	if (port > 0xffff)
+		return;
+	if (port >= 0xff00)
+		port |= 0xffff0000;
+	if (port == OFPP_CONTROLLER)
+		emit_controller(max_len ? max_len : 0xffff, output_reason(st) << 16, table, level);
+	else if (port != OFPP_TABLE && port != OFPP_NONE)
+		emit_output(st, port);
+}
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Groups and clones: actions on a copy of the packet (OpenFlow 1.3.5, 5.6; ovs-actions(7), clone).
+ *
+ * Nothing is copied: a scope remembers the key, and puts it back at its end.
+ * A select group's bucket is chosen while translating, by the bits of the key
+ * it hashes, which are in the bridge's cache mask.  The choice is that of
+ * src/gossamer/pipeline/group.py, bit by bit.
+ */
+#ifndef GOSSAMER_GROUP_H
+#define GOSSAMER_GROUP_H
+
+/* The frame of that number, NULL where there is none.  One check on a value the compiler cannot
+ * rewrite: 6.1 does not learn a bound from "not zero". */
+static __always_inline struct frame *frame_at(struct state *st, __u32 n)
+{
+	asm volatile("" : "+r"(n));
+	if (n >= MAX_DEPTH)
+		return NULL;
+	asm volatile("%0 &= %1" : "+r"(n) : "i"(MAX_DEPTH - 1));
+	return &st->frames[n];
+}
+
+static __always_inline void lay_frame(struct state *st, __u32 program, __u32 table_id)
+{
+	__u32 n = st->n_frames;
+
+	if (n >= MAX_DEPTH) {
+		st->failure = DROP_TOO_DEEP;
+		return;
+	}
+	st->frames[n].program = program;
+	st->frames[n].op = 0;
+	st->frames[n].table = table_id;
+	st->n_frames = n + 1;
+}
+
+enum group_type { GROUP_ALL, GROUP_SELECT, GROUP_INDIRECT, GROUP_FAST_FAILOVER };
+
+struct group_key {
+	__u32 bridge;
+	__u32 group_id;
+};
+
+struct group {
+	__u64 buckets;		/* list in `buckets` */
+	__u32 type;
+	__u32 basis;
+	struct flow_ref counter;
+	__u32 n_words;
+	__u32 pad;
+	struct match_word words[GROUP_WORDS];	/* what a select group hashes */
+};
+
+/* Written by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_GROUPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct group_key);
+	__type(value, struct group);
+} groups SEC(".maps");
+
+struct bucket {
+	__u32 program;
+	__u32 id;
+	__u32 weight;
+	__u32 live;		/* what it watches is up; kept true by the daemon */
+	struct flow_ref counter;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_BUCKETS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} buckets SEC(".maps");
+
+/* One round of the hash: 64 bits of state, 32 bits of data. */
+static __always_inline __u64 hash_word(__u64 h, __u32 word)
+{
+	h = (h ^ word) * 0xff51afd7ed558ccdull;
+	return h ^ (h >> 32);
+}
+
+/* -log2(number / 2^32) in 1/65536ths; 0 counts as 1. */
+static __always_inline __u32 minus_log2(__u32 number)
+{
+	__u32 x = number | 1, whole = 31, fraction = 0;
+	__u64 mantissa;
+
+#pragma unroll
+	for (int s = 16; s; s >>= 1) {
+		if (!(x >> (32 - s))) {
+			x <<= s;
+			whole -= s;
+		}
+	}
+	mantissa = x;
+#pragma unroll
+	for (int i = 0; i < 16; i++) {
+		__u32 carry;
+
+		mantissa = mantissa * mantissa >> 31;
+		carry = mantissa >> 32;
+		mantissa >>= carry;
+		fraction = fraction << 1 | carry;
+	}
+	return (32u << 16) - (whole << 16 | fraction);
+}
+
+struct choice {			/* of a bucket */
+	__u32 level;
+	__u32 offset;		/* of the group's list */
+	__u32 select;		/* by weight; else the first that is live */
+};
+
+static long weigh_bucket(__u32 i, struct choice *choice)
+{
+	struct state *st = state_get(choice->level);
+	__u32 at = choice->offset + i, log;
+	struct bucket *bucket = bpf_map_lookup_elem(&buckets, &at);
+
+	if (!st || !bucket)
+		return 1;
+	if (!bucket->live)
+		return 0;
+	if (!choice->select) {
+		st->best_bucket = at;
+		st->best_weight = 1;
+		return 1;
+	}
+	if (!bucket->weight)
+		return 0;
+	log = minus_log2(hash_word(hash_word(hash_word(0, st->group_hash), bucket->id), 0));
+	if (!st->best_weight ||
+	    (__u64)bucket->weight * st->best_log > (__u64)st->best_weight * log) {
+		st->best_weight = bucket->weight;
+		st->best_log = log;
+		st->best_bucket = at;
+	}
+	return 0;
+}
+
+/* Actions whose changes end with them: those of `list`, or of one program. */
+__attribute__((noinline)) int open_scope(__u64 list, __u32 program, __u32 table, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct scope *scope;
+	__u32 n;
+
+	if (!st)
+		return 0;
+	n = st->n_scopes;
+	if (n >= MAX_SCOPES || st->n_frames >= MAX_DEPTH) {
+		st->failure = DROP_TOO_DEEP;
+		return 0;
+	}
+	scope = &st->scopes[n & (MAX_SCOPES - 1)];
+	scope->buckets = list;
+	scope->program = program;
+	scope->table = table;
+	scope->frame = st->n_frames;
+	scope->begun = 0;
+	__builtin_memcpy(scope->key, st->key, sizeof(scope->key));
+	st->n_scopes = n + 1;
+	lay_frame(st, SCOPE_PROGRAM, table);
+	return 0;
+}
+
+/* Back in the scope on top: undo what was changed, run what is next. */
+__attribute__((noinline)) int continue_scope(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct scope *scope;
+	struct bucket *bucket;
+	__u32 n, at, program = 0;
+
+	if (!st)
+		return 0;
+	n = st->n_scopes - 1;
+	asm volatile("%0 &= %1" : "+r"(n) : "i"(MAX_SCOPES - 1));
+	scope = &st->scopes[n];
+	if (scope->begun) {
+		__builtin_memcpy(st->key, scope->key, sizeof(scope->key));
+		if (st->n_saved > n) {
+			emit_simple(st, DO_RESTORE, 0, 0);
+			st->n_saved = n;
+		}
+	}
+	scope->begun = 1;
+	if (list_length(scope->buckets)) {
+		at = LIST_OFFSET(scope->buckets);
+		bucket = bpf_map_lookup_elem(&buckets, &at);
+		scope->buckets += (1ull << 32) - 1;	/* without its first */
+		if (bucket) {
+			pass_flow(bucket->counter.id, bucket->counter.generation, level);
+			program = bucket->program;
+		}
+		lay_frame(st, program, scope->table);
+		return 0;
+	}
+	program = scope->program;
+	scope->program = 0;
+	if (program) {
+		lay_frame(st, program, scope->table);
+		return 0;
+	}
+	st->n_scopes = n;
+	st->n_frames = scope->frame;
+	return 0;
+}
+
+/* A scope for what a group comes to for this packet. */
+__attribute__((noinline)) int enter_group(__u32 group_id, __u32 table, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct group_key key = { .group_id = group_id };
+	struct choice choice = { .level = level };
+	struct group *group;
+	__u64 list, h;
+
+	if (!st)
+		return 0;
+	key.bridge = st->bridge;
+	group = bpf_map_lookup_elem(&groups, &key);
+	if (!group) {
+		emit_simple(st, DO_DROP, 0, DROP_NO_GROUP);
+		return 0;
+	}
+	pass_flow(group->counter.id, group->counter.generation, level);
+	list = *(volatile __u64 *)&group->buckets;
+	if (group->type == GROUP_SELECT || group->type == GROUP_FAST_FAILOVER) {
+		choice.offset = LIST_OFFSET(list);
+		choice.select = group->type == GROUP_SELECT;
+		if (choice.select) {
+			h = hash_word(0, group->basis);
+			for (__u32 i = 0; i < GROUP_WORDS; i++) {
+				__u32 at;
+
+				if (i >= group->n_words)
+					break;
+				at = group->words[i].word;
+				if (at >= KEY_WORDS)
+					break;
+				h = hash_word(h, bpf_ntohl(st->key[at] & group->words[i].mask));
+			}
+			st->group_hash = h;
+		}
+		st->best_weight = 0;
+		bpf_loop(list_length(list), weigh_bucket, &choice, 0);
+		if (!st->best_weight) {
+			emit_simple(st, DO_DROP, 0, DROP_NO_BUCKET);
+			return 0;
+		}
+		list = (__u64)st->best_bucket << 32 | 1;
+	}
+	open_scope(list, 0, table, level);
+	return 0;
+}
+
+/* The stack of push: and pop:, through the scratch words (ovs-actions(7)). */
+static __always_inline void push_stack(struct state *st)
+{
+	__u32 n = st->n_stack;
+
+	if (n >= MAX_STACK) {
+		st->failure = DROP_TOO_DEEP;
+		return;
+	}
+	__builtin_memcpy(st->stack[n & (MAX_STACK - 1)], &st->key[STACK_WORD], 16);
+	st->n_stack = n + 1;
+}
+
+static __always_inline int pop_stack(struct state *st)
+{
+	__u32 n = st->n_stack;
+
+	if (!n)
+		return -1;
+	n = (n - 1) & (MAX_STACK - 1);
+	__builtin_memcpy(&st->key[STACK_WORD], st->stack[n], 16);
+	st->n_stack = n;
+	return 0;
+}
+
+#endif

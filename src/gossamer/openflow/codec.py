@@ -11,14 +11,19 @@ from gossamer.openflow import message as m
 from gossamer.openflow.action import decode_actions
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.flow_mod import decode_flow_mod10, decode_flow_mod11, decode_flow_mod_nxm
+from gossamer.openflow.group_mod import decode_group_mod
 from gossamer.openflow.match import decode_ofp_match
 from gossamer.openflow.message import FlowFormat, Message, Version
+from gossamer.openflow.meter_mod import decode_meter_mod
 from gossamer.openflow.multipart import decode_multipart
 from gossamer.openflow.nicira import decode_nicira, decode_onf
 from gossamer.openflow.oxm import port_from_16
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR
 from gossamer.pipeline.match import ANY
+
+_NXT_FLOW_MOD: Final = 13
+_NXT_GROUP_MOD: Final = 31
 
 
 @dataclass(slots=True)
@@ -101,8 +106,10 @@ def _vendor(data: bytes, context: Context) -> Message:
     _at_least(data, 16)
     vendor, subtype = unpack_from(">II", data, 8)
     if vendor == NX_VENDOR:
-        if subtype == 13:
+        if subtype == _NXT_FLOW_MOD:
             return decode_flow_mod_nxm(data, context.version, context.flow_mod_table_id)
+        if subtype == _NXT_GROUP_MOD and context.version == Version.V10:
+            return decode_group_mod(data, 16, context.version)
         return decode_nicira(data, subtype)
     if vendor == ONF_VENDOR:
         return decode_onf(data, subtype)
@@ -184,15 +191,11 @@ def _table_mod(data: bytes, context: Context) -> Message:
 
 
 def _group_mod(data: bytes, context: Context) -> Message:
-    _at_least(data, 16)
-    command, group_id = unpack_from(">H2xI", data, 8)
-    return m.GroupMod(command, group_id)
+    return decode_group_mod(data, 8, context.version)
 
 
 def _meter_mod(data: bytes, context: Context) -> Message:
-    _at_least(data, 16)
-    command, _, meter_id = unpack_from(">HHI", data, 8)
-    return m.MeterMod(command, meter_id)
+    return decode_meter_mod(data)
 
 
 def _multipart(data: bytes, context: Context) -> Message:

@@ -12,6 +12,18 @@ from gossamer.openflow.encode_flow import (
     flow_stats_replies,
     flow_updates,
 )
+from gossamer.openflow.encode_group import (
+    group_desc_replies,
+    group_features_replies,
+    group_mod,
+    group_stats_replies,
+)
+from gossamer.openflow.encode_meter import (
+    meter_config_replies,
+    meter_features_replies,
+    meter_mod,
+    meter_stats_replies,
+)
 from gossamer.openflow.encode_port import (
     port_desc,
     port_desc_replies,
@@ -43,11 +55,19 @@ __all__ = [
     "flow_updates",
     "get_async_reply",
     "get_config_reply",
+    "group_desc_replies",
     "group_desc_reply",
+    "group_features_replies",
     "group_features_reply",
+    "group_mod",
+    "group_stats_replies",
     "group_stats_reply",
+    "meter_config_replies",
     "meter_config_reply",
+    "meter_features_replies",
     "meter_features_reply",
+    "meter_mod",
+    "meter_stats_replies",
     "meter_stats_reply",
     "packet_in",
     "port_desc_replies",

@@ -52,17 +52,20 @@ def decode_multipart(data: bytes, version: int) -> Message:
             return m.QueueStatsRequest(*unpack_from(">II", body))
         case 6:
             _length(body, 8)
-            return m.GroupStatsRequest()
+            return m.GroupStatsRequest(_first_word(body))
         case 7:
-            return m.GroupDescRequest()
+            if version == Version.V15:
+                _length(body, 8)
+                return m.GroupDescRequest(_first_word(body))
+            return _empty(body, m.GroupDescRequest())
         case 8:
             return _empty(body, m.GroupFeaturesRequest())
         case 9:
             _length(body, 8)
-            return m.MeterStatsRequest()
+            return m.MeterStatsRequest(_first_word(body))
         case 10:
             _length(body, 8)
-            return m.MeterConfigRequest()
+            return m.MeterConfigRequest(_first_word(body))
         case 11:
             return _empty(body, m.MeterFeaturesRequest())
         case 12:
@@ -86,6 +89,10 @@ def decode_multipart(data: bytes, version: int) -> Message:
 def _length(body: bytes, length: int) -> None:
     if len(body) != length:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+
+
+def _first_word(body: bytes) -> int:
+    return int.from_bytes(body[:4], "big")
 
 
 def _empty(body: bytes, request: Message) -> Message:
@@ -139,6 +146,14 @@ def _vendor(data: bytes, offset: int, version: int) -> Message:
         )  # fmt: skip
     if subtype == 2:
         return m.FlowMonitorRequest(_monitors_nx(data, at), nicira=True)
+    body = data[at:]
+    if subtype in (7, 8) and version == Version.V10:
+        _length(body, 8)
+        if subtype == 7:
+            return m.GroupStatsRequest(_first_word(body))
+        return m.GroupDescRequest(_first_word(body))
+    if subtype == 9 and version <= Version.V11:
+        return _empty(body, m.GroupFeaturesRequest())
     raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira statistics {subtype}")
 
 

@@ -43,15 +43,12 @@ def apply_change(key: int, action: Action, step: Step) -> int:
         case act.SetField(field=f, value=value, mask=mask):
             return _write(key, f, value << f.shift, mask << f.shift, step)
         case act.RegLoad(dst=dst, value=value):
-            mask = (1 << dst.n_bits) - 1
-            return _write(key, dst.field, (value & mask) << dst.shift, mask << dst.shift, step)
+            return write_subfield(key, dst, value, step)
         case act.RegMove(src=src, dst=dst):
             if not has_field(key, src.field):
                 step.warn(f"unmet prerequisites for {src.field.name}, move ignored")
                 return key
-            mask = (1 << dst.n_bits) - 1
-            value = (key >> src.shift) & mask
-            return _write(key, dst.field, value << dst.shift, mask << dst.shift, step)
+            return write_subfield(key, dst, key >> src.shift, step)
         case act.WriteMetadata(value=value, mask=mask):
             shift = BY_NAME["metadata"].shift
             return (key & ~(mask << shift)) | (value & mask) << shift
@@ -61,6 +58,13 @@ def apply_change(key: int, action: Action, step: Step) -> int:
             return _set_tci(key, (pcp & 7) << 13, 0xE000)
         case _:
             return key
+
+
+def write_subfield(key: int, dst: act.SubField, value: int, step: Step) -> int:
+    """The key with as many low bits of `value` in a subfield as it has; unchanged where the
+    packet has no such field."""
+    mask = (1 << dst.n_bits) - 1
+    return _write(key, dst.field, (value & mask) << dst.shift, mask << dst.shift, step)
 
 
 def _write(key: int, field: Field, value: int, mask: int, step: Step) -> int:

@@ -82,6 +82,22 @@ class Frame:
         return Frame(packet, replace(h, key=key, **moved), key)
 
 
+@dataclass(slots=True)
+class Buffer:
+    """The bytes of a packet, as the last output left them.
+
+    Outputs commit to it one after the other, so that what a copy did to a
+    packet is undone by the next commit, as in the kernel.
+    """
+
+    frame: Frame
+
+    def packet(self, key: int) -> bytes:
+        """The bytes that say what `key` says."""
+        self.frame = self.frame.commit(key)
+        return self.frame.packet
+
+
 def commit(packet: bytes, old_key: int, new_key: int) -> bytes:
     """`packet`, whose headers `old_key` describes, rewritten to say what `new_key` says.
 

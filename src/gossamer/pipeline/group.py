@@ -145,9 +145,12 @@ def bucket_is_live(
 ) -> bool:
     """Whether what a bucket watches is alive (OpenFlow 1.3.5, 6.5); what watches nothing is.
 
-    A fast failover bucket that watches nothing is never live (ovs-ofctl(8)): its caller sees
-    to that.
+    Of a port and a group watched, one that is alive suffices.  A fast failover bucket that
+    watches nothing is refused when it is added (OFPGMFC_INVALID_GROUP).
     """
-    if bucket.watch_port != OfPort.ANY and not port_is_live(bucket.watch_port):
-        return False
-    return bucket.watch_group == GROUP_ANY or group_is_live(bucket.watch_group)
+    watches_port, watches_group = bucket.watch_port != OfPort.ANY, bucket.watch_group != GROUP_ANY
+    return (
+        not (watches_port or watches_group)
+        or (watches_port and port_is_live(bucket.watch_port))
+        or (watches_group and group_is_live(bucket.watch_group))
+    )

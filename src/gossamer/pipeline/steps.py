@@ -24,6 +24,10 @@ class StepKind(StrEnum):
     ACTION_SET = "action_set"
     ACTION_SET_IS = "action_set_is"
     """write_actions left these `actions` in the action set."""
+    ACTION_SET_WAS = "action_set_was"
+    """clear_actions emptied it of these `actions`."""
+    BUCKET = "bucket"
+    """A bucket of a group runs; `text` names it."""
     ACTION = "action"
     DETAIL = "detail"
     WARNING = "warning"
@@ -51,6 +55,10 @@ class Drop(StrEnum):
     NO_FORWARD = "no_forward"
     PASSES = "passes"
     PARSE = "parse"
+    NO_GROUP = "no_group"
+    NO_BUCKET = "no_bucket"
+    MPLS_STACK = "mpls_stack"
+    METER = "meter"
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action
@@ -88,6 +88,9 @@ def megaflow(result: Result, key: int) -> Match:
     return Match(key & mask, mask)
 
 
+_NESTING: Final = (StepKind.BRIDGE, StepKind.TABLE, StepKind.ACTION_SET)
+
+
 class _Text:
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
@@ -96,7 +99,7 @@ class _Text:
         shown = list(_flat(steps))
         for i, step in enumerate(shown):
             # The last of a list stands under its parent, as nothing follows it there.
-            terminal = step.kind not in (StepKind.BRIDGE, StepKind.TABLE, StepKind.ACTION_SET)
+            terminal = step.kind not in _NESTING
             self.step(step, level, int(i + 1 < len(shown) or terminal))
 
     def step(self, step: Step, level: int, more: int) -> None:
@@ -113,12 +116,15 @@ class _Text:
                 self.lines.append(indent + (format_action(step.action) if step.action else "drop"))
                 if step.action is not None:
                     self.lines += [f"{indent} -> {text}" for text in changes(step.action, step.key)]
-            case StepKind.ACTION_SET_IS:
+            case StepKind.ACTION_SET_IS | StepKind.ACTION_SET_WAS:
+                verb = "is" if step.kind is StepKind.ACTION_SET_IS else "was"
                 if step.actions:
-                    text = f"action set is: {format_actions(step.actions)}"
+                    text = f"action set {verb}: {format_actions(step.actions)}"
                 else:
-                    text = "action set is empty"
+                    text = f"action set {verb} empty"
                 self.lines.append(f"{indent} -> {text}")
+            case StepKind.BUCKET:
+                self.lines.append(indent + step.text)
             case StepKind.DETAIL:
                 self.lines.append(f"{indent} -> {step.text}")
             case StepKind.WARNING:
@@ -167,10 +173,12 @@ def _flat(steps: list[Step]) -> Iterator[Step]:
 
 def changes(action: Action, key: int) -> list[str]:
     """What an action made of the bits it wrote, where its text does not say so itself."""
-    if isinstance(action, act.RegMove):
-        value = (key >> action.dst.shift) & ((1 << action.dst.n_bits) - 1)
-        return [f"{format_subfield(action.dst)} is now {format_hex(value)}"]
-    return []
+    match action:
+        case act.RegMove(dst=dst) | act.StackPop(dst=dst):
+            value = (key >> dst.shift) & ((1 << dst.n_bits) - 1)
+            return [f"{format_subfield(dst)} is now {format_hex(value)}"]
+        case _:
+            return []
 
 
 def datapath_actions(world: World, result: Result) -> str:
@@ -196,6 +204,9 @@ def _collect(world: World, step: Step, key: int, parts: list[str]) -> int:
     return key
 
 
+_NO_HEADER: Final = frozenset(("in_port", "vlan_tci", "metadata", "actset_output", "conj_id"))
+
+
 def header_changes(old: int, new: int) -> list[str]:
     """How the headers of two keys differ, one text a change: fields first, then tags."""
     out: list[str] = []
@@ -207,7 +218,7 @@ def header_changes(old: int, new: int) -> list[str]:
     described = exact_match(old)
     seen = 0
     for f in FIELDS:
-        if f.slot in ("in_port", "vlan_tci", "metadata") or f.slot.startswith("reg"):
+        if f.slot in _NO_HEADER or f.slot.startswith("reg"):
             continue
         if f.full_mask & seen or not described.satisfies(f.prerequisite):
             continue
@@ -263,7 +274,7 @@ def _step_as_data(step: Step, before: int) -> Mapping[str, Any]:
                 if step.flow
                 else None
             )
-        case StepKind.ACTION_SET_IS:
+        case StepKind.ACTION_SET_IS | StepKind.ACTION_SET_WAS:
             out["actions"] = [format_action(a) for a in step.actions]
         case StepKind.ACTION if step.action is not None:
             out["action"] = format_action(step.action)

@@ -14,6 +14,8 @@ from enum import IntEnum
 from typing import Final
 
 from gossamer.pipeline.flow import Flow, FlowTable
+from gossamer.pipeline.group import Group
+from gossamer.pipeline.meter import Meter
 
 
 class VlanMode(IntEnum):
@@ -120,7 +122,7 @@ class Bridge:
 
     `tables` maps table numbers to FlowTables, which may be shared with the
     switch; a table that is missing is empty.  Tables not in `miss` drop what
-    they do not match.
+    they do not match.  `groups` and `meters` are by their number.
     """
 
     def __init__(
@@ -133,6 +135,8 @@ class Bridge:
         miss: dict[int, TableMiss] | None = None,
         fdb: Fdb | None = None,
         forward_bpdu: bool = False,
+        groups: dict[int, Group] | None = None,
+        meters: dict[int, Meter] | None = None,
     ) -> None:
         self.name = name
         self.ports: dict[int, Port] = {port.ofport: port for port in ports}
@@ -140,6 +144,8 @@ class Bridge:
         self.miss: dict[int, TableMiss] = {} if miss is None else miss
         self.fdb = fdb if fdb is not None else Fdb()
         self.forward_bpdu = forward_bpdu
+        self.groups: dict[int, Group] = {} if groups is None else groups
+        self.meters: dict[int, Meter] = {} if meters is None else meters
         for flow in flows:
             self.tables.setdefault(flow.table_id, FlowTable(flow.table_id)).insert(flow)
 

@@ -1,0 +1,82 @@
+"""The action set: actions gathered on the way and run at its end, or those of a bucket.
+
+Sources: OpenFlow 1.3.5, 5.10, for the order; ovs-actions(7), "write_actions",
+for what it leaves open: changes of fields are all run, in the order written,
+and nothing is run at all where nothing says where the packet goes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.pipeline import action as act
+from gossamer.pipeline.action import Action, Actions, OfPort
+
+OFPP_UNSET: Final = 0xFFFFFFF7
+"""What actset_output is while no output is in the action set (OpenFlow 1.5.1, 7.2.1)."""
+
+_ORDER: Final[tuple[type[Action], ...]] = (
+    act.CopyTtlIn,
+    act.PopVlan,
+    act.PopPbb,
+    act.PopMpls,
+    act.PushMpls,
+    act.PushPbb,
+    act.PushVlan,
+    act.CopyTtlOut,
+    act.DecTtl,
+    act.DecMplsTtl,
+)
+_SINGLE: Final = frozenset(_ORDER)
+
+
+class ActionSet:
+    """Actions gathered for the end."""
+
+    def __init__(self, actions: Actions = ()) -> None:
+        self._single: dict[type[Action], Action] = {}
+        self._sets: list[Action] = []
+        self._group: Action | None = None
+        self._output: Action | None = None
+        self._resubmit: Action | None = None
+        self.output_port = OFPP_UNSET
+        """What the field actset_output says: the port of the output, where no group overrules."""
+        self.write(actions)
+
+    def __bool__(self) -> bool:
+        return bool(self._single or self._sets or self._group or self._output or self._resubmit)
+
+    def write(self, actions: Actions) -> None:
+        """Merge: one of a kind, the last one counts; changes of fields all, in order."""
+        for action in actions:
+            match action:
+                case act.Output() | act.OutputReg() | act.Controller() | act.Enqueue():
+                    self._output = action
+                    self._note_port(action)
+                case act.Group():
+                    self._group = action
+                    self.output_port = OFPP_UNSET
+                case act.Resubmit():
+                    self._resubmit = action
+                case act.Note():
+                    pass
+                case _ if type(action) in _SINGLE:
+                    self._single[type(action)] = action
+                case _:
+                    self._sets.append(action)
+
+    def _note_port(self, action: Action) -> None:
+        if self._group is not None:
+            return
+        if isinstance(action, act.Output):
+            self.output_port = action.port
+        elif isinstance(action, act.Controller) and action.as_output:
+            self.output_port = OfPort.CONTROLLER
+
+    def ordered(self) -> Actions:
+        """As a list, in the order of execution; empty where nothing says where to send."""
+        last = self._group or self._output or self._resubmit
+        if last is None:
+            return ()
+        singles = [self._single[kind] for kind in _ORDER if kind in self._single]
+        return (*singles, *self._sets, last)

@@ -1,0 +1,36 @@
+"""Which bits of the key tell what an action does to a packet: they belong in a megaflow."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.pipeline import action as act
+from gossamer.pipeline.action import Action, OfPort
+from gossamer.pipeline.match import slot_mask
+
+_NORMAL: Final = (
+    slot_mask("eth_dst", (1 << 48) - 1)
+    | slot_mask("eth_src", (1 << 48) - 1)
+    | slot_mask("vlan_tci", 0x1FFF)
+)
+
+
+def looked_at(action: Action) -> int:
+    """The bits that `action` itself looks at."""
+    match action:
+        case act.Output(port=OfPort.NORMAL):
+            return _NORMAL
+        case act.DecTtl():
+            return slot_mask("nw_ttl", 0xFF)
+        case act.SetField(field=f, mask=mask):
+            return mask << f.shift
+        case (
+            act.RegLoad(dst=sub)
+            | act.RegMove(src=sub)
+            | act.OutputReg(source=sub)
+            | act.StackPush(source=sub)
+            | act.StackPop(dst=sub)
+        ):
+            return ((1 << sub.n_bits) - 1) << sub.shift
+        case _:
+            return 0

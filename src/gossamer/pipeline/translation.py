@@ -1,0 +1,364 @@
+"""Translation: one packet in one bridge, through its tables and actions, until nothing is left.
+
+What is to be done with the packet is only written down here, as *effects*,
+each with the key it is to be done with; execute.py performs them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from gossamer.pipeline import action as act
+from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
+from gossamer.pipeline.change import apply_change, pop_vlan, push_vlan, write_subfield
+from gossamer.pipeline.commit import Buffer
+from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, get_slot, put_slot
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.group import Bucket
+from gossamer.pipeline.groups import chosen
+from gossamer.pipeline.looked_at import looked_at
+from gossamer.pipeline.result import GroupUse, Reason, Result
+from gossamer.pipeline.steps import Drop, Step, StepKind
+from gossamer.pipeline.world import N_TABLES, Bridge, TableMiss
+
+MAX_DEPTH: Final = 64
+"""Rules and buckets that may be under way inside each other (by resubmit and group)."""
+MAX_RESUBMITS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something to be performed, with the packet as it was when the action came up.
+
+    `copies` are the buckets and clones it stands in, outermost first, by numbers of their own.
+    """
+
+    action: act.Output | act.OutputTrunc | act.Controller | act.Meter
+    key: int
+    buffer: Buffer
+    step: Step
+    copies: tuple[int, ...] = ()
+    reason: int = 0
+    table_id: int = 0
+    flow: Flow | None = None
+
+
+class Translation:
+    """One packet in one bridge."""
+
+    def __init__(self, bridge: Bridge, key: int, buffer: Buffer, result: Result) -> None:
+        self.bridge = bridge
+        self.key = put_slot(key, "actset_output", OFPP_UNSET)
+        self.buffer = buffer
+        self.result = result
+        self.effects: list[Effect] = []
+        self.failure: Drop | None = None
+        self.why_nothing = Drop.BY_RULE
+        self.exited = False
+        self.packet_out = False
+        self.in_action_set = False
+        self.in_bucket = False
+        self.consulted = 0
+        self.depth = 0
+        self.n_resubmits = 0
+        self.n_copies = 0
+        self.copies: tuple[int, ...] = ()
+        self.stack: list[int] = []
+        self.action_set = ActionSet()
+
+    @property
+    def stopped(self) -> bool:
+        return self.exited or self.failure is not None
+
+    def fail(self, step: Step, text: str, drop: Drop) -> None:
+        """Void all of this translation."""
+        step.error(text, drop)
+        self.failure = drop
+
+    # -- tables ------------------------------------------------------------------------
+
+    def lookup(self, table_id: int, key: int) -> Flow | None:
+        table = self.bridge.tables.get(table_id)
+        if table is None:
+            return None
+        for mask in table.subtables:
+            self.consulted |= mask
+        return table.lookup(key)
+
+    def table(
+        self, table_id: int, step: Step, *, honour_miss: bool, in_port: int | None = None
+    ) -> None:
+        """Look up in a table and run what matches; `honour_miss`: do what the table does with
+        misses, which a resubmit does not."""
+        key = self.key if in_port is None else put_slot(self.key, "in_port", in_port)
+        while True:
+            flow = self.lookup(table_id, key)
+            below = step.add(Step(StepKind.TABLE, table_id=table_id, flow=flow, key=self.key))
+            below.bridge = self.bridge.name
+            if flow is not None:
+                break
+            self.result.misses.append((self.bridge.name, table_id))
+            miss = self.bridge.miss.get(table_id, TableMiss.DROP)
+            if not honour_miss:
+                return
+            if miss is TableMiss.CONTINUE and table_id + 1 < N_TABLES:
+                table_id += 1
+                continue
+            if miss is TableMiss.CONTROLLER:
+                self.effect(act.Controller(), below, Reason.NO_MATCH, table_id)
+            self.why_nothing = Drop.NO_RULE
+            return
+        self.result.flows.append(flow)
+        if not self.descend(below):
+            return
+        in_bucket, self.in_bucket = self.in_bucket, False
+        goto = self.actions(flow.actions, table_id, flow, below)
+        self.in_bucket = in_bucket
+        self.depth -= 1
+        if goto is not None:
+            # Not within the rule: gotos do not nest, however many follow each other.
+            self.table(goto[0], goto[1], honour_miss=True)
+
+    def descend(self, step: Step) -> bool:
+        """Go one level deeper; False, and everything void, where that is too deep."""
+        if self.depth >= MAX_DEPTH:
+            self.fail(step, f"over max translation depth {MAX_DEPTH}", Drop.TOO_DEEP)
+            return False
+        self.depth += 1
+        return True
+
+    def run_action_set(self, step: Step) -> None:
+        """At the end of the pipeline (OpenFlow 1.3.5, 5.10), or of a clone."""
+        actions = self.action_set.ordered()
+        if not actions or self.stopped:
+            return
+        self.action_set = ActionSet()
+        self.in_action_set = True
+        self.actions(actions, 0, None, step.add(Step(StepKind.ACTION_SET, key=self.key)))
+        self.in_action_set = False
+
+    # -- actions -----------------------------------------------------------------------
+
+    def actions(
+        self, actions: Actions, table_id: int, flow: Flow | None, step: Step
+    ) -> tuple[int, Step] | None:
+        """Run a list of actions; what is returned is where its goto_table leads."""
+        if not actions:
+            step.add(Step(StepKind.ACTION, "drop"))
+        for action in actions:
+            if self.stopped:
+                return None
+            below = step.add(Step(StepKind.ACTION, action=action))
+            if isinstance(action, act.GotoTable):
+                return action.table_id, below
+            self.consulted |= looked_at(action)
+            going_on = self.action(action, table_id, flow, below)
+            below.key = self.key
+            if not going_on:
+                return None
+        return None
+
+    def action(self, action: Action, table_id: int, flow: Flow | None, step: Step) -> bool:
+        """Run one action; False ends its list."""
+        match action:
+            case act.Output(port=port):
+                self.output(port, action.max_len, table_id, flow, step)
+            case act.Enqueue(port=port):
+                self.output(port, 0, table_id, flow, step)
+            case act.OutputReg(source=source):
+                self.output_reg(source, action.max_len, table_id, flow, step)
+            case act.Controller():
+                self.controller(action, table_id, flow, step)
+            case act.DecTtl():
+                return self.dec_ttl(action, table_id, flow, step)
+            case act.Resubmit():
+                self.resubmit(action, table_id, step)
+            case act.Group():
+                return self.group(action, table_id, flow, step)
+            case act.Clone():
+                self.clone(action, table_id, flow, step)
+            case act.Exit():
+                self.exited = True
+                return False
+            case _:
+                self.change(action, step)
+        return True
+
+    def change(self, action: Action, step: Step) -> None:
+        """Run an action that only changes the packet, or what goes with it."""
+        match action:
+            case act.PushVlan(ethertype=tpid):
+                self.push_vlan(tpid, step)
+            case act.PopVlan():
+                self.key = pop_vlan(self.key)
+            case act.SetVlanVid(push=True) | act.SetVlanPcp(push=True) if not self.tagged:
+                self.push_vlan(0x8100, step)
+                self.key = apply_change(self.key, action, step)
+            case act.StackPush(source=source):
+                self.stack.append((self.key >> source.shift) & ((1 << source.n_bits) - 1))
+            case act.StackPop(dst=dst):
+                if self.stack:
+                    self.key = write_subfield(self.key, dst, self.stack.pop(), step)
+                else:
+                    step.warn("stack underflow")
+            case act.ClearActions():
+                self.clear_actions(step)
+            case act.WriteActions(actions=written):
+                self.action_set.write(written)
+                self.key = put_slot(self.key, "actset_output", self.action_set.output_port)
+                step.add(Step(StepKind.ACTION_SET_IS, actions=self.action_set.ordered()))
+            case _:
+                self.key = apply_change(self.key, action, step)
+
+    def clear_actions(self, step: Step) -> None:
+        step.add(Step(StepKind.ACTION_SET_WAS, actions=self.action_set.ordered()))
+        self.action_set = ActionSet()
+        self.key = put_slot(self.key, "actset_output", OFPP_UNSET)
+
+    @property
+    def tagged(self) -> bool:
+        return bool(get_slot(self.key, "vlan_tci"))
+
+    def push_vlan(self, tpid: int, step: Step) -> None:
+        key = push_vlan(self.key, tpid)
+        if key is None:
+            self.fail(step, "a third VLAN tag, dropping", Drop.VLAN_STACK)
+        else:
+            self.key = key
+
+    # -- copies: what is changed in them is changed back -------------------------------
+
+    def group(self, action: act.Group, table_id: int, flow: Flow | None, step: Step) -> bool:
+        group = self.bridge.groups.get(action.group_id)
+        if group is None:
+            step.warn(f"output to nonexistent group {action.group_id}", Drop.NO_GROUP)
+            self.why_nothing = Drop.NO_GROUP
+            return False
+        self.consulted |= group.hashed
+        indexes = chosen(self.bridge, group, self.key, step)
+        self.result.groups.append(GroupUse(self.bridge.name, group.group_id, indexes))
+        if not indexes:
+            self.why_nothing = Drop.NO_BUCKET
+        for index in indexes:
+            if self.stopped:
+                break
+            self.bucket(group.buckets[index], table_id, flow, step)
+        return True
+
+    def bucket(self, bucket: Bucket, table_id: int, flow: Flow | None, step: Step) -> None:
+        """A bucket's actions, run as an action set (OpenFlow 1.3.5, 5.6.1).
+
+        The action set and the stack are not copied: a table that a bucket resubmits to may
+        change them (ovs-actions(7)).  An exit ends the bucket alone.
+        """
+        below = step.add(Step(StepKind.BUCKET, f"bucket {bucket.bucket_id}", key=self.key))
+        if not self.descend(below):
+            return
+        before = self.key, self.buffer, self.copies, self.in_bucket
+        self.in_bucket = True
+        self.begin_copy()
+        self.actions(ActionSet(bucket.actions).ordered(), table_id, flow, below)
+        self.key, self.buffer, self.copies, self.in_bucket = before
+        self.depth -= 1
+        self.exited = False
+
+    def clone(self, action: act.Clone, table_id: int, flow: Flow | None, step: Step) -> None:
+        """Actions on a copy, with a stack and an action set of its own (ovs-actions(7)); an exit
+        in it ends everything."""
+        before = (
+            self.key, self.buffer, self.copies, self.in_bucket, self.stack, self.action_set,
+            self.in_action_set,
+        )  # fmt: skip
+        self.in_bucket = False
+        self.stack, self.action_set = [], ActionSet()
+        self.begin_copy()
+        self.actions(action.actions, table_id, flow, step)
+        self.run_action_set(step)
+        (
+            self.key, self.buffer, self.copies, self.in_bucket, self.stack, self.action_set,
+            self.in_action_set,
+        ) = before  # fmt: skip
+
+    def begin_copy(self) -> None:
+        self.n_copies += 1
+        self.copies = (*self.copies, self.n_copies)
+
+    # -- where the packet goes ---------------------------------------------------------
+
+    def effect(
+        self,
+        action: act.Output | act.OutputTrunc | act.Controller | act.Meter,
+        step: Step,
+        reason: int = 0,
+        table_id: int = 0,
+        flow: Flow | None = None,
+    ) -> None:
+        """Write down what is to be performed with the packet as it is now."""
+        self.effects.append(
+            Effect(action, self.key, self.buffer, step, self.copies, reason, table_id, flow)
+        )
+
+    def output(self, port: int, max_len: int, table_id: int, flow: Flow | None, step: Step) -> None:
+        if port == OfPort.CONTROLLER:
+            self.controller(act.Controller(max_len=max_len or 0xFFFF), table_id, flow, step)
+        elif port == OfPort.TABLE:
+            if self.packet_out:
+                self.table(0, step, honour_miss=True)
+        elif port == get_slot(self.key, "in_port"):
+            step.warn("skipping output to input port")
+        elif port != OfPort.ANY:
+            self.effect(act.Output(port), step)
+
+    def output_reg(
+        self, source: act.SubField, max_len: int, table_id: int, flow: Flow | None, step: Step
+    ) -> None:
+        port = (self.key >> source.shift) & ((1 << source.n_bits) - 1)
+        if port > 0xFFFF:
+            step.warn(f"output port {port} is out of range", Drop.NO_PORT)
+            return
+        # Registers hold port numbers as OpenFlow 1.0 writes them: 16 bits.
+        step.detail(f"output port is {port}")
+        wide = port | 0xFFFF0000 if port >= 0xFF00 else port
+        if wide != OfPort.TABLE:
+            self.output(wide, max_len, table_id, flow, step)
+
+    def controller(
+        self, action: act.Controller, table_id: int, flow: Flow | None, step: Step
+    ) -> None:
+        reason = action.reason
+        if action.as_output:
+            if self.packet_out and flow is None and not self.in_action_set:
+                reason = Reason.PACKET_OUT
+            elif self.in_bucket:
+                reason = Reason.GROUP
+            elif self.in_action_set:
+                reason = Reason.ACTION_SET
+        self.effect(action, step, reason, table_id, flow)
+
+    def dec_ttl(self, action: act.DecTtl, table_id: int, flow: Flow | None, step: Step) -> bool:
+        if get_slot(self.key, "eth_type") not in (ETH_IPV4, ETH_IPV6):
+            return True
+        ttl = get_slot(self.key, "nw_ttl")
+        if ttl > 1:
+            self.key = put_slot(self.key, "nw_ttl", ttl - 1)
+            return True
+        for controller_id in action.controller_ids:
+            self.invalid_ttl(controller_id, table_id, flow, step)
+        version = 4 if get_slot(self.key, "eth_type") == ETH_IPV4 else 6
+        step.warn(f"IPv{version} decrement TTL exception", Drop.TTL)
+        return False
+
+    def invalid_ttl(self, controller_id: int, table_id: int, flow: Flow | None, step: Step) -> None:
+        to = act.Controller(controller_id=controller_id, reason=Reason.INVALID_TTL)
+        self.effect(to, step, Reason.INVALID_TTL, table_id, flow)
+
+    def resubmit(self, action: act.Resubmit, table_id: int, step: Step) -> None:
+        self.n_resubmits += 1
+        if self.n_resubmits > MAX_RESUBMITS:
+            self.fail(step, f"over {MAX_RESUBMITS} resubmit actions", Drop.TOO_DEEP)
+            return
+        target = table_id if action.table_id == 0xFF else action.table_id
+        in_port = None if action.in_port == OfPort.IN_PORT else action.in_port
+        self.table(target, step, honour_miss=False, in_port=in_port)

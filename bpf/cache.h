@@ -31,6 +31,7 @@ struct path {
 	__u64 packets;
 	__u64 bytes;
 	__u64 used;
+	__u64 learned;		/* when it last told the daemon what to learn */
 	__u32 hash;
 	__u16 n_ops;
 	__u8 n_flows;
@@ -120,6 +121,7 @@ static __always_inline void cache_insert(struct path_set *set, struct state *st)
 	path->n_flows = st->n_flows;
 	path->uses_state = st->uses_state;
 	path->used = st->now;
+	path->learned = st->now;
 	__builtin_memcpy(path->key, st->words, sizeof(path->key));
 	__builtin_memcpy(path->ops, st->ops, sizeof(path->ops));
 	__builtin_memcpy(path->flows, st->flows, sizeof(path->flows));

@@ -88,6 +88,9 @@ __attribute__((noinline)) int emit_controller(__u32 max_len, __u32 who, __u32 wh
 	struct op op = { .code = DO_CONTROLLER, .a = max_len, .b = who, .c = where };
 	__u32 n;
 
+	if ((who >> 16) >= REASON_LEARN)
+		op.code = DO_TELL;
+
 	if (!st)
 		return 0;
 	st->uses_state = 1;

@@ -56,6 +56,27 @@ static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, 
 	st->passes_begun++;
 }
 
+/* Remember an output of the packet's first bytes; 0 where it is short enough as it is. */
+static __always_inline int keep_short(struct state *st, __u32 id, __u32 length)
+{
+	__u32 n = st->n_short, limit = st->length_limit;
+	struct short_copy *copy;
+
+	st->length_limit = 0;
+	if (length <= limit)
+		return 0;
+	if (n >= MAX_SHORT) {
+		count_drop(DROP_PASSES);
+		return 1;
+	}
+	copy = &st->shorts[n & (MAX_SHORT - 1)];
+	copy->port = id;
+	copy->limit = limit;
+	__builtin_memcpy(copy->packet, &st->key[PACKET_WORD], sizeof(copy->packet));
+	st->n_short = n + 1;
+	return 1;
+}
+
 /* Output to a port that exists; `port` may be the ingress port (IN_PORT). */
 __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 {
@@ -79,6 +100,11 @@ __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 		count_tx(skb, id);
 		enter_peer(skb, st, port->patch_peer);
 		return 0;
+	}
+	if (st->length_limit) {
+		/* Cut for good: what is to be short goes last. */
+		if (keep_short(st, id, skb->len))
+			return 0;
 	}
 	flush_pending(skb, st);
 	if (st->touched && differs(st) && commit(skb, level)) {
@@ -292,6 +318,22 @@ static __always_inline void restore(struct state *st)
 	st->n_saves = n;
 }
 
+/* Have the daemon learn from this packet: at once when its path is new, then now and again, so
+ * that what was learned does not time out. */
+static __always_inline void tell(struct __sk_buff *skb, struct state *st, struct path *path,
+				 struct op *op, __u32 level)
+{
+	if (path) {
+		if (st->now - path->learned < LEARN_EVERY_NS)
+			return;
+		path->learned = st->now;
+	}
+	if (!punt_allowed(st))
+		count_drop(DROP_PUNT_RATE);
+	else if (punt_write(skb, st, op, 0, level))
+		count_drop(DROP_PUNT_FULL);
+}
+
 static long do_op(__u32 i, struct walk *walk)
 {
 	struct state *st = state_get(walk->level);
@@ -338,6 +380,16 @@ static long do_op(__u32 i, struct walk *walk)
 	case DO_DROP:
 		count_drop(op.b);
 		break;
+	case DO_METER:
+		if (meter(walk->skb, op.b, walk->level))
+			return 1;
+		break;
+	case DO_TRUNCATE:
+		st->length_limit = op.b;
+		break;
+	case DO_TELL:
+		tell(walk->skb, st, walk->path, &op, walk->level);
+		break;
 	case DO_SAVE:
 		save(st);
 		break;
@@ -379,6 +431,12 @@ __attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
 		path->bytes += st->length;
 		path->used = st->now;
 		walk.n_ops = path->n_ops;
+		if (walk.n_ops == 2 && path->ops[0].code == DO_METER &&
+		    path->ops[1].code == DO_OUTPUT) {
+			if (meter(skb, path->ops[0].b, level))
+				return 0;
+			return send(skb, path->ops[1].b, level);
+		}
 		if (walk.n_ops == 1 && path->ops[0].code == DO_OUTPUT)
 			return send(skb, path->ops[0].b, level);
 		if (walk.n_ops == 1 && path->ops[0].code == DO_NORMAL) {
@@ -440,6 +498,42 @@ static long next_pass(__u32 i, struct queue *queue)
 		c->rx_bytes += queue->skb->len;
 	}
 	pass(queue->skb, queue->level);
+	return 0;
+}
+
+/* The longest of the truncated copies that wait: only now, because it stays cut. */
+static long send_short(__u32 i, struct queue *queue)
+{
+	struct state *st = state_get(queue->level);
+	struct __sk_buff *skb = queue->skb;
+	__u32 at = 0, limit = 0;
+
+	if (!st || i >= st->n_short)
+		return 1;
+#pragma unroll
+	for (__u32 n = 0; n < MAX_SHORT; n++) {
+		if (n < st->n_short && st->shorts[n].limit > limit) {
+			limit = st->shorts[n].limit;
+			at = n;
+		}
+	}
+	flush_pending(skb, st);
+	__builtin_memcpy(&st->key[PACKET_WORD], st->shorts[at].packet, sizeof(st->shorts[at].packet));
+	st->shorts[at].limit = 0;
+	if ((st->touched && differs(st) && commit(skb, queue->level)) ||
+	    bpf_skb_change_tail(skb, limit, 0)) {
+		count_drop(DROP_REWRITE);
+		return 0;
+	}
+	count_tx(skb, st->shorts[at].port);
+	if (capturing) {
+		struct op op = {};
+
+		if (punt_write(skb, st, &op, st->shorts[at].port, queue->level))
+			count_drop(DROP_PUNT_FULL);
+		return 0;
+	}
+	st->pending = st->shorts[at].port;
 	return 0;
 }
 

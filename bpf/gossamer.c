@@ -39,6 +39,7 @@ const volatile __u32 capturing = 0;
 #include "change.h"
 #include "action_set.h"
 #include "group.h"
+#include "meter.h"
 #include "translate.h"
 #include "commit.h"
 #include "punt.h"
@@ -84,6 +85,8 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->at_ingress = port->kind == PORT_DEVICE;
 	st->vlan_changed = 0;
 	st->n_outputs = 0;
+	st->n_short = 0;
+	st->length_limit = 0;
 	st->passes_begun = 0;
 	st->pass_head = st->pass_tail = 0;
 	key_of(st)->in_port = bpf_htonl(port->ofport);
@@ -153,6 +156,11 @@ int gossamer(struct __sk_buff *skb)
 		struct queue queue = { .skb = skb, .level = level };
 
 		bpf_loop(MAX_PASSES, next_pass, &queue, 0);
+	}
+	if (st->n_short) {
+		struct queue queue = { .skb = skb, .level = level };
+
+		bpf_loop(MAX_SHORT, send_short, &queue, 0);
 	}
 	return finish(skb, st);
 }

@@ -32,7 +32,12 @@ enum rule_op {
 	OP_POP,			/* off the stack into them; a: operations left out where it is empty */
 	OP_METER,		/* b: meter number */
 	OP_TRUNCATE,		/* b: bytes the next output may have */
-	OP_LARGER,		/* a: scratch word; b: bytes */
+	OP_LEARN,		/* b: number of the learn action */
+	OP_FIN,			/* the flow's timeouts shrink where this is a FIN or RST */
+	OP_TTL_CONTROLLER,	/* b: another controller to tell of a TTL used up */
+	OP_MULTIPATH,		/* a: fields | algorithm << 8, b: basis, c: links, d: arg; into
+				 * the last scratch word */
+	OP_BUNDLE,		/* a: fields | algorithm << 8, b: basis, c: group of its members */
 };
 
 /* A field that the packet has not is not set: what a match cannot say for good. */
@@ -62,6 +67,7 @@ enum path_op {
 	DO_RESTORE,		/* be again what was remembered last */
 	DO_METER,		/* b: index of the meter */
 	DO_TRUNCATE,		/* b: bytes the next output may have */
+	DO_TELL,		/* the daemon, of a packet to learn from: as DO_CONTROLLER */
 };
 
 /* OpenFlow's reserved ports (1.3.5, 7.2.1). */
@@ -75,6 +81,10 @@ enum path_op {
 #define OFPP_NONE	0xffffffff
 
 enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REASON_ACTION_SET };
+
+/* For the daemon itself. */
+#define REASON_LEARN	0x80
+#define REASON_FIN	0x81
 
 struct small_program {
 	__u32 n_ops;

@@ -55,6 +55,12 @@ struct save {			/* the packet as it was when a scope first changed it */
 	__u32 packet[PACKET_WORDS];
 };
 
+struct short_copy {		/* an output of the packet's first bytes, which comes last */
+	__u32 port;
+	__u32 limit;
+	__u32 packet[PACKET_WORDS];
+};
+
 struct pass {			/* a copy waiting to enter a bridge over a patch port */
 	__u32 port;
 	__u32 touched;
@@ -84,6 +90,7 @@ struct state {
 	__u8 at_ingress;		/* redirect_peer works only from there */
 	__u8 vlan_changed;
 	__u8 cacheable;
+	__u32 n_short;
 	__u32 n_outputs;		/* done or pending, of all passes */
 	__u32 n_spread;			/* copies of the flood under way */
 	__u32 passes_begun;
@@ -125,6 +132,7 @@ struct state {
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
 	struct op punt;			/* being written */
 	struct pass passes[PASS_QUEUE];
+	struct short_copy shorts[MAX_SHORT];
 	struct scope scopes[MAX_SCOPES];
 	struct save saves[MAX_SCOPES];
 	__u32 stack[MAX_STACK][4];

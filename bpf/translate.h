@@ -53,6 +53,15 @@ struct run {			/* of one frame, until it ends or calls */
 	__u32 ended;		/* the frame is done */
 };
 
+#define TCP_FIN	1
+#define TCP_RST	4
+
+static __always_inline bool ttl_used_up(struct flow_key *k)
+{
+	return (k->eth_type == bpf_htons(0x0800) || k->eth_type == bpf_htons(0x86dd)) &&
+	       k->nw_ttl <= 1;
+}
+
 static __always_inline int dec_ttl(struct state *st, struct run *run, struct op *op)
 {
 	struct flow_key *k = key_of(st);
@@ -204,6 +213,29 @@ static long run_op(__u32 i, struct run *run)
 		else
 			open_scope(0, op.b, run->table, run->level);
 		return 1;
+	case OP_METER: {
+		struct meter_key key = { .bridge = st->bridge, .meter_id = op.b };
+		__u32 *index = bpf_map_lookup_elem(&meters, &key);
+
+		if (index)
+			emit_simple(st, DO_METER, 0, *index);
+		return 0;
+	}
+	case OP_TRUNCATE:
+		emit_simple(st, DO_TRUNCATE, 0, op.b);
+		return 0;
+	case OP_LEARN:
+		emit_controller(14, REASON_LEARN << 16, (run->table & 0xff) | op.b << 8, run->level);
+		return 0;
+	case OP_FIN:
+		if (key_of(st)->tcp_flags & bpf_htons(TCP_FIN | TCP_RST))
+			emit_controller(14, REASON_FIN << 16, run->table & 0xff, run->level);
+		return 0;
+	case OP_TTL_CONTROLLER:
+		if (ttl_used_up(key_of(st)))
+			emit_controller(0xffff, (op.b & 0xffff) | (REASON_INVALID_TTL << 16),
+					run->table, run->level);
+		return 0;
 	case OP_PUSH:
 		push_stack(st);
 		return 0;

@@ -157,6 +157,9 @@ class Names(Protocol):
     def userdata(self, data: bytes) -> int:
         """The id of a controller action's userdata."""
 
+    def learn(self, action: act.Learn) -> int:
+        """The id of a learn action."""
+
     def program(self, actions: act.Actions) -> int:
         """The id of another program, 0 for no actions."""
 
@@ -310,6 +313,7 @@ def _move_step(
 
 _ETH_TYPE = BY_NAME["eth_type"].full_mask
 _TTL = BY_NAME["nw_ttl"].full_mask
+_FIN_OR_RST = 5 << slot_shift("tcp_flags")
 _VLAN_PRESENT = 0x1000 << slot_shift("vlan_tci")
 _VLAN_TCI = 0xFFFF << slot_shift("vlan_tci")
 _BOTH_TAGS = _VLAN_TCI | 0xFFFF << slot_shift("vlan1_tci") | 0xFFFFFFFF << slot_shift("vlan1_tpid")
@@ -379,7 +383,9 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.DecTtl(controller_ids=ids):
             program.reads |= _ETH_TYPE | _TTL
             program.writes |= _TTL
-            _emit(program, flags, RuleOp.DEC_TTL, 0, ids[0] if ids else 0)
+            for other in ids[:-1]:
+                _emit(program, flags, RuleOp.TTL_CONTROLLER, 0, other)
+            _emit(program, flags, RuleOp.DEC_TTL, 0, ids[-1] if ids else 0)
         case act.Resubmit(in_port=in_port, table_id=table_id):
             _emit(program, flags, RuleOp.RESUBMIT, table_id, in_port)
         case act.WriteMetadata(value=value, mask=mask):
@@ -401,6 +407,25 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             number = names.program(inner)
             if number:
                 _emit(program, flags, RuleOp.CLONE, 0, number)
+        case act.Meter(meter_id=meter_id):
+            _emit(program, flags, RuleOp.METER, 0, meter_id)
+        case act.OutputTrunc(port=port, max_len=max_len):
+            if port == act.OfPort.CONTROLLER:
+                _compile(act.Controller(max_len=max_len), program, flags, names)
+                return
+            if flags & OP_WRITE:
+                raise DatapathError("output(max_len=) cannot be written to the action set")
+            _emit(program, flags, RuleOp.TRUNCATE, 0, max_len)
+            _compile(act.Output(port), program, flags, names)
+            _emit(program, flags, RuleOp.TRUNCATE, 0, 0)
+        case act.Learn(specs=specs):
+            for spec in specs:
+                if isinstance(spec.source, act.SubField):
+                    program.reads |= ((1 << spec.n_bits) - 1) << spec.source.shift
+            _emit(program, flags, RuleOp.LEARN, 0, names.learn(action))
+        case act.FinTimeout():
+            program.reads |= _FIN_OR_RST
+            _emit(program, flags, RuleOp.FIN)
         case act.StackPush(source=source):
             _stack_push(program, flags, source)
         case act.StackPop(dst=dst):

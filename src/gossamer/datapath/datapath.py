@@ -16,6 +16,7 @@ from gossamer.datapath.groups import BUCKET_WORDS, Groups
 from gossamer.datapath.index import IndexArray
 from gossamer.datapath.layout import ParseDepth
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
+from gossamer.datapath.meters import Meters
 from gossamer.datapath.ports import Ports
 from gossamer.datapath.programs import Programs
 from gossamer.datapath.punts import decode_punt
@@ -26,12 +27,15 @@ from gossamer.datapath.settings import (
     PortSettings,
     PortStatistics,
     Punt,
+    PuntReason,
     TableStatistics,
 )
 from gossamer.datapath.statistics import Statistics
 from gossamer.datapath.transmit import Transmitter
+from gossamer.pipeline.action import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
+from gossamer.pipeline.meter import Meter
 
 
 class Datapath:
@@ -100,6 +104,11 @@ class Datapath:
             self.programs,
             self._flows.flow_ids,
         )
+        self._meters = Meters(
+            hashed("meters", layout.METER_KEY.size, 4),
+            array("meter_bands", layout.BANDS_SIZE, layout.MAX_METERS),
+            hashed("meter_states", 4, layout.METER_STATE.size),
+        )
         cache = PerCpuArray("cache", fds["cache"], 2 * layout.PATH_SIZE, layout.CACHE_SETS)
         self._statistics = Statistics(counters, misses, cache)
         self._fdb = Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size))
@@ -115,6 +124,7 @@ class Datapath:
             self._ports.inherit()
             self._flows.inherit()
             self._groups.inherit()
+            self._meters.inherit()
 
     @classmethod
     def open(
@@ -142,6 +152,7 @@ class Datapath:
             self._list_members(bridge_id)
         self._flows.disinherit()
         self._groups.disinherit()
+        self._meters.disinherit()
         self._changed.update(self._bridges.ids())
         self._publish()
 
@@ -184,6 +195,7 @@ class Datapath:
             self._ports.remove(port_id)
         self._flows.remove_bridge(bridge_id)
         self._groups.remove_bridge(bridge_id)
+        self._meters.remove_bridge(bridge_id)
         self._publish()
         self._changed.discard(bridge_id)
         self._bridges.remove(bridge_id)
@@ -283,7 +295,7 @@ class Datapath:
             words[at] = int(action)
             self._touch(bridge_id)
 
-    # -- groups ----------------------------------------------------------------------
+    # -- groups and meters ----------------------------------------------------------------------
 
     def set_group(self, bridge_id: int, group: Group) -> None:
         """Add a group, or replace the one of that number, whose counters begin again.
@@ -305,6 +317,25 @@ class Datapath:
         record = self._groups.records[bridge_id, group_id]
         total, *buckets = self._statistics.read([record.counter, *record.bucket_counters])
         return (*total, buckets)
+
+    def set_meter(self, bridge_id: int, meter: Meter) -> None:
+        """Add a meter, or replace the one of that number, which begins again.
+
+        Raises DatapathError for more than the kernel can hold; then nothing has changed.
+        """
+        self._meters.put(bridge_id, meter)
+        self._touch(bridge_id)
+
+    def delete_meter(self, bridge_id: int, meter_id: int) -> None:
+        """Remove a meter; packets that are sent there pass."""
+        self._meters.delete(bridge_id, meter_id)
+        self._touch(bridge_id)
+
+    def meter_statistics(
+        self, bridge_id: int, meter_id: int
+    ) -> tuple[int, int, list[tuple[int, int]]]:
+        """(packets, bytes) that came to a meter, and of each band that applied to them."""
+        return self._meters.statistics(bridge_id, meter_id)
 
     # -- learned addresses, drops, punts ---------------------------------------------
 
@@ -339,7 +370,11 @@ class Datapath:
 
     def read_punts(self) -> list[Punt]:
         """The punts that came since the last call."""
-        return [punt for punt, _ in self.read_records()]
+        punts = [punt for punt, _ in self.read_records()]
+        if self.takeover:
+            # Learn actions are numbered anew: what programs of before name is not known yet.
+            return [punt for punt in punts if punt.reason < PuntReason.LEARN]
+        return punts
 
     def read_records(self) -> list[tuple[Punt, int]]:
         """Punts, and captured outputs with the port they went to."""
@@ -350,6 +385,10 @@ class Datapath:
     def userdata(self, userdata_id: int) -> bytes:
         """The controller(userdata=) bytes that a punt names."""
         return self.programs.userdata[userdata_id]
+
+    def learn_action(self, learn_id: int) -> Learn:
+        """The learn action that a punt of reason LEARN names by its userdata_id."""
+        return self.programs.learns[learn_id]
 
     def transmit(self, port_id: int, packet: bytes) -> None:
         """Send a frame out of a port.  Raises DatapathError where its device refuses."""

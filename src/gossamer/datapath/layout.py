@@ -60,12 +60,18 @@ PROGRAM_HEAD: Final = Struct("=II")
 GROUP_KEY: Final = Struct("=II")
 GROUP_HEAD: Final = Struct("=QIIIIII")
 GROUP_SIZE: Final = GROUP_HEAD.size + GROUP_WORDS * MATCH_WORD.size
+METER_KEY: Final = Struct("=II")
+BANDS_HEAD: Final = Struct("=BBB5x")
+BAND: Final = Struct("=QqQII")
+BANDS_SIZE: Final = BANDS_HEAD.size + MAX_BANDS * BAND.size
+METER_STATE: Final = Struct(f"=IIQ{2 + 3 * MAX_BANDS}Q")
 BUCKET: Final = Struct("=IIIIII")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")
 POLICE_BUCKET_SIZE: Final = 32
 PUNT_HEAD: Final = Struct("=9I2s2s320s")
-PATH_HEAD: Final = Struct("=QQQQIHBB")
+PATH_HEAD: Final = Struct("=QQQQQIHBB")
+"""version, packets, bytes, used, learned, hash, n_ops, n_flows, uses_state"""
 PATH_FLOWS_OFFSET: Final = PATH_HEAD.size + CACHE_WORDS * 4 + CACHED_OPS * OP.size
 PATH_SIZE: Final = PATH_FLOWS_OFFSET + CACHED_FLOWS * 8
 
@@ -130,7 +136,11 @@ class RuleOp(IntEnum):
     POP = 20
     METER = 21
     TRUNCATE = 22
-    LARGER = 23
+    LEARN = 23
+    FIN = 24
+    TTL_CONTROLLER = 25
+    MULTIPATH = 26
+    BUNDLE = 27
 
 
 class Need(IntFlag):

@@ -8,7 +8,7 @@ from gossamer.datapath import layout
 from gossamer.datapath.compile import compile_actions, split
 from gossamer.datapath.maps import HashMap
 from gossamer.errors import DatapathError
-from gossamer.pipeline.action import Actions
+from gossamer.pipeline.action import Actions, Learn
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +45,9 @@ class Programs:
         self._inherited: dict[bytes, int] = {}
         self.userdata: list[bytes] = [b""]
         """controller(userdata=) bytes by id."""
+        self.learns: list[Learn] = []
+        """Learn actions by id."""
+        self._learn_ids: dict[Learn, int] = {}
         self._userdata_ids: dict[bytes, int] = {b"": 0}
 
     def record(self, actions: Actions) -> ProgramRecord:
@@ -148,6 +151,14 @@ class Programs:
         record.pieces[number] = image
         return number
 
+    def learn_id(self, action: Learn) -> int:
+        """The id of a learn action, a new one where it is new."""
+        known = self._learn_ids.get(action)
+        if known is None:
+            known = self._learn_ids[action] = len(self.learns)
+            self.learns.append(action)
+        return known
+
     def userdata_id(self, data: bytes) -> int:
         """The id of a controller action's userdata, a new one where it is new."""
         known = self._userdata_ids.get(data)
@@ -166,6 +177,9 @@ class _Names:
 
     def userdata(self, data: bytes) -> int:
         return self._programs.userdata_id(data)
+
+    def learn(self, action: Learn) -> int:
+        return self._programs.learn_id(action)
 
     def program(self, actions: Actions) -> int:
         inner = self._programs.record(actions)

@@ -48,7 +48,8 @@ class PortSettings:
     """A port.
 
     `tag` is the access VLAN, or the native one; an empty `trunks` carries all.
-    `peer_mac` is the address of a veth's other end where that is in another
+    `live` says whether its link is up too, which is what watching groups look
+    at.  `peer_mac` is the address of a veth's other end where that is in another
     network namespace, None otherwise.  Policing: rates in kbit/s and
     kpackets/s, bursts in kbit and kpackets, 0 meaning no limit
     (ovs-vswitchd.conf.db(5), ingress_policing_*).
@@ -66,6 +67,7 @@ class PortSettings:
     forward: bool = True
     receive: bool = True
     up: bool = True
+    live: bool = True
     packet_in: bool = True
     policing_rate_kbps: int = 0
     policing_burst_kb: int = 0
@@ -102,6 +104,15 @@ class FdbEntry:
     mac: bytes
     port_id: int
     age_s: float
+
+
+class PuntReason(IntEnum):
+    """Reasons of punts that are for the daemon itself; the others are OpenFlow's."""
+
+    LEARN = 0x80
+    """`userdata_id` is that of the learn action: `Datapath.learn_action()`."""
+    FIN = 0x81
+    """A FIN or RST passed a flow with fin_timeout."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from gossamer.datapath.settings import TableStatistics
 from gossamer.pipeline.flow import Flow
 
 _U64 = layout.FLOW_COUNTERS.size // 8
+_N_FLOWS = layout.PATH_HEAD.size - 2
+"""Where a path says how many flows it credits."""
 _WRAP = (1 << 64) - 1
 
 
@@ -51,7 +53,7 @@ class Statistics:
                 if not packets:
                     continue
                 n_bytes, used = words[at + 2], words[at + 3]
-                n_flows = memory[at * 8 + 38]
+                n_flows = memory[at * 8 + _N_FLOWS]
                 flows = at + layout.PATH_FLOWS_OFFSET // 8
                 for ref in words[flows : flows + n_flows]:
                     flow_id, generation = ref & 0xFFFFFFFF, ref >> 32

@@ -1,0 +1,184 @@
+"""What the programs cost a packet, by BPF_PROG_TEST_RUN: no device, no sender, one CPU.
+
+usage: python -m bench.cost [--json FILE]      inside tests/sandbox.sh
+
+The smallest of many runs counts: whatever else goes on can only add to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from gossamer.datapath import libbpf
+from gossamer.datapath.datapath import Datapath
+from gossamer.datapath.libbpf import check, lib
+from gossamer.datapath.settings import PortKind, PortSettings
+from gossamer.pipeline import action as act
+from gossamer.pipeline.fields import BY_NAME
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.group import Bucket, Group, GroupType
+from gossamer.pipeline.match import ANY, Match, match
+from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
+
+_IFINDEX_OFFSET: Final = 40
+"""Of `ifindex` in struct __sk_buff."""
+_SKB_SIZE: Final = 192
+_RUNS: Final = 25
+_REPEAT: Final = 4000
+PACKET: Final = bytes.fromhex(
+    "020000000002020000000001080045000028000100004006667b0a0000010a000002"
+    "00010050000000000000000050002000000000000000000000000000"
+)
+REPLY: Final = PACKET[6:12] + PACKET[:6] + PACKET[12:]
+FIVE_TUPLE: Final = match(
+    eth_type=0x0800, nw_proto=6, ip_src=0x0A000001, ip_dst=0x0A000002, tcp_src=1, tcp_dst=80
+)
+OUT: Final = act.Output(2)
+_field: Final = BY_NAME.__getitem__
+
+
+class Rig:
+    """A bridge of two veth ports, and packets run from the first."""
+
+    def __init__(self) -> None:
+        self.ifindexes: list[int] = []
+        for number in (1, 2):
+            name = f"cost{number}"
+            subprocess.run(
+                ["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True
+            )
+            self.ifindexes.append(int(Path(f"/sys/class/net/{name}/ifindex").read_text()))
+        self.pins = Path(tempfile.mkdtemp(prefix="cost", dir="/sys/fs/bpf"))
+        self.datapath = Datapath.open(self.pins)
+        self.bridge = self.datapath.add_bridge("br0")
+        for number, ifindex in enumerate(self.ifindexes, 1):
+            self.datapath.add_port(
+                self.bridge,
+                PortSettings(
+                    name=f"cost{number}", kind=PortKind.DEVICE, ofport=number, ifindex=ifindex
+                ),
+            )
+
+    def once(self, packet: bytes, repeat: int, port: int = 1) -> int:
+        """Nanoseconds a packet."""
+        context = ctypes.create_string_buffer(
+            bytes(_IFINDEX_OFFSET) + self.ifindexes[port - 1].to_bytes(4, "little"), _SKB_SIZE
+        )
+        data = ctypes.create_string_buffer(packet, len(packet))
+        options = libbpf.TestRunOptions(
+            sz=ctypes.sizeof(libbpf.TestRunOptions),
+            data_in=ctypes.cast(data, ctypes.c_void_p),
+            data_size_in=len(packet),
+            ctx_in=ctypes.cast(context, ctypes.c_void_p),
+            ctx_size_in=_SKB_SIZE,
+            repeat=repeat,
+        )
+        check(
+            lib.bpf_prog_test_run_opts(self.datapath.program_fd, ctypes.byref(options)),
+            "test-running a packet",
+        )
+        return int(options.duration)
+
+    def cost(
+        self,
+        flows: list[Flow],
+        prepare: Callable[[], object] = lambda: None,
+        groups: Iterable[Group] = (),
+    ) -> int:
+        """The least a packet costs on the cached path."""
+        with self.datapath.transaction():
+            for group in groups:
+                self.datapath.set_group(self.bridge, group)
+            self.datapath.insert_flows(self.bridge, flows)
+        prepare()
+        self.once(PACKET, 10)
+        best = min(self.once(PACKET, _REPEAT) for _ in range(_RUNS))
+        self.datapath.remove_flows(self.bridge, flows)
+        for group in groups:
+            self.datapath.delete_group(self.bridge, group.group_id)
+        return best
+
+    def close(self) -> None:
+        """Remove what was made."""
+        self.datapath.destroy()
+        for number in (1, 2):
+            subprocess.run(["ip", "link", "delete", f"cost{number}"], check=True)
+
+
+def flow(m: Match, *actions: act.Action, table: int = 0, priority: int = 100) -> Flow:
+    """A flow, in a line."""
+    return Flow(table_id=table, priority=priority, match=m, actions=actions)
+
+
+def chain(n: int) -> list[Flow]:
+    """Tables that each match the five-tuple and go on to the next."""
+    last = n - 1
+    return [flow(FIVE_TUPLE, act.GotoTable(t + 1), table=t) for t in range(last)] + [
+        flow(FIVE_TUPLE, OUT, table=last)
+    ]
+
+
+def measure(rig: Rig) -> dict[str, int]:
+    """Nanoseconds by case."""
+
+    def group(kind: GroupType, n: int) -> Group:
+        return Group(1, kind, tuple(Bucket((OUT,), i, 1, watch_port=2) for i in range(n)))
+
+    via_group = [flow(FIVE_TUPLE, act.Group(1))]
+    metered = [flow(FIVE_TUPLE, act.Meter(1), OUT)]
+    rig.datapath.set_meter(
+        rig.bridge, Meter(1, MeterFlag.KBPS, (Band(BandType.DROP, 10_000_000),))
+    )
+    return {
+        "one flow": rig.cost([flow(ANY, OUT)]),
+        "five-tuple": rig.cost([flow(FIVE_TUPLE, OUT)]),
+        "NORMAL, address known": rig.cost(
+            [flow(ANY, act.Output(act.OfPort.NORMAL))], lambda: rig.once(REPLY, 2, port=2)
+        ),
+        "10 tables": rig.cost(chain(10)),
+        "set_field, 3 fields": rig.cost(
+            [
+                flow(
+                    FIVE_TUPLE,
+                    act.SetField(_field("eth_dst"), 0x020000000009, (1 << 48) - 1),
+                    act.SetField(_field("nw_tos"), 0x10, 0xFF),
+                    act.DecTtl(),
+                    OUT,
+                )
+            ]
+        ),
+        "meter": rig.cost(metered),
+        "group, indirect": rig.cost(via_group, groups=[group(GroupType.INDIRECT, 1)]),
+        "group, select of 8": rig.cost(via_group, groups=[group(GroupType.SELECT, 8)]),
+        "group, fast failover": rig.cost(via_group, groups=[group(GroupType.FAST_FAILOVER, 2)]),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="bench.cost")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if os.environ.get("GOSSAMER_SANDBOX") != "inside":
+        raise SystemExit("run it inside tests/sandbox.sh: it makes devices")
+    rig = Rig()
+    try:
+        costs = measure(rig)
+    finally:
+        rig.close()
+    for name, ns in costs.items():
+        print(f"{name:26} {ns:5} ns")
+    if options.json:
+        options.json.write_text(json.dumps(costs, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

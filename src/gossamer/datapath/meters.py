@@ -1,0 +1,140 @@
+"""Meters into the kernel: bands, and the buckets they fill (bpf/meter.h)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.datapath import layout
+from gossamer.datapath.maps import HashMap, MappedArray
+from gossamer.errors import DatapathError
+from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
+
+_NS: Final = 10**9
+_MOST: Final = 9 * 10**9
+"""Bytes or packets a bucket can hold: times 10**9 it must fit 63 bits."""
+_COARSE: Final = 5
+"""The clock that ticks every few milliseconds serves bursts of this part of a second."""
+_LARGEST_PACKET: Final = 65536
+"""Bytes, segmentation offload included: how deep into debt one packet can take a bucket."""
+_Place = tuple[int, int]
+"""(bridge, meter number)"""
+
+
+class Meters:
+    """The `meters`, `meter_bands` and `meter_states` maps."""
+
+    def __init__(self, meters: HashMap, bands: MappedArray, states: HashMap) -> None:
+        self._map = meters
+        self._bands = bands
+        self._states = states
+        self.records: dict[_Place, Meter] = {}
+        self._indexes: dict[_Place, int] = {}
+        self._next = 0
+        self._free: list[int] = []
+        self._inherited: set[_Place] = set()
+
+    def inherit(self) -> None:
+        """Learn what an earlier daemon left; what is set again unchanged goes on."""
+        for key, value in self._map.items():
+            bridge_id, meter_id = layout.METER_KEY.unpack(key)
+            self._indexes[bridge_id, meter_id] = int.from_bytes(value, "little")
+        self._inherited = set(self._indexes)
+        used = set(self._indexes.values())
+        self._next = max(used, default=-1) + 1
+        self._free = [i for i in range(self._next) if i not in used]
+
+    def disinherit(self) -> None:
+        """Remove what was inherited and not set again."""
+        for place in self._inherited:
+            self._remove(place)
+        self._inherited.clear()
+
+    def put(self, bridge_id: int, meter: Meter) -> None:
+        """Add a meter, or replace the one of that number, whose buckets and counters begin again.
+
+        Raises DatapathError for more than the kernel can hold; then nothing has changed.
+        """
+        if len(meter.bands) > layout.MAX_BANDS:
+            raise DatapathError(
+                f"a meter of {len(meter.bands)} bands, {layout.MAX_BANDS} are possible",
+                place=f"meter={meter.meter_id}",
+                remedy="use fewer bands",
+            )
+        place = (bridge_id, meter.meter_id)
+        index = self._indexes.get(place)
+        image = _image(meter)
+        self._inherited.discard(place)
+        self.records[place] = meter
+        if index is not None and self._bands.read(index)[: len(image)] == image:
+            return
+        if index is None:
+            index = self._free_index(place)
+        # Without bands while it changes: a packet sees the old ones, none, or the new ones.
+        self._bands.write(index, bytes(layout.BANDS_HEAD.size))
+        self._bands.write(index, bytes(layout.BANDS_HEAD.size) + image[layout.BANDS_HEAD.size :])
+        self._states.put(index.to_bytes(4, "little"), bytes(self._states.value_size))
+        self._bands.write(index, image[: layout.BANDS_HEAD.size])
+        self._indexes[place] = index
+        self._map.put(layout.METER_KEY.pack(*place), index.to_bytes(4, "little"))
+
+    def delete(self, bridge_id: int, meter_id: int) -> None:
+        """Remove a meter; nothing where there is none."""
+        place = (bridge_id, meter_id)
+        if self.records.pop(place, None) is not None:
+            self._remove(place)
+
+    def remove_bridge(self, bridge_id: int) -> None:
+        """Remove all meters of a bridge."""
+        for place in [place for place in self.records if place[0] == bridge_id]:
+            self.delete(*place)
+
+    def statistics(
+        self, bridge_id: int, meter_id: int
+    ) -> tuple[int, int, list[tuple[int, int]]]:
+        """(packets, bytes) that came to a meter, and of each band that applied to them."""
+        index = self._indexes[bridge_id, meter_id]
+        raw = self._states.get(index.to_bytes(4, "little"))
+        assert raw is not None  # an array has all its elements
+        _, _, _, packets, n_bytes, *rest = layout.METER_STATE.unpack(raw)
+        n = len(self.records[bridge_id, meter_id].bands)
+        return packets, n_bytes, [(rest[2 * i], rest[2 * i + 1]) for i in range(n)]
+
+    def _remove(self, place: _Place) -> None:
+        self._map.delete(layout.METER_KEY.pack(*place))
+        self._free.append(self._indexes.pop(place))
+
+    def _free_index(self, place: _Place) -> int:
+        if self._free:
+            return self._free.pop(0)
+        if self._next >= layout.MAX_METERS:
+            raise DatapathError(
+                f"more than {layout.MAX_METERS} meters", place=f"meter={place[1]}"
+            )
+        self._next += 1
+        return self._next - 1
+
+
+def _image(meter: Meter) -> bytes:
+    """`struct meter_bands`."""
+    in_packets = bool(meter.flags & MeterFlag.PKTPS)
+    coarse = all(_burst(band, meter.flags) * _COARSE >= band.rate for band in meter.bands)
+    head = layout.BANDS_HEAD.pack(len(meter.bands), in_packets, coarse)
+    bands = b"".join(_band(band, meter.flags, in_packets) for band in meter.bands)
+    return (head + bands).ljust(layout.BANDS_SIZE, b"\0")
+
+
+def _burst(band: Band, flags: MeterFlag) -> int:
+    """In the unit of the rate: what is not said is a second's worth."""
+    return band.burst if flags & MeterFlag.BURST and band.burst else band.rate
+
+
+def _band(band: Band, flags: MeterFlag, in_packets: bool) -> bytes:
+    unit = 1 if in_packets else 125
+    burst = _burst(band, flags)
+    rate = min(band.rate * unit, _MOST)
+    tokens = max(1, min(burst * unit, _MOST))
+    debt = 64 if in_packets else _LARGEST_PACKET
+    filling = (min(tokens + debt, _MOST) * _NS) // rate if rate else 0
+    kind = BandType.DSCP_REMARK if band.type is BandType.DSCP_REMARK else BandType.DROP
+    full = tokens * _NS if rate else 0
+    return layout.BAND.pack(rate, full, filling, kind, band.precedence)

@@ -9,7 +9,9 @@ from typing import Any
 from gossamer.pipeline import action as act
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
 from gossamer.pipeline.world import Bridge, Port, TableMiss, VlanMode, World
 
 CLOCK_S = 1000.0
@@ -23,6 +25,19 @@ class BridgeCase:
     ports: tuple[Port, ...]
     flows: tuple[Flow, ...]
     miss: dict[int, TableMiss] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
+    meters: tuple[Meter, ...] = ()
+
+    def world(self) -> Bridge:
+        """A fresh bridge, as the reference pipeline wants it."""
+        return Bridge(
+            self.name,
+            self.ports,
+            self.flows,
+            miss=dict(self.miss),
+            groups={group.group_id: group for group in self.groups},
+            meters={meter.meter_id: meter for meter in self.meters},
+        )
 
 
 @dataclass(frozen=True)
@@ -47,9 +62,7 @@ class Case:
 
     def world(self) -> World:
         """Fresh bridges, as the reference pipeline wants them."""
-        return World(
-            (Bridge(b.name, b.ports, b.flows, miss=dict(b.miss)) for b in self.bridges), CLOCK_S
-        )
+        return World((b.world() for b in self.bridges), CLOCK_S)
 
 
 def to_json(case: Case) -> dict[str, Any]:
@@ -61,6 +74,8 @@ def to_json(case: Case) -> dict[str, Any]:
                 "ports": [_port_to_json(p) for p in b.ports],
                 "flows": [_flow_to_json(f) for f in b.flows],
                 "miss": {str(t): m.name for t, m in b.miss.items()},
+                "groups": [_group_to_json(g) for g in b.groups],
+                "meters": [_meter_to_json(m) for m in b.meters],
             }
             for b in case.bridges
         ],
@@ -80,6 +95,8 @@ def from_json(data: dict[str, Any]) -> Case:
                 tuple(_port_from_json(p) for p in b["ports"]),
                 tuple(_flow_from_json(f) for f in b["flows"]),
                 {int(t): TableMiss[m] for t, m in b["miss"].items()},
+                tuple(_group_from_json(g) for g in b.get("groups", ())),
+                tuple(_meter_from_json(m) for m in b.get("meters", ())),
             )
             for b in data["bridges"]
         ),
@@ -137,6 +154,57 @@ def _flow_from_json(data: dict[str, Any]) -> Flow:
     )
 
 
+def _group_to_json(group: Group) -> dict[str, Any]:
+    return {
+        "group_id": group.group_id,
+        "type": group.type.name,
+        "selection_method": group.selection_method,
+        "selection_param": group.selection_param,
+        "fields": hex(group.fields),
+        "buckets": [
+            {
+                "bucket_id": b.bucket_id,
+                "weight": b.weight,
+                "watch_port": b.watch_port,
+                "watch_group": b.watch_group,
+                "actions": [_action_to_json(a) for a in b.actions],
+            }
+            for b in group.buckets
+        ],
+    }
+
+
+def _group_from_json(data: dict[str, Any]) -> Group:
+    buckets = tuple(
+        Bucket(
+            tuple(_action_from_json(a) for a in b["actions"]),
+            b["bucket_id"],
+            b["weight"],
+            b.get("watch_port", act.OfPort.ANY),
+            b.get("watch_group", GROUP_ANY),
+        )
+        for b in data["buckets"]
+    )
+    return Group(
+        data["group_id"],
+        GroupType[data["type"]],
+        buckets,
+        data["selection_method"],
+        data["selection_param"],
+        int(data["fields"], 16),
+    )
+
+
+def _meter_to_json(meter: Meter) -> dict[str, Any]:
+    bands = [[b.type.name, b.rate, b.burst, b.precedence] for b in meter.bands]
+    return {"meter_id": meter.meter_id, "flags": int(meter.flags), "bands": bands}
+
+
+def _meter_from_json(data: dict[str, Any]) -> Meter:
+    bands = tuple(Band(BandType[kind], *numbers) for kind, *numbers in data["bands"])
+    return Meter(data["meter_id"], MeterFlag(data["flags"]), bands)
+
+
 def _action_to_json(action: act.Action) -> list[Any]:
     values: dict[str, Any] = {}
     for f in dataclasses.fields(action):  # type: ignore[arg-type]
@@ -155,6 +223,12 @@ def _action_to_json(action: act.Action) -> list[Any]:
     return [type(action).__name__, values]
 
 
+_ENUMS: dict[str, dict[str, Any]] = {
+    "fields": {"Multipath": act.HashFields, "Bundle": act.HashFields},
+    "algorithm": {"Multipath": act.MultipathAlgorithm, "Bundle": act.BundleAlgorithm},
+}
+
+
 def _action_from_json(data: list[Any]) -> act.Action:
     kind, values = data
     cls = getattr(act, kind)
@@ -165,12 +239,14 @@ def _action_from_json(data: list[Any]) -> act.Action:
         value = values[f.name]
         if f.name == "field":
             value = BY_NAME[value]
-        elif f.name in ("src", "dst", "source"):
+        elif f.name in ("src", "dst", "source") and value is not None:
             value = act.SubField(BY_NAME[value[0]], value[1], value[2])
         elif f.name in ("userdata", "data"):
             value = bytes.fromhex(value)
         elif f.name == "actions":
             value = tuple(_action_from_json(a) for a in value)
+        elif f.name in _ENUMS:
+            value = _ENUMS[f.name][kind](value)
         elif isinstance(value, list):
             value = tuple(value)
         converted[f.name] = value

@@ -22,6 +22,9 @@ from tests.property.case import Case
 _STATE_BITS = (KEY_LEN - SLOTS["tun_id"].offset) * 8
 """A punt's key is compared in in_port, metadata and registers: the frame says the rest."""
 
+_GROUP = -1
+"""In place of a bucket's index: the group itself."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -77,6 +80,8 @@ def in_kernel(datapath: Datapath, case: Case) -> Iterator[Bpf]:
                     bpf.port_ids[b.name, port.ofport] = port_id
                 for table_id, miss in b.miss.items():
                     datapath.set_table_miss(bridge_id, table_id, MissAction(int(miss)))
+                for group in b.groups:
+                    datapath.set_group(bridge_id, group)
                 flows = [replace(flow) for flow in b.flows]
                 bpf.flows |= {(b.name, i): flow for i, flow in enumerate(flows)}
                 datapath.insert_flows(bridge_id, flows)
@@ -144,6 +149,7 @@ def disagreement(datapath: Datapath, case: Case) -> str:
     packets: Counter[tuple[str, int]] = Counter()
     n_bytes: Counter[tuple[str, int]] = Counter()
     misses: Counter[tuple[str, int]] = Counter()
+    groups: Counter[tuple[str, int, int]] = Counter()
     places = {id(f): (b.name, i) for b in case.bridges for i, f in enumerate(b.flows)}
     with in_kernel(datapath, case) as bpf:
         looped = False
@@ -158,6 +164,8 @@ def disagreement(datapath: Datapath, case: Case) -> str:
                 packets[places[id(flow)]] += 1
                 n_bytes[places[id(flow)]] += len(p.data)
             misses.update(result.misses)
+            for use in result.groups:
+                groups.update((use.bridge, use.group_id, i) for i in (_GROUP, *use.buckets))
             want = expected(result)
             got = observed(bpf, run, p.bridge, p.in_port, p.data)
             if want != got:
@@ -166,6 +174,7 @@ def disagreement(datapath: Datapath, case: Case) -> str:
                 return f"packet {at} ({p.bridge} port {p.in_port}):\n" + _outcomes(want, got)
         # How far a packet gets that is dropped as a loop is nobody's promise.
         counters = "" if looped else _counters(bpf, packets, n_bytes, misses)
+        counters = counters or ("" if looped else _group_counters(bpf, case, groups))
         return counters or _addresses(bpf, world)
 
 
@@ -210,6 +219,21 @@ def _counters(
         unseen = [t for b, t in misses if b == name and t not in tables]
         if unseen:
             return f"{name} tables {unseen} missed nothing; the reference did"
+    return ""
+
+
+def _group_counters(bpf: Bpf, case: Case, used: Counter[tuple[str, int, int]]) -> str:
+    for b in case.bridges:
+        for group in b.groups:
+            number = group.group_id
+            n, _, buckets = bpf.datapath.group_statistics(bpf.bridge_ids[b.name], number)
+            got = [n, *(packets for packets, _ in buckets)]
+            want = [used[b.name, number, i] for i in range(_GROUP, len(buckets))]
+            if want != got:
+                return (
+                    f"{b.name} group {number} and its buckets counted {got} packets;"
+                    f" the reference {want}"
+                )
     return ""
 
 

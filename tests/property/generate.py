@@ -15,16 +15,15 @@ from gossamer.pipeline.packet import parse
 from gossamer.pipeline.world import Port, TableMiss, VlanMode
 from tests.property import packets
 from tests.property.case import BridgeCase, Case, PacketCase
+from tests.property.extras import N_TABLES, Extras
+from tests.property.features import FEATURES
 from tests.property.packets import Rng
 
-N_TABLES: Final = 6
 _UNSUPPORTED: Final = (
     "tun_", "ct_", "pkt_mark", "conj_id", "dp_hash", "actset", "packet_type", "pbb",
 )  # fmt: skip
 _MATCHABLE: Final = [f for f in FIELDS if not f.name.startswith(_UNSUPPORTED)]
-_NOT_SET: Final = ("in_port", "mpls", "sctp")
-"""Fields that rules here do not write: their actions come with later work."""
-_SETTABLE: Final = [f for f in _MATCHABLE if f.writable and not f.name.startswith(_NOT_SET)]
+_SETTABLE: Final = [f for f in _MATCHABLE if f.writable and f.name != "in_port"]
 _STATE: Final = [f for f in _MATCHABLE if f.name == "metadata" or f.name.startswith("reg")][:5]
 
 
@@ -67,13 +66,24 @@ def bridges(rng: Rng) -> list[tuple[str, list[Port]]]:
 class Rules:
     """Makes the rules of one bridge, with packets in mind."""
 
-    def __init__(self, rng: Rng, ofports: list[int], keys: list[int]) -> None:
+    def __init__(
+        self, rng: Rng, ofports: list[int], keys: list[int], features: frozenset[str]
+    ) -> None:
         self.rng = rng
         self.ofports = ofports
         self.keys = keys
+        self.features = features
+        self.settable = [f for f in _SETTABLE if not self.unwanted(f)]
+        self.extras = Extras(rng, self, ofports, features)
+
+    def unwanted(self, f: Field) -> bool:
+        """Fields that are only written where their feature is on."""
+        return (f.name.startswith("mpls") and "mpls" not in self.features) or (
+            f.name.startswith("sctp") and "set_sctp" not in self.features
+        )
 
     def flows(self) -> list[Flow]:
-        out = []
+        out = self.extras.conjunctions()
         for table in range(N_TABLES):
             n = self.rng.randrange(2, 7) if table == 0 else self.rng.randrange(0, 5)
             priorities = self.rng.sample(range(1, 40), n)
@@ -131,9 +141,9 @@ class Rules:
 
     def instructions(self, table: int, match: Match) -> tuple[Action, ...]:
         rng = self.rng
-        out: list[Action] = [
-            self.action(table, match) for _ in range(rng.choice((0, 1, 1, 1, 2, 3, 4, 6)))
-        ]
+        out: list[Action] = self.extras.first()
+        for _ in range(rng.choice((0, 1, 1, 1, 2, 3, 4, 6))):
+            out += self.apply(table, match)
         if rng.random() < 0.05:
             out.append(act.ClearActions())
         if rng.random() < 0.2:
@@ -160,6 +170,14 @@ class Rules:
             max_len=self.rng.choice((20, 128, 0xFFFF)), controller_id=self.rng.choice((0, 3))
         )
 
+    def apply(self, table: int, match: Match) -> list[Action]:
+        """One of the plain actions, or some of what a feature adds."""
+        if self.rng.random() < 0.3:
+            more = self.extras.actions(table, match)
+            if more:
+                return more
+        return [self.action(table, match)]
+
     def action(self, table: int, match: Match) -> Action:
         rng = self.rng
         kind = rng.random()
@@ -185,6 +203,10 @@ class Rules:
 
     def set_action(self, table: int, match: Match) -> Action:
         kind = self.rng.random()
+        if self.rng.random() < 0.2:
+            more = self.extras.of_action_set()
+            if more:
+                return more
         if kind < 0.5:
             return self.output()
         if kind < 0.6 and table < N_TABLES - 1:
@@ -204,8 +226,8 @@ class Rules:
         if kind < 0.32:
             return act.SetVlanPcp(rng.randrange(8), True)
         if kind < 0.42 and match.satisfies(BY_NAME["nw_ttl"].prerequisite):
-            return act.DecTtl()
-        allowed = [f for f in _SETTABLE if match.satisfies(f.prerequisite)]
+            return act.DecTtl((0, 3) if "dec_ttl_ids" in self.features else (0,))
+        allowed = [f for f in self.settable if match.satisfies(f.prerequisite)]
         f = rng.choice(_STATE if rng.random() < 0.3 else allowed)
         if kind < 0.55:
             return self.move(match, f)
@@ -239,7 +261,7 @@ class Rules:
         )
 
 
-def case(seed: int, n_packets: int) -> Case:
+def case(seed: int, n_packets: int, features: frozenset[str] = FEATURES) -> Case:
     """The case of a seed: the same one each time."""
     rng = random.Random(seed)
     shapes = bridges(rng)
@@ -250,13 +272,16 @@ def case(seed: int, n_packets: int) -> Case:
             continue
         name, members = rng.choice(shapes)
         devices = [p.ofport for p in members if p.peer is None]
-        entries.append(PacketCase(name, rng.choice(devices), packets.packet(rng)))
+        mpls = 0.25 if "mpls" in features else 0.03
+        entries.append(PacketCase(name, rng.choice(devices), packets.packet(rng, mpls)))
     built = []
     for name, members in shapes:
         mine = [e for e in entries if e.bridge == name] or entries
         keys = [parse(e.data, e.in_port) for e in mine]
-        flows = Rules(rng, [p.ofport for p in members], keys).flows()
+        rules = Rules(rng, [p.ofport for p in members], keys, features)
+        groups, meters = rules.extras.groups(), rules.extras.meters()
         miss = {t: rng.choice(list(TableMiss)) for t in range(N_TABLES) if rng.random() < 0.5}
-        built.append(BridgeCase(name, tuple(members), tuple(flows), miss))
+        flows = tuple(rules.flows())
+        built.append(BridgeCase(name, tuple(members), flows, miss, groups, meters))
     changes_at = rng.randrange(n_packets) if rng.random() < 0.5 else None
     return Case(tuple(built), tuple(entries), changes_at)

@@ -25,6 +25,7 @@ from typing import Final
 from gossamer.datapath.datapath import Datapath
 from tests.property.case import Case, from_json, to_json
 from tests.property.compare import disagreement, open_datapath
+from tests.property.features import ALL, FEATURES
 from tests.property.generate import case
 from tests.property.shrink import shrink
 
@@ -76,11 +77,13 @@ def replay(datapath: Datapath) -> list[str]:
     return found
 
 
-def explore(datapath: Datapath, n_packets: int, first_seed: int, keep: bool) -> list[str]:
+def explore(
+    datapath: Datapath, n_packets: int, first_seed: int, keep: bool, features: frozenset[str]
+) -> list[str]:
     """Try new worlds until that many packets went through; returns what disagreed."""
     found = []
     for seed in range(first_seed, first_seed + (n_packets + PACKETS - 1) // PACKETS):
-        world = case(seed, PACKETS)
+        world = case(seed, PACKETS, features)
         text = disagreement(datapath, world)
         if not text:
             continue
@@ -102,14 +105,20 @@ def main() -> int:
     parser.add_argument("packets", type=int, help="how many random packets to try")
     parser.add_argument("--seed", type=int, default=0, help="number of the first world")
     parser.add_argument("--keep", action="store_true", help="store what disagrees, made small")
+    parser.add_argument(
+        "--features",
+        default=",".join(sorted(FEATURES)),
+        help="names of tests/property/features.py, with commas between; or all",
+    )
     arguments = parser.parse_args()
+    features = ALL if arguments.features == "all" else frozenset(arguments.features.split(","))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as build:
         built = object_file(Path(build))
         datapath = open_datapath(isolate() / "oracle", built)
         try:
             found = replay(datapath)
-            found += explore(datapath, arguments.packets, arguments.seed, arguments.keep)
+            found += explore(datapath, arguments.packets, arguments.seed, arguments.keep, features)
         finally:
             datapath.destroy()
     for text in found:

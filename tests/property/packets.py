@@ -166,11 +166,13 @@ def mpls(rng: Rng) -> bytes:
     for i in range(n):
         bottom = i == n - 1 and rng.random() < 0.9
         out += (rng.choice((16, 100)) << 12 | bottom << 8 | 64).to_bytes(4, "big")
-    return out + rng.randbytes(4)
+    return out + rng.choice((rng.randbytes(4), ipv4(rng), ipv6(rng)))
 
 
-def typed_payload(rng: Rng) -> bytes:
+def typed_payload(rng: Rng, mpls_share: float) -> bytes:
     """An ethertype and what follows it."""
+    if rng.random() < mpls_share:
+        return rng.choice((b"\x88\x47", b"\x88\x48")) + mpls(rng)
     kind = rng.random()
     if kind < 0.45:
         return b"\x08\x00" + ipv4(rng)
@@ -181,8 +183,6 @@ def typed_payload(rng: Rng) -> bytes:
     if kind < 0.87:
         return b"\x80\x35" + arp(rng)
     if kind < 0.90:
-        return rng.choice((b"\x88\x47", b"\x88\x48")) + mpls(rng)
-    if kind < 0.93:
         snap = b"\xaa\xaa\x03\x00\x00\x00" + rng.choice((b"\x08\x00" + ipv4(rng), b"\x02\x00"))
         return len(snap).to_bytes(2, "big") + snap
     if kind < 0.95:
@@ -201,11 +201,11 @@ def tags(rng: Rng) -> bytes:
     return out
 
 
-def packet(rng: Rng) -> bytes:
+def packet(rng: Rng, mpls_share: float = 0.03) -> bytes:
     """A frame of at least 14 bytes, seldom a broken one."""
     dst = rng.choice(MACS) if rng.random() < 0.75 else rng.choice(GROUPS)
     src = rng.choice(MACS) if rng.random() < 0.97 else rng.choice(GROUPS)
-    data = dst + src + tags(rng) + typed_payload(rng)
+    data = dst + src + tags(rng) + typed_payload(rng, mpls_share)
     kind = rng.random()
     if kind < 0.1:
         data = data[: rng.randrange(14, len(data) + 1)]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from gossamer.pipeline.action import WriteActions
+from gossamer.pipeline.action import Clone, WriteActions
 from tests.property.case import BridgeCase, Case, PacketCase
 
 
@@ -50,13 +50,24 @@ def _smaller_bridges(bridge: BridgeCase) -> Iterator[BridgeCase]:
         for j, action in enumerate(flow.actions):
             fewer = replace(flow, actions=flow.actions[:j] + flow.actions[j + 1 :])
             yield replace(bridge, flows=(*bridge.flows[:i], fewer, *bridge.flows[i + 1 :]))
-            if isinstance(action, WriteActions):
+            if isinstance(action, WriteActions | Clone):
                 for k in range(len(action.actions)):
-                    inner = WriteActions(action.actions[:k] + action.actions[k + 1 :])
+                    inner = replace(action, actions=action.actions[:k] + action.actions[k + 1 :])
                     fewer = replace(
                         flow, actions=(*flow.actions[:j], inner, *flow.actions[j + 1 :])
                     )
                     yield replace(bridge, flows=(*bridge.flows[:i], fewer, *bridge.flows[i + 1 :]))
+    for i, group in enumerate(bridge.groups):
+        others = (*bridge.groups[:i], *bridge.groups[i + 1 :])
+        yield replace(bridge, groups=others)
+        for j, bucket in enumerate(group.buckets):
+            rest = (group.buckets[:j], group.buckets[j + 1 :])
+            fewer_buckets = replace(group, buckets=(*rest[0], *rest[1]))
+            yield replace(bridge, groups=(*others, fewer_buckets))
+            for k in range(len(bucket.actions)):
+                less = replace(bucket, actions=bucket.actions[:k] + bucket.actions[k + 1 :])
+                changed = replace(group, buckets=(*rest[0], less, *rest[1]))
+                yield replace(bridge, groups=(*others, changed))
     for table_id in bridge.miss:
         yield replace(bridge, miss={t: m for t, m in bridge.miss.items() if t != table_id})
     for i in range(len(bridge.ports)):

@@ -1,0 +1,32 @@
+"""What random cases are made of: a name for each thing a datapath may not do yet."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ALL: Final = frozenset(
+    (
+        "group",  # all, indirect, select and fast failover, out of rules
+        "group_chain",  # buckets that lead to groups, and watch them
+        "group_in_action_set",
+        "unpinned_fields",  # changes of fields that no match has made sure of
+        "clone",
+        "clone_tables",  # clones that resubmit, and have an action set of their own
+        "clone_exit",
+        "stack",
+        "multipath",
+        "bundle",
+        "conjunction",
+        "mpls",
+        "copy_ttl",
+        "output_trunc",
+        "check_pkt_larger",
+        "meter",
+        "actset_output",
+        "dec_ttl_ids",
+        "set_sctp",
+    )
+)
+
+FEATURES: Final = frozenset(("clone", "stack"))
+"""Those that the BPF programs are compared in; the reference knows all."""

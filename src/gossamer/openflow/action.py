@@ -13,16 +13,18 @@ from typing import Final
 
 from gossamer.openflow.action_encode import encode_actions
 from gossamer.openflow.action_field import decode_set, field_at, move, set_whole
+from gossamer.openflow.action_mpls import push_mpls, set_label, set_tc, set_ttl
+from gossamer.openflow.action_order import check_list
 from gossamer.openflow.action_vendor import decode_vendor
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
-from gossamer.openflow.oxm import port_from_16
+from gossamer.openflow.oxm import check_port, port_from_16
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.fields import BY_NAME
 
-__all__ = ["decode_actions", "encode_actions"]
+__all__ = ["decode_action_list", "decode_actions", "encode_actions"]
 
 _VENDOR: Final = 0xFFFF
 _MAX_PORT: Final = 0xFF00
@@ -31,7 +33,9 @@ _ETH_DST, _ETH_SRC = BY_NAME["eth_dst"], BY_NAME["eth_src"]
 _IP_SRC, _IP_DST = BY_NAME["ip_src"], BY_NAME["ip_dst"]
 _IP_DSCP, _IP_ECN, _NW_TTL = BY_NAME["ip_dscp"], BY_NAME["ip_ecn"], BY_NAME["nw_ttl"]
 _TP_SRC, _TP_DST = BY_NAME["tcp_src"], BY_NAME["tcp_dst"]
-_MPLS_LABEL, _MPLS_TC = BY_NAME["mpls_label"], BY_NAME["mpls_tc"]
+_MAX_NESTED: Final = 32
+"""Lists inside lists (clone): as deep as a peer may go."""
+_PBB: Final = 0x88E7
 
 _interned: Interned[tuple[int, bytes], Actions] = Interned()
 
@@ -46,12 +50,29 @@ def decode_actions(data: bytes, version: int) -> Actions:
     known = _interned.get((version, data))
     if known is not None:
         return known
-    actions = tuple(_decode_each(data, version))
-    _check_order(actions)
+    actions = _decode_list(data, version, 0)
     return _interned.remember((version, data), actions, 16 * len(data))
 
 
-def _decode_each(data: bytes, version: int) -> Iterator[Action]:
+def decode_action_list(data: bytes, version: int) -> Actions:
+    """A list that stands by itself, in a packet-out or a bucket: instructions are not allowed.
+
+    Raises OpenFlowError as `decode_actions()`, and UNSUP_INST.
+    """
+    actions = decode_actions(data, version)
+    check_list(actions, alone=True)
+    return actions
+
+
+def _decode_list(data: bytes, version: int, depth: int) -> Actions:
+    if depth > _MAX_NESTED:
+        raise OpenFlowError(ErrorCode.BAD_ACTION_TOO_MANY, "actions nested too deeply")
+    actions = tuple(_decode_each(data, version, depth))
+    check_list(actions, alone=depth > 0)
+    return actions
+
+
+def _decode_each(data: bytes, version: int, depth: int) -> Iterator[Action]:
     """The actions one by one.  What they are is looked at before how long they are."""
     kinds = _LENGTHS10 if version == Version.V10 else _LENGTHS11
     offset, end = 0, len(data)
@@ -60,7 +81,9 @@ def _decode_each(data: bytes, version: int) -> Iterator[Action]:
     while offset < end:
         kind, length = unpack_from(">HH", data, offset)
         if kind == _VENDOR:
-            yield decode_vendor(data, offset, version)
+            yield decode_vendor(
+                data, offset, version, lambda inner: _decode_list(inner, version, depth + 1)
+            )
         else:
             wanted = kinds.get(kind)
             if wanted is None or version < _SINCE.get(kind, 0):
@@ -79,25 +102,22 @@ def _decode_each(data: bytes, version: int) -> Iterator[Action]:
 
 
 _LENGTHS10: Final = {kind: 16 if kind in (4, 5, 11) else 8 for kind in range(12)}
-_SET_FIELD, _COPY_FIELD, _GROUP, _METER = 25, 28, 22, 29
+_SET_FIELD, _COPY_FIELD, _METER, _PUSH_PBB, _POP_PBB = 25, 28, 29, 26, 27
 _LENGTHS11: Final = {
-    0: 16, 3: 16, 4: 16, _SET_FIELD: 0, _COPY_FIELD: 0,
-    **dict.fromkeys((1, 2, 5, 6, 7, 8, 9, 10, 13, 14, 17, 18, 21, _GROUP, 23, 24, _METER), 8),
+    **dict.fromkeys(range(1, 25), 8), 0: 16, 3: 16, 4: 16, _SET_FIELD: 0, _PUSH_PBB: 8, _POP_PBB: 8,
+    _COPY_FIELD: 0, _METER: 8,
 }  # fmt: skip
 """Lengths of the actions known, by their type; 0: it varies.
 
 Of OpenFlow 1.1's own actions, later versions keep the types; Open vSwitch
 takes them there as well."""
-_SINCE: Final = {_SET_FIELD: Version.V12, _COPY_FIELD: Version.V15, _METER: Version.V15}
-
-
-def _check_order(actions: Actions) -> None:
-    # In OpenFlow 1.0 Nicira's write_metadata is an action; it must be the last, as it is elsewhere.
-    for action in actions[:-1]:
-        if isinstance(action, act.WriteMetadata):
-            raise OpenFlowError(
-                ErrorCode.BAD_ACTION_UNSUPPORTED_ORDER, "write_metadata must come last"
-            )
+_SINCE: Final = {
+    _SET_FIELD: Version.V12,
+    _PUSH_PBB: Version.V13,
+    _POP_PBB: Version.V13,
+    _COPY_FIELD: Version.V15,
+    _METER: Version.V15,
+}
 
 
 def output(port: int, max_len: int) -> Action:
@@ -107,14 +127,8 @@ def output(port: int, max_len: int) -> Action:
     """
     if port == OfPort.CONTROLLER:
         return act.Controller(max_len)
-    _check_port(port)
+    check_port(port)
     return act.Output(port, max_len)
-
-
-def _check_port(port: int) -> None:
-    # Numbers from OFPP_MAX on are valid in matches, but only the named ones can be sent to.
-    if _MAX_PORT <= port < OfPort.IN_PORT or port == OfPort.ANY:
-        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_PORT, f"port {port:#x}")
 
 
 def _set_port(kind: int, port: int) -> act.NamedSet:
@@ -173,11 +187,8 @@ def _decode11(kind: int, body: bytes, version: int) -> Action:
             return decode_set(body, 4, may_mask=version >= Version.V15, standard=True)
         case 28:
             return _copy_field(body)
-        case 22:
-            # There are no groups and no meters yet, so no number is that of one.
-            raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_GROUP, "there is no such group")
         case 29:
-            raise OpenFlowError(ErrorCode.METER_MOD_FAILED_INVALID_METER, "there is no such meter")
+            return act.Meter(unpack_from(">I", body, 4)[0])
         case _:
             return _decode_short(kind, body)
 
@@ -197,20 +208,40 @@ def _decode_short(kind: int, body: bytes) -> Action:
             return set_whole(_IP_ECN, _fit(body[4], 3))
         case 9 | 10:
             return _set_port(kind, short)
+        case 11:
+            return act.CopyTtlOut()
+        case 12:
+            return act.CopyTtlIn()
         case 13:
-            return set_whole(_MPLS_LABEL, _fit(word, 0xFFFFF))
+            return set_label(word)
         case 14:
-            return set_whole(_MPLS_TC, _fit(body[4], 7))
+            return set_tc(body[4])
+        case 15:
+            return set_ttl(body[4])
+        case 16:
+            return act.DecMplsTtl()
         case 17:
             if short not in (0x8100, 0x88A8):
                 raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT, f"tag {short:#06x}")
             return act.PushVlan(short)
         case 18:
             return act.PopVlan()
+        case 19:
+            return push_mpls(short)
+        case 20:
+            return act.PopMpls(short)
         case 21:
             return act.SetQueue(word)
+        case 22:
+            return act.Group(word)
         case 23:
             return act.NamedSet(_NW_TTL, body[4], 0xFF, "set_nw_ttl")
+        case 26:
+            if short != _PBB:
+                raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT, f"tag {short:#06x}")
+            return act.PushPbb(short)
+        case 27:
+            return act.PopPbb()
         case _:
             return act.DecTtl()
 

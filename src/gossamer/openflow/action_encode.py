@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from gossamer.openflow.action_choice import encode_bundle, encode_multipath
 from gossamer.openflow.action_field import said_bits
+from gossamer.openflow.action_frame import be, nicira, nxm, packed_bits, plain
+from gossamer.openflow.action_learn import encode_learn
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
 from gossamer.openflow.oxm import IN_PORT, NW_TOS, encode_header, is_nxm_port, port_to_16
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort, SubField
-from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, Field
+from gossamer.pipeline.fields import BY_NAME, Field
 
 _VLAN_VID, _VLAN_PCP = BY_NAME["vlan_vid"], BY_NAME["vlan_pcp"]
 _REG_LOAD_BITS: Final = 64
@@ -37,30 +40,6 @@ def encode_actions(actions: Actions, version: int) -> bytes:
     return _encoded.remember((id(actions), version), (actions, data), 16 * len(data))[1]
 
 
-def _nx(subtype: int, rest: bytes) -> bytes:
-    length = (10 + len(rest) + 7) // 8 * 8
-    head = b"\xff\xff" + length.to_bytes(2, "big") + NX_VENDOR.to_bytes(4, "big")
-    return (head + subtype.to_bytes(2, "big") + rest).ljust(length, b"\0")
-
-
-def _plain(kind: int, rest: bytes, length: int = 8) -> bytes:
-    return (kind.to_bytes(2, "big") + length.to_bytes(2, "big") + rest).ljust(length, b"\0")
-
-
-def _be(value: int, length: int) -> bytes:
-    return value.to_bytes(length, "big")
-
-
-def _nxm(field: Field) -> bytes:
-    """A field's header inside a Nicira action: the NXM one where there is one."""
-    return encode_header(field, Version.V10, False)
-
-
-def _bits(sub: SubField) -> bytes:
-    """Offset and width of a subfield in two bytes."""
-    return _be(sub.low << 6 | (said_bits(sub) - 1), 2)
-
-
 def _encode(action: Action, version: int) -> bytes:
     v10 = version == Version.V10
     match action:
@@ -69,10 +48,10 @@ def _encode(action: Action, version: int) -> bytes:
         case act.Controller():
             return _encode_controller(action, version)
         case act.OutputReg(source=s, max_len=max_len):
-            head = _nxm(s.field)
+            head = nxm(s.field)
             if len(head) == 4:
-                return _nx(15, _bits(s) + head + _be(max_len, 2) + bytes(6))
-            return _nx(32, _bits(s) + _be(max_len, 2) + head.ljust(10, b"\0"))
+                return nicira(15, packed_bits(s) + head + be(max_len, 2) + bytes(6))
+            return nicira(32, packed_bits(s) + be(max_len, 2) + head.ljust(10, b"\0"))
         case act.SetField():
             return _encode_set(action, version)
         case act.RegLoad(dst=d, value=value):
@@ -80,21 +59,21 @@ def _encode(action: Action, version: int) -> bytes:
         case act.RegMove(src=s, dst=d):
             return _encode_move(s, d, version)
         case act.PushVlan(ethertype=tag):
-            return b"" if v10 else _plain(17, _be(tag, 2))
+            return b"" if v10 else plain(17, be(tag, 2))
         case act.PopVlan():
-            return _plain(3 if v10 else 18, b"")
+            return plain(3 if v10 else 18, b"")
         case act.SetVlanVid(vid=vid, push=push):
             return _encode_vlan(
-                1, _be(vid, 2), act.SetField(_VLAN_VID, vid | 0x1000, 0x1FFF), push, version
+                1, be(vid, 2), act.SetField(_VLAN_VID, vid | 0x1000, 0x1FFF), push, version
             )
         case act.SetVlanPcp(pcp=pcp, push=push):
-            return _encode_vlan(2, _be(pcp, 1), act.SetField(_VLAN_PCP, pcp, 7), push, version)
+            return _encode_vlan(2, be(pcp, 1), act.SetField(_VLAN_PCP, pcp, 7), push, version)
         case act.DecTtl(controller_ids=ids):
             if ids != (0,):
-                return _nx(21, _be(len(ids), 2) + bytes(4) + b"".join(_be(i, 2) for i in ids))
-            return _nx(18, b"") if v10 else _plain(24, b"")
-        case act.Resubmit(in_port=in_port, table_id=table_id):
-            return _nx(14, _be(port_to_16(in_port), 2) + _be(table_id, 1))
+                return nicira(21, be(len(ids), 2) + bytes(4) + b"".join(be(i, 2) for i in ids))
+            return nicira(18, b"") if v10 else plain(24, b"")
+        case act.Resubmit(in_port=in_port, table_id=table_id, with_ct=with_ct):
+            return nicira(44 if with_ct else 14, be(port_to_16(in_port), 2) + be(table_id, 1))
         case _:
             return _encode_rest(action, version)
 
@@ -104,19 +83,75 @@ def _encode_rest(action: Action, version: int) -> bytes:
     match action:
         case act.Enqueue(port=port, queue_id=queue):
             if v10:
-                return _plain(11, _be(port_to_16(port), 2) + bytes(6) + _be(queue, 4), 16)
+                return plain(11, be(port_to_16(port), 2) + bytes(6) + be(queue, 4), 16)
             out = _encode_output(port, act.CONTROLLER_MAX_LEN, version)
-            return _plain(21, _be(queue, 4)) + out + _nx(5, b"")
+            return plain(21, be(queue, 4)) + out + nicira(5, b"")
         case act.PopQueue():
-            return _nx(5, b"")
+            return nicira(5, b"")
         case act.SetQueue(queue_id=queue):
-            return _nx(4, bytes(2) + _be(queue, 4)) if v10 else _plain(21, _be(queue, 4))
+            return nicira(4, bytes(2) + be(queue, 4)) if v10 else plain(21, be(queue, 4))
         case act.Note(data=data):
-            return _nx(8, data)
+            return nicira(8, data)
         case act.Exit():
-            return _nx(17, b"")
+            return nicira(17, b"")
         case act.WriteMetadata(value=value, mask=mask):
-            return _nx(22, bytes(6) + _be(value, 8) + _be(mask, 8))
+            return nicira(22, bytes(6) + be(value, 8) + be(mask, 8))
+        case act.Group(group_id=group_id):
+            return nicira(40, bytes(2) + be(group_id, 4)) if v10 else plain(22, be(group_id, 4))
+        case act.Meter(meter_id=meter_id):
+            return plain(29, be(meter_id, 4)) if version >= Version.V15 else b""
+        case act.PushMpls(ethertype=ethertype):
+            return _named(19, 23, be(ethertype, 2), version)
+        case act.PopMpls(ethertype=ethertype):
+            return _named(20, 24, be(ethertype, 2), version)
+        case act.DecMplsTtl():
+            return _named(16, 26, b"", version)
+        case act.CopyTtlOut() if not v10:
+            return plain(11, b"")
+        case act.CopyTtlIn() if not v10:
+            return plain(12, b"")
+        case act.PushPbb(ethertype=ethertype) if version >= Version.V13:
+            return plain(26, be(ethertype, 2))
+        case act.PopPbb() if version >= Version.V13:
+            return plain(27, b"")
+        case act.Clone(actions=inner):
+            return nicira(42, b"".join(_encode(a, version) for a in inner))
+        case _:
+            return _encode_extension(action, version)
+
+
+def _named(kind: int, nicira_kind: int, value: bytes, version: int) -> bytes:
+    """An action of OpenFlow 1.1 that 1.0 has from Nicira."""
+    if version == Version.V10:
+        return nicira(nicira_kind, value if len(value) < 4 else bytes(2) + value)
+    return plain(kind, value)
+
+
+def _encode_extension(action: Action, version: int) -> bytes:
+    """What only Nicira has, in every version."""
+    match action:
+        case act.OutputTrunc(port=port, max_len=max_len):
+            return nicira(39, be(port_to_16(port), 2) + be(max_len, 4))
+        case act.StackPush(source=sub):
+            return _encode_stack(27, sub)
+        case act.StackPop(dst=sub):
+            return _encode_stack(28, sub)
+        case act.CheckPktLarger(dst=d, length=length):
+            return nicira(49, (be(length, 2) + be(d.low, 2) + nxm(d.field)).ljust(14, b"\0"))
+        case act.DeleteField(field=field):
+            return nicira(50, nxm(field).ljust(14, b"\0"))
+        case act.Multipath():
+            return encode_multipath(action)
+        case act.Bundle():
+            return encode_bundle(action)
+        case act.Learn():
+            return encode_learn(action)
+        case act.Conjunction(conj_id=conj_id, clause=clause, n_clauses=n_clauses):
+            return nicira(34, bytes((clause, n_clauses)) + be(conj_id, 4))
+        case act.FinTimeout(idle_timeout=idle, hard_timeout=hard):
+            return nicira(19, be(idle, 2) + be(hard, 2))
+        case act.Sample():
+            return _encode_sample(action)
         case _:
             raise OpenFlowError(
                 ErrorCode.BAD_ACTION_BAD_TYPE,
@@ -124,17 +159,31 @@ def _encode_rest(action: Action, version: int) -> bytes:
             )
 
 
+def _encode_stack(subtype: int, sub: SubField) -> bytes:
+    body = be(sub.low, 2) + nxm(sub.field) + be(said_bits(sub), 2)
+    return nicira(subtype, body.ljust(14, b"\0"))
+
+
+def _encode_sample(a: act.Sample) -> bytes:
+    body = be(a.probability, 2) + be(a.collector_set_id, 4) + be(a.obs_domain_id, 4)
+    body += be(a.obs_point_id, 4)
+    if a.sampling_port == OfPort.ANY and not a.direction:
+        return nicira(29, body)
+    body += be(port_to_16(a.sampling_port), 2) + be(a.direction, 1) + bytes(5)
+    return nicira(41 if a.direction else 38, body)
+
+
 def _encode_output(port: int, max_len: int, version: int) -> bytes:
     if version == Version.V10:
-        return _plain(0, _be(port_to_16(port), 2) + _be(max_len, 2))
-    return _plain(0, _be(port, 4) + _be(max_len, 2), 16)
+        return plain(0, be(port_to_16(port), 2) + be(max_len, 2))
+    return plain(0, be(port, 4) + be(max_len, 2), 16)
 
 
 def _encode_vlan(kind: int, value: bytes, later: act.SetField, push: bool, version: int) -> bytes:
     """set_vlan_vid or set_vlan_pcp: OpenFlow 1.0's pushes a tag by itself, later ones do not."""
-    pushed = _plain(17, _be(0x8100, 2)) if push and version > Version.V10 else b""
+    pushed = plain(17, be(0x8100, 2)) if push and version > Version.V10 else b""
     if version <= Version.V11:
-        return pushed + _plain(kind, value)
+        return pushed + plain(kind, value)
     return pushed + _set_tlv(later.field, later.value, later.mask, version)
 
 
@@ -178,15 +227,26 @@ _PORT_ACTIONS: Final = {"set_tp_src": 9, "set_tp_dst": 10}
 
 
 def _encode_named(a: act.NamedSet, version: int) -> bytes | None:
-    if a.spelling == "set_nw_ttl":
-        return _plain(23, _be(a.value, 1)) if version >= Version.V11 else None
+    """The action of a name of its own; None where the version says it with set_field."""
+    value = a.value
+    match a.spelling:
+        case "set_nw_ttl":
+            return plain(23, be(value, 1)) if version >= Version.V11 else None
+        case "set_mpls_ttl":
+            return _named(15, 25, be(value, 1), version)
     if version >= Version.V12:
         return None
-    if a.spelling in _PORT_ACTIONS:
-        return _plain(_PORT_ACTIONS[a.spelling], _be(a.value, 2))
-    if a.spelling == "set_tunnel" and a.value <= 0xFFFFFFFF:
-        return _nx(2, bytes(2) + _be(a.value, 4))
-    return _nx(9, bytes(6) + _be(a.value, 8))
+    match a.spelling:
+        case "set_mpls_label":
+            return _named(13, 30, be(value, 4), version)
+        case "set_mpls_tc":
+            return _named(14, 31, be(value, 1), version)
+        case "set_tp_src" | "set_tp_dst":
+            return plain(_PORT_ACTIONS[a.spelling], be(value, 2))
+        case "set_tunnel" if value <= 0xFFFFFFFF:
+            return nicira(2, bytes(2) + be(value, 4))
+        case _:
+            return nicira(9, bytes(6) + be(value, 8))
 
 
 def _own_action(a: act.SetField, version: int) -> bytes | None:
@@ -200,25 +260,25 @@ def _own_action(a: act.SetField, version: int) -> bytes | None:
     known = _OWN_ACTIONS.get(f.name)
     if known is not None and a.mask == _whole(f):
         length = 16 if known[2] == 6 else 8
-        return _plain(known[0] if v10 else known[1], _be(value, known[2]), length)
+        return plain(known[0] if v10 else known[1], be(value, known[2]), length)
     if f.name == "ip_dscp" and a.mask == 0x3F:
-        return _plain(8 if v10 else 7, _be(value << 2, 1))
+        return plain(8 if v10 else 7, be(value << 2, 1))
     if f.name == "nw_tos" and a.mask == 0xFC:
-        return _plain(8 if v10 else 7, _be(value, 1))
+        return plain(8 if v10 else 7, be(value, 1))
     if f.name == "ip_ecn" and a.mask == 3 and not v10:
-        return _plain(8, _be(value, 1))
+        return plain(8, be(value, 1))
     if f.name == "vlan_vid" and a.mask & 0xFFF == 0xFFF:
-        return _plain(1, _be(value & 0xFFF, 2))
+        return plain(1, be(value & 0xFFF, 2))
     if f.name == "vlan_pcp" and a.mask == 7:
-        return _plain(2, _be(value, 1))
+        return plain(2, be(value, 1))
     return None
 
 
 def _as_loads(a: act.SetField) -> bytes:
     """NXAST_REG_LOAD for each run of mask bits, or REG_LOAD2 where a field has no short header."""
     f = a.field
-    if len(_nxm(f)) != 4:
-        return _nx(33, _tlv(f, a.value, a.mask, Version.V10))
+    if len(nxm(f)) != 4:
+        return nicira(33, _tlv(f, a.value, a.mask, Version.V10))
     return b"".join(
         _load_action(SubField(f, low, n), (a.value >> low) & ((1 << n) - 1))
         for low, n in _runs(a.mask, f.n_bits)
@@ -241,7 +301,7 @@ def _runs(mask: int, width: int) -> Iterator[tuple[int, int]]:
 
 def _load_action(d: SubField, value: int) -> bytes:
     n = 16 if is_nxm_port(d.field) else 64
-    return _nx(7, _bits(d) + _nxm(d.field) + _be(value & ((1 << n) - 1), 8))
+    return nicira(7, packed_bits(d) + nxm(d.field) + be(value & ((1 << n) - 1), 8))
 
 
 def _encode_load(d: SubField, value: int, version: int) -> bytes:
@@ -253,16 +313,16 @@ def _encode_load(d: SubField, value: int, version: int) -> bytes:
         return _set_tlv(f, value, 0xFFFFFFFF, version)
     mask = ((1 << d.n_bits) - 1) << d.low
     masked = mask != (1 << f.wire_bytes * 8) - 1 and said_bits(d) != f.wire_bytes * 8
-    body = encode_header(f, version, masked) + _be(value << d.low, f.wire_bytes)
-    return _padded_set(body + (_be(mask, f.wire_bytes) if masked else b""))
+    body = encode_header(f, version, masked) + be(value << d.low, f.wire_bytes)
+    return _padded_set(body + (be(mask, f.wire_bytes) if masked else b""))
 
 
 def _encode_move(s: SubField, d: SubField, version: int) -> bytes:
-    bits = _be(said_bits(d), 2) + _be(s.low, 2) + _be(d.low, 2)
+    bits = be(said_bits(d), 2) + be(s.low, 2) + be(d.low, 2)
     if version >= Version.V15:
         headers = encode_header(s.field, version, False) + encode_header(d.field, version, False)
-        return _plain(28, bits + bytes(2) + headers, (12 + len(headers) + 7) // 8 * 8)
-    return _nx(6, bits + _nxm(s.field) + _nxm(d.field))
+        return plain(28, bits + bytes(2) + headers, (12 + len(headers) + 7) // 8 * 8)
+    return nicira(6, bits + nxm(s.field) + nxm(d.field))
 
 
 def _tlv(f: Field, value: int, mask: int, version: int) -> bytes:
@@ -271,7 +331,7 @@ def _tlv(f: Field, value: int, mask: int, version: int) -> bytes:
     if is_nxm_port(f):
         value, mask, masked = port_to_16(value), 0xFFFF, False
     head = encode_header(f, version, masked)
-    return head + _be(value, n) + (_be(mask, n) if masked else b"")
+    return head + be(value, n) + (be(mask, n) if masked else b"")
 
 
 def _set_tlv(f: Field, value: int, mask: int, version: int) -> bytes:
@@ -279,7 +339,7 @@ def _set_tlv(f: Field, value: int, mask: int, version: int) -> bytes:
 
 
 def _padded_set(body: bytes) -> bytes:
-    return _plain(25, body, (4 + len(body) + 7) // 8 * 8)
+    return plain(25, body, (4 + len(body) + 7) // 8 * 8)
 
 
 # -- to controllers -----------------------------------------------------------------------------
@@ -289,21 +349,23 @@ def _encode_controller(a: act.Controller, version: int) -> bytes:
     if a.as_output and not a.controller_id and a.reason == 1 and not a.userdata:
         return _encode_output(OfPort.CONTROLLER, a.max_len, version)
     if not a.userdata and not a.pause and not a.meter_id:
-        return _nx(20, _be(a.max_len, 2) + _be(a.controller_id, 2) + _be(a.reason, 1))
+        return nicira(20, be(a.max_len, 2) + be(a.controller_id, 2) + be(a.reason, 1))
 
     def prop(kind: int, value: bytes) -> bytes:
-        return (_be(kind, 2) + _be(8, 2) + value).ljust(8, b"\0")
+        return (be(kind, 2) + be(8, 2) + value).ljust(8, b"\0")
 
     props = b""
     if a.max_len != act.CONTROLLER_MAX_LEN:
-        props += prop(0, _be(a.max_len, 2))
+        props += prop(0, be(a.max_len, 2))
     if a.controller_id:
-        props += prop(1, _be(a.controller_id, 2))
+        props += prop(1, be(a.controller_id, 2))
     if a.reason != 1:
-        props += prop(2, _be(a.reason, 1))
+        props += prop(2, be(a.reason, 1))
     if a.userdata:
         length = 4 + len(a.userdata)
-        props += (_be(3, 2) + _be(length, 2) + a.userdata).ljust((length + 7) // 8 * 8, b"\0")
+        props += (be(3, 2) + be(length, 2) + a.userdata).ljust((length + 7) // 8 * 8, b"\0")
+    if a.pause:
+        props += be(4, 2) + be(4, 2) + bytes(4)
     if a.meter_id:
-        props += prop(5, _be(a.meter_id, 4))
-    return _nx(37, bytes(6) + props)
+        props += prop(5, be(a.meter_id, 4))
+    return nicira(37, bytes(6) + props)

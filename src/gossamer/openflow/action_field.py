@@ -103,6 +103,17 @@ def _check_writable(field: Field) -> None:
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{field.name} is read only")
 
 
+def target(field: Field, low: int, n_bits: int) -> SubField:
+    """Bits to write.  Raises OpenFlowError for those a field does not have, and read-only ones."""
+    check_bits(field, low, n_bits)
+    _check_writable(field)
+    if is_nxm_port(field) and n_bits == 16 and not low:
+        n_bits = field.n_bits
+    if field is ARP_OP and n_bits == 16:
+        n_bits = ARP_OP.n_bits
+    return SubField(field, low, n_bits)
+
+
 def load(field: Field, low: int, n_bits: int, value: int) -> act.RegLoad:
     """NXAST_REG_LOAD.  Raises OpenFlowError."""
     check_bits(field, low, n_bits)

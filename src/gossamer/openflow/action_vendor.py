@@ -6,6 +6,7 @@ from collections.abc import Callable
 from struct import unpack_from
 from typing import Final, NamedTuple
 
+from gossamer.openflow.action_choice import decode_bundle, decode_multipath
 from gossamer.openflow.action_field import (
     decode_set,
     field_at,
@@ -13,20 +14,31 @@ from gossamer.openflow.action_field import (
     move,
     short_field_at,
     source,
+    target,
 )
+from gossamer.openflow.action_learn import decode_learn
+from gossamer.openflow.action_mpls import push_mpls, set_label, set_tc, set_ttl
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Version
-from gossamer.openflow.oxm import port_from_16
+from gossamer.openflow.oxm import check_port, port_from_16
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action
-from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR
+from gossamer.pipeline.action import Action, OfPort
+from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR, Field
 
 _TUN_ID: Final = BY_NAME["tun_id"]
 _ALL64: Final = 0xFFFFFFFFFFFFFFFF
+_CLONE: Final = 42
+_MAX_CLAUSES: Final = 64
+_EGRESS: Final = 2
+_ETH_HEADER: Final = 14
 
 
-def decode_vendor(data: bytes, offset: int, version: int) -> Action:
-    """The action of type OFPAT_VENDOR at `offset`.
+Nested = Callable[[bytes], act.Actions]
+"""Reads the action list inside another action."""
+
+
+def decode_vendor(data: bytes, offset: int, version: int, nested: Nested) -> Action:
+    """The action of type OFPAT_VENDOR at `offset`; `nested` reads the lists inside of it.
 
     Raises OpenFlowError(BAD_VENDOR, BAD_VENDOR_TYPE) for what is unknown or not
     supported, whatever its length.
@@ -45,7 +57,10 @@ def decode_vendor(data: bytes, offset: int, version: int) -> Action:
     right = length == known.length if known.length else length >= known.at_least
     if not right or length % 8 or offset + length > len(data):
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_LEN)
-    return known.decode(data[offset : offset + length])
+    body = data[offset : offset + length]
+    if vendor == NX_VENDOR and subtype == _CLONE:
+        return act.Clone(nested(body[10:]))
+    return known.decode(body)
 
 
 def _zero(padding: bytes) -> None:
@@ -125,9 +140,112 @@ def _output_reg2(body: bytes) -> Action:
     return act.OutputReg(source(field, packed >> 6, (packed & 63) + 1), max_len)
 
 
+def _resubmit_table_ct(body: bytes) -> Action:
+    port, table_id = unpack_from(">HB", body, 10)
+    if any(body[13:]):
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT)
+    return act.Resubmit(port_from_16(port), table_id, with_ct=True)
+
+
 def _group(body: bytes) -> Action:
-    # There are no groups yet, so no number is that of one.
-    raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_GROUP)
+    return act.Group(unpack_from(">I", body, 12)[0])
+
+
+def _push_mpls(body: bytes) -> Action:
+    return push_mpls(unpack_from(">H", body, 10)[0])
+
+
+def _pop_mpls(body: bytes) -> Action:
+    return act.PopMpls(unpack_from(">H", body, 10)[0])
+
+
+def _set_mpls_label(body: bytes) -> Action:
+    return set_label(unpack_from(">I", body, 12)[0])
+
+
+def _set_mpls_tc(body: bytes) -> Action:
+    return set_tc(body[10])
+
+
+def _set_mpls_ttl(body: bytes) -> Action:
+    return set_ttl(body[10])
+
+
+def _dec_mpls_ttl(body: bytes) -> Action:
+    return act.DecMplsTtl()
+
+
+def _stack_push(body: bytes) -> Action:
+    return act.StackPush(source(*_stack_field(body)))
+
+
+def _stack_pop(body: bytes) -> Action:
+    return act.StackPop(target(*_stack_field(body)))
+
+
+def _stack_field(body: bytes) -> tuple[Field, int, int]:
+    low = unpack_from(">H", body, 10)[0]
+    field, at = field_at(body, 12)
+    _zero(body[at + 2 :])
+    return field, low, unpack_from(">H", body, at)[0]
+
+
+def _delete_field(body: bytes) -> Action:
+    return act.DeleteField(field_at(body, 10)[0])
+
+
+def _fin_timeout(body: bytes) -> Action:
+    return act.FinTimeout(*unpack_from(">HH", body, 10))
+
+
+def _conjunction(body: bytes) -> Action:
+    clause, n_clauses, conj_id = unpack_from(">BBI", body, 10)
+    if not 2 <= n_clauses <= _MAX_CLAUSES or clause >= n_clauses:
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_CONJUNCTION)
+    return act.Conjunction(conj_id, clause, n_clauses)
+
+
+def _sample(body: bytes) -> Action:
+    return _sampling(body, OfPort.ANY, 0)
+
+
+def _sample2(body: bytes) -> Action:
+    return _sampling(body, port_from_16(unpack_from(">H", body, 24)[0]), 0)
+
+
+def _sample3(body: bytes) -> Action:
+    port, direction = unpack_from(">HB", body, 24)
+    _zero(body[27:])
+    if direction > _EGRESS:
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT, f"direction {direction}")
+    return _sampling(body, port_from_16(port), direction)
+
+
+def _sampling(body: bytes, port: int, direction: int) -> act.Sample:
+    probability, collector_set, domain, point = unpack_from(">HIII", body, 10)
+    if not probability:
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT, "probability 0")
+    return act.Sample(probability, collector_set, domain, point, port, direction)
+
+
+def _output_trunc(body: bytes) -> Action:
+    port, max_len = unpack_from(">HI", body, 10)
+    if max_len < _ETH_HEADER:
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT, f"max_len {max_len}")
+    port = port_from_16(port)
+    check_port(port)
+    return act.OutputTrunc(port, max_len)
+
+
+def _check_pkt_larger(body: bytes) -> Action:
+    length, low = unpack_from(">HH", body, 10)
+    field, at = field_at(body, 14)
+    _zero(body[at:])
+    return act.CheckPktLarger(target(field, low, 1), length)
+
+
+def _clone(body: bytes) -> Action:
+    raise AssertionError("decode_vendor() reads clones")
 
 
 def _exit(body: bytes) -> Action:
@@ -165,7 +283,7 @@ _USERDATA, _PAUSE = 3, 4
 def _controller2(body: bytes) -> Action:
     _zero(body[10:16])
     numbers = {0: 0xFFFF, 1: 0, 2: 1, 5: 0}
-    userdata = b""
+    userdata, pause = b"", False
     offset = 16
     while offset < len(body):
         if len(body) - offset < 4:
@@ -176,9 +294,7 @@ def _controller2(body: bytes) -> Action:
         if kind == _USERDATA:
             userdata = body[offset + 4 : offset + length]
         elif kind == _PAUSE:
-            raise OpenFlowError(
-                ErrorCode.BAD_ACTION_BAD_ARGUMENT, "controller(pause) is not supported"
-            )
+            pause = True
         elif kind in _PROPERTY_FORMATS:
             if length != 8:
                 raise OpenFlowError(ErrorCode.BAD_PROPERTY_BAD_LEN)
@@ -187,7 +303,7 @@ def _controller2(body: bytes) -> Action:
             raise OpenFlowError(ErrorCode.BAD_PROPERTY_BAD_TYPE, f"controller property {kind}")
         offset += (length + 7) // 8 * 8
     return act.Controller(
-        numbers[0], numbers[1], numbers[2], userdata, False, numbers[5], as_output=False
+        numbers[0], numbers[1], numbers[2], userdata, pause, numbers[5], as_output=False
     )
 
 
@@ -213,16 +329,39 @@ _NICIRA: Final = {
     7: _Known(24, _reg_load, until=_V14),
     8: _Known(0, _note),
     9: _Known(24, _set_tunnel64),
+    10: _Known(32, decode_multipath),
+    12: _Known(0, decode_bundle, at_least=32),
+    13: _Known(0, decode_bundle, at_least=32),
     14: _Known(16, _resubmit_table),
     15: _Known(24, _output_reg),
+    16: _Known(0, decode_learn, at_least=32),
     17: _Known(16, _exit),
     18: _Known(16, _dec_ttl, until=_V10),
+    19: _Known(16, _fin_timeout),
     20: _Known(16, _controller),
     21: _Known(0, _dec_ttl_cnt_ids),
     22: _Known(32, _write_metadata),
+    23: _Known(16, _push_mpls, until=_V10),
+    24: _Known(16, _pop_mpls, until=_V10),
+    25: _Known(16, _set_mpls_ttl, until=_V10),
+    26: _Known(16, _dec_mpls_ttl, until=_V10),
+    27: _Known(24, _stack_push),
+    28: _Known(24, _stack_pop),
+    29: _Known(24, _sample),
+    30: _Known(16, _set_mpls_label, until=_V10),
+    31: _Known(16, _set_mpls_tc, until=_V10),
     32: _Known(24, _output_reg2),
     33: _Known(0, _reg_load2, until=_V14),
+    34: _Known(16, _conjunction),
     37: _Known(0, _controller2),
+    38: _Known(32, _sample2),
+    39: _Known(16, _output_trunc),
     40: _Known(16, _group, until=_V10),
+    41: _Known(32, _sample3),
+    _CLONE: _Known(0, _clone),
+    44: _Known(16, _resubmit_table_ct),
+    45: _Known(0, decode_learn, at_least=40),
+    49: _Known(24, _check_pkt_larger),
+    50: _Known(24, _delete_field),
 }
 _ONF: Final = {3200: _Known(0, _copy_field, since=Version.V13, until=_V14, at_least=24)}

@@ -8,7 +8,7 @@ from struct import unpack_from
 from typing import Final
 
 from gossamer.openflow import message as m
-from gossamer.openflow.action import decode_actions
+from gossamer.openflow.action import decode_action_list
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.flow_mod import decode_flow_mod10, decode_flow_mod11, decode_flow_mod_nxm
 from gossamer.openflow.group_mod import decode_group_mod
@@ -156,7 +156,7 @@ def _packet_out(data: bytes, context: Context) -> Message:
     ):  # fmt: skip
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PORT, f"in_port {in_port:#x}")
     _at_least(data, offset + length)
-    actions = decode_actions(data[offset : offset + length], context.version)
+    actions = decode_action_list(data[offset : offset + length], context.version)
     return m.PacketOut(buffer_id, in_port, actions, data[offset + length :], match)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
-from gossamer.openflow.action import decode_actions
+from gossamer.openflow.action import decode_action_list
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Version
 from gossamer.openflow.message.group import (
@@ -73,7 +73,7 @@ def _buckets11(data: bytes, version: int) -> tuple[Bucket, ...]:
         length, weight, port, group = _BUCKET11.unpack_from(data, at)
         if length < _BUCKET11.size or at + length > len(data):
             raise _bad_bucket(f"length {length}")
-        actions = decode_actions(data[at + _BUCKET11.size : at + length], version)
+        actions = decode_action_list(data[at + _BUCKET11.size : at + length], version)
         _check_watch(port)
         out.append(Bucket(actions, len(out), weight, port, group))
         at += length
@@ -126,7 +126,7 @@ def _buckets15(data: bytes, version: int, kind: int) -> tuple[Bucket, ...]:
         if length < _BUCKET15.size + n_actions or at + length > len(data):
             raise _bad_bucket(f"length {length}")
         body = data[at + _BUCKET15.size : at + length]
-        actions = decode_actions(body[:n_actions], version)
+        actions = decode_action_list(body[:n_actions], version)
         weight = 1 if kind == GroupType.SELECT else 0
         port, group = int(OfPort.ANY), GROUP_ANY
         for p in properties(body[n_actions:]):

@@ -10,6 +10,7 @@ from struct import unpack_from
 from typing import Final
 
 from gossamer.openflow.action import decode_actions, encode_actions
+from gossamer.openflow.action_order import check_list
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
@@ -38,11 +39,17 @@ def decode_instructions(data: bytes, version: int) -> Actions:
     bodies = _split(data, version)
     found = {kind: _decode_one(kind, bodies[kind], version) for kind in _ORDER if kind in bodies}
     result = tuple(a for kind in _ORDER for a in found.get(kind, ()))
+    check_list(result)
     return _interned.remember((version, data), result, 16 * len(data))
 
 
 _LENGTHS: Final = {_GOTO: 8, _METADATA: 24, _WRITE: 0, _APPLY: 0, _CLEAR: 8, _METER: 8}
 """0: it varies."""
+
+
+def _has_meters(version: int) -> bool:
+    """In OpenFlow 1.5 meter is an action."""
+    return Version.V13 <= version < Version.V15
 
 
 def _split(data: bytes, version: int) -> dict[int, bytes]:
@@ -58,12 +65,10 @@ def _split(data: bytes, version: int) -> dict[int, bytes]:
         if kind == _EXPERIMENTER:
             raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_EXPERIMENTER)
         expected = _LENGTHS.get(kind)
-        if expected is None:
+        if expected is None or (kind == _METER and not _has_meters(version)):
             raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNKNOWN_INST, f"instruction {kind}")
         if expected and length != expected:
             raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_BAD_LEN)
-        if kind == _METER and version >= Version.V15:
-            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNKNOWN_INST, "meter is an action there")
         if kind in bodies:
             raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_DUP_INST)
         bodies[kind] = data[offset : offset + length]
@@ -86,20 +91,24 @@ def _decode_one(kind: int, body: bytes, version: int) -> tuple[Action, ...]:
             return (act.WriteMetadata(value, mask),)
         case 5:  # OFPIT_CLEAR_ACTIONS
             return (act.ClearActions(),)
-        case _:
-            # There are no meters yet, so no number is that of one.
-            raise OpenFlowError(ErrorCode.METER_MOD_FAILED_INVALID_METER, "there is no such meter")
+        case _:  # OFPIT_METER
+            return (act.Meter(int.from_bytes(body[4:8], "big")),)
 
 
 _IN_SET: Final = (
-    act.Output, act.Controller, act.OutputReg, act.SetField, act.RegLoad, act.RegMove, act.PushVlan,
-    act.PopVlan, act.SetVlanVid, act.SetVlanPcp, act.DecTtl, act.SetQueue, act.Resubmit,
+    act.Output, act.SetField, act.RegLoad, act.RegMove, act.PushVlan, act.PopVlan, act.SetVlanVid,
+    act.SetVlanPcp, act.PushMpls, act.PopMpls, act.PushPbb, act.PopPbb, act.DecTtl, act.DecMplsTtl,
+    act.CopyTtlOut, act.CopyTtlIn, act.SetQueue, act.Group, act.Resubmit,
 )  # fmt: skip
 
 
 def _check_action_set(actions: Actions) -> None:
     for action in actions:
-        if not isinstance(action, _IN_SET):
+        if isinstance(action, act.Controller):
+            allowed = action.as_output
+        else:
+            allowed = isinstance(action, _IN_SET) and not isinstance(action, act.PopQueue)
+        if not allowed:
             raise OpenFlowError(
                 ErrorCode.BAD_ACTION_BAD_TYPE, f"{type(action).__name__} in write_actions"
             )
@@ -115,19 +124,21 @@ def encode_instructions(actions: Actions, version: int) -> bytes:
     return _encoded.remember((id(actions), version), (actions, data), 16 * len(data))[1]
 
 
+_BEHIND_APPLY: Final = (act.WriteActions, act.ClearActions, act.WriteMetadata, act.GotoTable)
+
+
 def _encode(actions: Actions, version: int) -> bytes:
-    apply: list[Action] = []
-    rest: list[Action] = []
-    for action in actions:
-        if isinstance(
-            action, (act.WriteActions, act.ClearActions, act.WriteMetadata, act.GotoTable)
-        ):
-            rest.append(action)
-        else:
-            apply.append(action)
+    meters = [a for a in actions if isinstance(a, act.Meter)]
+    rest = [a for a in actions if isinstance(a, _BEHIND_APPLY)]
+    apply = [a for a in actions if not isinstance(a, (act.Meter, *_BEHIND_APPLY))]
     if version == Version.V10:
         return encode_actions(tuple(apply), version) + b"".join(_as_nicira(a) for a in rest)
     out = b""
+    if _has_meters(version):
+        for meter in meters:
+            out += _head(_METER, 8) + meter.meter_id.to_bytes(4, "big")
+    elif version >= Version.V15:
+        apply = [*meters, *apply]
     if apply:
         body = encode_actions(tuple(apply), version)
         out += _head(_APPLY, 8 + len(body)) + bytes(4) + body

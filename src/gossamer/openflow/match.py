@@ -147,7 +147,7 @@ class _Reader:
     def _check_prerequisite(self, f: Field) -> None:
         valid = self.match.satisfies(f.prerequisite)
         if f.name in _OF_CONNECTION:
-            valid = valid and _says_tracked(self.match)
+            valid = valid and says_tracked(self.match)
         if not valid:
             raise OpenFlowError(
                 ErrorCode.BAD_MATCH_BAD_PREREQ,
@@ -164,7 +164,8 @@ _CT_OF_CONNECTION: Final = 0x01 | 0x02 | 0x04 | 0x08 | 0x40 | 0x80
 _CT_TRACKED, _CT_INVALID = 0x20, 0x10
 
 
-def _says_tracked(match: Match) -> bool:
+def says_tracked(match: Match) -> bool:
+    """Whether only packets match whose connection is known (ovs-fields(7), ct_nw_proto)."""
     value, mask = match.field(_CT_STATE)
     return bool(
         value & _CT_OF_CONNECTION

@@ -171,6 +171,15 @@ def is_valid_port(port: int) -> bool:
     return port < _FIRST_NO_PORT or port >= OfPort.MAX
 
 
+def check_port(port: int) -> None:
+    """Raises OpenFlowError(BAD_OUT_PORT) for numbers that cannot be sent to.
+
+    Numbers from OFPP_MAX on are valid in matches, but only the named ones can be sent to.
+    """
+    if _FIRST_NO_PORT <= port < OfPort.IN_PORT or port == OfPort.ANY:
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_PORT, f"port {port:#x}")
+
+
 @lru_cache(maxsize=1024)
 def encode_header(field: Field, version: int, masked: bool) -> bytes:
     """The header under which Open vSwitch sends a field in a version of OpenFlow.

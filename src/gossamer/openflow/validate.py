@@ -15,11 +15,13 @@ from typing import Final
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.interned import Interned
+from gossamer.openflow.match import says_tracked
 from gossamer.openflow.message import Version
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action import Action, Actions, LearnTo, SubField
 from gossamer.pipeline.fields import (
     BY_NAME,
+    ETH_PBB,
     IP_SCTP,
     IP_TCP,
     IP_UDP,
@@ -27,16 +29,22 @@ from gossamer.pipeline.fields import (
     Field,
     slot_shift,
 )
-from gossamer.pipeline.match import Match
+from gossamer.pipeline.match import ANY, Match
+from gossamer.pipeline.meter import METER_MAX
 
 _WHAT_COUNTS: Final = (
     0xFFFF << slot_shift("eth_type")
     | 0xFF << slot_shift("nw_proto")
     | VLAN_CFI << slot_shift("vlan_tci")
     | 0xFF << slot_shift("tp_src")
+    | 0xFF << slot_shift("ct_state")
 )
 _LOWEST: Final = slot_shift("tp_src")
 _VLAN_TCI: Final = BY_NAME["vlan_tci"]
+_ETH_TYPE: Final = BY_NAME["eth_type"]
+_NW_PROTO: Final = BY_NAME["nw_proto"]
+_NW_TTL: Final = BY_NAME["nw_ttl"]
+_MPLS_TTL: Final = BY_NAME["mpls_ttl"]
 _OWN_FIELDS: Final = frozenset(
     ("eth_src", "eth_dst", "ip_src", "ip_dst", "ip_dscp", "vlan_vid", "vlan_pcp")
 )
@@ -74,51 +82,141 @@ def check_actions(actions: Actions, match: Match, table_id: int, version: int) -
     return _passed.remember(key, (actions, resolved))[1]
 
 
-def _check(actions: Actions, match: Match, table_id: int, version: int) -> Actions:
-    out: list[Action] = []
-    for action in actions:
+def _check(
+    actions: Actions, match: Match, table_id: int, version: int, *, in_set: bool = False
+) -> Actions:
+    """`in_set`: of an action set nobody knows the packets, so less is asked of their match."""
+    checker = _Checker(match, table_id, version, in_set=in_set)
+    return tuple(checker.check(action) for action in actions)
+
+
+class _Checker:
+    """What is known of the packets while a list of actions is gone through."""
+
+    def __init__(self, match: Match, table_id: int, version: int, *, in_set: bool) -> None:
+        self.match = match
+        self.table_id = table_id
+        self.version = version
+        self.strict = version != Version.V10 and not in_set
+
+    def check(self, action: Action) -> Action:
+        """The action as it is kept.  Raises OpenFlowError."""
         match action:
             case act.NamedSet(spelling="set_tp_src" | "set_tp_dst"):
-                action = _resolve(action, match)
+                action = _resolve(action, self.match)
             case act.SetField(field=f):
-                if version != Version.V10 or f.name not in _OWN_FIELDS:
-                    _need(f, match)
+                if self.version != Version.V10 or f.name not in _OWN_FIELDS:
+                    _need(f, self.match)
                 if f is _VLAN_TCI:
-                    match = _written(match, action.value)
+                    self.match = _written(self.match, action.value)
             case act.RegLoad(dst=dst, value=value):
-                _need(dst.field, match)
+                _need(dst.field, self.match)
                 if dst.field is _VLAN_TCI:
-                    match = _written(match, value << dst.low)
+                    self.match = _written(self.match, value << dst.low)
             case act.RegMove(src=src, dst=dst):
-                _need_prerequisite(src.field, match)
-                _need_prerequisite(dst.field, match)
-            case act.OutputReg(source=source):
-                _need_prerequisite(source.field, match)
-            case act.DecTtl():
-                if version != Version.V10:
-                    _need(BY_NAME["nw_ttl"], match)
-            case act.PushVlan():
-                match = _tagged(match)
-            case act.SetVlanVid(push=True) | act.SetVlanPcp(push=True):
-                if _has_tag(match):
-                    action = replace(action, push=False)
-                match = _tagged(match)
-            case act.SetVlanVid() | act.SetVlanPcp():
-                if not _has_tag(match):
-                    raise _inconsistent("there is no VLAN tag to change")
-            case act.PopVlan():
-                if version != Version.V10 and not _has_tag(match):
-                    raise _inconsistent("there is no VLAN tag to remove")
-                match = _untagged(match)
+                _need_prerequisite(src.field, self.match)
+                _need_prerequisite(dst.field, self.match)
+            case act.OutputReg(source=sub) | act.StackPush(source=sub):
+                _need_prerequisite(sub.field, self.match)
+            case act.StackPop(dst=sub) | act.Multipath(dst=sub) | act.Bundle(dst=SubField() as sub):
+                _need_prerequisite(sub.field, self.match)
+            case act.PushVlan() | act.PopVlan() | act.SetVlanVid() | act.SetVlanPcp():
+                action = self._vlan(action)
+            case act.WriteActions(actions=inner):
+                inner = _check(inner, self.match, self.table_id, self.version, in_set=True)
+                action = act.WriteActions(inner)
+            case act.Clone(actions=inner):
+                in_set = not self.strict
+                action = act.Clone(
+                    _check(inner, self.match, self.table_id, self.version, in_set=in_set)
+                )
             case act.GotoTable(table_id=target):
-                if target == 0xFF or (table_id != 0xFF and target <= table_id):
+                if target == 0xFF or (self.table_id != 0xFF and target <= self.table_id):
                     raise OpenFlowError(
                         ErrorCode.BAD_INSTRUCTION_BAD_TABLE_ID, "goto_table must go forward"
                     )
-            case act.WriteActions(actions=inner):
-                action = act.WriteActions(_check(inner, match, table_id, version))
-        out.append(action)
-    return tuple(out)
+            case _:
+                self._more(action)
+        return action
+
+    def _vlan(self, action: Action) -> Action:
+        match action:
+            case act.PushVlan():
+                self.match = _tagged(self.match)
+            case act.SetVlanVid(push=True) | act.SetVlanPcp(push=True):
+                if _has_tag(self.match):
+                    action = replace(action, push=False)
+                self.match = _tagged(self.match)
+            case act.PopVlan():
+                if self.strict and not _has_tag(self.match):
+                    raise _inconsistent("there is no VLAN tag to remove")
+                self.match = _untagged(self.match)
+            case _:
+                if not _has_tag(self.match):
+                    raise _inconsistent("there is no VLAN tag to change")
+        return action
+
+    def _more(self, action: Action) -> None:
+        match action:
+            case act.DecTtl():
+                self._packets_are(_NW_TTL)
+            case act.PushMpls(ethertype=ethertype):
+                self.match = _of_type(self.match, ethertype)
+            case act.PopMpls(ethertype=ethertype):
+                self._packets_are(_MPLS_TTL)
+                self.match = _of_type(self.match, ethertype)
+            case act.DecMplsTtl():
+                self._packets_are(_MPLS_TTL)
+            case act.PushPbb(ethertype=ethertype):
+                self.match = _of_type(self.match, ethertype)
+            case act.PopPbb():
+                if self.strict and self.match.field(_ETH_TYPE)[0] != ETH_PBB:
+                    raise _inconsistent("pop_pbb needs a match on pbb")
+                self.match = _of_type(self.match, None)
+            case act.FinTimeout():
+                if self.strict and self.match.field(_NW_PROTO) != (IP_TCP, 0xFF):
+                    raise _inconsistent("fin_timeout needs a match on tcp")
+            case act.Resubmit(with_ct=True):
+                if not says_tracked(self.match):
+                    raise _inconsistent("resubmit(,,ct) needs a match on a tracked packet")
+            case act.Meter(meter_id=meter_id):
+                if not 0 < meter_id <= METER_MAX:
+                    raise OpenFlowError(
+                        ErrorCode.METER_MOD_FAILED_INVALID_METER, f"meter {meter_id:#x}"
+                    )
+            case act.DeleteField(field=f):
+                raise OpenFlowError(
+                    ErrorCode.BAD_ACTION_BAD_ARGUMENT, f"{f.name} is in every packet"
+                )
+            case act.Learn():
+                _check_learn(action, self.match)
+
+    def _packets_are(self, field: Field) -> None:
+        """Packets must have `field`, where the version cares."""
+        if self.strict:
+            _need_prerequisite(field, self.match)
+
+
+def _check_learn(action: act.Learn, match: Match) -> None:
+    """Sources must be in this flow's packets, destinations in the learned flow's."""
+    learned = ANY
+    for spec in action.specs:
+        if isinstance(spec.source, SubField):
+            _need_prerequisite(spec.source.field, match)
+        if spec.dst is None:
+            continue
+        _need_prerequisite(spec.dst.field, learned)
+        if spec.to == LearnTo.MATCH and isinstance(spec.source, int):
+            bits = ((1 << spec.dst.n_bits) - 1) << spec.dst.shift
+            placed = spec.source << spec.dst.shift & bits
+            learned = Match(learned.value & ~bits | placed, learned.mask | bits)
+
+
+def _of_type(match: Match, ethertype: int | None) -> Match:
+    """The match once the ethertype is another one (None: unknown); of the rest nothing is known."""
+    gone = _ETH_TYPE.full_mask | _NW_PROTO.full_mask
+    left = Match(match.value & ~gone, match.mask & ~gone)
+    return left if ethertype is None else left.with_field(_ETH_TYPE, ethertype)
 
 
 def _resolve(action: act.NamedSet, match: Match) -> act.SetField:

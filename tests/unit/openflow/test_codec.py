@@ -131,8 +131,8 @@ def test_instructions_survive_the_wire(version: int) -> None:
     ("data", "version", "code"),
     [
         ("00000010ffffff0000000000000000" + "00", 4, ErrorCode.BAD_ACTION_BAD_OUT_PORT),
-        ("00160008000000ff", 4, ErrorCode.BAD_ACTION_BAD_OUT_GROUP),
-        ("00130008884700" + "00", 4, ErrorCode.BAD_ACTION_BAD_TYPE),
+        ("0013000808000000", 4, ErrorCode.BAD_ACTION_BAD_ARGUMENT),
+        ("001d000800000001", 4, ErrorCode.BAD_ACTION_BAD_TYPE),
         ("0000000700000001", 1, ErrorCode.BAD_ACTION_BAD_LEN),
         ("ffff000700000001", 1, ErrorCode.BAD_ACTION_BAD_VENDOR),
         ("00ff000700000001", 1, ErrorCode.BAD_ACTION_BAD_TYPE),

@@ -1,0 +1,56 @@
+"""Which actions may stand together, and in which order (as `ofpacts_verify` of Open vSwitch).
+
+OpenFlow 1.1 split the actions of a flow into instructions, which have an
+order.  Actions that are instructions elsewhere (write_metadata and goto_table
+of OpenFlow 1.0, meter of 1.5) must stand where these would.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.pipeline import action as act
+from gossamer.pipeline.action import Action, Actions
+
+_APPLY: Final = 1
+_RANKS: Final[dict[type[Action], int]] = {
+    act.Meter: 0,
+    act.ClearActions: 2,
+    act.WriteActions: 3,
+    act.WriteMetadata: 4,
+    act.GotoTable: 5,
+}
+"""Where an instruction stands; all other actions are apply-actions."""
+
+
+def check_list(actions: Actions, *, alone: bool = False) -> None:
+    """Raises OpenFlowError(UNSUPPORTED_ORDER, BAD_CONJUNCTION, ...) for a list that cannot be run.
+
+    `alone`: the list stands by itself, in a packet-out, a bucket or another action, where
+    there are no instructions.
+    """
+    before = -1
+    for action in actions:
+        if isinstance(action, act.Conjunction):
+            _check_conjunctions(actions)
+            return
+        rank = _RANKS.get(type(action), _APPLY)
+        if rank < before or (rank == before and rank != _APPLY):
+            raise OpenFlowError(
+                ErrorCode.BAD_ACTION_UNSUPPORTED_ORDER, f"{type(action).__name__} is out of order"
+            )
+        if alone and rank != _APPLY:
+            if isinstance(action, act.Meter):
+                raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_TYPE, "meter is not allowed here")
+            raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNSUP_INST, type(action).__name__)
+        before = rank
+
+
+def _check_conjunctions(actions: Actions) -> None:
+    for action in actions:
+        if not isinstance(action, (act.Conjunction, act.Note)):
+            raise OpenFlowError(
+                ErrorCode.BAD_ACTION_BAD_CONJUNCTION,
+                f"conjunction beside {type(action).__name__}",
+            )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gossamer.pipeline.action import Actions
+from gossamer.pipeline.action import Actions, Conjunction
+from gossamer.pipeline.conjunction import complete
+from gossamer.pipeline.fields import put_slot
 from gossamer.pipeline.match import Match
 
 
@@ -33,6 +35,11 @@ class Flow:
     n_packets: int = 0
     n_bytes: int = 0
     flow_id: int = 0
+
+    @property
+    def is_part(self) -> bool:
+        """Whether this flow is but a part of conjunctions, and decides nothing itself."""
+        return any(isinstance(action, Conjunction) for action in self.actions)
 
 
 @dataclass(slots=True)
@@ -73,12 +80,44 @@ class FlowTable:
                 yield from flows
 
     def lookup(self, key: int) -> Flow | None:
-        """The flow of the highest priority that matches `key`."""
+        """The flow of the highest priority that matches `key`, which may be by way of a
+        conjunction."""
         best: Flow | None = None
         for subtable in self.subtables.values():
             flows = subtable.flows.get(key & subtable.mask)
             if flows and (best is None or flows[0].priority > best.priority):
                 best = flows[0]
+        if best is None or not best.is_part:
+            return best
+        return self._lookup_conjunctive(key)
+
+    def _lookup_conjunctive(self, key: int) -> Flow | None:
+        decisive = self._lookup_decisive(key)
+        least = decisive.priority if decisive else -1
+        parts = [
+            flow
+            for subtable in self.subtables.values()
+            for flow in subtable.flows.get(key & subtable.mask, ())
+            if flow.is_part and flow.priority > least
+        ]
+        for priority in sorted({flow.priority for flow in parts}, reverse=True):
+            conj_id = complete(flow.actions for flow in parts if flow.priority == priority)
+            if conj_id is not None:
+                found = self._lookup_decisive(put_slot(key, "conj_id", conj_id))
+                if found is not None:
+                    return found
+        return decisive
+
+    def _lookup_decisive(self, key: int) -> Flow | None:
+        """The flow of the highest priority that matches, among those without conjunction."""
+        best: Flow | None = None
+        for subtable in self.subtables.values():
+            for flow in subtable.flows.get(key & subtable.mask, ()):
+                if best is not None and flow.priority <= best.priority:
+                    break
+                if not flow.is_part:
+                    best = flow
+                    break
         return best
 
     def find_strict(self, match: Match, priority: int) -> Flow | None:

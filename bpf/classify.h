@@ -23,7 +23,8 @@ struct match_word {
 struct subtable {
 	__u32 id;
 	__u16 n_words;
-	__u16 key_class;	/* 0..3: which of the maps below */
+	__u8 key_class;		/* 0..3: which of the maps below */
+	__u8 conjunctive;	/* its rules are alternatives of conjunctions (conjunction.h) */
 	struct match_word words[MATCH_WORDS];
 };
 
@@ -131,6 +132,18 @@ static __always_inline void credit(struct flow_ref ref, __u64 packets, __u64 byt
 	}
 }
 
+/* A rule that is an alternative of conjunctions: decided when the search is over. */
+static __always_inline void note_alternative(struct state *st, struct rule *rule)
+{
+	__u32 n = st->n_alternatives;
+
+	if (n >= MAX_ALTERNATIVES)
+		return;
+	st->alternatives[n & (MAX_ALTERNATIVES - 1)].program = rule->program;
+	st->alternatives[n & (MAX_ALTERNATIVES - 1)].priority = rule->priority + 1;
+	st->n_alternatives = n + 1;
+}
+
 struct search {
 	__u32 level;
 	__u32 offset;		/* of the table's list */
@@ -178,6 +191,10 @@ static long search_subtable(__u32 i, struct search *search)
 	default:
 		GATHER_ALL(MATCH_WORDS);
 		rule = bpf_map_lookup_elem(&rules_48, st->gather);
+	}
+	if (rule && sub->conjunctive) {
+		note_alternative(st, rule);
+		return 0;
 	}
 	if (rule && rule->priority + 1 > st->found_priority) {
 		st->found = rule->flow;

@@ -40,6 +40,7 @@ const volatile __u32 capturing = 0;
 #include "action_set.h"
 #include "group.h"
 #include "meter.h"
+#include "conjunction.h"
 #include "translate.h"
 #include "commit.h"
 #include "punt.h"

@@ -40,6 +40,8 @@
 #define MAX_BANDS 8
 #define MAX_PASSES 64		/* bridges entered over patch ports by one packet */
 #define PASS_QUEUE 16		/* of them waiting at once */
+#define MAX_ALTERNATIVES 64	/* rules of conjunctions that one look-up may hit */
+#define MAX_CONJUNCTIONS 32	/* conjunctions they may belong to */
 #define MAX_SHORT 4		/* truncated copies of one packet */
 #define LEARN_EVERY_NS 500000000ull	/* a cached path learns again, for timeouts' sake */
 #define MAX_NESTING 4		/* our program inside a device we send to */

@@ -37,6 +37,7 @@ enum rule_op {
 	OP_TTL_CONTROLLER,	/* b: another controller to tell of a TTL used up */
 	OP_MULTIPATH,		/* a: fields | algorithm << 8, b: basis, c: links, d: arg; into
 				 * the last scratch word */
+	OP_CONJUNCTION,		/* a: clause | number of clauses << 8, b: id */
 	OP_BUNDLE,		/* a: fields | algorithm << 8, b: basis, c: group of its members */
 };
 

@@ -55,6 +55,17 @@ struct save {			/* the packet as it was when a scope first changed it */
 	__u32 packet[PACKET_WORDS];
 };
 
+struct alternative {		/* of a conjunction: a rule that matched */
+	__u32 program;
+	__u32 priority;		/* plus one */
+};
+
+struct conjunction {		/* clauses found of one */
+	__u32 id;
+	__u32 n_clauses;
+	__u64 found;		/* bits */
+};
+
 struct short_copy {		/* an output of the packet's first bytes, which comes last */
 	__u32 port;
 	__u32 limit;
@@ -103,9 +114,17 @@ struct state {
 	struct flow_ref found;		/* by classify() */
 	__u32 found_program;
 	__u32 found_priority;
+	__u32 n_alternatives;
+	__u32 at_alternative, at_op;	/* where the walk through them is */
+	__u32 alternative_priority;	/* of those looked at */
+	__u32 n_conjunctions;
+	__u32 conjunction_id;		/* whose clauses are all there */
 	/* translation */
 	__u32 failure;			/* drop reason that voids the whole pass */
 	__u32 n_resubmits;
+	__u32 enter;			/* table to go on in, plus one; 0 none */
+	__u32 enter_as;			/* in_port of that look-up; OFPP_IN_PORT: the packet's own */
+	__u32 enter_goto;		/* what the table does with misses counts */
 	__u32 n_frames;
 	__u32 n_ops;
 	__u32 n_flows;
@@ -133,6 +152,8 @@ struct state {
 	struct op punt;			/* being written */
 	struct pass passes[PASS_QUEUE];
 	struct short_copy shorts[MAX_SHORT];
+	struct alternative alternatives[MAX_ALTERNATIVES];
+	struct conjunction conjunctions[MAX_CONJUNCTIONS];
 	struct scope scopes[MAX_SCOPES];
 	struct save saves[MAX_SCOPES];
 	__u32 stack[MAX_STACK][4];

@@ -21,7 +21,7 @@ __attribute__((noinline)) int enter_table(__u32 table_id, __u32 honour_miss, __u
 	if (!st || table_id > 255)
 		return 0;
 	table = st->bridge * 256 + table_id;
-	if (classify(table, level)) {
+	if (look_up(table, level)) {
 		pass_flow(st->found.id, st->found.generation, level);
 		lay_frame(st, st->found_program, table_id);
 		return 0;
@@ -165,9 +165,7 @@ static long run_op(__u32 i, struct run *run)
 	case OP_FIX_TAG:
 		fix_tag(st);
 		return 0;
-	case OP_RESUBMIT: {
-		__be32 in_port = key_of(st)->in_port;
-
+	case OP_RESUBMIT:
 		run->next = at + 1;
 		if (++st->n_resubmits > MAX_RESUBMITS) {
 			st->failure = DROP_TOO_DEEP;
@@ -177,17 +175,17 @@ static long run_op(__u32 i, struct run *run)
 		top = frame_at(st, st->n_frames - 1);
 		if (top)
 			top->op = run->next;
-		if (op.b != OFPP_IN_PORT)
-			key_of(st)->in_port = bpf_htonl(op.b);
-		enter_table(op.a == 0xff ? run->table : op.a, 0, run->level);
-		key_of(st)->in_port = in_port;
+		st->enter = 1 + (op.a == 0xff ? run->table : op.a);
+		st->enter_as = op.b;
+		st->enter_goto = 0;
 		return 1;
-	}
 	case OP_GOTO:
 		/* A goto ends this rule whether or not the next table knows the packet. */
 		if (st->n_frames)
 			st->n_frames--;
-		enter_table(op.a, 1, run->level);
+		st->enter = 1 + op.a;
+		st->enter_as = OFPP_IN_PORT;
+		st->enter_goto = 1;
 		return 1;
 	case OP_CLEAR_ACTIONS:
 		st->set_used = 0;
@@ -320,7 +318,16 @@ static long run_frame(__u32 i, __u32 *level)
 		n = SMALL_OPS;
 	}
 	bpf_loop(n + 1, run_op, &run, 0);
-	if (run.ended) {
+	if (st->enter) {
+		__be32 in_port = key_of(st)->in_port;
+		__u32 table = st->enter - 1;
+
+		st->enter = 0;
+		if (st->enter_as != OFPP_IN_PORT)
+			key_of(st)->in_port = bpf_htonl(st->enter_as);
+		enter_table(table, st->enter_goto, *level);
+		key_of(st)->in_port = in_port;
+	} else if (run.ended) {
 		__u32 now = st->n_frames;
 
 		if (frame->program == ACTION_SET_PROGRAM)
@@ -344,6 +351,7 @@ __attribute__((noinline)) int translate(__u32 level)
 	__builtin_memset(&st->key[KEY_WORDS], 0, 16 * 4);
 	st->failure = 0;
 	st->n_resubmits = 0;
+	st->enter = 0;
 	st->n_frames = 0;
 	st->n_ops = 0;
 	st->n_flows = 0;

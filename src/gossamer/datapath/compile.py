@@ -426,6 +426,8 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.FinTimeout():
             program.reads |= _FIN_OR_RST
             _emit(program, flags, RuleOp.FIN)
+        case act.Conjunction(conj_id=conj_id, clause=clause, n_clauses=n_clauses):
+            _emit(program, flags, RuleOp.CONJUNCTION, clause | n_clauses << 8, conj_id)
         case act.StackPush(source=source):
             _stack_push(program, flags, source)
         case act.StackPop(dst=dst):

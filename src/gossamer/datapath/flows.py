@@ -19,6 +19,7 @@ from gossamer.datapath.index import IndexArray
 from gossamer.datapath.maps import HashMap, MappedArray
 from gossamer.datapath.programs import ProgramRecord, Programs
 from gossamer.errors import DatapathError
+from gossamer.pipeline.fields import KEY_BITS
 from gossamer.pipeline.flow import Flow
 
 
@@ -39,6 +40,8 @@ class Subtable:
     slot: int
     id_bytes: bytes
     shape: KeyShape
+    conjunctive: bool = False
+    """Its rules are alternatives of conjunctions, all of one priority."""
     rules: dict[int, Rule | list[Rule]] = field(default_factory=dict)
     """Match value -> its rule, or its rules with the highest priority first."""
     priorities: dict[int, int] = field(default_factory=dict)
@@ -77,7 +80,10 @@ class BridgeFlows:
     """The tables of one bridge, and what its packets are told apart by."""
 
     tables: dict[int, dict[int, Subtable]] = field(default_factory=dict)
+    """By table and by `_kind()` of the flow."""
     masks: Counter[int] = field(default_factory=Counter)
+    n_conjunctive: int = 0
+    """Flows that are alternatives of conjunctions."""
     programs: Counter[ProgramRecord] = field(default_factory=Counter)
 
     def look(self) -> int:
@@ -122,7 +128,8 @@ class FlowWriter:
         self._relist: set[tuple[int, int]] = set()
         self._retired: list[Subtable] = []
         self._inherited_rules: tuple[dict[bytes, bytes], ...] = tuple({} for _ in rules)
-        self._inherited_slots: dict[tuple[int, bytes], int] = {}
+        self._inherited_slots: dict[tuple[int, bool, bytes], list[int]] = {}
+        """(table, whether conjunctive, words) -> subtables."""
 
     # -- take-over ---------------------------------------------------------------
 
@@ -138,7 +145,9 @@ class FlowWriter:
             for entry in self._index.entries(ref):
                 slot = entry & 0xFFFFFFFF
                 used.add(slot)
-                self._inherited_slots[table, self._read_words(slot)] = slot
+                conjunctive, described = self._read_words(slot)
+                place = (table, conjunctive, described)
+                self._inherited_slots.setdefault(place, []).append(slot)
         self._next_slot = max(used, default=0) + 1
         self._free_slots = [s for s in range(1, self._next_slot) if s not in used]
         for rules, inherited in zip(self._rules, self._inherited_rules, strict=True):
@@ -149,11 +158,12 @@ class FlowWriter:
 
     def disinherit(self) -> None:
         """Remove what was inherited and not inserted again."""
-        for (table, _), slot in self._inherited_slots.items():
+        for (table, _, _), slots in self._inherited_slots.items():
             bridge_id, table_id = divmod(table, 256)
-            self._relist.add((bridge_id, table_id))
-            self._subtables.write(slot, bytes(layout.SUBTABLE_HEAD.size))
-            self._free_slots.append(slot)
+            for slot in slots:
+                self._relist.add((bridge_id, table_id))
+                self._subtables.write(slot, bytes(layout.SUBTABLE_HEAD.size))
+                self._free_slots.append(slot)
         self._inherited_slots.clear()
         self.flush()
         for rules, inherited in zip(self._rules, self._inherited_rules, strict=True):
@@ -163,10 +173,11 @@ class FlowWriter:
             inherited.clear()
         self.programs.disinherit()
 
-    def _read_words(self, slot: int) -> bytes:
+    def _read_words(self, slot: int) -> tuple[bool, bytes]:
         raw = self._subtables.read(slot)
-        n_words = layout.SUBTABLE_HEAD.unpack_from(raw)[1]
-        return raw[layout.SUBTABLE_HEAD.size :][: n_words * layout.MATCH_WORD.size]
+        _, n_words, _, conjunctive = layout.SUBTABLE_HEAD.unpack_from(raw)
+        words = raw[layout.SUBTABLE_HEAD.size :][: n_words * layout.MATCH_WORD.size]
+        return bool(conjunctive), words
 
     # -- flows ---------------------------------------------------------------------
 
@@ -192,9 +203,15 @@ class FlowWriter:
             program = record_of(flow.actions)
             match = flow.match
             table = bridge.tables.get(flow.table_id)
-            subtable = table.get(match.mask) if table is not None else None
+            kind = match.mask
+            if program.conjunctive or bridge.n_conjunctive:
+                kind = _kind(flow, program.conjunctive)
+                self._leave_other_kind(bridge_id, bridge, flow, program.conjunctive)
+            subtable = table.get(kind) if table is not None else None
             if subtable is None:
-                subtable = self._new_subtable(bridge_id, bridge, flow.table_id, match.mask)
+                subtable = self._new_subtable(
+                    bridge_id, bridge, flow.table_id, match.mask, kind, program.conjunctive
+                )
             key = subtable.shape.key(subtable.id_bytes, match.value)
             present = subtable.rules.get(match.value)
             old = _of_priority(present, flow.priority)
@@ -217,6 +234,7 @@ class FlowWriter:
                     rules.append(rule)
                     rules.sort(key=lambda r: -r.priority)
                     subtable.rules[match.value] = rules
+                bridge.n_conjunctive += subtable.conjunctive
                 if subtable.count_in(flow.priority):
                     self._relist.add((bridge_id, flow.table_id))
             bridge.programs[program] += 1
@@ -231,8 +249,15 @@ class FlowWriter:
         for flow in flows:
             value = flow.match.value
             table = bridge.tables.get(flow.table_id)
-            subtable = table.get(flow.match.mask) if table is not None else None
-            if table is None or subtable is None:
+            if table is None:
+                continue
+            kind = flow.match.mask
+            if bridge.n_conjunctive:
+                other = _kind(flow, True)
+                if other in table and value in table[other].rules:
+                    kind = other
+            subtable = table.get(kind)
+            if subtable is None:
                 continue
             present = subtable.rules.get(value)
             rule = _of_priority(present, flow.priority)
@@ -252,10 +277,11 @@ class FlowWriter:
                 self._pending[key_class][key] = None
             self._forget_program(bridge, rule)
             self.flow_ids.release(rule.flow_id)
+            bridge.n_conjunctive -= subtable.conjunctive
             if subtable.count_out(rule.priority):
                 self._relist.add((bridge_id, flow.table_id))
             if not subtable.rules:
-                del table[flow.match.mask]
+                del table[kind]
                 if not table:
                     del bridge.tables[flow.table_id]
                 bridge.masks[flow.match.mask] -= 1
@@ -293,6 +319,17 @@ class FlowWriter:
         self._retired.clear()
         self.programs.sweep()
 
+    def _leave_other_kind(
+        self, bridge_id: int, bridge: BridgeFlows, flow: Flow, conjunctive: bool
+    ) -> None:
+        """A flow that becomes an alternative of a conjunction, or ceases to be one, moves."""
+        table = bridge.tables.get(flow.table_id, {})
+        subtable = table.get(_kind(flow, not conjunctive))
+        present = subtable.rules.get(flow.match.value) if subtable else None
+        rule = _of_priority(present, flow.priority)
+        if rule is not None:
+            self.remove(bridge_id, [rule.flow])
+
     def _write(self, key_class: int, key: bytes, rule: Rule) -> None:
         generation = self.flow_ids.generation(rule.flow_id)
         image = layout.RULE.pack(
@@ -319,17 +356,27 @@ class FlowWriter:
         self.programs.release(rule.program)
 
     def _new_subtable(
-        self, bridge_id: int, bridge: BridgeFlows, table_id: int, mask: int
+        self,
+        bridge_id: int,
+        bridge: BridgeFlows,
+        table_id: int,
+        mask: int,
+        kind: int,
+        conjunctive: bool,
     ) -> Subtable:
         shape = key_shape(mask)
         words = shape.words_bytes()
-        slot = self._inherited_slots.pop((bridge_id * 256 + table_id, words), 0)
-        if not slot:
+        inherited = self._inherited_slots.get((bridge_id * 256 + table_id, conjunctive, words))
+        if inherited:
+            slot = inherited.pop()
+        else:
             slot = self._free_slot()
-            head = layout.SUBTABLE_HEAD.pack(slot, len(shape.words), shape.key_class)
+            head = layout.SUBTABLE_HEAD.pack(
+                slot, len(shape.words), shape.key_class, conjunctive
+            )
             self._subtables.write(slot, head + words)
-        subtable = Subtable(slot, layout.OFPORT_KEY.pack(slot, 0)[:4], shape)
-        bridge.tables.setdefault(table_id, {})[mask] = subtable
+        subtable = Subtable(slot, layout.OFPORT_KEY.pack(slot, 0)[:4], shape, conjunctive)
+        bridge.tables.setdefault(table_id, {})[kind] = subtable
         bridge.masks[mask] += 1
         return subtable
 
@@ -355,6 +402,12 @@ class FlowWriter:
         at = (bridge_id * 256 + table_id) * 2
         words = self._tables.words64
         words[at] = self._index.write(words[at], entries)
+
+
+def _kind(flow: Flow, conjunctive: bool) -> int:
+    """What tells the subtables of a table apart: the mask, and for alternatives of conjunctions
+    the priority too, since each of them counts."""
+    return flow.match.mask | (flow.priority + 1) << KEY_BITS if conjunctive else flow.match.mask
 
 
 def _of_priority(present: Rule | list[Rule] | None, priority: int) -> Rule | None:

@@ -48,7 +48,7 @@ TRUNKS: Final = Struct("=64Q")
 PORT_COUNTERS: Final = Struct("=6Q")
 BRIDGE: Final = Struct("=QQQIIII16s")
 MATCH_WORD: Final = Struct("=HHI")
-SUBTABLE_HEAD: Final = Struct("=IHH")
+SUBTABLE_HEAD: Final = Struct("=IHBB")
 SUBTABLE_SIZE: Final = SUBTABLE_HEAD.size + MATCH_WORDS * MATCH_WORD.size
 TABLE: Final = Struct("=QII")
 RULE: Final = Struct("=IIII")
@@ -140,7 +140,8 @@ class RuleOp(IntEnum):
     FIN = 24
     TTL_CONTROLLER = 25
     MULTIPATH = 26
-    BUNDLE = 27
+    CONJUNCTION = 27
+    BUNDLE = 28
 
 
 class Need(IntFlag):

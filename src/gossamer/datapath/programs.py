@@ -8,7 +8,7 @@ from gossamer.datapath import layout
 from gossamer.datapath.compile import compile_actions, split
 from gossamer.datapath.maps import HashMap
 from gossamer.errors import DatapathError
-from gossamer.pipeline.action import Actions, Learn
+from gossamer.pipeline.action import Actions, Conjunction, Learn
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +26,8 @@ class ProgramRecord:
     writes: int = 0
     groups: frozenset[int] = frozenset()
     """Groups of the flow's bridge that it passes packets to."""
+    conjunctive: bool = False
+    """Its flows are alternatives of conjunctions."""
     inner: list[ProgramRecord] = field(default_factory=list)
     """Programs it runs (clone), which it uses."""
     users: int = 0
@@ -121,6 +123,7 @@ class Programs:
 
     def _compile(self, actions: Actions) -> ProgramRecord:
         record = ProgramRecord(actions, 0)
+        record.conjunctive = any(isinstance(a, Conjunction) for a in actions)
         program = compile_actions(actions, _Names(self, record))
         record.reads |= program.reads
         record.writes |= program.writes

@@ -45,6 +45,10 @@ class PacketInReason(IntEnum):
 
 
 _EVERY_PORT_STATUS: Final = 0b111
+_EVERY_ROLE_STATUS: Final = 0b111
+_KINDS: Final = (
+    "packet_in", "port_status", "flow_removed", "role_status", "table_status", "requestforward"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +61,19 @@ class AsyncConfig:
     slave_packet_in: int = 0
     slave_port_status: int = _EVERY_PORT_STATUS
     slave_flow_removed: int = 0
+    role_status: int = _EVERY_ROLE_STATUS
+    slave_role_status: int = _EVERY_ROLE_STATUS
+    table_status: int = 0
+    slave_table_status: int = 0
+    requestforward: int = 0
+    slave_requestforward: int = 0
 
     def message(self) -> m.AsyncConfig:
         """As it is told to the peer, without the reasons that are ours alone."""
-        return m.AsyncConfig(
-            {
-                "packet_in": (self.packet_in & _ON_WIRE, self.slave_packet_in & _ON_WIRE),
-                "port_status": (self.port_status, self.slave_port_status),
-                "flow_removed": (self.flow_removed, self.slave_flow_removed),
-            }
-        )
+        masks = {kind: (getattr(self, kind), getattr(self, f"slave_{kind}")) for kind in _KINDS}
+        normally, as_slave = masks["packet_in"]
+        masks["packet_in"] = (normally & _ON_WIRE, as_slave & _ON_WIRE)
+        return m.AsyncConfig(masks)
 
     def changed(
         self, masks: Mapping[str, tuple[int | None, int | None]], version: int

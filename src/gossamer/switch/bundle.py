@@ -18,6 +18,7 @@ from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.codec import decode
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.switch.ruleset import RuleMod
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
@@ -45,7 +46,7 @@ class Control(IntEnum):
     DISCARD_REPLY = 7
 
 
-BundledMessage = m.FlowMod | m.PortMod | m.PacketOut
+BundledMessage = m.FlowMod | m.GroupMod | m.MeterMod | m.PortMod | m.PacketOut
 
 
 @dataclass(slots=True)
@@ -152,20 +153,20 @@ class Bundles:
         session, bridge = self._session, self._session.bridge
         now = time.monotonic()
         applied: list[bytes | list[Flow]] = []
-        flow_mods = bridge.flow_mods
         for raw, message in bundle.messages:
             try:
-                if isinstance(message, m.FlowMod):
-                    flow_mods.apply(message, now, session)
+                if isinstance(message, RuleMod):
+                    xid = int.from_bytes(raw[4:8], "big")
+                    evicted = bridge.rules.apply(message, now, session, xid)
                     applied.append(raw)
-                    if flow_mods.evicted:
-                        applied.append(flow_mods.take_evicted())
+                    if evicted:
+                        applied.append(evicted)
                 elif isinstance(message, m.PortMod):
                     bridge.check_port_mod(message)
                 else:
                     bridge.check_packet_out(message)
             except OpenFlowError as e:
-                bridge.tables.rollback()
+                bridge.rules.rollback()
                 session.refuse(raw, e)
                 raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_FAILED) from e
         try:
@@ -173,13 +174,15 @@ class Bundles:
         except DatapathError as e:
             raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_FAILED, str(e)) from e
         if applied:
-            bridge.note(applied, session.context, now)
+            bridge.rules.note(applied, session.context, now)
         for raw, message in bundle.messages:
             try:
                 if isinstance(message, m.PortMod):
                     bridge.port_mod(message, session)
                 elif isinstance(message, m.PacketOut):
                     bridge.packet_out(message)
+                elif not isinstance(message, m.FlowMod):
+                    bridge.forward_request(message, session)
             except OpenFlowError as e:
                 # Checked above, so a device went in between: too late to take all back.
                 session.refuse(raw, e)

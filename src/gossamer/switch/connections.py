@@ -21,7 +21,8 @@ from gossamer.switch.connection import ECHO_REQUEST, HEADER_LEN, Connection, hea
 from gossamer.switch.contract import Poller
 from gossamer.switch.pacing import PacketInLimits
 from gossamer.switch.reconnect import Reconnect, State
-from gossamer.switch.session import Role, Session
+from gossamer.switch.role import Role
+from gossamer.switch.session import Session
 from gossamer.switch.snoop import Snooper
 from gossamer.switch.status import ControllerStatus
 from gossamer.switch.transport import Listener, TransportError, is_passive, open_active

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.group import Group
+from gossamer.pipeline.meter import Meter
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import (
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
         Punt,
         TableStatistics,
     )
+
+
+Counted = tuple[int, int, Sequence[tuple[int, int]]]
+"""Packets and bytes of a group or meter, then of each of its buckets or bands."""
 
 
 class Datapath(Protocol):
@@ -45,6 +51,24 @@ class Datapath(Protocol):
     def read_flow_statistics(self, flows: Sequence[Flow]) -> None: ...
     def table_statistics(self, bridge_id: int) -> Mapping[int, TableStatistics]: ...
     def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None: ...
+    def set_group(self, bridge_id: int, group: Group) -> None:
+        """Add a group or replace it; raises DatapathError, and then nothing has changed."""
+
+    def delete_group(self, bridge_id: int, group_id: int) -> None:
+        """Remove a group; nothing where there is none."""
+
+    def group_statistics(self, bridge_id: int, group_id: int) -> Counted:
+        """Of a group that is there."""
+
+    def set_meter(self, bridge_id: int, meter: Meter) -> None:
+        """As set_group()."""
+
+    def delete_meter(self, bridge_id: int, meter_id: int) -> None:
+        """As delete_group()."""
+
+    def meter_statistics(self, bridge_id: int, meter_id: int) -> Counted:
+        """Of a meter that is there."""
+
     def fdb(self, bridge_id: int) -> Sequence[FdbEntry]: ...
     def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None: ...
     def userdata(self, userdata_id: int) -> bytes: ...

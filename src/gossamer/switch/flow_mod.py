@@ -11,7 +11,7 @@ What differs between versions has one cause each:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -23,10 +23,11 @@ from gossamer.pipeline.action import (
     Enqueue,
     OfPort,
     Output,
-    WriteActions,
+    OutputTrunc,
 )
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import Match
+from gossamer.switch.references import flatten, references_of
 from gossamer.switch.tables import N_TABLES, FlowTables, RemovedReason, Table
 
 ADD: Final = 0
@@ -49,13 +50,11 @@ KEPT_FLAGS: Final = SEND_FLOW_REM | CHECK_OVERLAP | RESET_COUNTS | NO_PACKET_COU
 def output_ports(actions: Actions) -> frozenset[int]:
     """The ports that actions send to, for out_port filters."""
     ports: set[int] = set()
-    for action in actions:
-        if isinstance(action, (Output, Enqueue)):
+    for action in flatten(actions):
+        if isinstance(action, (Output, Enqueue, OutputTrunc)):
             ports.add(action.port)
         elif isinstance(action, Controller):
             ports.add(int(OfPort.CONTROLLER))
-        elif isinstance(action, WriteActions):
-            ports |= output_ports(action.actions)
     return frozenset(ports)
 
 
@@ -97,15 +96,19 @@ def keep(
     if out_port != OfPort.ANY:
         flows = [f for f in flows if out_port in output_ports(f.actions)]
     if out_group != ANY_GROUP:
-        flows = []
+        flows = [f for f in flows if out_group in references_of(f.actions).groups]
     return flows
 
 
 class FlowMods:
-    """Carries out FLOW_MODs on the tables of one bridge; the caller commits."""
+    """Carries out FLOW_MODs on the tables of one bridge; the caller commits.
 
-    def __init__(self, tables: FlowTables) -> None:
+    `check_actions` raises OpenFlowError for actions that refer to something that is not there.
+    """
+
+    def __init__(self, tables: FlowTables, check_actions: Callable[[Actions], None]) -> None:
         self._tables = tables
+        self._check_actions = check_actions
         self._lenient = False
         self.evicted: list[Flow] = []
         """Flows that had to go to make room; the journal must know of them."""
@@ -151,6 +154,8 @@ class FlowMods:
         flags = message.flags
         if message.version == 1:
             flags |= RESET_COUNTS  # in OpenFlow 1.0 an add always counts anew
+        if not self._lenient:
+            self._check_actions(message.actions)
         tables = self._tables
         table = tables.tables[table_id]
         if flags & CHECK_OVERLAP or table.max_flows is not None:
@@ -196,6 +201,8 @@ class FlowMods:
             if message.adds_when_nothing_matches:
                 self._add(message, now, source)
             return
+        if not self._lenient:
+            self._check_actions(message.actions)
         tables = self._tables
         for flow in flows:
             # From OpenFlow 1.1 on a modify leaves cookies alone, even one that might have added.

@@ -1,9 +1,9 @@
-"""Flows survive the death of the daemon: one append-only file a bridge.
+"""Flows, groups and meters survive the death of the daemon: one append-only file a bridge.
 
 The kernel keeps forwarding while no daemon runs, so a daemon that starts again
 must know the flows the kernel still has.  What is written is what was asked
-for: the FLOW_MOD messages themselves, as they came off the wire, one record a
-batch.  That costs one checksum and one write a batch, whatever the number of
+for: the FLOW_MOD, GROUP_MOD and METER_MOD messages themselves, as they came off
+the wire, one record a batch.  That costs one checksum and one write a batch, whatever the number of
 flows, and a bundle, being one record, is there as a whole or not at all.
 
 File: a header (magic, boot id), then records of
@@ -26,8 +26,8 @@ import os
 import pickle
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ from typing import Any
 from gossamer.errors import GossamerError
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.group import Group
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.meter import Meter
 
 MAGIC = b"GSMFLOW1"
 _RECORD = struct.Struct("<IIBB2xd")
@@ -53,15 +55,32 @@ class Kind(IntEnum):
     """What a record holds."""
 
     MESSAGES = 1
-    """FLOW_MOD messages, one after the other; the context byte says how to read them."""
+    """Messages, one after the other; the context byte says how to read them."""
     REMOVED = 2
     """Flows that went by themselves (timeout, eviction): (table, priority, value, mask)."""
     FLOWS = 3
-    """Flows as they stood when a snapshot was taken."""
+    """Flows as they stood when a snapshot was taken, or that the switch made itself."""
     CLEARED = 4
     """All flows went."""
     MODE = 5
     """(has controllers, fail mode, standalone flow installed by the switch itself)."""
+    GROUPS = 6
+    """Groups as they stood when a snapshot was taken: (group, created_s)."""
+    METERS = 7
+    """Meters, likewise."""
+    TABLES = 8
+    """What table-mods chose: table number -> settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a bridge must know again: what a compacted journal begins with."""
+
+    mode: tuple[bool, str]
+    flows: Iterable[Flow] = ()
+    groups: Sequence[tuple[Group, float]] = ()
+    meters: Sequence[tuple[Meter, float]] = ()
+    tables: Mapping[int, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +168,7 @@ class Journal:
         return self.path.with_name(self.path.name + ".new")
 
     def messages(self, raw: list[bytes], context: int, now: float) -> None:
-        """Note FLOW_MOD messages that took effect."""
+        """Note messages that took effect."""
         pending = self._pending
         if pending:
             kind, last_context, last_now, parts = pending[-1]
@@ -174,6 +193,10 @@ class Journal:
     def mode(self, mode: tuple[bool, str], now: float) -> None:
         """Note whether there are controllers, and the fail mode."""
         self._pending.append((Kind.MODE, 0, now, [pickle.dumps(mode, 5)]))
+
+    def tables(self, settings: Mapping[int, object], now: float) -> None:
+        """Note what table-mods chose, by table."""
+        self._pending.append((Kind.TABLES, 0, now, [pickle.dumps(dict(settings), 5)]))
 
     def flush(self) -> None:
         """Write what was noted.
@@ -236,7 +259,7 @@ class Journal:
             self._size > MIN_COMPACTION_BYTES and self._size > 2 * self._snapshot_size
         )
 
-    def compact(self, flows: Iterable[Flow], mode: tuple[bool, str], now: float) -> None:
+    def compact(self, snapshot: Snapshot, now: float) -> None:
         """Start writing a snapshot in a child process; `poll()` finishes it."""
         self.flush()
         self._fork_offset = self._size
@@ -244,7 +267,7 @@ class Journal:
         if pid == 0:
             status = 1
             try:
-                _write_snapshot(self._temporary, flows, mode, now)
+                _write_snapshot(self._temporary, snapshot, now)
                 status = 0
             finally:
                 os._exit(status)
@@ -320,10 +343,10 @@ def _read_record(data: bytes, offset: int) -> tuple[Record, int] | None:
     kind = Kind(kind)
     if kind is Kind.FLOWS:
         content: Any = _load_flows(payload)
-    elif kind in (Kind.REMOVED, Kind.MODE):
-        content = pickle.loads(payload)
-    else:
+    elif kind in (Kind.MESSAGES, Kind.CLEARED):
         content = payload
+    else:
+        content = pickle.loads(payload)
     return Record(kind, context, now, content), start + length
 
 
@@ -346,13 +369,20 @@ def _load_flows(payload: bytes) -> list[Flow]:
     ]
 
 
-def _write_snapshot(path: Path, flows: Iterable[Flow], mode: tuple[bool, str], now: float) -> None:
+def _write_snapshot(path: Path, snapshot: Snapshot, now: float) -> None:
     with open(path, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as stream:
         stream.write(MAGIC + boot_id())
         parts: list[bytes] = []
-        _append_record(parts, Kind.MODE, 0, now, [pickle.dumps(mode, 5)])
+        for kind, content in (
+            (Kind.MODE, snapshot.mode),
+            (Kind.TABLES, dict(snapshot.tables)),
+            (Kind.GROUPS, list(snapshot.groups)),
+            (Kind.METERS, list(snapshot.meters)),
+        ):
+            if content:
+                _append_record(parts, kind, 0, now, [pickle.dumps(content, 5)])
         chunk: list[Flow] = []
-        for flow in flows:
+        for flow in snapshot.flows:
             chunk.append(flow)
             if len(chunk) == SNAPSHOT_CHUNK:
                 _append_record(parts, Kind.FLOWS, 0, now, [_dump_flows(chunk)])

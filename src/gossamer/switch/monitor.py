@@ -54,7 +54,7 @@ class FlowMonitors:
     def _watch(self) -> None:
         bridge = self._session.bridge
         sessions = bridge.controllers.sessions()
-        bridge.tables.watched = any(s.monitors.active for s in sessions)
+        bridge.tables.watched = any(s.feed.monitors.active for s in sessions)
 
     @property
     def active(self) -> bool:

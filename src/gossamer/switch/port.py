@@ -136,6 +136,7 @@ class Port:
             forward=not of_config & NO_FWD,
             receive=not of_config & NO_RECV,
             up=self.admin_up,
+            live=self.admin_up and self.carrier,
             packet_in=not of_config & NO_PACKET_IN,
             policing_rate_kbps=interface.ingress_policing_rate_kbps,
             policing_burst_kb=interface.ingress_policing_burst_kb,

@@ -19,7 +19,7 @@ from gossamer.pipeline.action import OfPort
 from gossamer.switch import describe
 from gossamer.switch.flow_mod import select
 from gossamer.switch.port import Port
-from gossamer.switch.tables import DEFAULT_MAX_FLOWS, N_TABLES, Table
+from gossamer.switch.tables import N_TABLES
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
@@ -103,16 +103,12 @@ def tables(session: Session, message: m.TableStatsRequest, xid: int) -> None:
                 active=table.n_flows,
                 lookups=counted.lookups if counted else 0,
                 matched=counted.matched if counted else 0,
-                max_entries=_max_entries(table),
-                miss=_MISS_WIRE[table.miss] if table.miss is not None else 0,
-                evicts=table.evict_by_controller,
+                max_entries=table.limit,
+                miss=_MISS_WIRE[table.settings.miss] if table.settings.miss is not None else 0,
+                evicts=table.settings.evicts,
             )
         )
-    _send(session, encode.table_stats_replies(stats, session.version, xid))
-
-
-def _max_entries(table: Table) -> int:
-    return DEFAULT_MAX_FLOWS if table.max_flows is None else table.max_flows
+    send_all(session, encode.table_stats_replies(stats, session.version, xid))
 
 
 def _table_stats(bridge: Bridge, *, active: bool = True) -> list[m.TableStats]:
@@ -123,8 +119,8 @@ def _table_stats(bridge: Bridge, *, active: bool = True) -> list[m.TableStats]:
             active=table.n_flows if active else 0,
             lookups=0,
             matched=0,
-            max_entries=_max_entries(table),
-            evicts=table.evict_by_controller,
+            max_entries=table.limit,
+            evicts=table.settings.evicts,
         )
         for table in bridge.tables.tables[:N_TABLES]
     ]
@@ -148,7 +144,7 @@ def _table_features(stats: tuple[m.TableStats, ...], version: int) -> tuple[byte
 
 def table_desc(session: Session, message: m.TableDescRequest, xid: int) -> None:
     """OFPMP_TABLE_DESC."""
-    _send(session, encode.table_desc_replies(_table_stats(session.bridge), session.version, xid))
+    send_all(session, encode.table_desc_replies(_table_stats(session.bridge), session.version, xid))
 
 
 def _ports(bridge: Bridge, number: int) -> list[Port]:
@@ -162,7 +158,7 @@ def ports(session: Session, message: m.PortStatsRequest, xid: int) -> None:
     """OFPMP_PORT_STATS; an unknown port has none."""
     bridge, now = session.bridge, time.monotonic()
     stats = [_port_stats(bridge, port, now) for port in _ports(bridge, message.port)]
-    _send(session, encode.port_stats_replies(stats, session.version, xid))
+    send_all(session, encode.port_stats_replies(stats, session.version, xid))
 
 
 def _port_stats(bridge: Bridge, port: Port, now: float) -> m.PortStats:
@@ -189,7 +185,7 @@ def _port_stats(bridge: Bridge, port: Port, now: float) -> m.PortStats:
 def port_descs(session: Session, message: m.PortDescRequest, xid: int) -> None:
     """OFPMP_PORT_DESC."""
     found = [describe.port_desc(p) for p in _ports(session.bridge, message.port)]
-    _send(session, encode.port_desc_replies(found, session.version, xid))
+    send_all(session, encode.port_desc_replies(found, session.version, xid))
 
 
 def _check_queue(session: Session, port: int, queue_id: int) -> None:
@@ -213,36 +209,7 @@ def queue_config(session: Session, message: m.QueueConfigRequest, xid: int) -> N
     )
 
 
-def groups(session: Session, message: m.GroupStatsRequest, xid: int) -> None:
-    """OFPMP_GROUP: there are none."""
-    session.connection.send(encode.group_stats_reply(session.version, xid))
-
-
-def group_descs(session: Session, message: m.GroupDescRequest, xid: int) -> None:
-    """OFPMP_GROUP_DESC: there are none."""
-    session.connection.send(encode.group_desc_reply(session.version, xid))
-
-
-def group_features(session: Session, message: m.GroupFeaturesRequest, xid: int) -> None:
-    """OFPMP_GROUP_FEATURES: no type of group is supported."""
-    session.connection.send(encode.group_features_reply(session.version, xid))
-
-
-def meters(session: Session, message: m.MeterStatsRequest, xid: int) -> None:
-    """OFPMP_METER: there are none."""
-    session.connection.send(encode.meter_stats_reply(session.version, xid))
-
-
-def meter_configs(session: Session, message: m.MeterConfigRequest, xid: int) -> None:
-    """OFPMP_METER_CONFIG: there are none."""
-    session.connection.send(encode.meter_config_reply(session.version, xid))
-
-
-def meter_features(session: Session, message: m.MeterFeaturesRequest, xid: int) -> None:
-    """OFPMP_METER_FEATURES: no meter can be had."""
-    session.connection.send(encode.meter_features_reply(session.version, xid))
-
-
-def _send(session: Session, messages: Iterable[bytes]) -> None:
+def send_all(session: Session, messages: Iterable[bytes]) -> None:
+    """Send the pieces of an answer."""
     for message in messages:
         session.connection.send(message)

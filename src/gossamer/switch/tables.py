@@ -1,9 +1,9 @@
 """The flow tables of one bridge, and the changes the datapath has not seen yet.
 
 A change is made in the tables here at once and gathered; `commit()` hands all
-of them to the datapath in one transaction.  Until then `rollback()` takes them
-back: that is what makes bundles atomic, and what a datapath that is full
-leaves a bridge with.
+of them to the datapath in one transaction, with what changed in `stores` (the
+groups and meters).  Until then `rollback()` takes them back: that is what makes
+bundles atomic, and what a datapath that is full leaves a bridge with.
 
 Whatever happened in a batch, the datapath needs no more than two lists: flows
 it knows and must forget, then flows that are new or changed.  A flow that came
@@ -23,6 +23,8 @@ from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions
 from gossamer.pipeline.flow import Flow, FlowTable
 from gossamer.switch.config import FlowTableConfig
+from gossamer.switch.numbered import Store
+from gossamer.switch.references import ReferenceIndex
 from gossamer.switch.timeouts import Timeouts
 
 N_TABLES: Final = 254
@@ -82,6 +84,26 @@ class FlowEvent:
     """False for a modification that left actions and cookie as they were."""
 
 
+@dataclass(frozen=True, slots=True)
+class Vacancy:
+    """When controllers are told how full a table is, percent free (OpenFlow 1.4.1, 7.3.4.1)."""
+
+    down: int
+    up: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableSettings:
+    """What controllers chose for a table by table-mods."""
+
+    miss: MissAction | None = None
+    """None: what the controller's version implies."""
+    evicts: bool = False
+    """OFPTC14_EVICTION."""
+    vacancy: Vacancy | None = None
+    """OFPTC14_VACANCY_EVENTS."""
+
+
 class Table(FlowTable):
     """One flow table with its name and limits (ovs-vswitchd.conf.db(5), Flow_Table)."""
 
@@ -90,15 +112,24 @@ class Table(FlowTable):
         self.name = ""
         self.max_flows: int | None = None
         self.evict_by_config = False
-        self.evict_by_controller = False
-        """OFPTC14_EVICTION, set by a table-mod."""
-        self.miss: MissAction | None = None
-        """What a controller chose by a table-mod; None: what its version implies."""
+        self.settings = TableSettings()
+        self.vacancy_is_low = False
+        """Controllers were told that little is free, and not yet that it is more again."""
 
     @property
     def evicts(self) -> bool:
         """Whether a full table makes room by itself."""
-        return self.evict_by_config or self.evict_by_controller
+        return self.evict_by_config or self.settings.evicts
+
+    @property
+    def limit(self) -> int:
+        """Flows that fit."""
+        return DEFAULT_MAX_FLOWS if self.max_flows is None else self.max_flows
+
+    @property
+    def percent_free(self) -> int:
+        """How much of it is free (ofp_table_mod_prop_vacancy.vacancy)."""
+        return max(self.limit - self.n_flows, 0) * 100 // self.limit if self.limit else 0
 
 
 class _Undo(IntEnum):
@@ -121,6 +152,11 @@ class FlowTables:
         """The flows in the datapath, by its name for them: a punt tells which flow sent it."""
         self.watched = False
         """Somebody monitors flows, so that every change is an event."""
+        self.stores: list[Store] = []
+        """Groups and meters, which take part in every commit and rollback."""
+        self.references = ReferenceIndex()
+        self.unlearned: list[Flow] = []
+        """Flows that commits removed because nothing teaches them any more."""
         self._inserted: dict[Flow, None] = {}
         self._changed: dict[Flow, None] = {}
         self._removed: dict[Flow, None] = {}
@@ -142,7 +178,7 @@ class FlowTables:
     @property
     def dirty(self) -> bool:
         """Something waits for `commit()`."""
-        return bool(self._undo)
+        return bool(self._undo) or any(store.dirty for store in self.stores)
 
     def configure(self, config: dict[int, FlowTableConfig]) -> None:
         """Set names and limits; flows beyond a limit stay unless the table evicts."""
@@ -169,6 +205,7 @@ class FlowTables:
                 flow.n_packets, flow.n_bytes = replaced.n_packets, replaced.n_bytes
                 self._removed.pop(replaced, None)
         self._inserted[flow] = None
+        self.references.add(flow)
         if flow.idle_timeout_s or flow.hard_timeout_s:
             self.timeouts.add(flow)
         if self.watched:
@@ -192,7 +229,13 @@ class FlowTables:
         flows = list(table)
         self._undo.append((_Undo.CLEAR, table, (table.subtables, table.n_flows)))
         table.subtables, table.n_flows = {}, 0
-        if self._inserted or self._changed or self._removed or len(self.timeouts):
+        if (
+            self._inserted
+            or self._changed
+            or self._removed
+            or len(self.timeouts)
+            or self.references
+        ):
             for flow in flows:
                 self._forget(flow)
         else:
@@ -213,7 +256,9 @@ class FlowTables:
         """Give a flow other actions and another cookie; its counters go on."""
         self._undo.append((_Undo.MODIFY, flow, (flow.actions, flow.cookie, flow.modified_s)))
         changed = flow.actions != actions or flow.cookie != cookie
+        self.references.discard(flow)
         flow.actions = actions
+        self.references.add(flow)
         flow.cookie = cookie
         flow.modified_s = now
         if changed and flow not in self._inserted:
@@ -229,6 +274,7 @@ class FlowTables:
         """A flow left its table; one the datapath knows must leave that too."""
         self._inserted.pop(flow, None)
         self._changed.pop(flow, None)
+        self.references.discard(flow)
         if flow.flow_id:
             self._removed[flow] = None
         if flow.idle_timeout_s or flow.hard_timeout_s:
@@ -240,6 +286,7 @@ class FlowTables:
         Raises DatapathError where the datapath refuses; then everything since
         the last commit is taken back, in the tables as in the datapath.
         """
+        self._unlearn()
         removed, inserted = list(self._removed), [*self._inserted, *self._changed]
         if inserted:
             # A flow that another one replaces need not be removed: the datapath writes over it.
@@ -258,12 +305,29 @@ class FlowTables:
         self._reset()
         return events
 
+    def _unlearn(self) -> None:
+        """Remove flows learned with delete_learned whose last teacher went (ovs-actions(7))."""
+        while lessons := self.references.take_finished():
+            for table_id, cookie in lessons:
+                for flow in [f for f in self.tables[table_id] if f.cookie == cookie]:
+                    self.remove(flow, RemovedReason.DELETE)
+                    self.unlearned.append(flow)
+
+    def take_unlearned(self) -> list[Flow]:
+        """`unlearned`, which is empty then."""
+        unlearned, self.unlearned = self.unlearned, []
+        return unlearned
+
     def _take_back(self, handed_over: list[Flow]) -> None:
         """Undo a batch of which the datapath took a part.  What was there before fitted before."""
         self._undo_all()
+        self.unlearned.clear()
         known = list(dict.fromkeys([*self._changed, *(f for f in handed_over if self._at(f) is f)]))
         unknown = [f for f in handed_over if self._at(f) is None]
-        self._hand_over(unknown, known)
+        with self.datapath.transaction():
+            self._hand_over_flows(unknown, known)
+            for store in self.stores:
+                store.take_back()
         for flow in unknown:
             flow.flow_id = 0
         self.events.clear()
@@ -275,14 +339,23 @@ class FlowTables:
 
     def _hand_over(self, removed: list[Flow], inserted: list[Flow]) -> None:
         with self.datapath.transaction():
-            if removed:
-                self.datapath.remove_flows(self.bridge_id, removed)
-            if inserted:
-                self.datapath.insert_flows(self.bridge_id, inserted)
+            for store in self.stores:
+                store.hand_over()
+            self._hand_over_flows(removed, inserted)
+            for store in self.stores:
+                store.finish()
+
+    def _hand_over_flows(self, removed: list[Flow], inserted: list[Flow]) -> None:
+        if removed:
+            self.datapath.remove_flows(self.bridge_id, removed)
+        if inserted:
+            self.datapath.insert_flows(self.bridge_id, inserted)
 
     def rollback(self) -> None:
         """Take back all since the last commit."""
         self._undo_all()
+        for store in self.stores:
+            store.rollback()
         self.events.clear()
         self._reset()
 
@@ -307,7 +380,9 @@ class FlowTables:
                 self._restore(subject)
             else:
                 assert isinstance(before, tuple)
+                self.references.discard(subject)
                 subject.actions, subject.cookie, subject.modified_s = before
+                self.references.add(subject)
                 if subject.hard_timeout_s:
                     self.timeouts.add(subject)
         self._undo.clear()
@@ -315,12 +390,16 @@ class FlowTables:
     def _restore(self, flow: Flow) -> None:
         """A flow is back in its table."""
         self._removed.pop(flow, None)
+        self.references.add(flow)
         # A flow the datapath already had is written again, which is harmless and simple.
         (self._changed if flow.flow_id else self._inserted)[flow] = None
         if flow.idle_timeout_s or flow.hard_timeout_s:
             self.timeouts.add(flow)
 
     def _reset(self) -> None:
+        for store in self.stores:
+            store.settle()
+        self.references.forgotten.clear()
         self._inserted.clear()
         self._changed.clear()
         self._removed.clear()

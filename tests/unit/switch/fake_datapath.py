@@ -24,6 +24,8 @@ from gossamer.datapath.settings import (
 )
 from gossamer.errors import DatapathError, DeviceError
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.group import Group
+from gossamer.pipeline.meter import Meter
 
 
 @dataclass
@@ -41,6 +43,8 @@ class FakeBridge:
     counters: dict[tuple[int, int, int, int], Counters] = field(default_factory=dict)
     miss: dict[int, MissAction] = field(default_factory=dict)
     fdb: list[FdbEntry] = field(default_factory=list)
+    groups: dict[int, Group] = field(default_factory=dict)
+    meters: dict[int, Meter] = field(default_factory=dict)
 
 
 def flow_key(flow: Flow) -> tuple[int, int, int, int]:
@@ -52,6 +56,7 @@ class FakeDatapath:
 
     def __init__(self, max_flows: int = 10_000_000) -> None:
         self.max_flows = max_flows
+        self.max_groups = 1000
         self.takeover = False
         self.converged = 0
         self.transactions = 0
@@ -156,6 +161,36 @@ class FakeDatapath:
 
     def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None:
         self.bridges[bridge_id].miss[table_id] = action
+
+    def set_group(self, bridge_id: int, group: Group) -> None:
+        groups = self.bridges[bridge_id].groups
+        if group.group_id not in groups and len(groups) >= self.max_groups:
+            raise DatapathError("no room for one more group")
+        groups[group.group_id] = group
+
+    def delete_group(self, bridge_id: int, group_id: int) -> None:
+        self.bridges[bridge_id].groups.pop(group_id, None)
+
+    def group_statistics(
+        self, bridge_id: int, group_id: int
+    ) -> tuple[int, int, list[tuple[int, int]]]:
+        n = len(self.bridges[bridge_id].groups[group_id].buckets)
+        return 7 * n, 700 * n, [(7, 700)] * n
+
+    def set_meter(self, bridge_id: int, meter: Meter) -> None:
+        meters = self.bridges[bridge_id].meters
+        if meter.meter_id not in meters and len(meters) >= self.max_groups:
+            raise DatapathError("no room for one more meter")
+        meters[meter.meter_id] = meter
+
+    def delete_meter(self, bridge_id: int, meter_id: int) -> None:
+        self.bridges[bridge_id].meters.pop(meter_id, None)
+
+    def meter_statistics(
+        self, bridge_id: int, meter_id: int
+    ) -> tuple[int, int, list[tuple[int, int]]]:
+        n = len(self.bridges[bridge_id].meters[meter_id].bands)
+        return 9, 900, [(3, 300)] * n
 
     def fdb(self, bridge_id: int) -> list[FdbEntry]:
         return self.bridges[bridge_id].fdb

@@ -12,7 +12,7 @@ from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
 from gossamer.switch import journal as journal_module
-from gossamer.switch.journal import Journal, JournalError, Kind
+from gossamer.switch.journal import Journal, JournalError, Kind, Snapshot
 
 FLOW = Flow(
     3, 100, match(eth_type=0x800), (SetField(BY_NAME["eth_src"], 5, 0xFF), Output(2)), cookie=7
@@ -108,7 +108,7 @@ def test_a_snapshot_replaces_the_past_and_keeps_what_came_while_it_was_written(
     path = tmp_path / "j"
     journal, _ = opened(path)
     journal.messages([b"history" * 1000], 0, 1.0)
-    journal.compact([FLOW] * 3, (True, "secure"), 2.0)
+    journal.compact(Snapshot((True, "secure"), [FLOW] * 3), 2.0)
     journal.messages([b"meanwhile"], 0, 3.0)
     journal.flush()
     os.waitid(os.P_PID, journal._child, os.WEXITED | os.WNOWAIT)

@@ -1,4 +1,4 @@
-"""FLOW_MODs and barriers that come one after the other, carried out together.
+"""Changes of rules and barriers that come one after the other, carried out together.
 
 One batch is one transaction of the datapath and one record of the journal.
 Replies wait in the output until the batch is committed, so that a barrier's
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from gossamer.errors import DatapathError
 from gossamer.openflow import encode
-from gossamer.openflow.codec import decode_flow_mod
+from gossamer.openflow import message as m
+from gossamer.openflow.codec import decode, decode_flow_mod
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.openflow.message import NO_BUFFER
 from gossamer.switch.connection import HEADER_LEN
+from gossamer.switch.ruleset import METER_MOD, RuleMod, is_flow_mod
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class FlowBatch:
+class RuleBatch:
     """The batch a session is gathering."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._raw: list[bytes] = []
         self._applied: list[bytes | list[Flow]] = []
+        self._forwarded: list[m.GroupMod | m.MeterMod] = []
         self._mark = (0, 0)
         self._now = 0.0
 
@@ -42,24 +44,28 @@ class FlowBatch:
         self._now = time.monotonic()
         self._mark = self._session.connection.output_mark()
 
-    def flow_mod(self, raw: bytes) -> None:
-        """Carry out a FLOW_MOD in the tables."""
+    def change(self, raw: bytes) -> None:
+        """Carry out a FLOW_MOD, GROUP_MOD or METER_MOD."""
         session = self._session
         if not self._raw:
             self._begin()
         self._raw.append(raw)
         try:
             session.require_writer()
-            message = decode_flow_mod(raw, session.context)
-            flow_mods = session.bridge.flow_mods
-            flow_mods.apply(message, self._now, session)
+            context = session.context
+            message = decode_flow_mod(raw, context) if is_flow_mod(raw) else decode(raw, context)
+            assert isinstance(message, RuleMod)
+            xid = int.from_bytes(raw[4:8], "big")
+            evicted = session.bridge.rules.apply(message, self._now, session, xid)
         except OpenFlowError as e:
             session.refuse(raw, e)
             return
         self._applied.append(raw)
-        if flow_mods.evicted:
-            self._applied.append(flow_mods.take_evicted())
-        if message.buffer_id != NO_BUFFER:
+        if evicted:
+            self._applied.append(evicted)
+        if not isinstance(message, m.FlowMod):
+            self._forwarded.append(message)
+        elif message.buffer_id != m.NO_BUFFER:
             # No packet is ever buffered here; the flow stands all the same.
             session.refuse(raw, OpenFlowError(ErrorCode.BAD_REQUEST_BUFFER_UNKNOWN))
 
@@ -82,14 +88,22 @@ class FlowBatch:
         try:
             bridge.commit()
         except DatapathError as e:
-            log.warning("bridge=%s: the datapath refuses flows: %s", bridge.name, e)
+            log.warning("bridge=%s: the datapath refuses a change: %s", bridge.name, e)
             self._applied.clear()
+            self._forwarded.clear()
             self._session.connection.drop_output(self._mark)
             self._one_by_one(raw)
             return
+        self._committed()
+
+    def _committed(self) -> None:
+        bridge = self._session.bridge
         if self._applied:
-            bridge.note(self._applied, self._session.context, self._now)
+            bridge.rules.note(self._applied, self._session.context, self._now)
             self._applied.clear()
+        for message in self._forwarded:
+            bridge.forward_request(message, self._session)
+        self._forwarded.clear()
 
     def _one_by_one(self, messages: list[bytes]) -> None:
         bridge = self._session.bridge
@@ -98,15 +112,22 @@ class FlowBatch:
                 self.barrier(raw)
                 self._raw.clear()
                 continue
-            self.flow_mod(raw)
+            self.change(raw)
             self._raw.clear()
             try:
                 bridge.commit()
-            except DatapathError:
+            except DatapathError as e:
                 self._applied.clear()
-                full = OpenFlowError(ErrorCode.FLOW_MOD_FAILED_TABLE_FULL)
-                self._session.refuse(raw, full)
+                self._forwarded.clear()
+                self._session.refuse(raw, OpenFlowError(no_room_for(raw), e.message))
                 continue
-            if self._applied:
-                bridge.note(self._applied, self._session.context, self._now)
-                self._applied.clear()
+            self._committed()
+
+
+def no_room_for(raw: bytes) -> ErrorCode:
+    """The error for a change that the datapath cannot hold."""
+    if is_flow_mod(raw):
+        return ErrorCode.FLOW_MOD_FAILED_TABLE_FULL
+    if raw[1] == METER_MOD:
+        return ErrorCode.METER_MOD_FAILED_OUT_OF_METERS
+    return ErrorCode.GROUP_MOD_FAILED_OUT_OF_GROUPS

@@ -1,0 +1,341 @@
+"""What a bridge forwards by: flow tables, groups and meters; changing them, and keeping them.
+
+A change is carried out here at once, reaches the datapath with `commit()`, all
+of it in one transaction, and the journal with `note()`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gossamer.errors import DatapathError
+from gossamer.openflow import message as m
+from gossamer.openflow.codec import Context, decode, decode_flow_mod
+from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.pipeline.action import Actions
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.group import Group
+from gossamer.pipeline.match import ANY
+from gossamer.pipeline.meter import Meter
+from gossamer.switch.flow_mod import FlowMods
+from gossamer.switch.groups import GroupMods
+from gossamer.switch.journal import Journal, JournalError, Kind, Record, Snapshot
+from gossamer.switch.meters import MeterMods
+from gossamer.switch.numbered import Numbered
+from gossamer.switch.references import references_of
+from gossamer.switch.tables import FlowEvent, FlowTables, RemovedReason, TableSettings
+
+if TYPE_CHECKING:
+    from gossamer.switch.contract import Datapath
+
+log = logging.getLogger(__name__)
+
+_SNAPSHOT_POLL_S: Final = 0.1
+_TABLE_ID_EXTENSION: Final = 1
+"""Context bit of a journal record: FLOW_MODs of OpenFlow 1.0 that carry a table."""
+FLOW_MOD: Final = 14
+GROUP_MOD: Final = 15
+METER_MOD: Final = 29
+VENDOR: Final = 4
+NXT_FLOW_MOD: Final = bytes.fromhex("000023200000000d")
+"""Vendor and subtype of Nicira's FLOW_MOD, which OpenFlow 1.0 needs for NXM matches."""
+NXT_GROUP_MOD: Final = bytes.fromhex("000023200000001f")
+"""That of Nicira's GROUP_MOD, with which earlier versions have what 1.5 can do."""
+
+Mode = tuple[bool, str]
+"""Whether the bridge has controllers, and its fail mode: a change of it empties the tables."""
+RuleMod = m.FlowMod | m.GroupMod | m.MeterMod
+"""What changes rules."""
+
+
+def is_flow_mod(raw: bytes) -> bool:
+    """Whether a message is a FLOW_MOD, in whatever form."""
+    return raw[1] == FLOW_MOD or (raw[1] == VENDOR and raw[8:16] == NXT_FLOW_MOD)
+
+
+def is_rule_mod(raw: bytes) -> bool:
+    """Whether a message changes rules."""
+    kind = raw[1]
+    if kind == VENDOR:
+        return raw[8:16] in (NXT_FLOW_MOD, NXT_GROUP_MOD)
+    # In OpenFlow 1.0 the number of GROUP_MOD is that of PORT_MOD.
+    return kind == FLOW_MOD or (raw[0] > 1 and kind in (GROUP_MOD, METER_MOD))
+
+
+class RuleSet:
+    """The rules of one bridge and their journal.
+
+    Raises JournalError where the journal cannot be opened.
+    """
+
+    def __init__(self, name: str, datapath: Datapath, bridge_id: int, journal: Path) -> None:
+        self.name = name
+        self.tables = FlowTables(datapath, bridge_id)
+        self.groups: Numbered[Group] = Numbered(
+            lambda group: datapath.set_group(bridge_id, group),
+            lambda group_id: datapath.delete_group(bridge_id, group_id),
+        )
+        self.meters: Numbered[Meter] = Numbered(
+            lambda meter: datapath.set_meter(bridge_id, meter),
+            lambda meter_id: datapath.delete_meter(bridge_id, meter_id),
+        )
+        self.tables.stores += (self.groups, self.meters)
+        self.group_mods = GroupMods(self.tables, self.groups)
+        self.meter_mods = MeterMods(self.tables, self.meters)
+        self._flow_mods = FlowMods(self.tables, self.check_actions)
+        self._datapath = datapath
+        self.journal = Journal(journal)
+        self.mode: Mode | None = None
+        self._replay()
+
+    # -- changes ------------------------------------------------------------------------------
+
+    def apply(self, message: RuleMod, now: float, source: object, xid: int) -> list[Flow]:
+        """Carry out one message at CLOCK_MONOTONIC `now`; returns the flows that had to make room.
+
+        Raises OpenFlowError with the code the specification gives; then
+        nothing was changed.
+        """
+        if isinstance(message, m.FlowMod):
+            self._flow_mods.apply(message, now, source)
+            return self._flow_mods.take_evicted() if self._flow_mods.evicted else []
+        if isinstance(message, m.GroupMod):
+            self._check_buckets(message.group)
+            self.group_mods.apply(message, now, source, xid)
+        else:
+            self.meter_mods.apply(message, now, source, xid)
+        return []
+
+    def check_actions(self, actions: Actions) -> None:
+        """Raises OpenFlowError for actions that name a group or meter that is not there."""
+        references = references_of(actions)
+        for group_id in references.groups:
+            if group_id not in self.groups:
+                raise OpenFlowError(
+                    ErrorCode.BAD_ACTION_BAD_OUT_GROUP, f"there is no group {group_id}"
+                )
+        for meter_id in references.meters:
+            if meter_id not in self.meters:
+                raise OpenFlowError(
+                    ErrorCode.METER_MOD_FAILED_INVALID_METER, f"there is no meter {meter_id}"
+                )
+
+    def _check_buckets(self, group: Group) -> None:
+        for bucket in group.buckets:
+            for meter_id in references_of(bucket.actions).meters:
+                if meter_id not in self.meters:
+                    raise OpenFlowError(
+                        ErrorCode.METER_MOD_FAILED_INVALID_METER, f"there is no meter {meter_id}"
+                    )
+
+    def commit(self) -> list[FlowEvent]:
+        """Hand changes to the datapath; what happened to flows is for those who want to know.
+
+        Raises DatapathError with everything since the last commit taken back.
+        """
+        return self.tables.commit() if self.tables.dirty else []
+
+    def rollback(self) -> None:
+        """Take back everything since the last commit."""
+        self.tables.rollback()
+
+    def replace_all(self, flows: Sequence[Flow]) -> list[FlowEvent]:
+        """These flows and no others; groups and meters stay.  Raises DatapathError."""
+        now = time.monotonic()
+        for table in self.tables.tables:
+            if table.n_flows:
+                self.tables.clear_table(table, RemovedReason.DELETE)
+        for flow in flows:
+            self.tables.add(flow)
+        events = self.commit()
+        self.journal.cleared(now)
+        if flows:
+            self.journal.flows(flows, now)
+        self.flush_journal()
+        return events
+
+    def expire(self, now: float) -> list[FlowEvent]:
+        """Remove flows whose time is over."""
+        over = self.tables.timeouts.expired(now, self._datapath.read_flow_statistics)
+        if not over:
+            return []
+        for flow, hard in over:
+            reason = RemovedReason.HARD_TIMEOUT if hard else RemovedReason.IDLE_TIMEOUT
+            self.tables.remove(flow, reason)
+        try:
+            events = self.commit()
+        except DatapathError as e:
+            log.warning("bridge=%s: cannot remove expired flows: %s", self.name, e)
+            for flow, _ in over:
+                self.tables.timeouts.add(flow)
+            return []
+        self.journal.removed([flow for flow, _ in over], now)
+        self.flush_journal()
+        return events
+
+    # -- the journal --------------------------------------------------------------------------
+
+    def note(self, raw: Sequence[bytes | list[Flow]], context: Context, now: float) -> None:
+        """Write to the journal what was committed: messages, and flows that were evicted."""
+        how = _TABLE_ID_EXTENSION if context.flow_mod_table_id else 0
+        messages: list[bytes] = []
+        for item in raw:
+            if isinstance(item, list):
+                self.journal.messages(messages, how, now)
+                self.journal.removed(item, now)
+                messages = []
+            else:
+                messages.append(item)
+        if messages:
+            self.journal.messages(messages, how, now)
+        self.flush_journal()
+
+    def note_flows(self, flows: Sequence[Flow], now: float) -> None:
+        """Write flows that the switch made or changed of its own accord."""
+        self.journal.flows(flows, now)
+        self.flush_journal()
+
+    def note_tables(self) -> None:
+        """Write what table-mods chose."""
+        self.journal.tables(self._table_settings(), time.monotonic())
+        self.flush_journal()
+
+    def note_mode(self, mode: Mode) -> None:
+        """Write whether there are controllers, and the fail mode."""
+        self.mode = mode
+        self.journal.mode(mode, time.monotonic())
+        self.flush_journal()
+
+    def flush_journal(self) -> None:
+        """Write what was noted; make the file smaller where that is due."""
+        now = time.monotonic()
+        unlearned = self.tables.take_unlearned()
+        if unlearned:
+            self.journal.removed(unlearned, now)
+        mode = self.mode or (False, "standalone")
+        try:
+            self.journal.flush()
+            if self._empty and self.journal.wants_truncation:
+                self.journal.truncate(mode, now)
+                self.journal.tables(self._table_settings(), now)
+                self.journal.flush()
+            elif self.journal.wants_compaction:
+                self.journal.compact(self._snapshot(mode), now)
+        except JournalError as e:
+            log.warning("bridge=%s: flows will not survive a restart: %s", self.name, e)
+
+    @property
+    def _empty(self) -> bool:
+        return self.tables.empty and not len(self.groups) and not len(self.meters)
+
+    def _table_settings(self) -> dict[int, TableSettings]:
+        return {
+            t.table_id: t.settings for t in self.tables.tables if t.settings != TableSettings()
+        }
+
+    def _snapshot(self, mode: Mode) -> Snapshot:
+        return Snapshot(
+            mode,
+            self.tables,
+            [(entry.value, entry.created_s) for entry in self.groups.entries()],
+            [(entry.value, entry.created_s) for entry in self.meters.entries()],
+            self._table_settings(),
+        )
+
+    def _replay(self) -> None:
+        """Read the journal; the datapath gets what is there at its end."""
+        n = 0
+        for record in self.journal.open():
+            n += 1
+            try:
+                self._replay_record(record)
+            except OpenFlowError as e:
+                # Only a journal of another version of ourselves holds what we refuse now.
+                log.warning("bridge=%s: journal: %s", self.name, e)
+        if n:
+            # Flows that went because nothing teaches them any more are in the journal as such.
+            self.tables.references.forgotten.clear()
+            self.commit()
+            for flow in self.tables:
+                if flow.idle_timeout_s or flow.hard_timeout_s:
+                    self.tables.timeouts.add(flow)
+            log.info("bridge=%s: %d flows recovered", self.name, len(self.tables))
+
+    def _replay_record(self, record: Record) -> None:
+        tables = self.tables
+        match record.kind:
+            case Kind.MESSAGES:
+                for message, xid in _messages_in(record):
+                    if isinstance(message, m.FlowMod):
+                        self._flow_mods.replay(message, record.time_s)
+                    else:
+                        self.apply(message, record.time_s, None, xid)
+            case Kind.FLOWS:
+                for flow in record.payload:
+                    tables.add(flow)
+            case Kind.REMOVED:
+                for table_id, priority, value, mask in record.payload:
+                    match = replace(ANY, value=value, mask=mask)
+                    gone = tables.tables[table_id].find_strict(match, priority)
+                    if gone is not None:
+                        tables.remove(gone, RemovedReason.DELETE)
+            case Kind.CLEARED:
+                for table in tables.tables:
+                    tables.clear_table(table, RemovedReason.DELETE)
+            case Kind.GROUPS:
+                for group, created_s in record.payload:
+                    self.groups.set(group.group_id, group, created_s)
+            case Kind.METERS:
+                for meter, created_s in record.payload:
+                    self.meters.set(meter.meter_id, meter, created_s)
+            case Kind.TABLES:
+                for table in tables.tables:
+                    table.settings = record.payload.get(table.table_id, TableSettings())
+            case Kind.MODE:
+                self.mode = record.payload
+        tables.events.clear()
+
+    def next_s(self) -> float | None:
+        """When `run()` has something to do, CLOCK_MONOTONIC; None: nothing is due."""
+        moments = [self.tables.timeouts.next_s]
+        if self.journal.compacting:
+            moments.append(time.monotonic() + _SNAPSHOT_POLL_S)
+        return min((t for t in moments if t is not None), default=None)
+
+    def run(self, now: float) -> list[FlowEvent]:
+        """Expire flows, finish snapshots."""
+        try:
+            self.journal.poll()
+        except JournalError as e:
+            log.warning("bridge=%s: %s", self.name, e)
+        moment = self.tables.timeouts.next_s
+        return self.expire(now) if moment is not None and moment <= now else []
+
+    def close(self) -> None:
+        """The daemon ends."""
+        self.journal.close()
+
+
+def _messages_in(record: Record) -> Iterator[tuple[RuleMod, int]]:
+    """The messages of a record with their transaction ids, each read as its connection would."""
+    payload: bytes = record.payload
+    contexts: dict[int, Context] = {}
+    offset = 0
+    while offset < len(payload):
+        length = int.from_bytes(payload[offset + 2 : offset + 4], "big")
+        raw = payload[offset : offset + length]
+        context = contexts.get(raw[0])
+        if context is None:
+            context = contexts[raw[0]] = Context(raw[0])
+            context.flow_mod_table_id = bool(record.context & _TABLE_ID_EXTENSION)
+        message = decode_flow_mod(raw, context) if is_flow_mod(raw) else decode(raw, context)
+        assert isinstance(message, RuleMod)
+        yield message, int.from_bytes(raw[4:8], "big")
+        offset += length
+
+

@@ -58,4 +58,4 @@ clean:
 
 # Debian 12's own kernel, in an emulated machine.
 nightly-kernel: build
-	@sh tests/guest/verify.sh
+	@sh tests/guest/nightly.sh

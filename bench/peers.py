@@ -171,7 +171,20 @@ def _environment(rundir: Path) -> dict[str, str]:
 
 def ovs_userspace() -> Peer:
     """Debian's ovs-vswitchd with its userspace datapath."""
-    rundir = Path("/run/bench-ovs")
+    peer = _ovs("ov", "OVS userspace", "netdev")
+    for side in "ab":
+        # It reads packets from sockets and cannot finish checksums that were left to a device.
+        peer.exec(side, "ethtool", "-K", "eth0", "tx", "off")
+    return peer
+
+
+def ovs_kernel_module() -> Peer:
+    """Debian's ovs-vswitchd with the kernel's openvswitch module; where that module is."""
+    return _ovs("ok", "OVS kernel module", "system")
+
+
+def _ovs(name: str, label: str, datapath_type: str) -> Peer:
+    rundir = Path(f"/run/bench-{name}")
     env = _environment(rundir)
     sh("ovsdb-tool", "create", str(rundir / "conf.db"), "/usr/share/openvswitch/vswitch.ovsschema", env=env)
     sh("ovsdb-server", str(rundir / "conf.db"), f"--remote=punix:{rundir}/db.sock", "--pidfile",
@@ -179,12 +192,9 @@ def ovs_userspace() -> Peer:
     sh("ovs-vsctl", "--no-wait", "init", env=env)
     sh("/usr/sbin/ovs-vswitchd", f"unix:{rundir}/db.sock", "--pidfile", "--detach", "--no-chdir",
        "-vconsole:off", "--log-file", env=env)  # fmt: skip
-    peer = Peer("ov", "OVS userspace", env)
-    for side in "ab":
-        # It reads packets from sockets and cannot finish checksums that were left to a device.
-        peer.exec(side, "ethtool", "-K", "eth0", "tx", "off")
-    sh("ovs-vsctl", "--timeout=10", "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev",
-       *_ports("br0", "ov"), env=env)  # fmt: skip
+    peer = Peer(name, label, env)
+    sh("ovs-vsctl", "--timeout=10", "add-br", "br0", "--", "set", "bridge", "br0",
+       f"datapath_type={datapath_type}", *_ports("br0", name), env=env)  # fmt: skip
     peer.pids.append(int((rundir / "ovs-vswitchd.pid").read_text()))
     return peer
 

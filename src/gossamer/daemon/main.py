@@ -19,6 +19,8 @@ from gossamer.ovsdb.server import SCHEMA_PLACES, DatabaseServer, Directories
 if TYPE_CHECKING:
     import argparse
 
+    from gossamer.daemon.control import Reply
+
 log = logging.getLogger(__name__)
 
 _BPFFS: Final = Path("/sys/fs/bpf/gossamer")
@@ -43,7 +45,8 @@ class Daemon:
     """Everything that runs; `serve()` returns when it is asked to end."""
 
     def __init__(self, guise: opts.Guise, options: argparse.Namespace, dirs: Directories) -> None:
-        from gossamer.daemon.control import Control, memory_show
+        from gossamer.daemon.appctl.commands import AppctlCommands
+        from gossamer.daemon.control import Control
         from gossamer.datapath import Datapath
         from gossamer.devices.devices import HostDevices
         from gossamer.ovsdb.client import Client
@@ -58,31 +61,28 @@ class Daemon:
             self._server.ensure()
         remote = options.database or f"unix:{dirs.run / 'db.sock'}"
         schema = next((p for p in SCHEMA_PLACES if p.exists()), SCHEMA_PLACES[0])
-        self._datapath = Datapath.open(pin_directory(dirs.run))
+        pin_dir = pin_directory(dirs.run)
+        self._datapath = Datapath.open(pin_dir)
         self._devices = HostDevices(dirs.run)
         self.switch = Switch(self._datapath, self._devices, dirs.run)
         self._client = Client(remote, schema)
         _remove_dead_sockets(dirs.run)
         path = options.unixctl or str(dirs.run / f"ovs-vswitchd.{os.getpid()}.ctl")
         self._control = Control(path, opts.OVS_VERSION)
-        self._control.add("exit", "[--cleanup]", 0, 1, self._exit)
-        self._control.add("memory/show", "", 0, 0, lambda argv: memory_show())
-        self._control.add("coverage/show", "", 0, 0, lambda argv: self._coverage())
+        self._control.add_deferring("exit", "[--cleanup]", 0, 1, self._exit)
         self._control.add_all(self.switch.commands)
+        self._appctl = AppctlCommands(self.switch, self._datapath, pin_dir)
+        self._control.add_all(self._appctl.commands())
+        self._leaving: list[Reply] = []
         self.applied = False
         self._written_changes = -1
         self._next_statistics = 0.0
         self._next_sweep = 0.0
 
-    def _exit(self, argv: Sequence[str]) -> str:
-        self._cleanup = "--cleanup" in argv
+    def _exit(self, argv: Sequence[str], reply: Reply) -> None:
+        self._cleanup = self._cleanup or "--cleanup" in argv
         self._stop = True
-        return ""
-
-    def _coverage(self) -> str:
-        """What happened to packets that went nowhere, by reason."""
-        drops = self._datapath.drops()
-        return "\n".join(f"drop_{name:<24} {count}" for name, count in sorted(drops.items()))
+        self._leaving.append(reply)
 
     @property
     def ready(self) -> bool:
@@ -104,6 +104,7 @@ class Daemon:
         config = self._client.run()
         if config is not None:
             self.switch.apply(config)
+            self._appctl.coverage.count("bridge_reconfigure")
             self.applied = True
             # Tell the waiting ovs-vsctl at once.
             self._write_status()
@@ -118,6 +119,7 @@ class Daemon:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_S
             self._datapath.sweep_fdb()
+            self._appctl.each_second(now)
             if self._server is not None:
                 self._server.watch()
         self._control.run()
@@ -147,6 +149,7 @@ class Daemon:
 
     def close(self) -> None:
         """End.  Packets go on being forwarded unless ``exit --cleanup`` asked otherwise."""
+        self._appctl.close()
         if self._cleanup:
             self.switch.destroy()
             self._devices.destroy()
@@ -155,6 +158,8 @@ class Daemon:
             self._datapath.close()
             self._devices.close()
         self._client.close()
+        for reply in self._leaving:
+            reply.ok("")
         self._control.close()
 
 

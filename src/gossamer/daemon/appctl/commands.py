@@ -1,0 +1,59 @@
+"""All commands of the daemon beside those of switch/show.py, put together."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gossamer.daemon.appctl import protocols, vlog
+from gossamer.daemon.appctl.coverage import Coverage
+from gossamer.daemon.appctl.dpctl import Dpctl
+from gossamer.daemon.appctl.fdb import FdbCommands
+from gossamer.daemon.appctl.load import Load
+from gossamer.daemon.appctl.paths import PathCache
+from gossamer.datapath.layout import DROP_REASONS
+
+if TYPE_CHECKING:
+    from gossamer.datapath import Datapath
+    from gossamer.switch.show import Command
+    from gossamer.switch.switch import Switch
+
+
+class AppctlCommands:
+    """The commands over a switch and the datapath pinned under `pin_dir`.
+
+    Raises DatapathError where nothing is pinned there.
+    """
+
+    def __init__(self, switch: Switch, datapath: Datapath, pin_dir: Path) -> None:
+        self._switch = switch
+        self._cache = PathCache(pin_dir)
+        self._fdb = FdbCommands(switch, pin_dir)
+        self._datapath = datapath
+        known = {f"drop_{reason}" for reason in DROP_REASONS[1:]} | {"bridge_reconfigure"}
+        self.coverage = Coverage(self._drops, frozenset(known), time.monotonic())
+
+    def _drops(self) -> dict[str, int]:
+        return {f"drop_{reason}": n for reason, n in self._datapath.drops().items()}
+
+    def commands(self) -> dict[str, Command]:
+        """The commands, by name."""
+        return {
+            **vlog.commands(),
+            **protocols.commands(self._switch),
+            **self._fdb.commands(),
+            **self.coverage.commands(),
+            **Dpctl(self._switch, self._cache, self._datapath.drops).commands(),
+            **Load(self._switch, self._cache).commands(),
+        }
+
+    def each_second(self, now_s: float) -> None:
+        """What is to be done about once a second."""
+        self._fdb.refresh()
+        self.coverage.run(now_s)
+
+    def close(self) -> None:
+        """Let go of the maps."""
+        self._cache.close()
+        self._fdb.close()

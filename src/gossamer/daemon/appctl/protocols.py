@@ -1,0 +1,114 @@
+"""Control protocols and queues that ports can have: what there is of them (ovs-vswitchd(8)).
+
+A bridge here speaks no STP, RSTP, LACP, CFM or BFD, and a port is never a
+bond.  The commands say so in the peer's words for a bridge or port that has
+none, so that scripts which only look go on working.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from gossamer.datapath.settings import PortKind
+from gossamer.switch.show import Command, CommandError
+
+if TYPE_CHECKING:
+    from gossamer.switch.port import Port
+    from gossamer.switch.switch import Switch
+
+_TUNNELS = ("gre", "ip6gre", "erspan", "ip6erspan", "vxlan", "geneve", "lisp", "stt", "gtpu", "srv6",
+            "bareudp")  # fmt: skip
+
+
+def commands(switch: Switch) -> dict[str, Command]:
+    """The commands, by name."""
+    one = "[bridge]"
+    table = {
+        "stp/show": (one, 0, 1, _absent("no such stp object")),
+        "stp/tcn": (one, 0, 1, _absent("no such stp object", "OK")),
+        "rstp/show": (one, 0, 1, _absent("No such RSTP object")),
+        "rstp/tcn": (one, 0, 1, _absent("No such RSTP object", "OK")),
+        "lacp/show": ("[port]", 0, 1, _absent("no such lacp object")),
+        "lacp/show-stats": ("[port]", 0, 1, _absent("no such lacp object")),
+        "cfm/show": ("[interface]", 0, 1, _absent("no such CFM object")),
+        "bfd/show": ("[interface]", 0, 1, _absent("no such bfd object")),
+        "bond/list": ("", 0, 0, lambda argv: "bond\ttype\trecircID\tmembers\n"),
+        "bond/show": ("[port]", 0, 1, _absent("no such bond")),
+        "bond/migrate": ("port hash member", 3, 3, _absent("no such bond")),
+        "bond/enable-member": ("port member", 2, 2, _absent("no such bond")),
+        "bond/disable-member": ("port member", 2, 2, _absent("no such bond")),
+        "bond/set-active-member": ("port member", 2, 2, _absent("no such bond")),
+        "autoattach/status": (one, 0, 1, lambda argv: ""),
+        "autoattach/show-isid": (one, 0, 1, lambda argv: ""),
+        "autoattach/statistics": (one, 0, 1, lambda argv: ""),
+        "mdb/show": ("bridge", 1, 1, lambda argv: _mdb(switch, argv)),
+        "mdb/flush": (one, 0, 1, lambda argv: _mdb_flush(switch, argv)),
+        "qos/show": ("interface", 1, 1, lambda argv: qos_show(switch, argv[0])),
+        "qos/show-types": ("interface", 1, 1, lambda argv: qos_types(switch, argv[0])),
+        "ofproto/list-tunnels": ("", 0, 0, lambda argv: list_tunnels(switch)),
+    }
+    out = {name: Command(*c) for name, c in table.items()}
+    # The names before Open vSwitch 2.15.
+    for name in ("enable", "disable", "set-active"):
+        out[f"bond/{name}-slave"] = out[f"bond/{name}-member"]
+    return out
+
+
+def _absent(error: str, without: str = "") -> Callable[[Sequence[str]], str]:
+    """Of all objects there are none, and one that is named does not exist."""
+
+    def run(argv: Sequence[str]) -> str:
+        if argv:
+            raise CommandError(error)
+        return without
+
+    return run
+
+
+def _mdb(switch: Switch, argv: Sequence[str]) -> str:
+    if argv[0] not in switch.bridges:
+        raise CommandError("no such bridge")
+    raise CommandError("multicast snooping is disabled")
+
+
+def _mdb_flush(switch: Switch, argv: Sequence[str]) -> str:
+    if argv:
+        return _mdb(switch, argv)
+    return "table successfully flushed"
+
+
+def _port(switch: Switch, name: str) -> Port:
+    found = switch.find_port(name)
+    if found is None:
+        raise CommandError("no such interface")
+    return found[1]
+
+
+def qos_show(switch: Switch, name: str) -> str:
+    """No queue is set up on any port: what a device does by itself stays."""
+    _port(switch, name)
+    return f"QoS not configured on {name}\n"
+
+
+def qos_types(switch: Switch, name: str) -> str:
+    """The one type that leaves a device's queues as they are; none where there is no device."""
+    port = _port(switch, name)
+    return "" if port.kind is PortKind.PATCH else "QoS type: linux-noop\n"
+
+
+def list_tunnels(switch: Switch) -> str:
+    """Tunnel ports with their ends and keys."""
+    lines = []
+    for bridge in sorted(switch.bridges.values(), key=lambda b: b.name):
+        for port in sorted(bridge.ports.ports.values(), key=lambda p: p.name):
+            kind, options = port.interface.type, port.interface.options
+            if kind not in _TUNNELS:
+                continue
+            local = options.get("local_ip", "::")
+            lines.append(
+                f"port {port.port_id}: {port.name} ({kind}: {local}->"
+                f"{options.get('remote_ip', 'flow')}, key={options.get('key', '0')}, "
+                f"dp port={port.port_id})"
+            )
+    return "".join(f"{line}\n" for line in lines)

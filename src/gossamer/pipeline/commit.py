@@ -8,6 +8,9 @@ Actions change only the key; headers follow when the packet is output
 - VLAN tags: the innermost tags that both keys share stay as they are in the
   packet, DEI bit included; those above are taken off and the new ones put on,
   with DEI 0.
+- Labels: those the key knows are written over those it knew, and the two bytes
+  before them say what it says of the ethertype.  What is below labels is not in
+  the key and stays as it is.
 - Checksums are adjusted by the difference (RFC 1624, eqn. 3), so that a wrong
   one stays wrong by as much.  IPv4's covers its header; TCP, UDP and ICMPv6
   cover addresses too (pseudo header), ICMP does not.  A UDP checksum of 0 means
@@ -38,9 +41,12 @@ from gossamer.pipeline.fields import (
     VLAN_CFI,
     get_slot,
 )
+from gossamer.pipeline.labels import BOTTOM, labels_of, pop
 from gossamer.pipeline.packet import Headers, dissect
 
-_PACKET_MASK: Final = (1 << ((KEY_LEN - PACKET_OFFSET) * 8)) - 1
+PACKET_MASK: Final = (1 << ((KEY_LEN - PACKET_OFFSET) * 8)) - 1
+"""The part of a key that describes headers."""
+_LAYER_2: Final = ~((1 << ((KEY_LEN - SLOTS["nw_proto"].offset) * 8)) - 1)
 _CHECKSUM_AT: Final = {IP_TCP: 16, IP_UDP: 6, IP_ICMPV6: 2, IP_ICMP: 2}
 
 
@@ -67,19 +73,48 @@ class Frame:
 
     def commit(self, key: int) -> Frame:
         """The packet rewritten to say what `key` says."""
-        if not (self.key ^ key) & _PACKET_MASK:
+        if not (self.key ^ key) & PACKET_MASK:
             return self
         rewrite = _Rewrite(self.packet, self.headers, self.key, key)
         rewrite.layer3_and_4()
-        packet = rewrite.with_tags()
-        shift = len(packet) - len(self.packet)
+        packet = rewrite.layer2()
+        shift = 4 * (len(tags_of(key)) - len(tags_of(self.key)))
         h = self.headers
         moved = {
             name: getattr(h, name) + shift
-            for name in ("l3", "l4", "l4_end", "nd_sll", "nd_tll")
+            for name in ("l3", "l4", "l4_end", "nd_sll", "nd_tll", "network")
             if getattr(h, name)
         }
         return Frame(packet, replace(h, key=key, **moved), key)
+
+    def parsed_again(self, in_port: int) -> Frame:
+        """The same bytes, with what their headers say now: after a label is gone, say."""
+        return Frame.received(self.packet, in_port)
+
+    def labelled(self, key: int) -> Frame:
+        """The frame with the first label that `key` has and it has not.
+
+        What comes below is out of sight: no header above it is written any more.
+        """
+        bare = Headers(self.key & _LAYER_2, network=self.headers.network)
+        return Frame(self.packet, bare, self.key & _LAYER_2).commit(key)
+
+    def below_labels(self) -> Frame | None:
+        """The IP packet that a single label carries, as a frame without it; None for others."""
+        labels = labels_of(self.key)
+        at = self.headers.network + 4 * len(labels)
+        if len(labels) != 1 or not labels[0] & BOTTOM or at >= len(self.packet):
+            return None
+        eth_type = {4: ETH_IPV4, 6: ETH_IPV6}.get(self.packet[at] >> 4)
+        if eth_type is None:
+            return None
+        inner = self.commit(pop(self.key, eth_type)).parsed_again(0)
+        return inner if inner.headers.l3 else None
+
+    def with_below(self, inner: Frame) -> Frame:
+        """The frame with the payload of below_labels(), changed, under its label."""
+        at = self.headers.network + 4
+        return replace(self, packet=self.packet[:at] + inner.packet[inner.headers.network :])
 
 
 @dataclass(slots=True)
@@ -248,8 +283,8 @@ class _Rewrite:
                 self.adjust_l4(*changed)
                 self.write(offset, changed[1])
 
-    def with_tags(self) -> bytes:
-        """The packet with its new Ethernet addresses and tags."""
+    def layer2(self) -> bytes:
+        """The packet with its new Ethernet addresses, tags, ethertype and labels."""
         old, new = tags_of(self.old_key), tags_of(self.new_key)
         kept = 0
         while kept < min(len(old), len(new)) and old[-1 - kept] == new[-1 - kept]:
@@ -263,7 +298,19 @@ class _Rewrite:
             tpid.to_bytes(2, "big") + (tci & ~VLAN_CFI).to_bytes(2, "big")
             for tpid, tci in new[: len(new) - kept]
         )
-        return addresses + pushed + bytes(self.packet[12 + 4 * (len(old) - kept) :])
+        stay = 12 + 4 * (len(old) - kept)
+        if not self.change("eth_type") and not self.change("mpls_lse0", "mpls_lse2"):
+            return addresses + pushed + bytes(self.packet[stay:])
+        network = self.at.network
+        eth_type = (
+            self.new[SLOTS["eth_type"].offset : SLOTS["eth_type"].offset + 2]
+            if self.change("eth_type")
+            else bytes(self.packet[network - 2 : network])
+        )
+        labels = b"".join(entry.to_bytes(4, "big") for entry in labels_of(self.new_key))
+        payload = bytes(self.packet[network + 4 * len(labels_of(self.old_key)) :])
+        between = bytes(self.packet[stay : network - 2])
+        return addresses + pushed + between + eth_type + labels + payload
 
 
 def _crc32c_table() -> list[int]:

@@ -119,7 +119,9 @@ def match(**fields: int | tuple[int, int]) -> Match:
         try:
             f = BY_NAME[name]
         except KeyError:
-            raise FieldError(f"unknown field {name!r}", remedy="see gossamer.pipeline.fields") from None
+            raise FieldError(
+                f"unknown field {name!r}", remedy="see gossamer.pipeline.fields"
+            ) from None
         out = out.with_field(f, *spec) if isinstance(spec, tuple) else out.with_field(f, spec)
     return out
 

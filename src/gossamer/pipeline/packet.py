@@ -111,6 +111,8 @@ class Headers:
     nd_sll: int = 0
     """Offset of the link-layer address in the ND option that arp_sha came from."""
     nd_tll: int = 0
+    network: int = 0
+    """Where the network layer begins: what follows the ethertype, labels first, known or not."""
 
 
 class _Dissection:
@@ -121,6 +123,7 @@ class _Dissection:
         self.key = bytearray(KEY_LEN)
         self.l3 = self.l4 = self.l4_proto = self.l4_end = 0
         self.nd_sll = self.nd_tll = 0
+        self.network = 0
 
     def put(self, slot: str, data: bytes) -> None:
         at = _AT[slot]
@@ -140,6 +143,7 @@ class _Dissection:
             self.put(tci, (self.short(off) | 0x1000).to_bytes(2, "big"))
             eth_type = self.short(off + 2)
             off += 4
+        self.network = off
         if eth_type in _TPIDS:
             self.put("eth_type", eth_type.to_bytes(2, "big"))
             return
@@ -154,6 +158,7 @@ class _Dissection:
                 return
             eth_type = (snap[6] << 8) | snap[7]
             off += 8
+            self.network = off
         self.put("eth_type", eth_type.to_bytes(2, "big"))
         if eth_type == ETH_IPV4:
             self.ipv4(off)
@@ -313,6 +318,7 @@ def dissect(packet: bytes, in_port: int) -> Headers:
         d.l4_end,
         d.nd_sll,
         d.nd_tll,
+        d.network,
     )
 
 

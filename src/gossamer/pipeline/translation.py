@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline import labels
 from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
 from gossamer.pipeline.change import apply_change, pop_vlan, push_vlan, write_subfield
-from gossamer.pipeline.commit import Buffer
+from gossamer.pipeline.commit import PACKET_MASK, Buffer
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, get_slot, put_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Bucket
@@ -173,6 +174,8 @@ class Translation:
                 self.controller(action, table_id, flow, step)
             case act.DecTtl():
                 return self.dec_ttl(action, table_id, flow, step)
+            case act.DecMplsTtl():
+                return self.dec_mpls_ttl(table_id, flow, step)
             case act.Resubmit():
                 self.resubmit(action, table_id, step)
             case act.Group():
@@ -196,6 +199,14 @@ class Translation:
             case act.SetVlanVid(push=True) | act.SetVlanPcp(push=True) if not self.tagged:
                 self.push_vlan(0x8100, step)
                 self.key = apply_change(self.key, action, step)
+            case act.PushMpls(ethertype=eth_type):
+                self.push_label(eth_type, step)
+            case act.PopMpls(ethertype=eth_type):
+                self.pop_label(eth_type, step)
+            case act.CopyTtlOut():
+                self.copy_ttl_out()
+            case act.CopyTtlIn():
+                self.copy_ttl_in()
             case act.StackPush(source=source):
                 self.stack.append((self.key >> source.shift) & ((1 << source.n_bits) - 1))
             case act.StackPop(dst=dst):
@@ -227,6 +238,57 @@ class Translation:
             self.fail(step, "a third VLAN tag, dropping", Drop.VLAN_STACK)
         else:
             self.key = key
+
+    # -- labels ------------------------------------------------------------------------
+
+    def push_label(self, eth_type: int, step: Step) -> None:
+        key = labels.push(self.key, eth_type)
+        if key is None:
+            self.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)
+            return
+        if not labels.labels_of(self.key):
+            # What the label covers must be right now, as it is out of sight from here on.
+            self.buffer = Buffer(self.buffer.frame.commit(self.key).labelled(key))
+        self.key = key
+
+    def pop_label(self, eth_type: int, step: Step) -> None:
+        if not labels.labels_of(self.key):
+            return
+        if not labels.can_pop(self.key):
+            self.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)
+            return
+        self.key = labels.pop(self.key, eth_type)
+        if not labels.is_mpls(eth_type):
+            frame = self.buffer.frame.commit(self.key).parsed_again(0)
+            self.key = self.key & ~PACKET_MASK | frame.key & PACKET_MASK
+            self.buffer = Buffer(frame)
+
+    def dec_mpls_ttl(self, table_id: int, flow: Flow | None, step: Step) -> bool:
+        if labels.is_mpls(get_slot(self.key, "eth_type")):
+            ttl = labels.ttl_of(get_slot(self.key, "mpls_lse0"))
+            if ttl > 1:
+                self.key = labels.with_ttl(self.key, 0, ttl - 1)
+                return True
+            self.invalid_ttl(0, table_id, flow, step)
+        step.warn("MPLS decrement TTL exception", Drop.TTL)
+        return False
+
+    def copy_ttl_out(self) -> None:
+        entries = labels.labels_of(self.key)
+        if len(entries) > 1:
+            self.key = labels.with_ttl(self.key, 0, labels.ttl_of(entries[1]))
+        elif inner := self.buffer.frame.commit(self.key).below_labels():
+            self.key = labels.with_ttl(self.key, 0, get_slot(inner.key, "nw_ttl"))
+
+    def copy_ttl_in(self) -> None:
+        entries = labels.labels_of(self.key)
+        if len(entries) > 1:
+            self.key = labels.with_ttl(self.key, 1, labels.ttl_of(entries[0]))
+            return
+        frame = self.buffer.frame.commit(self.key)
+        if inner := frame.below_labels():
+            changed = inner.commit(put_slot(inner.key, "nw_ttl", labels.ttl_of(entries[0])))
+            self.buffer = Buffer(frame.with_below(changed))
 
     # -- copies: what is changed in them is changed back -------------------------------
 
@@ -263,6 +325,8 @@ class Translation:
         self.key, self.buffer, self.copies, self.in_bucket = before
         self.depth -= 1
         self.exited = False
+        if self.failure is Drop.MPLS_STACK:
+            self.failure = None  # the copy is lost, and no more
 
     def clone(self, action: act.Clone, table_id: int, flow: Flow | None, step: Step) -> None:
         """Actions on a copy, with a stack and an action set of its own (ovs-actions(7)); an exit

@@ -8,12 +8,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_interface
 
 from gossamer.errors import TopologyError
-from gossamer.topology.command import Tools
-from gossamer.topology.model import Expectation, Topology, expectations
+from gossamer.topology.command import Tools, complaint_of
+from gossamer.topology.expectation import Expectation, address_between, expectations
+from gossamer.topology.model import Topology
 from gossamer.topology.resources import netns_name
+from gossamer.topology.seen import Seen
 
 _PING_TRIES = 3
 _RATE_S = 8
@@ -36,8 +37,13 @@ class Outcome:
 def run_checks(
     topology: Topology, tools: Tools, progress: Callable[[Expectation, int, int], None] | None = None
 ) -> list[Outcome]:
-    """Check every expectation, one after the other."""
+    """Check every expectation, one after the other.
+
+    Raises TopologyError where one cannot be tried at all: an instance that is
+    not there, a tool that is missing.
+    """
     wanted = expectations(topology)
+    _refuse_absent(topology, wanted, tools)
     out: list[Outcome] = []
     for i, expectation in enumerate(wanted):
         if progress:
@@ -46,27 +52,21 @@ def run_checks(
     return out
 
 
-def address_of(topology: Topology, source: str, target: str) -> str:
-    """The address by which `source` would speak to `target`: one in a common subnet, else its first."""
-    theirs = [
-        ip_interface(a) for port in topology.instances[target].ports for a in port.all_addresses()
-    ]
-    ours = [
-        ip_interface(a) for port in topology.instances[source].ports for a in port.all_addresses()
-    ]
-    if not theirs:
-        raise TopologyError(
-            f"{target} has no address", place=f"{source} -> {target}", remedy="give it one in its ports"
-        )
-    for address in theirs:
-        if any(address.ip in mine.network for mine in ours if mine.version == address.version):
-            return str(address.ip)
-    return str(theirs[0].ip)
+def _refuse_absent(topology: Topology, wanted: list[Expectation], tools: Tools) -> None:
+    """What is not there reaches nothing, which proves nothing."""
+    there = Seen(tools).namespaces
+    for name in {n: None for e in wanted for n in (e.source, e.target)}:
+        if netns_name(topology.name, name) not in there:
+            raise TopologyError(
+                f"{name} is not up: there is no namespace {netns_name(topology.name, name)}",
+                place=topology.name,
+                remedy="gossamer up FILE first",
+            )
 
 
 def _check(topology: Topology, e: Expectation, tools: Tools) -> Outcome:
     netns = netns_name(topology.name, e.source)
-    address = address_of(topology, e.source, e.target)
+    address = address_between(topology, e.source, e.target)
     if e.kind == "rate":
         return _rate(topology, e, netns, address, tools)
     if e.kind == "reachable":
@@ -89,6 +89,9 @@ def _ping(tools: Tools, netns: str, address: str, tries: int) -> tuple[int, str]
     done = tools.in_netns(
         netns, "ping", "-n", "-c", str(tries), "-i", "0.2", "-W", "1", address, timeout_s=20
     )
+    if done.returncode > 1 and "nreachable" not in done.stderr:
+        # It did not even try: that must not pass for "blocked".
+        raise TopologyError(complaint_of(done), place=netns, remedy="is ping(8) installed?")
     received = re.search(r"(\d+) received", done.stdout)
     rtt = re.search(r"= [\d.]+/([\d.]+)/", done.stdout)
     return int(received[1]) if received else 0, f"{rtt[1]} ms" if rtt else ""
@@ -132,7 +135,9 @@ def _wait_listening(topology: Topology, target: str, tools: Tools) -> None:
         if str(_PORT) in tools.run("ip", "netns", "exec", netns, "ss", "-Hltn", f"sport = :{_PORT}"):
             return
         time.sleep(0.05)
-    raise TopologyError("iperf3 does not listen", place=target)
+    raise TopologyError(
+        f"iperf3 does not listen in {target}", place=netns, remedy="is iperf3(1) installed?"
+    )
 
 
 def _received_bps(report: str) -> float | None:

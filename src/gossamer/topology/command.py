@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from gossamer.errors import TopologyError
+
+_FAILED_LINE: Final = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
+_NO_DAEMON: Final = re.compile(
+    r"database connection failed|is not a bridge or a socket|cannot read pidfile|cannot connect to"
+)
+
+
+class Refused(TopologyError):
+    """Something below refused what a part of the topology asks for.
+
+    `attribute` says which part of the resource it was, as a path below the
+    resource's own place in the file: "mac", "addresses[1]", "" for the whole.
+    """
+
+    def __init__(self, message: str, *, attribute: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.attribute = attribute
 
 
 class Tools:
@@ -25,10 +44,10 @@ class Tools:
         """Output of a command.  Raises TopologyError with what it complained of."""
         done = self.attempt(*command, stdin=stdin, timeout_s=timeout_s)
         if done.returncode:
-            complaint = (done.stderr or done.stdout).strip().splitlines()
             raise TopologyError(
-                complaint[-1] if complaint else f"exit status {done.returncode}",
+                complaint_of(done),
                 place=" ".join(command),
+                remedy="is gossamerd running?  see gossamer status" if _NO_DAEMON.search(done.stderr) else "",
             )
         return done.stdout
 
@@ -45,6 +64,8 @@ class Tools:
                 timeout=timeout_s,
                 env=self.environment,
                 check=False,
+                # Ctrl-C is for us: a tool that it ended in the middle would leave half a change.
+                start_new_session=True,
             )
         except FileNotFoundError:
             raise TopologyError(
@@ -55,11 +76,21 @@ class Tools:
                 f"no answer in {timeout_s:.0f} s", place=" ".join(command), remedy="is gossamerd running?"
             ) from None
 
-    def ip(self, lines: Sequence[str], netns: str | None = None) -> None:
-        """Commands of ip(8), all or, at the first mistake, none of the rest."""
+    def ip(self, commands: Sequence[tuple[str, str]], netns: str | None = None) -> None:
+        """Commands of ip(8), each with the attribute it is for, up to the first that fails.
+
+        Raises Refused with that attribute.
+        """
+        if not commands:
+            return
         where = ("-n", netns) if netns else ()
-        if lines:
-            self.run("ip", *where, "-batch", "-", stdin="\n".join(lines) + "\n")
+        done = self.attempt(
+            "ip", *where, "-batch", "-", stdin="\n".join(line for line, _ in commands) + "\n"
+        )
+        if done.returncode:
+            number = _FAILED_LINE.search(done.stderr)
+            line, attribute = commands[int(number[1]) - 1] if number else commands[0]
+            raise Refused(f"{complaint_of(done)} (ip {line})", attribute=attribute)
 
     def vsctl(self, *arguments: str) -> str:
         """ovs-vsctl, waiting for the daemon to have done it."""
@@ -78,3 +109,13 @@ class Tools:
     ) -> subprocess.CompletedProcess[str]:
         """A command inside an instance."""
         return self.attempt("ip", "netns", "exec", netns, *command, timeout_s=timeout_s)
+
+
+def complaint_of(done: subprocess.CompletedProcess[str]) -> str:
+    """What a failed command said was wrong, in one line."""
+    said = _FAILED_LINE.sub("", done.stderr or done.stdout).strip().splitlines()
+    if not said:
+        return f"{done.args[0]} ended with status {done.returncode}"
+    last = said[-1].strip()
+    last = re.sub(r"^(Error: |RTNETLINK answers: |ovs-[a-z]+: )", "", last)
+    return last

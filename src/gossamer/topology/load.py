@@ -5,119 +5,176 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
 
 from gossamer.errors import TopologyError
-from gossamer.topology import model
-from gossamer.topology.model import Bridge, Instance, Patch, Port, Topology
+from gossamer.topology import validate
+from gossamer.topology.document import Document
+from gossamer.topology.model import (
+    MAC_PATTERN,
+    NAME_PATTERN,
+    Bridge,
+    Instance,
+    Name,
+    Patch,
+    Port,
+    Topology,
+)
 
-_PATH_PART = re.compile(r"\.?([^.\[\]]+)|\[(\d+|\.\.\.)\]")
-_UNKNOWN = re.compile(r"unknown field `(.+?)`")
-_KNOWN_KEYS = sorted({f for t in (Topology, Bridge, Instance, Port, Patch) for f in t.__struct_fields__})
+_UNKNOWN: Final = re.compile(r"unknown field `(.+?)`")
+_REQUIRED: Final = re.compile(r"missing required field `(.+?)`")
+_EXPECTED: Final = re.compile(r"Expected (.+), got `(\w+)`$")
+_BOUND: Final = re.compile(r"Expected `(int|float)` ([<>]=?) ([0-9.]+)$")
+_PATTERN: Final = re.compile(r"Expected `str` matching regex (.*)$")
+_LENGTH: Final = re.compile(r"Expected `(\w+)` of length (>= )?(\d+)")
+_CHOICE: Final = re.compile(r"Invalid enum value (.+)$")
+_STRUCTS: Final = (Topology, Bridge, Instance, Port, Patch)
+_KEYS: Final = {t: list(t.__struct_fields__) for t in _STRUCTS}
+_ALL_KEYS: Final = sorted({f for fields in _KEYS.values() for f in fields})
+_TYPES: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "null": "nothing",
+    "array": "a list",
+    "object": "a mapping",
+}
+_CHOICES: Final = {
+    "mode": "access, trunk, native-tagged or native-untagged",
+    "fail_mode": "standalone or secure",
+}
 
 
 def load(path: Path) -> Topology:
     """The topology of a file.  Raises TopologyError."""
-    try:
-        text = path.read_text()
-    except OSError as e:
-        raise TopologyError(f"cannot be read: {e.strerror}", place=str(path)) from None
-    except UnicodeDecodeError:
-        raise TopologyError("is not UTF-8 text", place=str(path)) from None
-    try:
-        document = YAML().load(text)
-    except MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        line = mark.line + 1 if mark else 1
+    document = Document.read(path)
+    if not isinstance(document.data, dict):
         raise TopologyError(
-            f"not YAML: {e.problem or e.context}", place=f"{path}:{line}", remedy="check the indentation"
-        ) from None
-    if not isinstance(document, dict):
-        raise TopologyError("is no topology", place=f"{path}:1", remedy="begin with name: and bridges:")
-    document.setdefault("name", re.sub(r"[^a-z0-9-]", "-", path.stem.lower())[:14])
+            "is no topology", place=f"{path}:1", remedy="begin with name: and bridges:, see docs/cli.md"
+        )
+    plain = _completed(document.plain(), path)
     try:
-        topology = msgspec.convert(_plain(document), Topology)
-    except msgspec.ValidationError as e:
-        raise _of_validation(e, document, path) from None
+        topology = _convert(plain)
+    except _Wrong as e:
+        raise TopologyError(e.message, place=document.place(e.place), remedy=e.remedy) from None
     try:
-        model.check(topology)
+        validate.check(topology)
     except TopologyError as e:
-        line = _line(document, e.place)
-        raise TopologyError(e.message, place=f"{path}:{line}", remedy=e.remedy) from None
+        raise TopologyError(e.message, place=document.place(e.place), remedy=e.remedy) from None
     return topology
 
 
-def _plain(node: Any) -> Any:
-    """The document without the parser's own types."""
-    if isinstance(node, dict):
-        return {str(k): _plain(v) for k, v in node.items()}
-    if isinstance(node, list):
-        return [_plain(v) for v in node]
-    if isinstance(node, bool) or node is None:
-        return node
-    if isinstance(node, int):
-        return int(node)
-    if isinstance(node, float):
-        return float(node)
-    return str(node)
+def _completed(plain: dict[str, Any], path: Path) -> dict[str, Any]:
+    """With a name, and with what people leave empty."""
+    plain.setdefault("name", _name_of(path))
+    bridges = plain.get("bridges")
+    if isinstance(bridges, dict):
+        plain["bridges"] = {k: {} if v is None else v for k, v in bridges.items()}
+    for key in ("instances", "patches", "expect"):
+        if key in plain and plain[key] is None:
+            del plain[key]
+    return plain
 
 
-def _of_validation(e: msgspec.ValidationError, document: Any, path: Path) -> TopologyError:
-    message, _, where = str(e).partition(" - at `")
-    where = where.rstrip("`").removeprefix("key in ").removeprefix("`").removeprefix("$").lstrip(".")
-    remedy = ""
+def _name_of(path: Path) -> str:
+    """A topology's name from its file's."""
+    name = re.sub(r"[^a-z0-9-]+", "-", path.stem.lower()).strip("-")
+    return (name if name[:1].isalpha() else f"t-{name}".strip("-"))[:14].rstrip("-")
+
+
+class _Wrong(TopologyError):
+    """What is wrong, with a path in the document as its place."""
+
+
+def _convert(plain: dict[str, Any]) -> Topology:
+    """The document as types.
+
+    A member of a mapping is converted by itself: the converter does not say
+    which of them it found wrong.
+    """
+    for key, member in (("bridges", Bridge), ("instances", Instance)):
+        for name, value in plain[key].items() if isinstance(plain.get(key), dict) else ():
+            _convert_one(name, Name, f"{key}.{name}", value)
+            _convert_one(value, member, f"{key}.{name}", value)
+    topology: Topology = _convert_one(plain, Topology, "", plain)
+    return topology
+
+
+def _convert_one(value: Any, to: Any, place: str, data: Any) -> Any:
+    try:
+        return msgspec.convert(value, to)
+    except msgspec.ValidationError as e:
+        raise _of_validation(e, place, data) from None
+
+
+def _of_validation(e: msgspec.ValidationError, base: str, data: Any) -> _Wrong:
+    message, _, path = str(e).partition(" - at `")
+    relative = path.rstrip("`").removeprefix("key in ").removeprefix("`").removeprefix("$").lstrip(".")
+    relative = relative.partition("[...]")[0]
+    where = f"{base}.{relative}".strip(".") if not relative.startswith("[") else base + relative
+    leaf = re.sub(r"\[\d+\]", "", where.rpartition(".")[2])
     unknown = _UNKNOWN.search(message)
     if unknown:
-        where = f"{where}.{unknown[1]}" if where else unknown[1]
-        close = difflib.get_close_matches(unknown[1], _KNOWN_KEYS, n=1)
-        message = f"unknown key {unknown[1]!r}"
-        remedy = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(_KNOWN_KEYS)}"
-    line = _line(document, where)
-    return TopologyError(message, place=f"{path}:{line}", remedy=remedy or f"see docs/cli.md, at {where}")
+        keys = _keys_at(where)
+        close = difflib.get_close_matches(unknown[1], keys, n=1) or difflib.get_close_matches(
+            unknown[1], _ALL_KEYS, n=1
+        )
+        return _Wrong(
+            f"unknown key {unknown[1]!r}",
+            place=f"{where}.{unknown[1]}".lstrip("."),
+            remedy=(f"did you mean {close[0]!r}? " if close else "") + f"keys here are {', '.join(keys)}",
+        )
+    required = _REQUIRED.search(message)
+    if required:
+        return _Wrong(
+            f"{required[1]} is missing", place=where, remedy=f"add {required[1]}:, see docs/cli.md"
+        )
+    text, remedy = _in_words(message, leaf)
+    return _Wrong(
+        f"{where or 'the file'}: {text}", place=where, remedy=remedy or "see docs/cli.md, Topology files"
+    )
 
 
-def _line(document: Any, where: str) -> int:
-    """The line of the deepest part of a path that the document has."""
-    node: Any = document
-    line = 1
-    for name, index in _PATH_PART.findall(where):
-        if isinstance(node, CommentedMap):
-            if index or name not in node:
-                # A validator names a member of a mapping "...": look for the one that is wrong.
-                break
-            key = name
-            position = node.lc.key(key) if key in node.lc.data else (node.lc.line, 0)
-            node, line = node[key], position[0] + 1
-        elif isinstance(node, CommentedSeq) and index.isdigit() and int(index) < len(node):
-            line = node.lc.item(int(index))[0] + 1
-            node = node[int(index)]
-        else:
-            break
-    else:
-        return line
-    if isinstance(node, CommentedMap):
-        found = _find_key(node, where.rpartition(".")[2])
-        line = found or line
-    return int(line)
+def _keys_at(where: str) -> list[str]:
+    """The keys that a mapping at that place may have."""
+    parts = re.sub(r"\[\d+\]", "", where).split(".")
+    if where == "":
+        return _KEYS[Topology]
+    if parts[0] == "bridges":
+        return _KEYS[Bridge]
+    if parts[0] == "patches":
+        return _KEYS[Patch]
+    return _KEYS[Port] if parts[-1] == "ports" else _KEYS[Instance]
 
 
-def _find_key(node: Any, key: str) -> int | None:
-    """Line of the first `key` anywhere below a node."""
-    if isinstance(node, CommentedMap):
-        if key in node and key in node.lc.data:
-            return int(node.lc.key(key)[0]) + 1
-        children = list(node.values())
-    elif isinstance(node, list):
-        children = list(node)
-    else:
-        return None
-    for child in children:
-        found = _find_key(child, key)
-        if found:
-            return found
-    return None
+def _in_words(message: str, leaf: str) -> tuple[str, str]:
+    """(what is wrong, remedy) of a converter's message."""
+    if found := _PATTERN.search(message):
+        if found[1].strip("'\"") == NAME_PATTERN:
+            return "is no name", "names are small letters, digits and hyphens, 14 at most, a letter first"
+        if found[1].strip("'\"") == MAC_PATTERN:
+            return "is no MAC address", "write it as 02:00:00:00:00:01"
+        return "is not written as it must be", "write it as eth0, eth1, ..."
+    if found := _BOUND.search(message):
+        most = found[2].startswith("<")
+        return f"must be {found[3]} at {'most' if most else 'least'}", f"take a {'smaller' if most else 'larger'} one"
+    if found := _LENGTH.search(message):
+        return f"must have {found[3]}{' at least' if found[2] else ''}", f"add to {leaf}"
+    if _CHOICE.search(message):
+        return f"must be {_CHOICES.get(leaf, 'one of those in docs/cli.md')}", ""
+    if found := _EXPECTED.search(message):
+        wanted = " or ".join(
+            _TYPES.get(t.strip("` "), t) for t in found[1].split(" | ") if t.strip("` ") != "null"
+        )
+        remedy = ""
+        if "array" in found[1]:
+            remedy = f"write {leaf}: [...], or a line with a dash for each"
+        elif "object" in found[1]:
+            remedy = f"write keys below {leaf}:, or {{}} for none"
+        elif "`str`" in found[1]:
+            remedy = "put it in quotes"
+        return f"must be {wanted}, and is {_TYPES.get(found[2], found[2])}", remedy
+    return message, ""

@@ -1,17 +1,21 @@
-"""The declared network: what a topology file may say, as types that cannot be wrong."""
+"""The declared network: what a topology file may say, as types that cannot be wrong.
+
+What types alone cannot say stands in `validate.py`.
+"""
 
 from __future__ import annotations
 
 import re
-from ipaddress import ip_interface, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from gossamer.errors import TopologyError
 
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,13}$")]
+NAME_PATTERN: Final = r"^[a-z][a-z0-9-]{0,13}$"
+MAC_PATTERN: Final = r"^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$"
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Vlan = Annotated[int, Meta(ge=1, le=4094)]
 _RATE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s*(k|M|G)?bit/s$")
 _UNITS = {None: 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -42,11 +46,11 @@ class Port(_Strict, frozen=True):
     vlan: Vlan | None = None
     trunks: tuple[Vlan, ...] = ()
     mode: Literal["access", "trunk", "native-tagged", "native-untagged"] | None = None
-    mac: Annotated[str, Meta(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")] | None = None
+    mac: Annotated[str, Meta(pattern=MAC_PATTERN)] | None = None
     mtu: Annotated[int, Meta(ge=576, le=65535)] | None = None
     rate: str | None = None
     """What the instance may send: ``1 Mbit/s`` (ingress policing)."""
-    burst: Annotated[int, Meta(ge=1)] | None = None
+    burst: Annotated[int, Meta(ge=1, le=4294967295)] | None = None
     """Of that, in kbit."""
 
     def all_addresses(self) -> tuple[str, ...]:
@@ -79,9 +83,15 @@ class Bridge(_Strict, frozen=True):
     flows: tuple[str, ...] = ()
     fail_mode: Literal["standalone", "secure"] = "standalone"
     controllers: tuple[str, ...] = ()
-    other_config: dict[str, str] = {}
+    other_config: dict[str, str | int | bool] = {}
     devices: tuple[str, ...] = ()
     """Devices of this host that become ports: named here, so touched."""
+
+    def other_config_text(self) -> dict[str, str]:
+        """`other_config` as the database has it: all text."""
+        return {
+            k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in self.other_config.items()
+        }
 
 
 class Patch(_Strict, frozen=True):
@@ -99,109 +109,3 @@ class Topology(_Strict, frozen=True):
     instances: dict[Name, Instance] = {}
     patches: tuple[Patch, ...] = ()
     expect: tuple[str | dict[str, str], ...] = ()
-
-
-class Expectation(msgspec.Struct, frozen=True):
-    """``vm1 -> vm2: ...``; `kind` is reachable, blocked or rate."""
-
-    source: str
-    target: str
-    kind: Literal["reachable", "blocked", "rate"]
-    text: str
-    rate_bps: float = 0.0
-    udp: bool = False
-    tolerance: float = 0.10
-
-
-_ARROW = re.compile(r"^\s*(\S+)\s*->\s*(\S+)\s*$")
-
-
-def expectations(topology: Topology) -> list[Expectation]:
-    """The `expect` lines, understood.  Raises TopologyError with the index in `place`."""
-    out: list[Expectation] = []
-    for i, line in enumerate(topology.expect):
-        place = f"expect[{i}]"
-        if isinstance(line, str):
-            left, _, right = line.partition(":")
-        elif len(line) == 1:
-            left, right = next(iter(line.items()))
-        else:
-            raise TopologyError("one expectation a line", place=place)
-        arrow = _ARROW.match(left)
-        if not arrow:
-            raise TopologyError(
-                f"{left!r} is no pair of instances", place=place, remedy="write: vm1 -> vm2: reachable"
-            )
-        for name in arrow.groups():
-            if name not in topology.instances:
-                raise TopologyError(
-                    f"there is no instance {name!r}",
-                    place=place,
-                    remedy=f"instances are {', '.join(topology.instances)}",
-                )
-        source, target = arrow[1], arrow[2]
-        text = right.strip()
-        if text in ("reachable", "blocked"):
-            out.append(Expectation(source, target, text, text))  # type: ignore[arg-type]
-            continue
-        udp = text.startswith("udp ")
-        try:
-            rate = parse_rate_bps(text.removeprefix("udp ").removeprefix("tcp "))
-        except TopologyError:
-            raise TopologyError(
-                f"{text!r} cannot be expected",
-                place=place,
-                remedy="expect reachable, blocked, 1 Mbit/s or udp 1 Mbit/s",
-            ) from None
-        out.append(Expectation(source, target, "rate", text, rate, udp))
-    return out
-
-
-def check(topology: Topology) -> None:
-    """What types alone cannot say.  Raises TopologyError with a path in `place`."""
-    for name, instance in topology.instances.items():
-        for i, port in enumerate(instance.ports):
-            place = f"instances.{name}.ports[{i}]"
-            if port.bridge not in topology.bridges:
-                raise TopologyError(
-                    f"there is no bridge {port.bridge!r}",
-                    place=place + ".bridge",
-                    remedy=f"bridges are {', '.join(topology.bridges)}",
-                )
-            for address in port.all_addresses():
-                try:
-                    ip_interface(address)
-                except ValueError:
-                    raise TopologyError(
-                        f"{address!r} is no address with a prefix length",
-                        place=place + ".address",
-                        remedy="write it as 10.0.0.1/24",
-                    ) from None
-            if port.rate is not None:
-                try:
-                    parse_rate_bps(port.rate)
-                except TopologyError as e:
-                    raise TopologyError(e.message, place=place + ".rate", remedy=e.remedy) from None
-            if port.mode in ("access", "native-tagged", "native-untagged") and port.vlan is None:
-                raise TopologyError(f"mode {port.mode} needs a vlan", place=place + ".mode")
-        if instance.nat and int(instance.nat[3:]) >= len(instance.ports):
-            raise TopologyError(
-                f"there is no port {instance.nat}", place=f"instances.{name}.nat"
-            )
-        for i, route in enumerate(instance.routes):
-            destination, _, via = route.partition(" via ")
-            try:
-                ip_network(destination.strip()), ip_interface(via.strip())
-            except ValueError:
-                raise TopologyError(
-                    f"{route!r} is no route",
-                    place=f"instances.{name}.routes[{i}]",
-                    remedy="write it as 10.1.0.0/16 via 10.0.0.254",
-                ) from None
-    for i, patch in enumerate(topology.patches):
-        for bridge in patch.between:
-            if bridge not in topology.bridges:
-                raise TopologyError(f"there is no bridge {bridge!r}", place=f"patches[{i}].between")
-        if patch.between[0] == patch.between[1]:
-            raise TopologyError("a patch joins two bridges", place=f"patches[{i}].between")
-    expectations(topology)

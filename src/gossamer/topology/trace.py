@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_interface
+from typing import Any
 
 from gossamer.errors import TopologyError
-from gossamer.topology.check import address_of
-from gossamer.topology.command import Tools
+from gossamer.topology.command import Tools, complaint_of
+from gossamer.topology.expectation import address_between
 from gossamer.topology.model import Topology
 from gossamer.topology.resources import netns_name, veth_name
 
@@ -24,11 +25,22 @@ def flow_between(
             raise TopologyError(
                 f"there is no instance {name!r}", remedy=f"instances are {', '.join(topology.instances)}"
             )
-    address = address_of(topology, source, target)
+    if source == target:
+        raise TopologyError(
+            f"a packet from {source} to itself passes no bridge", remedy="name two different instances"
+        )
+    address = address_between(topology, source, target)
     netns = netns_name(topology.name, source)
-    route = json.loads(tools.run("ip", "-n", netns, "-j", "route", "get", address))[0]
-    index = int(route["dev"].removeprefix("eth"))
-    port = topology.instances[source].ports[index]
+    route = _route(tools, netns, address, source)
+    ports = topology.instances[source].ports
+    index = next((i for i in range(len(ports)) if route["dev"] == f"eth{i}"), None)
+    if index is None:
+        raise TopologyError(
+            f"{source} sends it out of {route['dev']}, which is no port of the topology",
+            place=f"netns {netns}",
+            remedy=f"see ip -n {netns} route",
+        )
+    port = ports[index]
     own_mac = _mac(tools, netns, route["dev"])
     next_hop = route.get("gateway", address)
     next_mac = _mac_of_address(topology, next_hop, tools)
@@ -45,6 +57,18 @@ def flow_between(
     if number:
         flow += f",{kind}_src=40000,{kind}_dst={number}"
     return port.bridge, flow
+
+
+def _route(tools: Tools, netns: str, address: str, source: str) -> Any:
+    """What the kernel of the instance would do with a packet to an address."""
+    done = tools.attempt("ip", "-n", netns, "-j", "route", "get", address)
+    if done.returncode:
+        raise TopologyError(
+            f"{source} has no way to {address}: {complaint_of(done)}",
+            place=f"netns {netns}",
+            remedy="give it a gateway or a route; gossamer up repairs what was removed by hand",
+        )
+    return json.loads(done.stdout)[0]
 
 
 def _mac(tools: Tools, netns: str, device: str) -> str:

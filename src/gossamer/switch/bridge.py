@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath.settings import MissAction
-from gossamer.errors import DeviceError
+from gossamer.datapath.settings import MissAction, PuntReason
+from gossamer.errors import DatapathError, DeviceError
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import OfPort, Output
+from gossamer.pipeline.action import Learn, OfPort, Output
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY
 from gossamer.switch.config import BridgeConfig, FailMode, SslConfig
@@ -157,11 +157,26 @@ class Bridge(PortListener):
         if moment is not None:
             poller.timer_wait_until(int(moment * 1000) + 1)
 
-    def punt(self, punt: Punt) -> None:
-        """A packet for the controllers came up from the datapath."""
-        flow = self.tables.by_id.get(punt.flow_id)
-        userdata = self.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
-        self.packet_in(from_datapath(punt, flow, userdata))
+    def punts(self, punts: Sequence[Punt]) -> None:
+        """Packets that came up from the datapath: to be learned from, and for the controllers."""
+        lessons: list[tuple[Learn, int]] = []
+        for punt in punts:
+            flow = self.tables.by_id.get(punt.flow_id)
+            if punt.reason == PuntReason.LEARN:
+                # What a flow taught that is gone since would outlive it.
+                if flow is not None:
+                    lessons.append((self.datapath.learn_action(punt.userdata_id), punt.key))
+            elif punt.reason == PuntReason.FIN:
+                if flow is not None:
+                    self.rules.fin_passed(flow)
+            else:
+                userdata = self.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
+                self.packet_in(from_datapath(punt, flow, userdata))
+        if lessons:
+            try:
+                self.tell(self.rules.learn(lessons))
+            except DatapathError as e:
+                log.warning("bridge=%s: cannot learn flows: %s", self.name, e)
 
     def packet_in(self, packet: PacketForController) -> None:
         """Give a packet to the controllers that want it."""

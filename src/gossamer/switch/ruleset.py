@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,7 @@ from gossamer.errors import DatapathError
 from gossamer.openflow import message as m
 from gossamer.openflow.codec import Context, decode, decode_flow_mod
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import Actions
+from gossamer.pipeline.action import Actions, FinTimeout, Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.match import ANY
@@ -25,6 +25,7 @@ from gossamer.pipeline.meter import Meter
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.groups import GroupMods
 from gossamer.switch.journal import Journal, JournalError, Kind, Record, Snapshot
+from gossamer.switch.learn import shorten, teach
 from gossamer.switch.meters import MeterMods
 from gossamer.switch.numbered import Numbered
 from gossamer.switch.references import references_of
@@ -143,6 +144,31 @@ class RuleSet:
     def rollback(self) -> None:
         """Take back everything since the last commit."""
         self.tables.rollback()
+
+    def learn(self, lessons: Iterable[tuple[Learn, int]]) -> list[FlowEvent]:
+        """Add or refresh the flows that packets teach: learn actions, each with a flow key.
+
+        Raises DatapathError where there is no room for them; then none is learned.
+        """
+        now = time.monotonic()
+        found = [teach(self.tables, action, key, now) for action, key in lessons]
+        flows = list(dict.fromkeys(flow for flow in found if flow is not None))
+        if not flows:
+            return []
+        events = self.commit()
+        self.note_flows(flows, now)
+        return events
+
+    def fin_passed(self, flow: Flow) -> None:
+        """A FIN or RST passed a flow: what its fin_timeout says holds from now on."""
+        now = time.monotonic()
+        shortened = [
+            shorten(self.tables, flow, action)
+            for action in flow.actions
+            if isinstance(action, FinTimeout)
+        ]
+        if any(shortened):
+            self.note_flows([flow], now)
 
     def replace_all(self, flows: Sequence[Flow]) -> list[FlowEvent]:
         """These flows and no others; groups and meters stay.  Raises DatapathError."""

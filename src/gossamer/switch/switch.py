@@ -158,11 +158,13 @@ class Switch:
             self.changes += changed
 
     def _punts(self, punts: Sequence[Punt]) -> None:
-        by_id = {b.ports.bridge_id: b for b in self.bridges.values()}
+        by_bridge: dict[int, list[Punt]] = {}
         for punt in punts:
-            bridge = by_id.get(punt.bridge_id)
-            if bridge is not None:
-                bridge.punt(punt)
+            by_bridge.setdefault(punt.bridge_id, []).append(punt)
+        for bridge in self.bridges.values():
+            came_here = by_bridge.get(bridge.ports.bridge_id)
+            if came_here:
+                bridge.punts(came_here)
 
     def wait(self, poller: Poller) -> None:
         """Say what to wake for."""

@@ -3,16 +3,17 @@
 
 VENV    := .venv
 PYTHON  := $(VENV)/bin/python
+CONTROLLERS := build/controllers
 OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench nightly nightly-oracle nightly-kernel fuzz build clean
+.PHONY: demo test lint bench conformance nightly nightly-oracle nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
 
-test: lint
+test: lint $(CONTROLLERS)/.installed
 	@$(SANDBOX) $(PYTHON) -m pytest
 
 lint: build
@@ -22,6 +23,10 @@ lint: build
 bench: build
 	@$(VENV)/bin/pip install -q matplotlib
 	@$(SANDBOX) $(PYTHON) -m bench
+
+# The public OpenFlow 1.3 switch tests, on Open vSwitch and on ours, compared.
+conformance: build $(CONTROLLERS)/.installed
+	@$(SANDBOX) $(CONTROLLERS)/bin/python -W ignore -m tests.conformance --json build/conformance.json
 
 # The long versions of what `make test` does in short.
 nightly: nightly-oracle fuzz nightly-kernel
@@ -44,6 +49,14 @@ $(VENV)/.installed: build/.debian pyproject.toml packaging/constraints.txt
 	@$(PYTHON) -m pip install -q --disable-pip-version-check -c packaging/constraints.txt -e '.[test]' 2>&1 \
 		| grep -v '^WARNING: Location' || true
 	@$(PYTHON) -c 'import gossamer, ovs, pyroute2, pytest, mypy'
+	@touch $@
+
+$(CONTROLLERS)/.installed: build/.debian packaging/controllers.txt
+	@echo "Faucet and os-ken into $(CONTROLLERS)"
+	@test -x $(CONTROLLERS)/bin/python || python3 -m venv $(CONTROLLERS)
+	@$(CONTROLLERS)/bin/python -m pip install -q --disable-pip-version-check --no-deps -r packaging/controllers.txt 2>&1 \
+		| grep -v '^WARNING: Location' || true
+	@$(CONTROLLERS)/bin/python -W ignore -c 'import faucet, os_ken.tests.switch'
 	@touch $@
 
 $(OBJECT): $(wildcard bpf/*.h) bpf/gossamer.c | build/.debian

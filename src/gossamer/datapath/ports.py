@@ -136,10 +136,10 @@ class Ports:
         return sorted(found, key=lambda port_id: self.records[port_id].settings.ofport)
 
     def is_live(self, bridge_id: int, ofport: int) -> bool:
-        """Whether a port is there and up."""
+        """Whether a port is there, and up, and its link too."""
         raw = self._by_ofport.get(layout.OFPORT_KEY.pack(bridge_id, ofport & 0xFFFFFFFF))
         record = self.records.get(int.from_bytes(raw, "little")) if raw else None
-        return record is not None and record.settings.up
+        return record is not None and record.settings.up and record.settings.live
 
     def statistics(self, port_id: int) -> PortStatistics:
         """Counters of a port, of all CPUs together."""

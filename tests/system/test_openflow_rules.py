@@ -1,0 +1,129 @@
+"""Groups, meters and learned flows on a running daemon, with real packets."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+from tests.system.world import Host, Netns
+
+_OF = ("-O", "OpenFlow15")
+
+
+def flows(host: Host, *what: str) -> list[str]:
+    out = host.ofctl("-O", "OpenFlow13", "--no-stats", "dump-flows", "br0", *what)
+    return [line.strip() for line in out.splitlines() if "actions=" in line]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.005)
+
+
+def port_of(host: Host, netns: Netns) -> str:
+    return host.vsctl("get", "interface", netns.device, "ofport")
+
+
+def test_a_group_of_all_forwards_and_counts(two_hosts: tuple[Host, Netns, Netns]) -> None:
+    host, a, b = two_hosts
+    pa, pb = port_of(host, a), port_of(host, b)
+    host.ofctl(*_OF, "add-group", "br0", f"group_id=1,type=all,bucket=output:{pb}")
+    host.ofctl(*_OF, "add-group", "br0", f"group_id=2,type=indirect,bucket=output:{pa}")
+    host.ofctl("del-flows", "br0")
+    host.ofctl(*_OF, "add-flow", "br0", f"in_port={pa},actions=group:1")
+    host.ofctl(*_OF, "add-flow", "br0", f"in_port={pb},actions=group:2")
+    assert a.ping("10.0.0.2") == 3
+    out = host.ofctl(*_OF, "dump-group-stats", "br0", "group_id=1")
+    found = re.search(r"ref_count=1,packet_count=(\d+).*bucket0:packet_count=(\d+)", out)
+    assert found and int(found[1]) >= 3 and int(found[2]) >= 3, out
+
+
+def test_groups_meters_and_learned_flows_survive_sigkill(
+    two_hosts: tuple[Host, Netns, Netns],
+) -> None:
+    host, a, b = two_hosts
+    pa, pb = port_of(host, a), port_of(host, b)
+    host.ofctl("del-flows", "br0")
+    host.ofctl(*_OF, "add-group", "br0", f"group_id=1,type=all,bucket=output:{pb}")
+    host.ofctl(*_OF, "add-meter", "br0", "meter=3,pktps,stats,band=type=drop,rate=1000")
+    host.ofctl(*_OF, "add-flow", "br0", f"in_port={pa},actions=meter:3,group:1")
+    host.ofctl(*_OF, "add-flow", "br0",
+               f"in_port={pb},actions=learn(table=5,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[]),output:{pa}")  # fmt: skip
+    assert a.ping("10.0.0.2") == 3
+    wait_for(lambda: len(flows(host, "table=5")) == 1)
+    groups = host.ofctl(*_OF, "dump-groups", "br0")
+    meters = host.ofctl(*_OF, "dump-meters", "br0")
+    before = flows(host)
+    host.kill()
+    assert a.ping("10.0.0.2") == 3
+    host.start()
+    assert host.ofctl(*_OF, "dump-groups", "br0") == groups
+    assert host.ofctl(*_OF, "dump-meters", "br0") == meters
+    assert sorted(flows(host)) == sorted(before)
+    assert a.ping("10.0.0.2") == 3
+    out = host.ofctl(*_OF, "dump-group-stats", "br0")
+    found = re.search(r"packet_count=(\d+)", out)
+    assert found and int(found[1]) >= 9, out
+
+
+def test_a_flow_is_learned_within_10_ms(two_hosts: tuple[Host, Netns, Netns]) -> None:
+    host, a, b = two_hosts
+    pa, pb = port_of(host, a), port_of(host, b)
+    host.ofctl("del-flows", "br0")
+    # What is not known yet goes to the other port; what was learned wins.
+    host.ofctl("add-flow", "br0", f"priority=1,in_port={pa},actions=output:{pb}")
+    host.ofctl(
+        "add-flow", "br0", f"priority=1,in_port={pb},actions=learn(table=0,priority=9,cookie=0x77,"
+        f"hard_timeout=2,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),output:{pa}"
+    )  # fmt: skip
+    assert a.ping("10.0.0.2", count=1) == 1
+    wait_for(lambda: flows(host, "cookie=0x77/-1") != [], 0.5)
+    (learned,) = flows(host, "cookie=0x77/-1")
+    assert f"dl_dst={b.mac}" in learned and f"actions=output:{pb}" in learned
+    assert a.ping("10.0.0.2") == 3
+    wait_for(lambda: flows(host, "cookie=0x77/-1") == [], 4)
+
+
+def test_a_fast_failover_group_follows_the_link(two_hosts: tuple[Host, Netns, Netns]) -> None:
+    host, a, b = two_hosts
+    c = host.netns("c", "10.0.0.2/24", "br0")
+    pa, pb, pc = (port_of(host, n) for n in (a, b, c))
+    for n in (b, c):
+        n.run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
+    host.ofctl("del-flows", "br0")
+    host.ofctl(*_OF, "add-group", "br0", "group_id=1,type=ff,"
+               f"bucket=watch_port:{pb},output:{pb},bucket=watch_port:{pc},output:{pc}")  # fmt: skip
+    host.ofctl(*_OF, "add-flow", "br0", f"in_port={pa},actions=group:1")
+    host.ofctl(*_OF, "add-flow", "br0", f"priority=1,actions=output:{pa}")
+    assert a.ping("10.0.0.2") == 3
+    counted = c.start("ping", "-n", "-c", "1", "-W", "1", "10.0.0.77")
+    counted.wait()
+    b.run("ip", "link", "set", "eth0", "down")
+    time.sleep(0.05)
+    assert a.ping("10.0.0.2") == 3
+    out = host.ofctl(*_OF, "dump-group-stats", "br0", "group_id=1")
+    found = re.search(r"bucket1:packet_count=(\d+)", out)
+    assert found and int(found[1]) >= 3, out
+    b.run("ip", "link", "set", "eth0", "up")
+    time.sleep(0.05)
+    assert a.ping("10.0.0.2") == 3
+
+
+def test_a_meter_limits_and_counts(two_hosts: tuple[Host, Netns, Netns]) -> None:
+    host, a, b = two_hosts
+    pa, pb = port_of(host, a), port_of(host, b)
+    host.ofctl("del-flows", "br0")
+    host.ofctl(*_OF, "add-meter", "br0", "meter=1,pktps,burst,stats,band=type=drop,rate=5,burst_size=5")
+    host.ofctl(*_OF, "add-flow", "br0", f"priority=9,icmp,in_port={pa},actions=meter:1,output:{pb}")
+    host.ofctl(*_OF, "add-flow", "br0", f"priority=1,in_port={pa},actions=output:{pb}")
+    host.ofctl(*_OF, "add-flow", "br0", f"priority=1,in_port={pb},actions=output:{pa}")
+    assert a.ping("10.0.0.2", count=1) == 1
+    done = a.run("ping", "-n", "-q", "-c", "60", "-i", "0.01", "-W", "1", "10.0.0.2")
+    received = int(re.search(r"(\d+) received", done.stdout)[1])  # type: ignore[index]
+    assert 4 <= received <= 15
+    out = host.ofctl(*_OF, "meter-stats", "br0")
+    found = re.search(r"flow_count:1 packet_in_count:(\d+).*\n0: packet_count:(\d+)", out)
+    assert found and int(found[1]) == 61 and int(found[2]) == 60 - received, out

@@ -12,7 +12,7 @@ from struct import unpack_from
 from typing import Final
 
 from gossamer.openflow.action_encode import encode_actions
-from gossamer.openflow.action_field import decode_set, field_at, move, set_whole
+from gossamer.openflow.action_field import decode_set, field_at, move
 from gossamer.openflow.action_mpls import push_mpls, set_label, set_tc, set_ttl
 from gossamer.openflow.action_order import check_list
 from gossamer.openflow.action_vendor import decode_vendor
@@ -131,6 +131,16 @@ def output(port: int, max_len: int) -> Action:
     return act.Output(port, max_len)
 
 
+def _set_address(is_source: bool, address: int) -> act.NamedSet:
+    field, spelling = (_ETH_SRC, "set_dl_src") if is_source else (_ETH_DST, "set_dl_dst")
+    return act.NamedSet(field, address, (1 << 48) - 1, spelling)
+
+
+def _set_ip(is_source: bool, address: int) -> act.NamedSet:
+    field, spelling = (_IP_SRC, "set_nw_src") if is_source else (_IP_DST, "set_nw_dst")
+    return act.NamedSet(field, address, 0xFFFFFFFF, spelling)
+
+
 def _set_port(kind: int, port: int) -> act.NamedSet:
     """Of which protocol the port is, the match says (validate.py)."""
     if kind == 9:
@@ -148,14 +158,14 @@ def _decode10(kind: int, body: bytes) -> Action:
         case 2:
             return act.SetVlanPcp(_fit(body[4], 7))
         case 3:
-            return act.PopVlan()
+            return act.StripVlan()
         case 4 | 5:
             address = int.from_bytes(body[4:10], "big")
-            return set_whole(_ETH_SRC if kind == 4 else _ETH_DST, address)
+            return _set_address(kind == 4, address)
         case 6 | 7:
-            return set_whole(_IP_SRC if kind == 6 else _IP_DST, unpack_from(">I", body, 4)[0])
+            return _set_ip(kind == 6, unpack_from(">I", body, 4)[0])
         case 8:
-            return set_whole(_IP_DSCP, _fit(body[4], 0xFC) >> 2)
+            return act.NamedSet(_IP_DSCP, _fit(body[4], 0xFC) >> 2, 0x3F, "set_nw_tos")
         case 11:
             port, queue = unpack_from(">H6xI", body, 4)
             return _enqueue(port_from_16(port), queue)
@@ -182,7 +192,7 @@ def _decode11(kind: int, body: bytes, version: int) -> Action:
             return output(port, max_len)
         case 3 | 4:
             address = int.from_bytes(body[4:10], "big")
-            return set_whole(_ETH_SRC if kind == 3 else _ETH_DST, address)
+            return _set_address(kind == 3, address)
         case 25:
             return decode_set(body, 4, may_mask=version >= Version.V15, standard=True)
         case 28:
@@ -201,11 +211,11 @@ def _decode_short(kind: int, body: bytes) -> Action:
         case 2:
             return act.SetVlanPcp(_fit(body[4], 7), push=False)
         case 5 | 6:
-            return set_whole(_IP_SRC if kind == 5 else _IP_DST, word)
+            return _set_ip(kind == 5, word)
         case 7:
-            return set_whole(_IP_DSCP, _fit(body[4], 0xFC) >> 2)
+            return act.NamedSet(_IP_DSCP, _fit(body[4], 0xFC) >> 2, 0x3F, "set_nw_tos")
         case 8:
-            return set_whole(_IP_ECN, _fit(body[4], 3))
+            return act.NamedSet(_IP_ECN, _fit(body[4], 3), 3, "set_nw_ecn")
         case 9 | 10:
             return _set_port(kind, short)
         case 11:

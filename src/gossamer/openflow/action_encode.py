@@ -17,6 +17,7 @@ from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
 from gossamer.openflow.oxm import IN_PORT, NW_TOS, encode_header, is_nxm_port, port_to_16
+from gossamer.openflow.properties import encode_number, encode_property
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort, SubField
 from gossamer.pipeline.fields import BY_NAME, Field
@@ -115,7 +116,7 @@ def _encode_rest(action: Action, version: int) -> bytes:
         case act.PopPbb() if version >= Version.V13:
             return plain(27, b"")
         case act.Clone(actions=inner):
-            return nicira(42, b"".join(_encode(a, version) for a in inner))
+            return nicira(42, bytes(6) + b"".join(_encode(a, version) for a in inner))
         case _:
             return _encode_extension(action, version)
 
@@ -245,8 +246,10 @@ def _encode_named(a: act.NamedSet, version: int) -> bytes | None:
             return plain(_PORT_ACTIONS[a.spelling], be(value, 2))
         case "set_tunnel" if value <= 0xFFFFFFFF:
             return nicira(2, bytes(2) + be(value, 4))
-        case _:
+        case "set_tunnel" | "set_tunnel64":
             return nicira(9, bytes(6) + be(value, 8))
+        case _:
+            return None
 
 
 def _own_action(a: act.SetField, version: int) -> bytes | None:
@@ -351,21 +354,17 @@ def _encode_controller(a: act.Controller, version: int) -> bytes:
     if not a.userdata and not a.pause and not a.meter_id:
         return nicira(20, be(a.max_len, 2) + be(a.controller_id, 2) + be(a.reason, 1))
 
-    def prop(kind: int, value: bytes) -> bytes:
-        return (be(kind, 2) + be(8, 2) + value).ljust(8, b"\0")
-
     props = b""
     if a.max_len != act.CONTROLLER_MAX_LEN:
-        props += prop(0, be(a.max_len, 2))
+        props += encode_number(0, a.max_len, 2)
     if a.controller_id:
-        props += prop(1, be(a.controller_id, 2))
+        props += encode_number(1, a.controller_id, 2)
     if a.reason != 1:
-        props += prop(2, be(a.reason, 1))
+        props += encode_property(2, be(a.reason, 1))
     if a.userdata:
-        length = 4 + len(a.userdata)
-        props += (be(3, 2) + be(length, 2) + a.userdata).ljust((length + 7) // 8 * 8, b"\0")
+        props += encode_property(3, a.userdata)
     if a.pause:
-        props += be(4, 2) + be(4, 2) + bytes(4)
+        props += encode_property(4, b"")
     if a.meter_id:
-        props += prop(5, be(a.meter_id, 4))
+        props += encode_number(5, a.meter_id, 4)
     return nicira(37, bytes(6) + props)

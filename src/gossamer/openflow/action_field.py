@@ -27,11 +27,6 @@ _CT_ONLY: Final = frozenset(("ct_mark", "ct_label"))
 """Writable, but by actions inside of ct() only."""
 
 
-def set_whole(field: Field, value: int) -> act.SetField:
-    """The action that sets all of a field."""
-    return act.SetField(field, value, (1 << field.n_bits) - 1)
-
-
 def decode_set(body: bytes, offset: int, *, may_mask: bool, standard: bool) -> act.SetField:
     """OFPAT_SET_FIELD (`standard`) or NXAST_REG_LOAD2: a TLV at `offset` and zeros behind it.
 
@@ -56,7 +51,7 @@ def decode_set(body: bytes, offset: int, *, may_mask: bool, standard: bool) -> a
 def short_field_at(body: bytes, offset: int) -> Field:
     """The field of a header of four bytes.  Raises OpenFlowError(BAD_SET_TYPE)."""
     head = decode_header(body, offset)
-    if head.field is None or head.masked or head.header_bytes != 4:
+    if head.field is None or head.header_bytes != 4:
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_TYPE)
     return head.field
 

@@ -21,6 +21,7 @@ from gossamer.openflow.action_mpls import push_mpls, set_label, set_tc, set_ttl
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Version
 from gossamer.openflow.oxm import check_port, port_from_16
+from gossamer.openflow.properties import properties, unknown
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, OfPort
 from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR, Field
@@ -59,7 +60,7 @@ def decode_vendor(data: bytes, offset: int, version: int, nested: Nested) -> Act
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_LEN)
     body = data[offset : offset + length]
     if vendor == NX_VENDOR and subtype == _CLONE:
-        return act.Clone(nested(body[10:]))
+        return act.Clone(nested(body[16:]))
     return known.decode(body)
 
 
@@ -69,8 +70,8 @@ def _zero(padding: bytes) -> None:
 
 
 def _copy_field(body: bytes) -> Action:
-    n_bits, src_low, dst_low = unpack_from(">HHH", body, 10)
-    src, at = field_at(body, 18)
+    n_bits, src_low, dst_low = unpack_from(">HHH", body, 12)
+    src, at = field_at(body, 20)
     dst, at = field_at(body, at)
     _zero(body[at:])
     return move(src, src_low, dst, dst_low, n_bits)
@@ -272,38 +273,34 @@ def _controller(body: bytes) -> Action:
 def _write_metadata(body: bytes) -> Action:
     _zero(body[10:16])
     value, mask = unpack_from(">QQ", body, 16)
-    return act.WriteMetadata(value & mask, mask)
+    return act.WriteMetadata(value, mask)
 
 
-_PROPERTY_FORMATS: Final = {0: ">H", 1: ">H", 2: ">B", 5: ">I"}
-"""Of max_len, controller_id, reason and meter_id; each fills four bytes."""
-_USERDATA, _PAUSE = 3, 4
+_MAX_LEN, _CONTROLLER_ID, _REASON, _USERDATA, _PAUSE, _METER_ID = range(6)
+_PROPERTY_BYTES: Final = {_MAX_LEN: 2, _CONTROLLER_ID: 2, _REASON: 1, _METER_ID: 4}
 
 
 def _controller2(body: bytes) -> Action:
     _zero(body[10:16])
-    numbers = {0: 0xFFFF, 1: 0, 2: 1, 5: 0}
+    numbers = {_MAX_LEN: act.CONTROLLER_MAX_LEN, _CONTROLLER_ID: 0, _REASON: 1, _METER_ID: 0}
     userdata, pause = b"", False
-    offset = 16
-    while offset < len(body):
-        if len(body) - offset < 4:
-            raise OpenFlowError(ErrorCode.BAD_PROPERTY_BAD_LEN)
-        kind, length = unpack_from(">HH", body, offset)
-        if length < 4 or offset + (length + 7) // 8 * 8 > len(body):
-            raise OpenFlowError(ErrorCode.BAD_PROPERTY_BAD_LEN)
-        if kind == _USERDATA:
-            userdata = body[offset + 4 : offset + length]
-        elif kind == _PAUSE:
+    for p in properties(body[16:]):
+        if p.vendor or p.type > _METER_ID:
+            raise unknown("controller", p)
+        if p.type == _USERDATA:
+            userdata = p.payload
+        elif p.type == _PAUSE:
             pause = True
-        elif kind in _PROPERTY_FORMATS:
-            if length != 8:
-                raise OpenFlowError(ErrorCode.BAD_PROPERTY_BAD_LEN)
-            numbers[kind] = unpack_from(_PROPERTY_FORMATS[kind], body, offset + 4)[0]
         else:
-            raise OpenFlowError(ErrorCode.BAD_PROPERTY_BAD_TYPE, f"controller property {kind}")
-        offset += (length + 7) // 8 * 8
+            numbers[p.type] = p.number(_PROPERTY_BYTES[p.type])
     return act.Controller(
-        numbers[0], numbers[1], numbers[2], userdata, pause, numbers[5], as_output=False
+        numbers[_MAX_LEN],
+        numbers[_CONTROLLER_ID],
+        numbers[_REASON],
+        userdata,
+        pause,
+        numbers[_METER_ID],
+        as_output=False,
     )
 
 

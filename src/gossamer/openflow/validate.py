@@ -219,16 +219,13 @@ def _of_type(match: Match, ethertype: int | None) -> Match:
     return left if ethertype is None else left.with_field(_ETH_TYPE, ethertype)
 
 
-def _resolve(action: act.NamedSet, match: Match) -> act.SetField:
+def _resolve(action: act.NamedSet, match: Match) -> act.NamedSet:
     """OpenFlow 1.0's and 1.1's set_tp_src and set_tp_dst, which name no protocol."""
     proto, exact = match.field(BY_NAME["nw_proto"])
     name = _PORTS[action.field.name].get(proto) if exact else None
     field = BY_NAME[name] if name else action.field
     _need(field, match)
-    if proto == IP_SCTP:
-        # Later versions know SCTP's ports as fields, these only by this action.
-        return act.NamedSet(field, action.value, action.mask, action.spelling)
-    return act.SetField(field, action.value, action.mask)
+    return replace(action, field=field)
 
 
 def _tagged(match: Match) -> Match:

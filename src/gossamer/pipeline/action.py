@@ -105,9 +105,9 @@ class SetField(Action):
 class NamedSet(SetField):
     """A SetField that came as an action with a name of its own, kept to be shown back.
 
-    `spelling`: "set_nw_ttl" (OFPAT_SET_NW_TTL), "set_tp_src" and "set_tp_dst" (of SCTP, in
-    OpenFlow 1.0 and 1.1), "set_tunnel" and "set_tunnel64" (NXAST_*), "set_mpls_label",
-    "set_mpls_tc" and "set_mpls_ttl".
+    `spelling` is the name of the wire's action, without prefix: "set_nw_ttl" (OFPAT_SET_NW_TTL),
+    "set_dl_src" and its like of OpenFlow 1.0 and 1.1, "set_tunnel" and "set_tunnel64" (NXAST_*),
+    "set_mpls_label" and so on.
     """
 
     spelling: str
@@ -139,6 +139,11 @@ class PushVlan(Action):
 @dataclass(frozen=True, slots=True)
 class PopVlan(Action):
     """Remove the outermost tag; nothing where there is none (strip_vlan)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StripVlan(PopVlan):
+    """PopVlan by the name that OpenFlow 1.0 has for it, kept to be shown back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,13 @@ ACTIONS = (
 @pytest.mark.parametrize("version", range(1, 6))
 def test_actions_survive_the_wire(version: int) -> None:
     body = encode_actions(ACTIONS, version)
-    assert decode_actions(body, version) == ACTIONS
+    wanted = ACTIONS
+    if version <= 2:
+        # What is set_field elsewhere goes as an action with a name of its own there.
+        first = act.NamedSet(BY_NAME["eth_dst"], 5, (1 << 48) - 1, "set_dl_dst")
+        strip = act.StripVlan() if version == 1 else act.PopVlan()
+        wanted = (first, *ACTIONS[1:3], strip, *ACTIONS[4:])
+    assert decode_actions(body, version) == wanted
     assert decode_actions(body, version) is decode_actions(body, version), "equal bytes, same tuple"
 
 

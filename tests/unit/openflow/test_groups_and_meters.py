@@ -31,7 +31,7 @@ SELECT = Group(
     GroupType.SELECT,
     (
         Bucket((act.Output(1),), 0, 10),
-        Bucket((act.SetField(BY_NAME["eth_dst"], 5, (1 << 48) - 1), act.Output(2)), 1, 20, 2),
+        Bucket((act.Resubmit(3, 9), act.Output(2)), 1, 20, 2),
     ),
 )
 FAILOVER = Group(

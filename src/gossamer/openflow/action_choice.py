@@ -8,9 +8,10 @@ from typing import Final
 from gossamer.openflow.action_field import short_field_at, target
 from gossamer.openflow.action_frame import be, nicira, nxm, packed_bits
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.openflow.oxm import NXM_IN_PORT, check_port, port_from_16, port_to_16
+from gossamer.openflow.oxm import check_port, port_from_16, port_to_16
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.field_views import NXM_IN_PORT
 
 _MULTIPATH, _BUNDLE, _BUNDLE_LOAD = 10, 12, 13
 _MAX_MEMBERS: Final = 2048

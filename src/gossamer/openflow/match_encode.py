@@ -15,12 +15,11 @@ from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
 from gossamer.openflow.oxm import (
     DSCP_MASK,
-    NXM_IN_PORT,
     VLAN_TCI,
     VLAN_VID,
-    XREGS,
     encode_header,
 )
+from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS
 from gossamer.pipeline.fields import BY_NAME, KEY_LEN, SLOTS, VLAN_CFI, Field, slot_shift
 from gossamer.pipeline.match import Match
 

@@ -12,15 +12,13 @@ from typing import Final, NamedTuple
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Version
 from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS
 from gossamer.pipeline.fields import (
     BY_NAME,
     FIELDS,
-    NONE,
     NXM_0,
-    NXM_1,
     ONF_VENDOR,
     OXM_EXPERIMENTER,
-    OXM_PACKET_REGS,
     Field,
 )
 
@@ -30,20 +28,6 @@ VLAN_VID: Final = BY_NAME["vlan_vid"]
 NW_TOS: Final = BY_NAME["nw_tos"]
 DSCP_MASK: Final = 0xFC
 """The bits of NXM_OF_IP_TOS that count; the others are ECN's and must be zero."""
-
-NXM_IN_PORT: Final = Field("in_port", "in_port", 32, 2, None, (NXM_0, 0), False, True, NONE)
-"""NXM_OF_IN_PORT: in_port, spelled with OpenFlow 1.0's 16-bit numbers."""
-
-XREGS: Final = tuple(
-    Field(f"xreg{i}", f"reg{2 * i + 1}", 64, 8, (OXM_PACKET_REGS, i), None, True, True, NONE)
-    for i in range(8)
-)
-"""OXM_OF_PKT_REG: two registers side by side; the second holds the lower bits."""
-XXREGS: Final = tuple(
-    Field(f"xxreg{i}", f"reg{4 * i + 3}", 128, 16, None, (NXM_1, 111 + i), True, True, NONE)
-    for i in range(4)
-)
-"""Four registers side by side."""
 
 _ONF: Final = {42: BY_NAME["tcp_flags"], 43: BY_NAME["actset_output"]}
 """ONF experimenter fields (EXT-109, EXT-233) of OpenFlow 1.3 and 1.4, by number."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
 from gossamer.errors import FieldError
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.commit import crc32c
+from gossamer.pipeline.field_syntax import parse_number, parse_port, parse_value
 from gossamer.pipeline.fields import (
     BY_NAME,
     ETH_ARP,
@@ -23,7 +23,6 @@ from gossamer.pipeline.fields import (
     ETH_MPLS_MC,
     ETH_RARP,
     ETH_VLAN,
-    FRAG_ANY,
     FRAG_LATER,
     IP_ICMP,
     IP_ICMPV6,
@@ -33,9 +32,10 @@ from gossamer.pipeline.fields import (
     Field,
     get_slot,
 )
-from gossamer.pipeline.format import TCP_FLAGS
 from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.packet import ETH_TYPE_MIN, ND_ADVERT, ND_SOLICIT
+
+__all__ = ["KEYWORDS", "FlowText", "compose", "parse_flow", "parse_port"]
 
 KEYWORDS: Final[Mapping[str, tuple[int, int | None]]] = {
     "ip": (ETH_IPV4, None),
@@ -56,13 +56,6 @@ KEYWORDS: Final[Mapping[str, tuple[int, int | None]]] = {
 }
 _PAYLOAD: Final = 64
 """Bytes of payload a composed packet carries, as Open vSwitch's do."""
-_FRAGS: Final = {
-    "no": (0, 3),
-    "yes": (FRAG_ANY, FRAG_ANY),
-    "first": (FRAG_ANY, 3),
-    "later": (FRAG_ANY | FRAG_LATER, 3),
-    "not_later": (0, FRAG_LATER),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +86,14 @@ def parse_flow(text: str, ports: Mapping[str, int] | None = None) -> FlowText:
                 match = match.with_field(BY_NAME["nw_proto"], proto)
     for name in ("dl_type", "eth_type", "nw_proto", "ip_proto"):
         if name in dict(pairs):
-            match = match.with_field(BY_NAME[name], _number(name, dict(pairs)[name]))
+            match = match.with_field(BY_NAME[name], parse_number(name, dict(pairs)[name]))
     for name, value in pairs:
         if name in KEYWORDS or name in ("dl_type", "eth_type", "nw_proto", "ip_proto"):
             continue
         if name == "priority":
-            priority = _number(name, value)
+            priority = parse_number(name, value)
         elif name == "table":
-            table_id = _number(name, value)
+            table_id = parse_number(name, value)
         elif name in ("in_port", "in_port_oxm"):
             in_port = parse_port(value, ports)
             match = match.with_field(BY_NAME["in_port"], in_port)
@@ -116,21 +109,6 @@ def _pairs(text: str) -> list[tuple[str, str]]:
             name, _, value = part.partition("=")
             pairs.append((name.strip().lower(), value.strip()))
     return pairs
-
-
-def parse_port(text: str, ports: Mapping[str, int] | None = None) -> int:
-    """A port by number, reserved name, or name.  Raises FieldError."""
-    if ports and text in ports:
-        return ports[text]
-    reserved = {p.name: int(p) for p in OfPort} | {"NONE": int(OfPort.ANY)}
-    if text.upper() in reserved:
-        return reserved[text.upper()]
-    try:
-        number = int(text, 0)
-    except ValueError:
-        known = f"; ports are {', '.join(sorted(ports))}" if ports else ""
-        raise FieldError(f"there is no port {text!r}", remedy=f"name a port{known}") from None
-    return number | 0xFFFF0000 if 0xFF00 <= number <= 0xFFFF else number
 
 
 def _resolve(match: Match, name: str) -> Field:
@@ -155,14 +133,14 @@ def _with(match: Match, name: str, text: str) -> Match:
     if not text:
         raise FieldError(f"field {name} has no value", remedy=f"write {name}=VALUE")
     if name in ("dl_vlan", "dl_vlan_pcp", "vlan_pcp") or (name == "vlan_vid" and "/" not in text):
-        return _with_vlan(match, name, _number(name, text))
+        return _with_vlan(match, name, parse_number(name, text))
     f = _resolve(match, name)
     if not match.satisfies(f.prerequisite):
         raise FieldError(
             f"{name} needs a match on {f.prerequisite.name} first",
             remedy=f"add {f.prerequisite.name} to the flow",
         )
-    value, mask = _value(f, text)
+    value, mask = parse_value(f, text)
     return match.with_field(f, value & mask, mask)
 
 
@@ -177,91 +155,6 @@ def _with_vlan(match: Match, name: str, number: int) -> Match:
     return match.with_field(
         BY_NAME["vlan_tci"], tci & 0x1FFF | 0x1000 | number << 13, mask | 0xF000
     )
-
-
-def _number(name: str, text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise FieldError(f"{name}: {text!r} is no number") from None
-
-
-def _value(f: Field, text: str) -> tuple[int, int]:
-    full = (1 << f.n_bits) - 1
-    if f.name == "ip_frag":
-        if text not in _FRAGS:
-            raise FieldError(f"ip_frag: {text!r} is none of {', '.join(_FRAGS)}")
-        return _FRAGS[text]
-    if f.name == "tcp_flags":
-        return _tcp_flags(text)
-    plain, slash, mask_text = text.partition("/")
-    read: Callable[[str, str], int]
-    if f.n_bits == 48:
-        read = _mac
-    elif f.name in ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst"):
-        read = _ipv4
-    elif f.n_bits == 128 and not f.name.startswith(("xxreg", "ct_")):
-        read = _ipv6
-    else:
-        read = _number
-    value = read(f.name, plain)
-    if not slash:
-        mask = full
-    elif read in (_ipv4, _ipv6) and mask_text.isdigit():
-        mask = full ^ ((1 << max(0, f.n_bits - int(mask_text))) - 1)
-    else:
-        mask = read(f.name, mask_text)
-    if f.name == "ip_dscp" and value > full:
-        value >>= 2
-    if not 0 <= value <= full:
-        raise FieldError(f"{f.name}: {plain} does not fit {f.n_bits} bits")
-    return value, mask
-
-
-def _mac(name: str, text: str) -> int:
-    parts = text.split(":")
-    if len(parts) != 6 or not all(0 < len(p) <= 2 for p in parts):
-        raise FieldError(f"{name}: {text!r} is no Ethernet address")
-    try:
-        return int("".join(p.zfill(2) for p in parts), 16)
-    except ValueError:
-        raise FieldError(f"{name}: {text!r} is no Ethernet address") from None
-
-
-def _ipv4(name: str, text: str) -> int:
-    try:
-        return int(IPv4Address(text))
-    except AddressValueError:
-        raise FieldError(f"{name}: {text!r} is no IPv4 address") from None
-
-
-def _ipv6(name: str, text: str) -> int:
-    try:
-        return int(IPv6Address(text))
-    except AddressValueError:
-        raise FieldError(f"{name}: {text!r} is no IPv6 address") from None
-
-
-def _tcp_flags(text: str) -> tuple[int, int]:
-    if text[:1].isdigit():
-        plain, slash, low = text.partition("/")
-        return _number("tcp_flags", plain), _number("tcp_flags", low) if slash else 0xFFF
-    value = mask = 0
-    if text[0] in "+-":
-        for chunk in text.replace("+", " +").replace("-", " -").split():
-            bit = _flag_bit(chunk[1:])
-            mask |= bit
-            value |= bit if chunk[0] == "+" else 0
-        return value, mask
-    for name in text.split("|"):
-        value |= _flag_bit(name)
-    return value, 0xFFF
-
-
-def _flag_bit(name: str) -> int:
-    if name not in TCP_FLAGS:
-        raise FieldError(f"tcp_flags: {name!r} is none of {', '.join(TCP_FLAGS)}")
-    return 1 << TCP_FLAGS.index(name)
 
 
 def compose(match: Match) -> bytes:

@@ -147,7 +147,8 @@ _NXM_NAMES: Final = {
 }
 
 
-def _nxm_name(field: Field) -> str:
+def nxm_name(field: Field) -> str:
+    """The name of a field in NXM or OXM."""
     if field.name == "in_port":
         return "OXM_OF_IN_PORT" if field.oxm else "NXM_OF_IN_PORT"
     if field.name.startswith("xreg"):
@@ -157,7 +158,7 @@ def _nxm_name(field: Field) -> str:
 
 def format_subfield(sub: SubField) -> str:
     """A subfield in NXM notation: ``NXM_NX_REG0[0..15]``."""
-    nxm = _nxm_name(sub.field)
+    nxm = nxm_name(sub.field)
     n_bits = sub.field.n_bits
     if sub.low == 0 and (sub.n_bits == n_bits or sub.n_bits == 8 * sub.field.wire_bytes):
         return f"{nxm}[]"

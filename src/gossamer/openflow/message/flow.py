@@ -53,9 +53,12 @@ class FlowStatsRequest:
     """OFPMP_FLOW_STATS of OpenFlow 1.5: without instructions."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FlowStats:
-    """A flow of a flow statistics reply; durations and idle times in seconds."""
+    """A flow of a flow statistics reply; durations and idle times in seconds.
+
+    Not frozen, since a frozen one takes three times as long to make, and a dump makes many.
+    """
 
     table_id: int
     priority: int

@@ -1,0 +1,159 @@
+"""Values of fields, ports and subfields as a person types them (ovs-fields(7), ovs-ofctl(8))."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Final
+
+from gossamer.errors import FieldError
+from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS
+from gossamer.pipeline.fields import BY_NAME, FIELDS, FRAG_ANY, FRAG_LATER, Field
+from gossamer.pipeline.format_field import TCP_FLAGS, nxm_name
+
+_FRAGS: Final = {
+    "no": (0, 3),
+    "yes": (FRAG_ANY, FRAG_ANY),
+    "first": (FRAG_ANY, 3),
+    "later": (FRAG_ANY | FRAG_LATER, 3),
+    "not_later": (0, FRAG_LATER),
+}
+
+
+def parse_port(text: str, ports: Mapping[str, int] | None = None) -> int:
+    """A port by number, reserved name, or name.  Raises FieldError."""
+    if ports and text in ports:
+        return ports[text]
+    reserved = {p.name: int(p) for p in OfPort} | {"NONE": int(OfPort.ANY)}
+    if text.upper() in reserved:
+        return reserved[text.upper()]
+    try:
+        number = int(text, 0)
+    except ValueError:
+        known = f"; ports are {', '.join(sorted(ports))}" if ports else ""
+        raise FieldError(f"there is no port {text!r}", remedy=f"name a port{known}") from None
+    return number | 0xFFFF0000 if 0xFF00 <= number <= 0xFFFF else number
+
+
+def parse_number(name: str, text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise FieldError(f"{name}: {text!r} is no number") from None
+
+
+def parse_value(f: Field, text: str) -> tuple[int, int]:
+    full = (1 << f.n_bits) - 1
+    if f.name == "ip_frag":
+        if text not in _FRAGS:
+            raise FieldError(f"ip_frag: {text!r} is none of {', '.join(_FRAGS)}")
+        return _FRAGS[text]
+    if f.name == "tcp_flags":
+        return _tcp_flags(text)
+    plain, slash, mask_text = text.partition("/")
+    read: Callable[[str, str], int]
+    if f.n_bits == 48:
+        read = parse_mac
+    elif f.name in ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst"):
+        read = parse_ipv4
+    elif f.n_bits == 128 and not f.name.startswith(("xxreg", "ct_")):
+        read = parse_ipv6
+    else:
+        read = parse_number
+    value = read(f.name, plain)
+    if not slash:
+        mask = full
+    elif read in (parse_ipv4, parse_ipv6) and mask_text.isdigit():
+        mask = full ^ ((1 << max(0, f.n_bits - int(mask_text))) - 1)
+    else:
+        mask = read(f.name, mask_text)
+    if f.name == "ip_dscp" and value > full:
+        value >>= 2
+    if not 0 <= value <= full:
+        raise FieldError(f"{f.name}: {plain} does not fit {f.n_bits} bits")
+    return value, mask
+
+
+def parse_mac(name: str, text: str) -> int:
+    parts = text.split(":")
+    if len(parts) != 6 or not all(0 < len(p) <= 2 for p in parts):
+        raise FieldError(f"{name}: {text!r} is no Ethernet address")
+    try:
+        return int("".join(p.zfill(2) for p in parts), 16)
+    except ValueError:
+        raise FieldError(f"{name}: {text!r} is no Ethernet address") from None
+
+
+def parse_ipv4(name: str, text: str) -> int:
+    try:
+        return int(IPv4Address(text))
+    except AddressValueError:
+        raise FieldError(f"{name}: {text!r} is no IPv4 address") from None
+
+
+def parse_ipv6(name: str, text: str) -> int:
+    try:
+        return int(IPv6Address(text))
+    except AddressValueError:
+        raise FieldError(f"{name}: {text!r} is no IPv6 address") from None
+
+
+def _tcp_flags(text: str) -> tuple[int, int]:
+    if text[:1].isdigit():
+        plain, slash, low = text.partition("/")
+        return parse_number("tcp_flags", plain), parse_number("tcp_flags", low) if slash else 0xFFF
+    value = mask = 0
+    if text[0] in "+-":
+        for chunk in text.replace("+", " +").replace("-", " -").split():
+            bit = _flag_bit(chunk[1:])
+            mask |= bit
+            value |= bit if chunk[0] == "+" else 0
+        return value, mask
+    for name in text.split("|"):
+        value |= _flag_bit(name)
+    return value, 0xFFF
+
+
+def _flag_bit(name: str) -> int:
+    if name not in TCP_FLAGS:
+        raise FieldError(f"tcp_flags: {name!r} is none of {', '.join(TCP_FLAGS)}")
+    return 1 << TCP_FLAGS.index(name)
+
+
+_SUBFIELD: Final = re.compile(r"^(\w+)(?:\[(?:(\d+)(?:\.\.(\d+))?)?\])?$")
+FIELD_NAMES: Final[Mapping[str, Field]] = {
+    **{f.name: f for f in (*XREGS, *XXREGS)},
+    **{nxm_name(f): f for f in (*FIELDS, *XREGS, *XXREGS, NXM_IN_PORT)},
+    **BY_NAME,
+    "in_port": NXM_IN_PORT,
+    "in_port_oxm": BY_NAME["in_port"],
+    "nw_tos": BY_NAME["nw_tos"],
+    "nw_tos_shifted": BY_NAME["ip_dscp"],
+    "tunnel_id": BY_NAME["tun_id"],
+}
+"""Fields by all names they go under in actions, NXM's and OXM's among them."""
+
+
+def parse_field(name: str) -> Field:
+    """A field by its name.  Raises FieldError."""
+    f = FIELD_NAMES.get(name) or FIELD_NAMES.get(name.lower())
+    if f is None:
+        raise FieldError(f"unknown field {name!r}", remedy="ovs-fields(7) lists the fields")
+    return f
+
+
+def parse_subfield(text: str) -> SubField:
+    """``NXM_NX_REG0[0..15]``, ``reg0[3]``, ``eth_src[]`` or a field alone.  Raises FieldError."""
+    found = _SUBFIELD.match(text.strip())
+    if found is None:
+        raise FieldError(f"{text!r} names no field or part of one", remedy="write FIELD[LOW..HIGH]")
+    f = parse_field(found[1])
+    if found[2] is None:
+        return SubField(f, 0, 16 if f is NXM_IN_PORT else f.n_bits)
+    low = int(found[2])
+    high = int(found[3]) if found[3] is not None else low
+    if not low <= high < f.n_bits:
+        raise FieldError(f"{f.name} has {f.n_bits} bits, not {low}..{high}")
+    return SubField(f, low, high - low + 1)

@@ -1,0 +1,21 @@
+"""Fields that are views of others: registers side by side, and in_port as NXM spells it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.pipeline.fields import NONE, NXM_0, NXM_1, OXM_PACKET_REGS, Field
+
+NXM_IN_PORT: Final = Field("in_port", "in_port", 32, 2, None, (NXM_0, 0), False, True, NONE)
+"""NXM_OF_IN_PORT: in_port, spelled with OpenFlow 1.0's 16-bit numbers."""
+
+XREGS: Final = tuple(
+    Field(f"xreg{i}", f"reg{2 * i + 1}", 64, 8, (OXM_PACKET_REGS, i), None, True, True, NONE)
+    for i in range(8)
+)
+"""OXM_OF_PKT_REG: two registers side by side; the second holds the lower bits."""
+XXREGS: Final = tuple(
+    Field(f"xxreg{i}", f"reg{4 * i + 3}", 128, 16, None, (NXM_1, 111 + i), True, True, NONE)
+    for i in range(4)
+)
+"""Four registers side by side."""

@@ -27,7 +27,6 @@ _ORDER: Final[tuple[type[Action], ...]] = (
     act.DecTtl,
     act.DecMplsTtl,
 )
-_SINGLE: Final = frozenset(_ORDER)
 
 
 class ActionSet:
@@ -60,10 +59,15 @@ class ActionSet:
                     self._resubmit = action
                 case act.Note():
                     pass
-                case _ if type(action) in _SINGLE:
-                    self._single[type(action)] = action
                 case _:
-                    self._sets.append(action)
+                    self._write_change(action)
+
+    def _write_change(self, action: Action) -> None:
+        for kind in _ORDER:
+            if isinstance(action, kind):
+                self._single[kind] = action
+                return
+        self._sets.append(action)
 
     def _note_port(self, action: Action) -> None:
         if self._group is not None:

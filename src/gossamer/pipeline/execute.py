@@ -17,14 +17,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
 from gossamer.pipeline.commit import Buffer, Frame
-from gossamer.pipeline.fields import KEY_LEN, SLOTS, get_slot, put_slot
+from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, KEY_LEN, SLOTS, get_slot, put_slot
+from gossamer.pipeline.meter import Band, BandType, remark
 from gossamer.pipeline.normal import decide
 from gossamer.pipeline.result import (
     GroupUse,
@@ -80,6 +81,30 @@ class _Pass:
     """A packet-out's actions, run instead of table 0."""
 
 
+class Policed:
+    """What the meters of a pass have decided: for the copy they stand in, and copies of it."""
+
+    def __init__(self) -> None:
+        self._bands: list[tuple[tuple[int, ...], Band]] = []
+
+    def exceeded(self, effect: Effect, band: Band) -> None:
+        self._bands.append((effect.copies, band))
+
+    def _of(self, effect: Effect) -> list[Band]:
+        return [band for copy, band in self._bands if effect.copies[: len(copy)] == copy]
+
+    def dropped(self, effect: Effect) -> bool:
+        return any(band.type is BandType.DROP for band in self._of(effect))
+
+    def remarked(self, effect: Effect) -> Effect:
+        """The effect with the drop precedence of its packet raised."""
+        key = effect.key
+        for band in self._of(effect):
+            if get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6):
+                key = put_slot(key, "nw_tos", remark(get_slot(key, "nw_tos"), band.precedence))
+        return replace(effect, key=key)
+
+
 class Pipeline:
     """Runs packets through the bridges of a world."""
 
@@ -112,6 +137,7 @@ class _Journey:
     def __init__(self, world: World, frame: Frame) -> None:
         self.world = world
         self.buffer = Buffer(frame)
+        self.n_bytes = len(frame.packet)
         self.result = Result()
         self.waiting: deque[_Pass] = deque()
         self.n_passes = 0
@@ -131,7 +157,7 @@ class _Journey:
             self.end(entry.step, "port does not receive, dropping", Drop.NO_RECEIVE)
             return
         key = put_slot(entry.key & ~_STATE, "in_port", entry.in_port)
-        translation = Translation(entry.bridge, key, entry.buffer, self.result)
+        translation = Translation(entry.bridge, key, entry.buffer, self.n_bytes, self.result)
         first = entry.step is self.result.steps
         if entry.actions is None:
             translation.table(0, entry.step, honour_miss=True)
@@ -145,10 +171,28 @@ class _Journey:
         if translation.failure is not None:
             self.result.drops.append(translation.failure)
             return
-        if not translation.effects:
+        self.result.learned += translation.learned
+        if all(isinstance(effect.action, act.Meter) for effect in translation.effects):
             self.result.drops.append(translation.why_nothing)
+        policed = Policed()
         for effect in translation.effects:
-            self.perform(entry.bridge, effect)
+            if isinstance(effect.action, act.Meter):
+                self.meter(entry.bridge, effect, effect.action, policed)
+            elif not policed.dropped(effect):
+                self.perform(entry.bridge, policed.remarked(effect))
+
+    def meter(self, bridge: Bridge, effect: Effect, action: act.Meter, policed: Policed) -> None:
+        meter = bridge.meters.get(action.meter_id)
+        if meter is None or policed.dropped(effect):
+            return
+        index = bridge.metered.exceeded(meter, self.n_bytes, self.world.now_s)
+        self.result.meters.append(MeterUse(bridge.name, meter.meter_id, index))
+        if index is None:
+            return
+        band = meter.bands[index]
+        if band.type is BandType.DROP:
+            self.end(effect.step, f"over the rate of meter {meter.meter_id}, dropping", Drop.METER)
+        policed.exceeded(effect, band)
 
     def end(self, step: Step, text: str, drop: Drop) -> None:
         step.warn(text, drop)
@@ -160,6 +204,8 @@ class _Journey:
         match effect.action:
             case act.Controller() as action:
                 self.punt(bridge, effect, action)
+            case act.OutputTrunc(port=ofport, max_len=max_len):
+                self.send(bridge, ofport, key, effect, max_len)
             case act.Output(port=OfPort.NORMAL):
                 copies = decide(bridge, in_port, key, self.world.now_s, step)
                 for copy in copies:
@@ -202,8 +248,10 @@ class _Journey:
             )
         )
 
-    def send(self, bridge: Bridge, ofport: int, key: int, effect: Effect) -> None:
-        """Output to one port: a device, or the bridge behind a patch port."""
+    def send(
+        self, bridge: Bridge, ofport: int, key: int, effect: Effect, max_len: int | None = None
+    ) -> None:
+        """Output to one port: a device, or the bridge behind a patch port; `max_len` bytes."""
         step = effect.step
         port = bridge.ports.get(ofport)
         if port is None:
@@ -218,7 +266,7 @@ class _Journey:
         if port.peer is not None:
             self.into_peer(port.peer, key, effect)
             return
-        packet = effect.buffer.packet(key)
+        packet = effect.buffer.packet(key)[:max_len]
         step.add(Step(StepKind.OUTPUT, bridge=bridge.name, port=ofport, packet=packet, key=key))
         self.result.outputs.append(Output(bridge.name, ofport, packet))
 

@@ -6,12 +6,18 @@ from typing import Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, OfPort
+from gossamer.pipeline.links import looks_at
 from gossamer.pipeline.match import slot_mask
 
 _NORMAL: Final = (
     slot_mask("eth_dst", (1 << 48) - 1)
     | slot_mask("eth_src", (1 << 48) - 1)
     | slot_mask("vlan_tci", 0x1FFF)
+)
+_LABELS: Final = (
+    slot_mask("mpls_lse0", (1 << 32) - 1)
+    | slot_mask("mpls_lse1", (1 << 32) - 1)
+    | slot_mask("mpls_lse2", (1 << 32) - 1)
 )
 
 
@@ -22,6 +28,10 @@ def looked_at(action: Action) -> int:
             return _NORMAL
         case act.DecTtl():
             return slot_mask("nw_ttl", 0xFF)
+        case act.DecMplsTtl() | act.PushMpls() | act.PopMpls() | act.CopyTtlIn() | act.CopyTtlOut():
+            return _LABELS
+        case act.Multipath(fields=fields) | act.Bundle(fields=fields):
+            return looks_at(fields)
         case act.SetField(field=f, mask=mask):
             return mask << f.shift
         case (

@@ -28,6 +28,8 @@ class StepKind(StrEnum):
     """clear_actions emptied it of these `actions`."""
     BUCKET = "bucket"
     """A bucket of a group runs; `text` names it."""
+    LEARNED = "learned"
+    """A learn action asks for `flow`."""
     ACTION = "action"
     DETAIL = "detail"
     WARNING = "warning"

@@ -24,6 +24,7 @@ from gossamer.pipeline.fields import (
     get_slot,
     put_slot,
 )
+from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import FlowText, compose, parse_flow
 from gossamer.pipeline.format import (
     exact_match,
@@ -37,6 +38,7 @@ from gossamer.pipeline.format import (
     format_subfield,
     format_value,
 )
+from gossamer.pipeline.learning import SEND_FLOW_REM
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.steps import Step, StepKind
@@ -123,6 +125,8 @@ class _Text:
                 else:
                     text = f"action set {verb} empty"
                 self.lines.append(f"{indent} -> {text}")
+            case StepKind.LEARNED if step.flow is not None:
+                self.lines.append(f"{indent} -> {_learned(step.flow)}")
             case StepKind.BUCKET:
                 self.lines.append(indent + step.text)
             case StepKind.DETAIL:
@@ -174,11 +178,32 @@ def _flat(steps: list[Step]) -> Iterator[Step]:
 def changes(action: Action, key: int) -> list[str]:
     """What an action made of the bits it wrote, where its text does not say so itself."""
     match action:
-        case act.RegMove(dst=dst) | act.StackPop(dst=dst):
+        case (
+            act.RegMove(dst=dst)
+            | act.StackPop(dst=dst)
+            | act.Multipath(dst=dst)
+            | act.Bundle(dst=act.SubField() as dst)
+        ):
             value = (key >> dst.shift) & ((1 << dst.n_bits) - 1)
             return [f"{format_subfield(dst)} is now {format_hex(value)}"]
         case _:
             return []
+
+
+def _learned(flow: Flow) -> str:
+    parts = [f"table={flow.table_id}"]
+    if text := format_match(flow.match):
+        parts.append(text)
+    parts.append(f"priority={flow.priority}")
+    if flow.cookie:
+        parts.append(f"cookie={flow.cookie:#x}")
+    if flow.idle_timeout_s:
+        parts.append(f"idle={flow.idle_timeout_s}")
+    if flow.hard_timeout_s:
+        parts.append(f"hard={flow.hard_timeout_s}")
+    if flow.flags & SEND_FLOW_REM:
+        parts.append("send_flow_rem")
+    return f"{' '.join(parts)} actions={format_actions(flow.actions)}"
 
 
 def datapath_actions(world: World, result: Result) -> str:
@@ -274,6 +299,8 @@ def _step_as_data(step: Step, before: int) -> Mapping[str, Any]:
                 if step.flow
                 else None
             )
+        case StepKind.LEARNED if step.flow is not None:
+            out["flow"] = _learned(step.flow)
         case StepKind.ACTION_SET_IS | StepKind.ACTION_SET_WAS:
             out["actions"] = [format_action(a) for a in step.actions]
         case StepKind.ACTION if step.action is not None:

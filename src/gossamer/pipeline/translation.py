@@ -10,23 +10,27 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline import labels
+from gossamer.pipeline import labels, links, relabel
 from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
 from gossamer.pipeline.change import apply_change, pop_vlan, push_vlan, write_subfield
-from gossamer.pipeline.commit import PACKET_MASK, Buffer
+from gossamer.pipeline.commit import Buffer
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, get_slot, put_slot
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.format_field import format_port
 from gossamer.pipeline.group import Bucket
-from gossamer.pipeline.groups import chosen
+from gossamer.pipeline.groups import chosen, port_is_live
+from gossamer.pipeline.learning import has_room, learned_flow
 from gossamer.pipeline.looked_at import looked_at
-from gossamer.pipeline.result import GroupUse, Reason, Result
+from gossamer.pipeline.result import GroupUse, LearnedFlow, Reason, Result
 from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.world import N_TABLES, Bridge, TableMiss
 
 MAX_DEPTH: Final = 64
 """Rules and buckets that may be under way inside each other (by resubmit and group)."""
 MAX_RESUBMITS: Final = 4096
+MAX_COPIES: Final = 8
+"""Buckets and clones that may be under way inside each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,17 @@ class Effect:
 class Translation:
     """One packet in one bridge."""
 
-    def __init__(self, bridge: Bridge, key: int, buffer: Buffer, result: Result) -> None:
+    def __init__(
+        self, bridge: Bridge, key: int, buffer: Buffer, n_bytes: int, result: Result
+    ) -> None:
         self.bridge = bridge
         self.key = put_slot(key, "actset_output", OFPP_UNSET)
         self.buffer = buffer
+        self.n_bytes = n_bytes
+        """Length of the frame as it came."""
         self.result = result
         self.effects: list[Effect] = []
+        self.learned: list[LearnedFlow] = []
         self.failure: Drop | None = None
         self.why_nothing = Drop.BY_RULE
         self.exited = False
@@ -172,6 +181,14 @@ class Translation:
                 self.output_reg(source, action.max_len, table_id, flow, step)
             case act.Controller():
                 self.controller(action, table_id, flow, step)
+            case act.OutputTrunc():
+                self.output_trunc(action, step)
+            case act.Bundle():
+                self.bundle(action, table_id, flow, step)
+            case act.Meter():
+                self.effect(action, step, table_id=table_id, flow=flow)
+            case act.Learn():
+                self.learn(action, flow, step)
             case act.DecTtl():
                 return self.dec_ttl(action, table_id, flow, step)
             case act.DecMplsTtl():
@@ -200,13 +217,13 @@ class Translation:
                 self.push_vlan(0x8100, step)
                 self.key = apply_change(self.key, action, step)
             case act.PushMpls(ethertype=eth_type):
-                self.push_label(eth_type, step)
+                self.relabel(relabel.pushed(self.key, self.buffer, eth_type), step)
             case act.PopMpls(ethertype=eth_type):
-                self.pop_label(eth_type, step)
+                self.relabel(relabel.popped(self.key, self.buffer, eth_type), step)
             case act.CopyTtlOut():
-                self.copy_ttl_out()
+                self.key, self.buffer = relabel.ttl_copied_out(self.key, self.buffer)
             case act.CopyTtlIn():
-                self.copy_ttl_in()
+                self.key, self.buffer = relabel.ttl_copied_in(self.key, self.buffer)
             case act.StackPush(source=source):
                 self.stack.append((self.key >> source.shift) & ((1 << source.n_bits) - 1))
             case act.StackPop(dst=dst):
@@ -214,6 +231,12 @@ class Translation:
                     self.key = write_subfield(self.key, dst, self.stack.pop(), step)
                 else:
                     step.warn("stack underflow")
+            case act.Multipath(dst=dst):
+                self.key = write_subfield(self.key, dst, links.link(self.key, action), step)
+            case act.CheckPktLarger(dst=dst, length=length):
+                self.key = write_subfield(self.key, dst, int(self.n_bytes > length), step)
+            case act.Conjunction():
+                step.warn("executing no-op conjunction action")
             case act.ClearActions():
                 self.clear_actions(step)
             case act.WriteActions(actions=written):
@@ -239,56 +262,11 @@ class Translation:
         else:
             self.key = key
 
-    # -- labels ------------------------------------------------------------------------
-
-    def push_label(self, eth_type: int, step: Step) -> None:
-        key = labels.push(self.key, eth_type)
-        if key is None:
+    def relabel(self, after: tuple[int, Buffer] | None, step: Step) -> None:
+        if after is None:
             self.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)
-            return
-        if not labels.labels_of(self.key):
-            # What the label covers must be right now, as it is out of sight from here on.
-            self.buffer = Buffer(self.buffer.frame.commit(self.key).labelled(key))
-        self.key = key
-
-    def pop_label(self, eth_type: int, step: Step) -> None:
-        if not labels.labels_of(self.key):
-            return
-        if not labels.can_pop(self.key):
-            self.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)
-            return
-        self.key = labels.pop(self.key, eth_type)
-        if not labels.is_mpls(eth_type):
-            frame = self.buffer.frame.commit(self.key).parsed_again(0)
-            self.key = self.key & ~PACKET_MASK | frame.key & PACKET_MASK
-            self.buffer = Buffer(frame)
-
-    def dec_mpls_ttl(self, table_id: int, flow: Flow | None, step: Step) -> bool:
-        if labels.is_mpls(get_slot(self.key, "eth_type")):
-            ttl = labels.ttl_of(get_slot(self.key, "mpls_lse0"))
-            if ttl > 1:
-                self.key = labels.with_ttl(self.key, 0, ttl - 1)
-                return True
-            self.invalid_ttl(0, table_id, flow, step)
-        step.warn("MPLS decrement TTL exception", Drop.TTL)
-        return False
-
-    def copy_ttl_out(self) -> None:
-        entries = labels.labels_of(self.key)
-        if len(entries) > 1:
-            self.key = labels.with_ttl(self.key, 0, labels.ttl_of(entries[1]))
-        elif inner := self.buffer.frame.commit(self.key).below_labels():
-            self.key = labels.with_ttl(self.key, 0, get_slot(inner.key, "nw_ttl"))
-
-    def copy_ttl_in(self) -> None:
-        entries = labels.labels_of(self.key)
-        if len(entries) > 1:
-            self.key = labels.with_ttl(self.key, 1, labels.ttl_of(entries[0]))
-            return
-        frame = self.buffer.frame.commit(self.key)
-        if inner := frame.below_labels():
-            changed = inner.commit(put_slot(inner.key, "nw_ttl", labels.ttl_of(entries[0])))
-            self.buffer = Buffer(frame.with_below(changed))
+        else:
+            self.key, self.buffer = after
 
     # -- copies: what is changed in them is changed back -------------------------------
 
@@ -300,44 +278,47 @@ class Translation:
             return False
         self.consulted |= group.hashed
         indexes = chosen(self.bridge, group, self.key, step)
-        self.result.groups.append(GroupUse(self.bridge.name, group.group_id, indexes))
         if not indexes:
             self.why_nothing = Drop.NO_BUCKET
+        entered = 0
         for index in indexes:
             if self.stopped:
                 break
-            self.bucket(group.buckets[index], table_id, flow, step)
+            entered += self.bucket(group.buckets[index], table_id, flow, step)
+        self.result.groups.append(GroupUse(self.bridge.name, group.group_id, indexes[:entered]))
         return True
 
-    def bucket(self, bucket: Bucket, table_id: int, flow: Flow | None, step: Step) -> None:
-        """A bucket's actions, run as an action set (OpenFlow 1.3.5, 5.6.1).
+    def bucket(self, bucket: Bucket, table_id: int, flow: Flow | None, step: Step) -> bool:
+        """A bucket's actions, run as an action set (OpenFlow 1.3.5, 5.6.1); False where that is
+        too deep.
 
         The action set and the stack are not copied: a table that a bucket resubmits to may
         change them (ovs-actions(7)).  An exit ends the bucket alone.
         """
         below = step.add(Step(StepKind.BUCKET, f"bucket {bucket.bucket_id}", key=self.key))
-        if not self.descend(below):
-            return
-        before = self.key, self.buffer, self.copies, self.in_bucket
+        if not self.begin_copy(below) or not self.descend(below):
+            return False
+        before = self.key, self.buffer, self.copies[:-1], self.in_bucket
         self.in_bucket = True
-        self.begin_copy()
         self.actions(ActionSet(bucket.actions).ordered(), table_id, flow, below)
         self.key, self.buffer, self.copies, self.in_bucket = before
         self.depth -= 1
         self.exited = False
+        return True
         if self.failure is Drop.MPLS_STACK:
             self.failure = None  # the copy is lost, and no more
 
     def clone(self, action: act.Clone, table_id: int, flow: Flow | None, step: Step) -> None:
         """Actions on a copy, with a stack and an action set of its own (ovs-actions(7)); an exit
         in it ends everything."""
+        if not self.begin_copy(step):
+            return
         before = (
-            self.key, self.buffer, self.copies, self.in_bucket, self.stack, self.action_set,
+            self.key, self.buffer, self.copies[:-1], self.in_bucket, self.stack, self.action_set,
             self.in_action_set,
         )  # fmt: skip
         self.in_bucket = False
         self.stack, self.action_set = [], ActionSet()
-        self.begin_copy()
         self.actions(action.actions, table_id, flow, step)
         self.run_action_set(step)
         (
@@ -345,9 +326,14 @@ class Translation:
             self.in_action_set,
         ) = before  # fmt: skip
 
-    def begin_copy(self) -> None:
+    def begin_copy(self, step: Step) -> bool:
+        """What follows happens to a copy; False, and everything void, within too many others."""
+        if len(self.copies) >= MAX_COPIES:
+            self.fail(step, f"over {MAX_COPIES} groups and clones in each other", Drop.TOO_DEEP)
+            return False
         self.n_copies += 1
         self.copies = (*self.copies, self.n_copies)
+        return True
 
     # -- where the packet goes ---------------------------------------------------------
 
@@ -374,6 +360,23 @@ class Translation:
             step.warn("skipping output to input port")
         elif port != OfPort.ANY:
             self.effect(act.Output(port), step)
+
+    def output_trunc(self, action: act.OutputTrunc, step: Step) -> None:
+        port = self.bridge.ports.get(action.port)
+        if action.port == get_slot(self.key, "in_port"):
+            step.warn("skipping output to input port")
+        elif port is None or port.peer is not None:
+            name = format_port(action.port)
+            step.error(f"output_trunc does not support patch port {name}", Drop.NO_PORT)
+        else:
+            self.effect(action, step)
+
+    def bundle(self, action: act.Bundle, table_id: int, flow: Flow | None, step: Step) -> None:
+        port = links.member(self.key, action, lambda ofport: port_is_live(self.bridge, ofport))
+        if action.dst is None:
+            self.output(port, 0, table_id, flow, step)
+        else:
+            self.key = write_subfield(self.key, action.dst, port & 0xFFFF, step)
 
     def output_reg(
         self, source: act.SubField, max_len: int, table_id: int, flow: Flow | None, step: Step
@@ -414,9 +417,28 @@ class Translation:
         step.warn(f"IPv{version} decrement TTL exception", Drop.TTL)
         return False
 
+    def dec_mpls_ttl(self, table_id: int, flow: Flow | None, step: Step) -> bool:
+        if labels.is_mpls(get_slot(self.key, "eth_type")):
+            ttl = labels.ttl_of(get_slot(self.key, "mpls_lse0"))
+            if ttl > 1:
+                self.key = labels.with_ttl(self.key, 0, ttl - 1)
+                return True
+            self.invalid_ttl(0, table_id, flow, step)
+        step.warn("MPLS decrement TTL exception", Drop.TTL)
+        return False
+
     def invalid_ttl(self, controller_id: int, table_id: int, flow: Flow | None, step: Step) -> None:
         to = act.Controller(controller_id=controller_id, reason=Reason.INVALID_TTL)
         self.effect(to, step, Reason.INVALID_TTL, table_id, flow)
+
+    def learn(self, action: act.Learn, flow: Flow | None, step: Step) -> None:
+        learned = learned_flow(action, self.key)
+        room = has_room(action, learned, self.bridge.tables.get(action.table_id))
+        if room:
+            step.add(Step(StepKind.LEARNED, flow=learned))
+            self.learned.append(LearnedFlow(self.bridge.name, action, flow, self.key, learned))
+        if action.result is not None:
+            self.key = write_subfield(self.key, action.result, int(room), step)
 
     def resubmit(self, action: act.Resubmit, table_id: int, step: Step) -> None:
         self.n_resubmits += 1

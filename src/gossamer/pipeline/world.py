@@ -16,6 +16,7 @@ from typing import Final
 from gossamer.pipeline.flow import Flow, FlowTable
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
+from gossamer.pipeline.metering import Meters
 
 
 class VlanMode(IntEnum):
@@ -146,6 +147,7 @@ class Bridge:
         self.forward_bpdu = forward_bpdu
         self.groups: dict[int, Group] = {} if groups is None else groups
         self.meters: dict[int, Meter] = {} if meters is None else meters
+        self.metered = Meters()
         for flow in flows:
             self.tables.setdefault(flow.table_id, FlowTable(flow.table_id)).insert(flow)
 

@@ -1,0 +1,56 @@
+"""Labels on a packet under way, where its key does not say all: what is below comes and goes.
+
+Each function takes a key and the buffer it describes, and gives both as they
+are afterwards; the buffer is another one where bytes changed that no key tells
+of, so that copies made before still have the first.
+"""
+
+from __future__ import annotations
+
+from gossamer.pipeline import labels
+from gossamer.pipeline.commit import PACKET_MASK, Buffer
+from gossamer.pipeline.fields import get_slot, put_slot
+
+
+def pushed(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None:
+    """With one more label; None where there are three already."""
+    after = labels.push(key, eth_type)
+    if after is None or labels.labels_of(key):
+        return None if after is None else (after, buffer)
+    # What the label covers must be right now, as it is out of sight from here on.
+    return after, Buffer(buffer.frame.commit(key).labelled(after))
+
+
+def popped(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None:
+    """With one label less, and what comes to light parsed; None where a fourth may follow."""
+    if not labels.labels_of(key):
+        return key, buffer
+    if not labels.can_pop(key):
+        return None
+    key = labels.pop(key, eth_type)
+    if labels.is_mpls(eth_type):
+        return key, buffer
+    frame = buffer.frame.commit(key).parsed_again(0)
+    return key & ~PACKET_MASK | frame.key & PACKET_MASK, Buffer(frame)
+
+
+def ttl_copied_out(key: int, buffer: Buffer) -> tuple[int, Buffer]:
+    """The outermost label with the TTL of what is next: a label, or IP."""
+    entries = labels.labels_of(key)
+    if len(entries) > 1:
+        return labels.with_ttl(key, 0, labels.ttl_of(entries[1])), buffer
+    inner = buffer.frame.commit(key).below_labels()
+    return (labels.with_ttl(key, 0, get_slot(inner.key, "nw_ttl")) if inner else key), buffer
+
+
+def ttl_copied_in(key: int, buffer: Buffer) -> tuple[int, Buffer]:
+    """What is next to the outermost label, another one or IP, with its TTL."""
+    entries = labels.labels_of(key)
+    if len(entries) > 1:
+        return labels.with_ttl(key, 1, labels.ttl_of(entries[0])), buffer
+    frame = buffer.frame.commit(key)
+    inner = frame.below_labels()
+    if inner is None:
+        return key, buffer
+    changed = inner.commit(put_slot(inner.key, "nw_ttl", labels.ttl_of(entries[0])))
+    return key, Buffer(frame.with_below(changed))

@@ -257,7 +257,7 @@ class Bridge(PortListener):
 
     def status(self) -> BridgeStatus:
         """For the database."""
-        return replace(self.ports.status({}), controllers=self.controllers.status())
+        return replace(self.ports.status(), controllers=self.controllers.status())
 
     def close(self) -> None:
         """The daemon ends; the bridge goes on in the datapath."""

@@ -57,22 +57,13 @@ def port_desc(port: Port) -> m.PortDesc:
 
 def flow_stats(flow: Flow, now: float) -> m.FlowStats:
     """A flow with its counters as last read."""
+    used_s = flow.used_s if flow.used_s > flow.created_s else flow.created_s
+    # By position: names would cost a third more, and a dump has a hundred thousand of these.
     return m.FlowStats(
-        table_id=flow.table_id,
-        priority=flow.priority,
-        match=flow.match,
-        actions=flow.actions,
-        cookie=flow.cookie,
-        duration_s=now - flow.created_s,
-        idle_timeout=flow.idle_timeout_s,
-        hard_timeout=flow.hard_timeout_s,
-        flags=flow.flags,
-        importance=flow.importance,
-        n_packets=flow.n_packets,
-        n_bytes=flow.n_bytes,
-        idle_age_s=int(now - max(flow.used_s, flow.created_s)),
-        hard_age_s=int(now - flow.modified_s),
-    )
+        flow.table_id, flow.priority, flow.match, flow.actions, flow.cookie, now - flow.created_s,
+        flow.idle_timeout_s, flow.hard_timeout_s, flow.flags, flow.importance, flow.n_packets,
+        flow.n_bytes, int(now - used_s), int(now - flow.modified_s),
+    )  # fmt: skip
 
 
 def flow_removed(event: FlowEvent, now: float) -> m.FlowRemoved:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -72,6 +71,8 @@ class Port:
     """What the datapath was told last."""
     shown: tuple[object, ...] = field(default=())
     """What controllers were told last, to tell them only of changes."""
+    _status: InterfaceStatus | None = None
+    _status_of: tuple[object, ...] = ()
 
     @property
     def is_local(self) -> bool:
@@ -145,10 +146,14 @@ class Port:
             peer_mac=self.link.peer_mac if self.link else None,
         )
 
-    def status(self, statistics: Mapping[str, int]) -> InterfaceStatus:
-        """The columns of Interface."""
+    def status(self) -> InterfaceStatus:
+        """The columns of Interface, without statistics: the same object while nothing changed."""
         link = self.link
-        return InterfaceStatus(
+        depends_on = (link, self.mac, self.admin_up, self.link_resets)
+        if self._status is not None and self._status_of == depends_on:
+            return self._status
+        self._status_of = depends_on
+        self._status = InterfaceStatus(
             name=self.name,
             ofport=self.database_ofport,
             mac_in_use=self.mac,
@@ -160,5 +165,5 @@ class Port:
             duplex=(link.duplex or "full") if link else None,
             link_resets=self.link_resets,
             status={"driver_name": link.driver} if link else {},
-            statistics=statistics,
         )
+        return self._status

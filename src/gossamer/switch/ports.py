@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +74,8 @@ class BridgePorts:
         self._numbers = PortNumbers()
         self._settings: BridgeSettings | None = None
         self._interfaces: dict[str, tuple[PortConfig, InterfaceConfig]] = {}
+        self._told: dict[str, PortStatus] = {}
+        """The last status, of which most goes into the next."""
 
     # -- converging ---------------------------------------------------------------------------
 
@@ -109,7 +111,7 @@ class BridgePorts:
         self.errors.clear()
         for name in sorted(changed, key=lambda n: n != self.name):
             self._converge_interface(name)
-        self._settle()
+        self._settle(changed)
 
     def device_changed(self, name: str) -> bool:
         """A device appeared, vanished or changed; True when it is one of ours."""
@@ -117,7 +119,7 @@ class BridgePorts:
             return False
         self.errors.pop(name, None)
         self._converge_interface(name)
-        self._settle()
+        self._settle((name,))
         return True
 
     def _converge_interface(self, name: str) -> None:
@@ -245,12 +247,17 @@ class BridgePorts:
         self.listener.settings_changed()
         self.listener.port_deleted(port)
 
-    def _settle(self) -> None:
-        """What follows from all ports together: MAC, datapath id, MTUs; then tell of changes."""
+    def _settle(self, changed: Iterable[str]) -> None:
+        """What follows from all ports together: MAC, datapath id, MTUs; then tell of changes.
+
+        The settings of a port depend on that port alone, so the others are left alone.
+        """
         self._settle_mac()
         self._settle_mtu()
-        for port in self.ports.values():
-            self._update(port)
+        for name in dict.fromkeys((*changed, self.name)):
+            port = self.ports.get(name)
+            if port is not None:
+                self._update(port)
 
     def _update(self, port: Port) -> None:
         settings = port.wanted_settings()
@@ -358,22 +365,29 @@ class BridgePorts:
             self._remove(port, delete_device=True, remember=False)
         self.datapath.remove_bridge(self.bridge_id)
 
-    def status(self, statistics: dict[str, dict[str, int]]) -> BridgeStatus:
-        """The columns of Bridge, Port and Interface."""
-        ports: dict[str, dict[str, InterfaceStatus]] = {}
+    def status(self) -> BridgeStatus:
+        """The columns of Bridge, Port and Interface, without statistics."""
+        ports: dict[str, PortStatus] = {}
         for name, (port_config, _) in self._interfaces.items():
             port = self.ports.get(name)
             if port is not None:
-                status = port.status(statistics.get(name, {}))
+                status = port.status()
             else:
                 error = self.errors.get(name, "")
                 status = InterfaceStatus(name, ofport=NO_OFPORT, error=error)
-            ports.setdefault(port_config.name, {})[name] = status
+            siblings = ports.get(port_config.name)
+            told = self._told.get(port_config.name)
+            if siblings is not None:
+                told = PortStatus(port_config.name, {**siblings.interfaces, name: status})
+            elif told is None or len(told.interfaces) > 1 or told.interfaces.get(name) is not status:
+                told = PortStatus(port_config.name, {name: status})
+            ports[port_config.name] = told
+        self._told = ports
         return BridgeStatus(
             name=self.name,
             datapath_id=self.datapath_id,
             datapath_version=VERSION,
-            ports={name: PortStatus(name, interfaces) for name, interfaces in ports.items()},
+            ports=ports,
         )
 
 

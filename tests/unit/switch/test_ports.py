@@ -73,12 +73,12 @@ def test_a_bridge_has_its_own_port_without_being_asked(world: World) -> None:
 def test_a_missing_device_is_an_error_until_it_appears(world: World) -> None:
     world.port("v0")
     world.converge()
-    status = world.ports.status({}).ports["v0"].interfaces["v0"]
+    status = world.ports.status().ports["v0"].interfaces["v0"]
     assert status.ofport == -1
     assert status.error == "could not open network device v0 (No such device)"
     world.devices.appear("v0")
     world.device_events()
-    status = world.ports.status({}).ports["v0"].interfaces["v0"]
+    status = world.ports.status().ports["v0"].interfaces["v0"]
     assert (status.ofport, status.error, status.link_state) == (1, None, "up")
 
 
@@ -216,7 +216,7 @@ def test_a_change_of_carrier_is_told_once_and_counted(world: World) -> None:
     assert world.heard.take() == [("modify", "v0")]
     port = world.ports.ports["v0"]
     assert port.state_bits == 1 and port.link_resets == 1
-    assert port.status({}).link_state == "down"
+    assert port.status().link_state == "down"
 
 
 def test_port_mods_reach_the_datapath_and_the_device(world: World) -> None:

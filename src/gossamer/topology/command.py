@@ -101,8 +101,17 @@ class Tools:
         return self.run("ovs-ofctl", *arguments, stdin=stdin)
 
     def appctl(self, *arguments: str) -> str:
-        """ovs-appctl."""
-        return self.run("ovs-appctl", "--timeout=15", *arguments)
+        """ovs-appctl.  Raises TopologyError with what the daemon answers, its second line as remedy."""
+        done = self.attempt("ovs-appctl", "--timeout=15", *arguments)
+        answer, refused, _ = done.stderr.partition("ovs-appctl: ")
+        if done.returncode and refused and answer.strip():
+            message, _, remedy = answer.strip().partition("\n")
+            raise TopologyError(message, remedy=remedy)
+        if done.returncode:
+            raise TopologyError(
+                complaint_of(done), place=str(self.rundir), remedy="is gossamerd running?"
+            )
+        return done.stdout
 
     def in_netns(
         self, netns: str, *command: str, timeout_s: float = 30

@@ -15,7 +15,7 @@ from typing import Final
 
 from gossamer.errors import TopologyError
 from gossamer.topology.command import Refused, Tools
-from gossamer.topology.difference import Difference
+from gossamer.topology.difference import Difference, compare
 from gossamer.topology.document import Document
 from gossamer.topology.interrupt import interruptible, uninterrupted
 from gossamer.topology.kind import kind_of
@@ -81,10 +81,17 @@ def _plan(state: State, wanted: dict[str, Spec], tools: Tools, seen: Seen) -> li
         except Refused as e:
             raise _About(e, key) from None
         if have != spec:
-            steps.append(Step(Verb.UPDATE, key, have, spec, differences))
+            steps.append(Step(Verb.UPDATE, key, have, spec, differences or _edited(have, spec)))
         elif differences:
             steps.append(Step(Verb.REPAIR, key, have, spec, differences))
     return steps
+
+
+def _edited(have: Spec, spec: Spec) -> tuple[Difference, ...]:
+    """What the file says otherwise than before, where that is all that differs."""
+    return tuple(
+        d for name in spec for d in compare(name, spec[name], have.get(name), name.replace("_", " "))
+    )
 
 
 def drift(state: State, tools: Tools) -> list[Step]:
@@ -184,7 +191,7 @@ class _About(TopologyError):
         if self.place:
             message += f" ({self.place})"
         place = place_of(topology, source, self.key, self.attribute)
-        remedies = [self.remedy, self.after_text]
+        remedies = [self.remedy, self.after_text or "nothing was changed"]
         return TopologyError(message, place=place, remedy="; ".join(r for r in remedies if r))
 
     def after(self, left: list[str], name: str) -> _About:
@@ -277,14 +284,16 @@ def _settle(state: State, wanted: dict[str, Spec], tools: Tools) -> None:
             _perform(replace(step, old=step.new), state, tools, seen)
     left = _plan(state, wanted, tools, Seen(tools))
     if left:
-        difference = left[0].differences[0]
+        step, difference = left[0], left[0].differences[0]
         raise _About(
             Refused(
                 f"it was asked for, but {difference.text}",
                 attribute=difference.attribute,
-                remedy="the log in the run directory may say why",
+                remedy="does a field lack the one it depends on, such as tcp before tp_dst?"
+                if step.key.startswith("flows/")
+                else f"see {tools.rundir}/ovs-vswitchd.log, and whether something else changes it too",
             ),
-            left[0].key,
+            step.key,
         )
 
 

@@ -93,7 +93,7 @@ def address_between(topology: Topology, source: str, target: str) -> str:
             raise TopologyError(
                 f"{name} has no address, so there is nothing to try",
                 place=f"{source} -> {target}",
-                remedy="give one of its ports an address:",
+                remedy="give one of its ports an address",
             )
     for address in theirs:
         if any(address.version == mine.version and address.ip in mine.network for mine in ours):

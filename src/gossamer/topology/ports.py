@@ -121,11 +121,12 @@ def ensure_port(tools: Tools, seen: Seen, spec: Spec, old: Spec | None) -> None:
 
 def _make_cable(tools: Tools, seen: Seen, spec: Spec) -> None:
     device, inside, netns = spec["device"], spec["inside"], spec["netns"]
-    # Half a cable: its other end went with a namespace, or this is what a crash left.
-    lines = [(f"link del {device}", "")] if device in seen.links else []
-    lines.append(
+    if device in seen.links:
+        # Half a cable: its other end went with a namespace, or this is what a crash left.
+        _delete_device(tools, device)
+    lines = [
         (f"link add {device} type veth peer name {inside} address {spec['mac']} netns {netns}", "mac")
-    )
+    ]
     if _IPV6.exists():
         # The host's end speaks for nobody: no link-local address, no router solicitations.
         lines.append((f"link set {device} addrgenmode none", ""))
@@ -167,8 +168,11 @@ def _columns(spec: Spec) -> list[str]:
 
 def delete_port(tools: Tools, spec: Spec) -> None:
     """Pull the port off its bridge and remove the cable."""
-    device = spec["device"]
-    tools.vsctl("--if-exists", "del-port", device)
+    tools.vsctl("--if-exists", "del-port", spec["device"])
+    _delete_device(tools, spec["device"])
+
+
+def _delete_device(tools: Tools, device: str) -> None:
     # Whoever removed its namespace removed it too, only some time later: then it is gone before us.
     done = tools.attempt("ip", "link", "del", device)
     if done.returncode and "Cannot find device" not in done.stderr:

@@ -44,9 +44,9 @@ def _check_bridge(bridge: Bridge, place: str) -> None:
                 remedy="write it as tcp:127.0.0.1:6653, ssl:HOST:PORT, unix:PATH or ptcp:PORT",
             )
     for i, device in enumerate(bridge.devices):
-        if not _DEVICE.match(device):
+        if not _DEVICE.match(device) or device == "lo":
             raise TopologyError(
-                f"{device!r} cannot be a device's name",
+                f"{device!r} cannot be a port",
                 place=f"{place}.devices[{i}]",
                 remedy="see ip link for the devices of this host",
             )

@@ -9,33 +9,22 @@ and its best primary controller (ovs-vswitchd(8), ovs-ofctl(8) snoop).
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import Iterable, Iterator
-from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gossamer.switch.config import OPENFLOW_PROTOCOLS, ControllerConfig, FailMode, SslConfig
-from gossamer.switch.connection import ECHO_REQUEST, HEADER_LEN, Connection, header
 from gossamer.switch.contract import Poller
-from gossamer.switch.pacing import PacketInLimits
-from gossamer.switch.reconnect import Reconnect, State
+from gossamer.switch.controller import ActiveController, PassiveController, Peer
+from gossamer.switch.fail_open import FailOpen
 from gossamer.switch.role import Role
 from gossamer.switch.session import Session
 from gossamer.switch.snoop import Snooper
 from gossamer.switch.status import ControllerStatus
-from gossamer.switch.transport import Listener, TransportError, is_passive, open_active
+from gossamer.switch.transport import is_passive
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
-
-log = logging.getLogger(__name__)
-
-_LISTEN_AGAIN_S: Final = 5.0
-FAIL_OPEN_PROBES: Final = 3
-"""Probe intervals without any controller after which a standalone bridge forwards by itself."""
-_DEFAULT_PROBE_S: Final = 5.0
 
 
 def versions_of(protocols: Iterable[str]) -> frozenset[int]:
@@ -44,195 +33,6 @@ def versions_of(protocols: Iterable[str]) -> frozenset[int]:
         OPENFLOW_PROTOCOLS.index(name) + 1 for name in protocols if name in OPENFLOW_PROTOCOLS
     )
     return named or frozenset(range(1, len(OPENFLOW_PROTOCOLS) + 1))
-
-
-def _limits(config: ControllerConfig) -> PacketInLimits:
-    return PacketInLimits(
-        config.controller_rate_limit, config.controller_burst_limit, config.controller_queue_size
-    )
-
-
-class Peer:
-    """One connection with its session and the clock that watches over it."""
-
-    def __init__(self, connection: Connection, session: Session, clock: Reconnect) -> None:
-        self.connection = connection
-        self.session = session
-        self.clock = clock
-        self._heard_s = connection.last_received_s
-
-    def run(self, now: float) -> None:
-        """Receive, answer, probe a silent peer, give up on a dead one."""
-        connection, clock = self.connection, self.clock
-        connection.run()
-        if connection.established and clock.state is State.CONNECTING:
-            clock.connected(now)
-        if connection.last_received_s != self._heard_s:
-            self._heard_s = connection.last_received_s
-            clock.received(now)
-        if connection.closed:
-            return
-        if clock.attempt_is_over(now):
-            connection.close(OSError(110, os.strerror(110)))  # ETIMEDOUT
-        elif clock.is_dead(now):
-            log.info("connection=%s: no response to inactivity probe", connection.name)
-            connection.close(OSError(110, os.strerror(110)))
-        elif clock.wants_probe(now, connection.last_received_s):
-            version = connection.version or 1
-            connection.send(header(version, ECHO_REQUEST, HEADER_LEN, 0))
-            connection.run()
-        self.session.run(now)
-
-    def wait(self, poller: Poller, now: float) -> None:
-        """Say what to wake for."""
-        events = self.connection.events()
-        if not events:
-            poller.immediate_wake()
-            return
-        poller.fd_wait(self.connection.transport.fileno(), events)
-        for moment in (self.clock.next_s(self.connection.last_received_s), self.session.next_s()):
-            if moment is not None:
-                poller.timer_wait_until(int(moment * 1000) + 1)
-
-    def close(self) -> None:
-        """End it."""
-        self.connection.close()
-        self.session.ended()
-
-
-class ActiveController:
-    """A controller that we connect to."""
-
-    def __init__(self, config: ControllerConfig) -> None:
-        self.config = config
-        self.peer: Peer | None = None
-        self.clock = Reconnect(config.max_backoff_ms / 1000, config.inactivity_probe_ms / 1000)
-        self.versions: frozenset[int] = frozenset()
-
-    def configure(self, config: ControllerConfig) -> None:
-        """Take other settings without a reconnection."""
-        self.config = config
-        self.clock.max_backoff_s = config.max_backoff_ms / 1000
-        self.clock.probe_interval_s = config.inactivity_probe_ms / 1000
-        if self.peer:
-            self.peer.session.configure(_limits(config), config.enable_async_messages)
-
-    def run(self, now: float, controllers: Controllers) -> bool:
-        """Connect, talk, reconnect; True when the status changed."""
-        state = self.clock.state
-        if self.peer is None and self.clock.should_connect(now):
-            self._connect(now, controllers)
-        if self.peer is not None:
-            self.peer.run(now)
-            if self.peer.connection.closed:
-                self._disconnected(now)
-        return state is not self.clock.state
-
-    def _connect(self, now: float, controllers: Controllers) -> None:
-        self.clock.connecting(now)
-        try:
-            transport = open_active(self.config.target, controllers.ssl)
-        except (OSError, TransportError) as e:
-            text = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
-            log.debug("controller=%s: %s", self.config.target, text)
-            self.clock.disconnected(now, text)
-            return
-        session = Session(controllers.bridge, service=False)
-        connection = Connection(transport, controllers.versions, session)
-        session.attach(connection)
-        session.configure(_limits(self.config), self.config.enable_async_messages)
-        self.peer = Peer(connection, session, self.clock)
-
-    def _disconnected(self, now: float) -> None:
-        assert self.peer is not None
-        error = self.peer.connection.error
-        self.peer.session.ended()
-        self.peer = None
-        text = error.strerror or str(error) if isinstance(error, OSError) else error or ""
-        if self.clock.state in (State.ACTIVE, State.IDLE):
-            log.info("controller=%s: connection closed %s", self.config.target, text)
-        self.clock.disconnected(now, text)
-
-    def reconnect(self, now: float) -> None:
-        """Drop the connection; a new one follows at once."""
-        if self.peer is not None:
-            self.peer.close()
-            self.peer = None
-            self.clock.enter(State.BACKOFF, now)
-            self.clock.backoff_until_s = now
-
-    def close(self) -> None:
-        """End it for good."""
-        if self.peer is not None:
-            self.peer.close()
-            self.peer = None
-
-
-class PassiveController:
-    """A socket that controllers, or tools, connect to."""
-
-    def __init__(self, config: ControllerConfig, *, service: bool) -> None:
-        self.config = config
-        self.service = service
-        self.listener: Listener | None = None
-        self.peers: list[Peer] = []
-        self.error = ""
-        self._retry_s = 0.0
-
-    def configure(self, config: ControllerConfig) -> None:
-        """Take other settings without a reconnection."""
-        self.config = config
-        for peer in self.peers:
-            peer.clock.probe_interval_s = config.inactivity_probe_ms / 1000
-            peer.session.configure(_limits(config), config.enable_async_messages)
-
-    def listen(self, now: float, controllers: Controllers) -> None:
-        """Start to listen; where that fails, try again after a while."""
-        if self.listener is not None or now < self._retry_s:
-            return
-        try:
-            self.listener = Listener(self.config.target, controllers.ssl)
-            self.error = ""
-        except TransportError as e:
-            self.error = e.message
-            self._retry_s = now + _LISTEN_AGAIN_S
-            log.warning("controller=%s: %s", self.config.target, e.message)
-
-    def run(self, now: float, controllers: Controllers) -> bool:
-        """Accept and talk; True when the status changed."""
-        self.listen(now, controllers)
-        changed = False
-        while self.listener is not None and (transport := self.listener.accept()) is not None:
-            session = Session(controllers.bridge, service=self.service)
-            connection = Connection(transport, controllers.versions, session)
-            session.attach(connection)
-            session.configure(_limits(self.config), self.config.enable_async_messages)
-            clock = Reconnect(0.0, self.config.inactivity_probe_ms / 1000)
-            clock.connecting(now)
-            clock.backoff_s = 10.0  # seconds a peer has for its HELLO
-            self.peers.append(Peer(connection, session, clock))
-            changed = True
-        for peer in self.peers:
-            peer.run(now)
-            if peer.connection.closed:
-                peer.session.ended()
-                changed = True
-        self.peers = [p for p in self.peers if not p.connection.closed]
-        return changed
-
-    def close(self) -> None:
-        """End all."""
-        for peer in self.peers:
-            peer.close()
-        self.peers.clear()
-        if self.listener is not None:
-            self.listener.close()
-            self.listener = None
-
-
-class _FailOpen(Enum):
-    OFF = 0
-    OPEN = 1
 
 
 class Controllers:
@@ -250,8 +50,7 @@ class Controllers:
             ControllerConfig(management, inactivity_probe_ms=0), service=True
         )
         self.snooper = Snooper(f"punix:{bridge.rundir / bridge.name}.snoop")
-        self._fail_open = _FailOpen.OFF
-        self._alone_since_s = time.monotonic()
+        self._fail_open = FailOpen(bridge)
         self.generation_id: int | None = None
         """The newest generation of masters seen (OpenFlow 1.3.5, 6.3.6)."""
 
@@ -305,7 +104,7 @@ class Controllers:
                 self._active[target].configure(config)
         now = time.monotonic()
         if not had:
-            self._alone_since_s = now
+            self._fail_open.begin(now)
         # Who waited for the bridge to be there may connect the moment after.
         for passive in (*self._passive.values(), self._management):
             passive.listen(now, self)
@@ -347,30 +146,17 @@ class Controllers:
             changed |= passive.run(now, self)
         self._management.run(now, self)
         self.snooper.run(self)
-        self._run_fail_open(now)
+        if self.has_controllers:
+            connected = any(True for _ in self.primary_sessions())
+            self._fail_open.run(
+                now, self.fail_mode, connected=connected, probes_s=self._probes_s()
+            )
+        else:
+            self._fail_open.end()
         return changed
 
-    def _run_fail_open(self, now: float) -> None:
-        connected = any(True for _ in self.primary_sessions())
-        if connected or not self.has_controllers:
-            self._alone_since_s = now
-        if connected or self.fail_mode == FailMode.SECURE or not self.has_controllers:
-            if self._fail_open is _FailOpen.OPEN:
-                self._fail_open = _FailOpen.OFF
-                self.bridge.leave_fail_open()
-            return
-        if self._fail_open is _FailOpen.OFF and now >= self._fail_open_at():
-            log.warning(
-                "bridge=%s: could not connect to controller for %d seconds, failing open",
-                self.bridge.name,
-                now - self._alone_since_s,
-            )
-            self._fail_open = _FailOpen.OPEN
-            self.bridge.enter_fail_open()
-
-    def _fail_open_at(self) -> float:
-        probes = [c.config.inactivity_probe_ms / 1000 for c in self._active.values()]
-        return self._alone_since_s + FAIL_OPEN_PROBES * (max(probes, default=0) or _DEFAULT_PROBE_S)
+    def _probes_s(self) -> list[float]:
+        return [c.config.inactivity_probe_ms / 1000 for c in self._active.values()]
 
     def wait(self, poller: Poller) -> None:
         """Say what to wake for."""
@@ -389,9 +175,9 @@ class Controllers:
                 poller.timer_wait_until(int(now * 1000) + 1000)
         self.snooper.wait(poller)
         standalone = self.fail_mode == FailMode.STANDALONE and self.has_controllers
-        waiting = standalone and self._fail_open is _FailOpen.OFF
-        if waiting and not any(True for _ in self.primary_sessions()):
-            poller.timer_wait_until(int(self._fail_open_at() * 1000) + 1)
+        alone = standalone and not any(True for _ in self.primary_sessions())
+        if alone and not self._fail_open.is_open:
+            poller.timer_wait_until(int(self._fail_open.next_s(self._probes_s()) * 1000) + 1)
 
     def status(self) -> dict[str, ControllerStatus]:
         """By target."""

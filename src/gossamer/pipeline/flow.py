@@ -35,6 +35,9 @@ class Flow:
     n_packets: int = 0
     n_bytes: int = 0
     flow_id: int = 0
+    own_packets: int = 0
+    """Packets, and their bytes, that the daemon itself sent past the flow (packet-outs)."""
+    own_bytes: int = 0
 
     @property
     def is_part(self) -> bool:

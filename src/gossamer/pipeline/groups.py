@@ -24,7 +24,7 @@ MAX_WATCHED: Final = 128
 def port_is_live(bridge: Bridge, ofport: int) -> bool:
     """Whether a port exists, is not taken down, and has a link."""
     port = bridge.ports.get(ofport)
-    return port is not None and port.up
+    return port is not None and port.up and port.live
 
 
 def group_is_live(bridge: Bridge, group_id: int, depth: int = 0) -> bool:

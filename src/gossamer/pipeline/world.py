@@ -46,7 +46,8 @@ class Port:
     VLAN; an empty `trunks` carries every VLAN.  `peer` names the other end of
     a patch port: (bridge, ofport).  The flags are OpenFlow's port config
     turned positive: `flood` (not no-flood), `forward` (not no-fwd),
-    `receive` (not no-recv), `packet_in` (not no-packet-in), `up`.
+    `receive` (not no-recv), `packet_in` (not no-packet-in), `up`.  `live`
+    tells whether its link is up, for what watches it.
     """
 
     ofport: int
@@ -60,6 +61,7 @@ class Port:
     up: bool = True
     packet_in: bool = True
     peer: tuple[str, int] | None = None
+    live: bool = True
 
     def trunks_vlan(self, vlan: int) -> bool:
         """Whether a port that is not an access port carries `vlan`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -173,10 +173,18 @@ class Bridge(PortListener):
                 userdata = self.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
                 self.packet_in(from_datapath(punt, flow, userdata))
         if lessons:
-            try:
-                self.tell(self.rules.learn(lessons))
-            except DatapathError as e:
-                log.warning("bridge=%s: cannot learn flows: %s", self.name, e)
+            self.learn(lessons)
+
+    def learn(self, lessons: Iterable[tuple[Learn, int]]) -> None:
+        """Learn from packets: learn actions, each with the flow key it saw."""
+        try:
+            self.tell(self.rules.learn(lessons))
+        except DatapathError as e:
+            log.warning("bridge=%s: cannot learn flows: %s", self.name, e)
+
+    def punt(self, punt: Punt) -> None:
+        """One packet that came up."""
+        self.punts((punt,))
 
     def packet_in(self, packet: PacketForController) -> None:
         """Give a packet to the controllers that want it."""

@@ -61,8 +61,9 @@ def flow_stats(flow: Flow, now: float) -> m.FlowStats:
     # By position: names would cost a third more, and a dump has a hundred thousand of these.
     return m.FlowStats(
         flow.table_id, flow.priority, flow.match, flow.actions, flow.cookie, now - flow.created_s,
-        flow.idle_timeout_s, flow.hard_timeout_s, flow.flags, flow.importance, flow.n_packets,
-        flow.n_bytes, int(now - used_s), int(now - flow.modified_s),
+        flow.idle_timeout_s, flow.hard_timeout_s, flow.flags, flow.importance,
+        flow.n_packets + flow.own_packets, flow.n_bytes + flow.own_bytes, int(now - used_s),
+        int(now - flow.modified_s),
     )  # fmt: skip
 
 
@@ -78,6 +79,6 @@ def flow_removed(event: FlowEvent, now: float) -> m.FlowRemoved:
         duration_s=now - flow.created_s,
         idle_timeout=flow.idle_timeout_s,
         hard_timeout=flow.hard_timeout_s,
-        n_packets=flow.n_packets,
-        n_bytes=flow.n_bytes,
+        n_packets=flow.n_packets + flow.own_packets,
+        n_bytes=flow.n_bytes + flow.own_bytes,
     )

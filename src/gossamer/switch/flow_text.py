@@ -17,7 +17,8 @@ def flow_line(flow: Flow, now: float, *, offload: bool) -> str:
     """
     parts = [f"table_id={flow.table_id}"] if flow.table_id else []
     parts.append(f"duration={int(now - flow.created_s)}s")
-    parts.append(f"n_packets={flow.n_packets}, n_bytes={flow.n_bytes}")
+    n_packets, n_bytes = flow.n_packets + flow.own_packets, flow.n_bytes + flow.own_bytes
+    parts.append(f"n_packets={n_packets}, n_bytes={n_bytes}")
     if offload:
         parts.append("n_offload_packets=0, n_offload_bytes=0")
     match = format_match(flow.match, flow.priority)

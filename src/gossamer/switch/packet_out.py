@@ -7,16 +7,19 @@ ports, or back up to controllers.
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from gossamer.errors import DatapathError, PacketError
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.execute import Pipeline
+from gossamer.pipeline.result import Result
 from gossamer.switch.packet_in import from_pipeline
 from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
+    from gossamer.pipeline.action import Learn
     from gossamer.switch.bridge import Bridge
     from gossamer.switch.switch import Switch
 
@@ -33,6 +36,20 @@ def check(message: m.PacketOut) -> None:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, "shorter than an Ethernet header")
 
 
+def account(switch: Switch, result: Result, n_bytes: int) -> None:
+    """Credit flows with a packet that the reference pipeline took past them, and learn from it."""
+    now = time.monotonic()
+    for flow in result.flows:
+        flow.own_packets += 1
+        flow.own_bytes += n_bytes
+        flow.used_s = now
+    by_bridge: dict[str, list[tuple[Learn, int]]] = {}
+    for learned in result.learned:
+        by_bridge.setdefault(learned.bridge, []).append((learned.action, learned.key))
+    for name, lessons in by_bridge.items():
+        switch.bridges[name].learn(lessons)
+
+
 def packet_out(switch: Switch, bridge: Bridge, message: m.PacketOut) -> None:
     """Carry out the actions on the packet, and transmit what comes of it.
 
@@ -46,6 +63,7 @@ def packet_out(switch: Switch, bridge: Bridge, message: m.PacketOut) -> None:
         )
     except PacketError as e:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, e.message) from e
+    account(switch, result, len(message.data))
     for output in result.outputs:
         sender = switch.bridges[output.bridge]
         port = sender.ports.by_ofport[output.ofport]

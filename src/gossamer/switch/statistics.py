@@ -57,8 +57,8 @@ def flows(session: Session, message: m.FlowStatsRequest, xid: int) -> None:
         bridge.datapath.read_flow_statistics(found)
         session.connection.send(
             encode.aggregate_reply(
-                sum(f.n_packets for f in found),
-                sum(f.n_bytes for f in found),
+                sum(f.n_packets + f.own_packets for f in found),
+                sum(f.n_bytes + f.own_bytes for f in found),
                 len(found),
                 session.version,
                 xid,

@@ -203,6 +203,7 @@ class FlowTables:
                 # The datapath keeps counters by its name for the flow.
                 flow.flow_id = replaced.flow_id
                 flow.n_packets, flow.n_bytes = replaced.n_packets, replaced.n_bytes
+                flow.own_packets, flow.own_bytes = replaced.own_packets, replaced.own_bytes
                 self._removed.pop(replaced, None)
         self._inserted[flow] = None
         self.references.add(flow)

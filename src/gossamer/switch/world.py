@@ -89,6 +89,7 @@ def _port(switch: Switch, port: Port) -> model.Port:
         up=settings.up,
         packet_in=settings.packet_in,
         peer=_peer(switch, settings.patch_peer),
+        live=settings.live,
     )
 
 

@@ -5,21 +5,11 @@ from __future__ import annotations
 import pytest
 from fake_datapath import FakeDatapath
 
-from gossamer.pipeline.action import (
-    FinTimeout,
-    Learn,
-    LearnSpec,
-    LearnTo,
-    OfPort,
-    Output,
-    RegLoad,
-    SetField,
-    SubField,
-)
+from gossamer.pipeline.action import FinTimeout, Learn, LearnSpec, LearnTo, Output, SubField
 from gossamer.pipeline.fields import BY_NAME, put
 from gossamer.pipeline.flow import Flow
-from gossamer.pipeline.match import ANY, match
-from gossamer.switch.learn import lesson, shorten, teach
+from gossamer.pipeline.match import ANY
+from gossamer.switch.learn import shorten, teach
 from gossamer.switch.tables import FlowTables, RemovedReason
 
 
@@ -43,63 +33,6 @@ TO_IN_PORT = LearnSpec(part("in_port", n_bits=16), 16, LearnTo.OUTPUT)
 def tables() -> FlowTables:
     datapath = FakeDatapath()
     return FlowTables(datapath, datapath.add_bridge("br0"))
-
-
-def test_a_field_a_constant_and_a_part_of_a_field_are_matched() -> None:
-    action = Learn(
-        (
-            SOURCE_TO_DESTINATION,
-            LearnSpec(0x800, 16, LearnTo.MATCH, part("eth_type")),
-            LearnSpec(part("vlan_tci", n_bits=12), 12, LearnTo.MATCH, part("vlan_tci", n_bits=12)),
-        ),
-        table_id=1,
-    )
-    found, actions = lesson(action, key(eth_src=MAC, vlan_tci=0xF123))
-    assert found == match(eth_dst=MAC, eth_type=0x800, vlan_tci=(0x123, 0xFFF))
-    assert actions == ()
-
-
-def test_the_16_bit_in_port_is_matched_as_the_number_it_stands_for() -> None:
-    spec = LearnSpec(part("in_port", n_bits=16), 16, LearnTo.MATCH, part("in_port", n_bits=16))
-    assert lesson(Learn((spec,), 1), key(in_port=7)).match == match(in_port=7)
-    local = lesson(Learn((spec,), 1), key(in_port=OfPort.LOCAL)).match
-    assert local == match(in_port=OfPort.LOCAL)
-
-
-def test_loads_take_constants_and_fields_of_any_width() -> None:
-    action = Learn(
-        (
-            LearnSpec(5, 3, LearnTo.LOAD, part("reg1", 4, 3)),
-            LearnSpec(part("eth_src", 8, 16), 16, LearnTo.LOAD, part("reg2", 16, 16)),
-            LearnSpec(part("ipv6_src"), 128, LearnTo.LOAD, part("ipv6_dst")),
-        ),
-        table_id=1,
-    )
-    actions = lesson(action, key(eth_src=MAC, ipv6_src=3 << 100)).actions
-    assert actions == (
-        RegLoad(SubField(BY_NAME["reg1"], 4, 3), 5),
-        RegLoad(SubField(BY_NAME["reg2"], 16, 16), 0x0D0E),
-        SetField(BY_NAME["ipv6_dst"], 3 << 100, (1 << 128) - 1),
-    )
-
-
-@pytest.mark.parametrize(
-    ("in_port", "actions"),
-    [
-        (3, (Output(3),)),
-        (int(OfPort.LOCAL), (Output(OfPort.LOCAL),)),
-        (int(OfPort.CONTROLLER), ()),
-    ],
-)
-def test_an_output_goes_to_ports_that_can_be_sent_to(
-    in_port: int, actions: tuple[Output, ...]
-) -> None:
-    assert lesson(Learn((TO_IN_PORT,), 1), key(in_port=in_port)).actions == actions
-
-
-def test_fin_timeouts_come_before_the_other_actions() -> None:
-    action = Learn((TO_IN_PORT,), 1, fin_idle_timeout=5, fin_hard_timeout=9)
-    assert lesson(action, key(in_port=3)).actions == (FinTimeout(5, 9), Output(3))
 
 
 def test_a_flow_is_learned_once_refreshed_and_changed(tables: FlowTables) -> None:

@@ -259,3 +259,19 @@ def test_ports_that_come_and_go_are_told(switch: RunningSwitch) -> None:
         assert monitor.shows(r"ADD: 3\(v3\)")
         switch.ofctl("mod-port", "br0", "v2", "no-forward")
         assert monitor.shows(r"MOD: 2\(v2\).*\n +config: +NO_FWD")
+
+
+def test_a_packet_out_through_the_tables_counts_learns_and_passes_groups(
+    switch: RunningSwitch,
+) -> None:
+    switch.ofctl("del-flows", "br0")
+    switch.ofctl("add-group", "br0", "group_id=1,type=all,bucket=output:2,bucket=output:3")
+    switch.ofctl("add-flow", "br0", "in_port=1,actions=learn(table=4,NXM_OF_ETH_DST[]="
+                 "NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),group:1")  # fmt: skip
+    switch.datapath.sent.clear()
+    switch.ofctl("packet-out", "br0", f"in_port=1,packet={PACKET},actions=table")
+    assert len(switch.datapath.sent) == 2
+    out = switch.ofctl("dump-flows", "br0", "table=0")
+    assert "n_packets=1, n_bytes=14," in out
+    assert any("table=4" in flow and "actions=output:1" in flow for flow in switch.flows())
+    assert "packet_count=1 byte_count=14" in switch.ofctl("dump-aggregate", "br0", "table=0")

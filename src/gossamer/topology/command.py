@@ -15,6 +15,13 @@ _FAILED_LINE: Final = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
 _NO_DAEMON: Final = re.compile(
     r"database connection failed|is not a bridge or a socket|cannot read pidfile|cannot connect to"
 )
+_REMEDIES: Final = {
+    "address": "is it the address of one host, with the length of its subnet's prefix?",
+    "mac": "write it as 02:00:00:00:00:01, its first byte even",
+    "mtu": "576 to 65535; 1500 where nothing is said",
+    "gateway": "name an address in a subnet of the instance, on a port that is up",
+    "routes": "write it as 10.1.0.0/16 via 10.0.0.254, an address in a subnet of the instance",
+}
 
 
 class Refused(TopologyError):
@@ -90,7 +97,19 @@ class Tools:
         if done.returncode:
             number = _FAILED_LINE.search(done.stderr)
             line, attribute = commands[int(number[1]) - 1] if number else commands[0]
-            raise Refused(f"{complaint_of(done)} (ip {line})", attribute=attribute)
+            remedies = (r for part, r in _REMEDIES.items() if attribute.startswith(part))
+            raise Refused(
+                f"{complaint_of(done)} (ip {line})", attribute=attribute, remedy=next(remedies, "")
+            )
+
+    def require_daemon(self) -> None:
+        """Raises TopologyError where no daemon answers: the database alone would let us wait."""
+        if self.attempt("ovs-appctl", "--timeout=5", "version").returncode:
+            raise TopologyError(
+                "gossamerd does not answer",
+                place=str(self.rundir),
+                remedy="start it: gossamerd --detach; its log is ovs-vswitchd.log there",
+            )
 
     def vsctl(self, *arguments: str) -> str:
         """ovs-vsctl, waiting for the daemon to have done it."""
@@ -126,5 +145,7 @@ def complaint_of(done: subprocess.CompletedProcess[str]) -> str:
     if not said:
         return f"{done.args[0]} ended with status {done.returncode}"
     last = said[-1].strip()
+    if "(Alarm clock)" in last:
+        return f"no answer to {done.args[0]} in time"
     last = re.sub(r"^(Error: |RTNETLINK answers: |ovs-[a-z]+: )", "", last)
     return last

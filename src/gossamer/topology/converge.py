@@ -106,6 +106,7 @@ def up(topology: Topology, source: Path, tools: Tools, progress: Progress | None
     before, but for what was repaired.
     """
     with alone(tools.rundir), interruptible():
+        tools.require_daemon()
         state = State(tools.rundir, topology.name)
         _refuse_other_file(state, source)
         try:
@@ -156,6 +157,7 @@ def _up(
 def down(state: State, tools: Tools, progress: Progress | None = None) -> list[Step]:
     """Remove all that a topology has here."""
     with alone(tools.rundir), interruptible():
+        tools.require_daemon()
         state = State(tools.rundir, state.name)
         steps = [
             Step(Verb.DELETE, key, spec, None) for key, spec in reversed(state.resources.items())

@@ -58,7 +58,7 @@ class Extras:
             "stack": lambda table, on: self.stack(on),
             "multipath": lambda table, on: [self.multipath(), self.output_chosen()],
             "bundle": lambda table, on: self.bundle(),
-            "mpls": lambda table, on: self.labels(),
+            "mpls": lambda table, on: self.labels(on),
             "copy_ttl": lambda table, on: [rng.choice((act.CopyTtlIn(), act.CopyTtlOut()))],
             "output_trunc": lambda table, on: [
                 act.OutputTrunc(rng.choice(ofports), rng.choice((14, 30, 2000)))
@@ -214,18 +214,26 @@ class Extras:
 
     # -- labels ------------------------------------------------------------------------
 
-    def labels(self) -> list[Action]:
+    def labels(self, on: Match = ANY) -> list[Action]:
+        """Pushes, and where there is a label what else can be done with it; seldom where not."""
         rng = self.rng
-        kind = rng.random()
-        if kind < 0.35:
-            made: list[Action] = [act.PushMpls(rng.choice((0x8847, 0x8848)))]
-            if rng.random() < 0.5:
+        labelled = on.satisfies(BY_NAME["mpls_label"].prerequisite) or rng.random() < 0.1
+        made: list[Action] = []
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            kind = rng.random()
+            if kind < 0.3 or not labelled:
+                made.append(act.PushMpls(rng.choice((0x8847, 0x8848))))
+                labelled = True
+            elif kind < 0.5:
                 f = BY_NAME[rng.choice(("mpls_label", "mpls_tc", "mpls_ttl"))]
                 made.append(act.SetField(f, rng.getrandbits(f.n_bits), (1 << f.n_bits) - 1))
-            return made
-        if kind < 0.8:
-            return [act.PopMpls(rng.choice((0x0800, 0x0800, 0x86DD, 0x8847, 0x1234)))]
-        return [act.DecMplsTtl()]
+            elif kind < 0.65:
+                made.append(act.DecMplsTtl())
+            else:
+                to = rng.choice((0x0800, 0x0800, 0x86DD, 0x8847, 0x1234))
+                made.append(act.PopMpls(to))
+                labelled = to == 0x8847
+        return made
 
     # -- conjunctions ------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 A dummy datapath writes what each port sends into a pcap file; nothing touches
 a device.  Left out is what Open vSwitch does otherwise on purpose: a pushed
-tag is empty there, NORMAL looks into second tags, and ovs-ofctl turns
-mod_vlan_vid into a push.
+tag is empty there, NORMAL looks into second tags, ovs-ofctl turns mod_vlan_vid
+into a push, first fragments have no ports (ovs-ofctl(8), set-frags), and a label
+takes the place of an 802.3 frame's length.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from types import TracebackType
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, OfPort
-from gossamer.pipeline.fields import get_slot
-from gossamer.pipeline.format import format_actions, format_match
+from gossamer.pipeline.execute import Output
+from gossamer.pipeline.fields import FRAG_ANY, get_slot
+from gossamer.pipeline.format import format_actions, format_match, format_port
+from gossamer.pipeline.group import GROUP_ANY, Group, GroupType
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.world import Port, VlanMode
 from tests.property.case import BridgeCase, Case
@@ -118,6 +121,12 @@ class PeerWorld:
             time.sleep(0.005)
 
 
+def sent(outputs: list[Output], world: PeerWorld) -> Sent:
+    """What the reference sent, as far as it is seen in the peer."""
+    places = ((o.bridge, o.ofport, o.packet) for o in outputs)
+    return Counter(place for place in places if place[:2] in world.captures)
+
+
 def build(peer: Peer, case: Case) -> PeerWorld:
     """The case in the peer, without the flows it refuses and the packets left out here."""
     command = ["ovs-vsctl"]
@@ -132,7 +141,8 @@ def build(peer: Peer, case: Case) -> PeerWorld:
         for port in bridge.ports:
             command += _port(world, bridge.name, port)
     peer.run(*command)
-    bridges = tuple(_with_flows(peer, bridge) for bridge in case.bridges)
+    peer.run("ovs-appctl", "netdev-dummy/set-admin-state", "up")
+    bridges = tuple(_with_flows(peer, _with_groups(peer, bridge)) for bridge in case.bridges)
     packets = tuple(p for p in case.packets if p.in_port != OfPort.LOCAL and _comparable(p.data))
     world.case = Case(bridges, packets)
     return world
@@ -160,6 +170,39 @@ def _port(world: PeerWorld, bridge: str, port: Port) -> list[str]:
     return [*command, "--", "set", "port", name, *settings] if settings else command
 
 
+def _with_groups(peer: Peer, bridge: BridgeCase) -> BridgeCase:
+    """The bridge with the groups the peer took.  A select group has every bucket here, as
+    Open vSwitch's hash is its own."""
+    taken = []
+    for group in bridge.groups:
+        if group.type is GroupType.SELECT:
+            group = replace(group, type=GroupType.ALL, selection_method="", fields=0)
+        buckets = tuple(
+            replace(b, actions=tuple(a for a in b.actions if not _left_out(a)))
+            for b in group.buckets
+        )
+        group = replace(group, buckets=buckets)
+        try:
+            peer.run("ovs-ofctl", "-OOpenFlow15", "add-group", bridge.name, _group(group))
+        except subprocess.CalledProcessError:
+            continue
+        taken.append(group)
+    return replace(bridge, groups=tuple(taken))
+
+
+def _group(group: Group) -> str:
+    kind = {GroupType.FAST_FAILOVER: "ff"}.get(group.type, group.type.name.lower())
+    text = f"group_id={group.group_id},type={kind}"
+    for bucket in group.buckets:
+        text += f",bucket=bucket_id:{bucket.bucket_id}"
+        if bucket.watch_port != OfPort.ANY:
+            text += f",watch_port:{format_port(bucket.watch_port)}"
+        if bucket.watch_group != GROUP_ANY:
+            text += f",watch_group:{bucket.watch_group}"
+        text += f",actions={format_actions(bucket.actions)}"
+    return text
+
+
 def _with_flows(peer: Peer, bridge: BridgeCase) -> BridgeCase:
     taken = []
     for flow in bridge.flows:
@@ -173,11 +216,11 @@ def _with_flows(peer: Peer, bridge: BridgeCase) -> BridgeCase:
             continue  # not expressible in OpenFlow 1.5: neither side has it
         taken.append(flow)
     ports = tuple(replace(p, flood=True, forward=True, receive=True, up=True) for p in bridge.ports)
-    return BridgeCase(bridge.name, ports, tuple(taken))
+    return BridgeCase(bridge.name, ports, tuple(taken), groups=bridge.groups)
 
 
 def _left_out(action: Action) -> bool:
-    if isinstance(action, act.WriteActions):
+    if isinstance(action, act.WriteActions | act.Clone):
         return any(_left_out(a) for a in action.actions)
     return isinstance(
         action,
@@ -187,4 +230,7 @@ def _left_out(action: Action) -> bool:
 
 def _comparable(data: bytes) -> bool:
     tci = data[14] if data[12:14] in (b"\x81\x00", b"\x88\xa8") else 0
-    return not get_slot(parse(data, 0), "vlan1_tci") and not tci & 0x10
+    key = parse(data, 0)
+    return (
+        not get_slot(key, "vlan1_tci") and not tci & 0x10 and get_slot(key, "nw_frag") != FRAG_ANY
+    )

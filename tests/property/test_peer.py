@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,33 @@ from gossamer.pipeline import action as act
 from gossamer.pipeline.action import OfPort, SubField
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME
-from gossamer.pipeline.steps import Drop
+from gossamer.pipeline.steps import Drop, Step
 from gossamer.pipeline.trace import trace_flow
 from gossamer.pipeline.world import Bridge, Port, VlanMode, World
 from tests.property import peer as peers
+from tests.property.features import ALL
 from tests.property.generate import case
 from tests.unit.pipeline.test_trace import FLOW, NORMAL, flow
 
-N_WORLDS = 8
+N_WORLDS = 16
 N_PACKETS = 10
+SHARED = ALL - {"copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle"}
+"""What both have, and random worlds can show: the hashes are each one's own, and a cut or a look
+at the length comes in Open vSwitch before changes that wait to be written to the packet."""
 
 needs_peer = pytest.mark.skipif(
     not all(map(shutil.which, ("ovs-vswitchd", "ovsdb-server", "ovs-ofctl"))),
     reason="needs Debian's Open vSwitch",
 )
+LATE = {Drop.TOO_DEEP, Drop.PASSES, Drop.MPLS_STACK}
+"""What voids a packet here, and there only what has not left yet when it is parsed again; and
+loops end at other bounds there.  A label that comes and goes does not set the ethertype there."""
+
+
+def ran(step: Step) -> set[type[act.Action]]:
+    """The kinds of actions that a packet met."""
+    here = {type(step.action)} if step.action is not None else set()
+    return here.union(*(ran(below) for below in step.steps))
 
 
 @needs_peer
@@ -33,18 +45,14 @@ def test_open_vswitch_sends_the_same_packets_to_the_same_ports(tmp_path: Path) -
     compared = 0
     with peers.Peer(tmp_path) as peer:
         for seed in range(N_WORLDS):
-            built = peers.build(peer, case(seed, N_PACKETS))
+            built = peers.build(peer, case(seed, N_PACKETS, SHARED))
             pipeline = Pipeline(built.case.world())
             for packet in built.case.packets:
                 result = pipeline.run(packet.bridge, packet.in_port, packet.data)
-                expected = Counter(
-                    (o.bridge, o.ofport, o.packet)
-                    for o in result.outputs
-                    if (o.bridge, o.ofport) in built.captures
-                )
+                expected = peers.sent(result.outputs, built)
                 sent = built.send(packet.bridge, packet.in_port, packet.data, expected)
-                if {Drop.TOO_DEEP, Drop.PASSES} & set(result.drops):
-                    continue  # loops end at other bounds there
+                if LATE & set(result.drops) or {act.PushMpls, act.PopMpls} <= ran(result.steps):
+                    continue
                 assert sent == expected, f"seed {seed}: {packet}"
                 compared += 1
     assert compared > N_WORLDS * N_PACKETS // 4

@@ -72,7 +72,7 @@ class Daemon:
         self._control.add_deferring("exit", "[--cleanup]", 0, 1, self._exit)
         self._control.add_all(self.switch.commands)
         self._appctl = AppctlCommands(self.switch, self._datapath, pin_dir)
-        self._control.add_all(self._appctl.commands())
+        self._appctl.register(self._control)
         self._leaving: list[Reply] = []
         self.applied = False
         self._written_changes = -1
@@ -122,6 +122,7 @@ class Daemon:
             self._appctl.each_second(now)
             if self._server is not None:
                 self._server.watch()
+        self._appctl.run()
         self._control.run()
 
     def _write_status(self) -> None:
@@ -139,6 +140,7 @@ class Daemon:
         self._client.wait(poller)
         self.switch.wait(poller)
         self._control.wait(poller)
+        self._appctl.wait(poller)
         moment = self._next_sweep
         if self.applied and not self._client.busy:
             moment = min(moment, self._next_statistics)

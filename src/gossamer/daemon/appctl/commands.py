@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,17 @@ from gossamer.daemon.appctl import protocols, vlog
 from gossamer.daemon.appctl.coverage import Coverage
 from gossamer.daemon.appctl.dpctl import Dpctl
 from gossamer.daemon.appctl.fdb import FdbCommands
+from gossamer.daemon.appctl.kernel_run import KernelRun
 from gossamer.daemon.appctl.load import Load
 from gossamer.daemon.appctl.paths import PathCache
+from gossamer.daemon.appctl.tracing import Tracing
+from gossamer.daemon.control import ANY_NUMBER
 from gossamer.datapath.layout import DROP_REASONS
 
 if TYPE_CHECKING:
+    from ovs.poller import Poller
+
+    from gossamer.daemon.control import Control, Reply
     from gossamer.datapath import Datapath
     from gossamer.switch.show import Command
     from gossamer.switch.switch import Switch
@@ -31,6 +38,8 @@ class AppctlCommands:
         self._cache = PathCache(pin_dir)
         self._fdb = FdbCommands(switch, pin_dir)
         self._datapath = datapath
+        self._kernel = KernelRun(datapath, pin_dir)
+        self._tracing = Tracing(switch, self._kernel)
         known = {f"drop_{reason}" for reason in DROP_REASONS[1:]} | {"bridge_reconfigure"}
         self.coverage = Coverage(self._drops, frozenset(known), time.monotonic())
 
@@ -48,12 +57,38 @@ class AppctlCommands:
             **Load(self._switch, self._cache).commands(),
         }
 
+    def register(self, control: Control) -> None:
+        """Make all of them known, in place of others of the same name."""
+        control.add_all(self.commands())
+        flow = "{[dp_name] odp_flow | bridge br_flow} [OPTIONS...] [-generate|packet]"
+        control.add(
+            "ofproto/trace-packet-out",
+            f"[-consistent] {flow} actions",
+            2,
+            ANY_NUMBER,
+            self._tracing.trace_packet_out,
+        )
+        control.add_deferring("ofproto/trace", flow, 1, ANY_NUMBER, self._trace)
+
+    def _trace(self, argv: Sequence[str], reply: Reply) -> None:
+        self._tracing.trace(argv, reply.ok)
+
+    def run(self) -> None:
+        """Go on with what waits for something; never blocks."""
+        self._kernel.run_waiting()
+
+    def wait(self, poller: Poller) -> None:
+        """Say what to wake for."""
+        self._kernel.wait(poller)
+
     def each_second(self, now_s: float) -> None:
         """What is to be done about once a second."""
         self._fdb.refresh()
         self.coverage.run(now_s)
+        self._kernel.forget_if_idle(now_s)
 
     def close(self) -> None:
         """Let go of the maps."""
         self._cache.close()
         self._fdb.close()
+        self._kernel.close()

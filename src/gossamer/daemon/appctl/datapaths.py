@@ -11,11 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PortKind
-from gossamer.pipeline.match import Match
 from gossamer.switch.show import CommandError
 
 if TYPE_CHECKING:
-    from gossamer.daemon.appctl.paths import CachedPath
     from gossamer.switch.bridge import Bridge
     from gossamer.switch.port import Port
     from gossamer.switch.switch import Switch
@@ -101,8 +99,3 @@ class PortNames:
             return self.by_id(port.port_id) if port is not None else str(ofport)
 
         return text
-
-
-def overlaps(path: CachedPath, wanted: Match | None) -> bool:
-    """Whether packets of a path can be those that a filter asks for."""
-    return wanted is None or path.match.overlaps(wanted)

@@ -7,14 +7,15 @@ peer's, since scripts look for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl import datapaths
 from gossamer.daemon.appctl.flow_dump import Shape, flow_lines
 from gossamer.errors import FieldError
+from gossamer.pipeline.fields import BY_NAME, get_slot, put
 from gossamer.pipeline.flow_syntax import parse_flow
-from gossamer.pipeline.match import Match
+from gossamer.pipeline.match import ANY, Match
 from gossamer.switch.show import Command, CommandError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _FLOW_TYPES: Final = (
     "all",
 )
 _UFID: Final = "ufid:"
+_IN_PORT: Final = BY_NAME["in_port"]
 
 _BY_PACKETS: Final = "paths are made by packets alone; add OpenFlow flows with ovs-ofctl"
 _BY_DATABASE: Final = "bridges and ports are made in the database: use ovs-vsctl"
@@ -123,6 +125,19 @@ def options(argv: Sequence[str]) -> tuple[Options, list[str]]:
             found.verbosity += letter == "m"
             found.statistics |= letter == "s"
     return found, rest
+
+
+@dataclass(frozen=True, slots=True)
+class PathFilter:
+    """Which paths are wanted: those that such packets may take, in one bridge or in any."""
+
+    match: Match
+    bridge_id: int | None = None
+
+    def passes(self, path: CachedPath) -> bool:
+        """Whether packets of a path can be among those asked for."""
+        same = self.bridge_id is None or path.bridge_id == self.bridge_id
+        return same and path.match.overlaps(self.match)
 
 
 class Dpctl:
@@ -231,7 +246,7 @@ class Dpctl:
         """The cached paths of a datapath, as flows."""
         asked, args = options(argv)
         # Filters stand behind the datapath; the last of each kind counts.
-        wanted: Match | None = None
+        wanted = PathFilter(ANY)
         types = {"all"}
         names = []
         for word in args:
@@ -250,21 +265,30 @@ class Dpctl:
         kind = self._datapath(names)
         paths = self._paths(kind) if types & {"ovs", "all", "non-offloaded"} else []
         shape = Shape(full=asked.verbosity > 0, names=asked.shows_names, dp=True)
-        lines = list(
-            flow_lines(self._switch, (p for p in paths if datapaths.overlaps(p, wanted)), shape)
-        )
+        lines = list(flow_lines(self._switch, filter(wanted.passes, paths), shape))
         if lines and kind == "netdev":
             lines.insert(0, "flow-dump from the main thread:")
         return "".join(f"{line}\n" for line in lines)
 
-    def _filter(self, text: str) -> Match:
+    def _filter(self, text: str) -> PathFilter:
+        """A flow whose in_port is a port of the datapath, by number or name."""
         ports = {
-            p.name: p.ofport for b in self._switch.bridges.values() for p in b.ports.ports.values()
+            port.port_id: (bridge, port)
+            for bridge in self._switch.bridges.values()
+            for port in bridge.ports.ports.values()
         }
         try:
-            return parse_flow(text, ports).match
+            match = parse_flow(text, {p.name: port_id for port_id, (_, p) in ports.items()}).match
         except FieldError as e:
             raise DpctlError(f"Failed to parse filter ({e.message})") from None
+        if not match.mask & _IN_PORT.full_mask:
+            return PathFilter(match)
+        found = ports.get(get_slot(match.value, "in_port"))
+        if found is None:
+            return PathFilter(match, bridge_id=-1)
+        bridge, port = found
+        there = put(match.value, _IN_PORT, port.ofport)
+        return PathFilter(replace(match, value=there), bridge.ports.bridge_id)
 
     def get_flow(self, argv: Sequence[str]) -> str:
         """One path by the number ``dump-flows -m`` names it by."""

@@ -65,6 +65,11 @@ def changes(old: int, new: int) -> list[str]:
             if field.slot == "nw_tos" and not (was ^ now) & 3:
                 written = _DSCP
             mask |= put_slot(0, field.slot, written << field.low)
+    for name in ("icmp", "icmpv6"):
+        # The two are written together, as the peer's datapath does.
+        fields = [put_slot(0, f.slot, 0xFF) for f in GROUPS[name]] if name in names else []
+        if any(mask & bits for bits in fields):
+            mask |= sum(fields)
     if get_slot(old, "pkt_mark") != get_slot(new, "pkt_mark"):
         mask = put_slot(mask, "pkt_mark", 0xFFFFFFFF)
     out = set_actions(Match(new & mask, mask), eth_type, proto)

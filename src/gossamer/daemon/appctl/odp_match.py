@@ -74,7 +74,8 @@ class OdpField:
         value, mask = self.of(match.value), self.of(match.mask)
         if not mask and not full:
             return ""
-        exact = mask == (1 << self.n_bits) - 1
+        # One bit of two says as much of a fragment as the peer's words do.
+        exact = mask == (1 << self.n_bits) - 1 or (self.name == "frag" and mask != 0)
         masked = "" if exact else f"/{self.mask_text(mask)}"
         return f"{self.name}={self.value_text(value)}{masked}"
 

@@ -1,0 +1,217 @@
+"""The arguments of ``ofproto/trace``, in all the forms the peer takes (ovs-vswitchd(8)).
+
+    BRIDGE BR_FLOW [PACKET]          a flow as ovs-ofctl(8) writes it
+    [DATAPATH] DP_FLOW [PACKET]      a flow as dpctl/dump-flows writes it
+
+and options among them.  A packet is given in hexadecimal, or composed from
+the flow; ``-generate`` makes a real one of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gossamer.daemon.appctl import datapaths
+from gossamer.daemon.appctl.odp_parse import OdpFlow, looks_like_odp, port_of
+from gossamer.daemon.appctl.payload import with_payload
+from gossamer.errors import FieldError
+from gossamer.pipeline.fields import BY_NAME, KEY_LEN, PACKET_OFFSET, get_slot
+from gossamer.pipeline.flow_syntax import compose, parse_flow
+from gossamer.pipeline.match import Match
+from gossamer.switch.show import CommandError
+
+if TYPE_CHECKING:
+    from gossamer.switch.bridge import Bridge
+    from gossamer.switch.switch import Switch
+
+_MAX_PAYLOAD: Final = 64000
+_MIN_FRAME: Final = 14
+_MAX_POSITIONAL: Final = 3
+_HEADERS: Final = (1 << (KEY_LEN - PACKET_OFFSET) * 8) - 1
+_IN_PORT: Final = BY_NAME["in_port"].full_mask
+_NO_FIELDS: Final = ("priority", "table", "cookie", "idle_timeout", "hard_timeout", "actions")
+_PEERS_WORDS: Final = (
+    (r"^unknown field '(\w+)'$", r"unknown field \1"),
+    (r"^there is no port '(.*)'$", r"bad value for in_port (\1: invalid or unknown port for in_port)"),
+    (r"^(\w+) needs a match on \w+ first$", r"prerequisites not met for setting \1"),
+)
+_CT_STATES: Final = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be traced.
+
+    `state` are bits of the key that no header holds (registers, metadata,
+    tunnel), as the flow names them; `real` packets were given or are to be
+    generated, and do what packets do: addresses are learned, controllers told.
+    """
+
+    bridge: Bridge
+    in_port: int
+    packet: bytes
+    state: Match
+    real: bool
+    names: bool
+    consistent: bool
+    flow: Match
+    typed: bool
+    """The flow says what the packet is, or the packet itself does."""
+
+
+@dataclass(slots=True)
+class _Options:
+    generate: bool = False
+    names: bool = False
+    consistent: bool = False
+    payload: bytes | None = None
+
+
+def parse_arguments(
+    switch: Switch, argv: Sequence[str], *, packet_out: bool = False
+) -> Asked:
+    """Raises CommandError for what is wrong with them, in the peer's words."""
+    options, words = _options(argv, packet_out=packet_out)
+    packet: bytes | None = None
+    if not options.generate and len(words) > 1:
+        packet, error = _hex(words[-1])
+        if packet is not None:
+            words.pop()
+        elif len(words) == _MAX_POSITIONAL:
+            raise CommandError(error)
+    if len(words) not in (1, 2):
+        raise CommandError("Syntax error")
+    if looks_like_odp(words[-1]):
+        bridge, match = _datapath_flow(switch, words)
+    elif len(words) == 1:
+        raise CommandError(f"syntax error at {words[0]} (or the bridge name was omitted)")
+    else:
+        bridge, match = _bridge_flow(switch, *words)
+    in_port = get_slot(match.value, "in_port") if match.mask & _IN_PORT else 0xFFFFFFFF
+    typed = packet is not None or bool(get_slot(match.mask, "eth_type"))
+    composed = packet
+    if composed is None:
+        composed = compose(match)
+        if options.payload is not None:
+            composed = with_payload(composed, match, options.payload)
+    beyond = ~_HEADERS & ~_IN_PORT
+    return Asked(
+        bridge=bridge,
+        in_port=in_port,
+        packet=composed,
+        state=Match(match.value & beyond, match.mask & beyond),
+        real=options.generate or packet is not None,
+        names=options.names,
+        consistent=options.consistent,
+        flow=match,
+        typed=typed,
+    )
+
+
+def _options(argv: Sequence[str], *, packet_out: bool) -> tuple[_Options, list[str]]:
+    options = _Options()
+    words: list[str] = []
+    left = list(argv)
+    while left:
+        word = left.pop(0)
+        name = word.lstrip("-") if word.startswith("-") else ""
+        if name in ("l7", "l7-len", "ct-next") and word == f"--{name}":
+            if not left:
+                raise CommandError(f"Missing argument for option {word}")
+            value = left.pop(0)
+            if name == "ct-next":
+                _check_ct_state(value)
+            else:
+                options.payload = _payload(name, value)
+        elif word in ("-generate", "--generate"):
+            options.generate = True
+        elif word in ("-names", "--names"):
+            options.names = True
+        elif packet_out and word in ("-consistent", "--consistent"):
+            options.consistent = True
+        elif word.startswith("-"):
+            raise CommandError(f"{word}: unknown option")
+        elif len(words) == _MAX_POSITIONAL:
+            raise CommandError("too many arguments")
+        else:
+            words.append(word)
+    return options, words
+
+
+def _payload(name: str, text: str) -> bytes:
+    if name == "l7":
+        try:
+            return bytes.fromhex(text)
+        except ValueError:
+            raise CommandError("Trailing garbage in packet data") from None
+    length = int(text) if text.isdigit() else 0
+    if length > _MAX_PAYLOAD:
+        raise CommandError(f"{text}: too much L7 data")
+    return bytes(length)
+
+
+def _check_ct_state(text: str) -> None:
+    """Nothing is tracked, so no state is ever looked at; but a wrong one is told."""
+    flags = [flag for flag in re.split(r"[|,+]", text) if flag]
+    for flag in flags:
+        if flag not in _CT_STATES:
+            raise CommandError(f"{flag}: unknown connection tracking state flag")
+    if flags and "trk" not in flags:
+        raise CommandError(
+            f'{text}: invalid connection state: If "trk" is unset, no other flags are set'
+        )
+
+
+def _hex(text: str) -> tuple[bytes | None, str]:
+    """A frame, or why the text is none."""
+    try:
+        data = bytes.fromhex(re.sub(r"[ .\t\r\n]", "", text))
+    except ValueError:
+        return None, "Trailing garbage in packet data"
+    if len(data) < _MIN_FRAME:
+        return None, "Packet data too short for Ethernet"
+    return data, ""
+
+
+def _bridge_flow(switch: Switch, name: str, text: str) -> tuple[Bridge, Match]:
+    bridge = switch.bridges.get(name)
+    if bridge is None:
+        raise CommandError(f"{name}: unknown bridge")
+    for word in re.split(r"[ ,]+", text):
+        field, _, value = word.partition("=")
+        if field in _NO_FIELDS:
+            raise CommandError(f"Bad openflow flow syntax: {text}: unknown field {field}")
+        if "/" in value:
+            why = f"bad value for {field} ({value}: wildcards not allowed here)"
+            raise CommandError(f"Bad openflow flow syntax: {text}: {why}")
+    ports = {port.name: port.ofport for port in bridge.ports.ports.values()}
+    try:
+        return bridge, parse_flow(text, ports).match
+    except FieldError as e:
+        raise CommandError(f"Bad openflow flow syntax: {text}: {_as_peer(e.message)}") from None
+
+
+def _as_peer(message: str) -> str:
+    """What is wrong with a flow, in the peer's words where it has some."""
+    for pattern, told in _PEERS_WORDS:
+        message = re.sub(pattern, told, message)
+    return message
+
+
+def _datapath_flow(switch: Switch, words: Sequence[str]) -> tuple[Bridge, Match]:
+    kinds = datapaths.kinds(switch)
+    wanted = words[0].removeprefix("ovs-") if len(words) > 1 else kinds[0] if kinds else ""
+    if (len(words) == 1 and len(kinds) != 1) or wanted not in kinds:
+        raise CommandError("Cannot find the datapath")
+    flow = OdpFlow(words[-1])
+    ports = {port.port_id: (b, port) for b, port in datapaths.ports_of(switch, wanted)}
+    names = {port.name: port_id for port_id, (_, port) in ports.items()}
+    port_id = port_of(flow.in_port, names)
+    if port_id not in ports:
+        raise CommandError(f"no OpenFlow port for datapath port {port_id}")
+    bridge, port = ports[port_id]
+    match = flow.match.with_field(BY_NAME["in_port"], port.ofport)
+    return bridge, match

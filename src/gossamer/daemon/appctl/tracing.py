@@ -1,0 +1,304 @@
+"""``ofproto/trace`` and ``ofproto/trace-packet-out``: where a packet goes (ovs-vswitchd(8)).
+
+The reference pipeline says what happens, step by step, over the switch's own
+tables.  A packet that is real (``-generate``, or given in hexadecimal) also
+runs through the BPF program, its outputs held back: addresses are learned,
+flows credited and controllers told, and a line ``Kernel:`` says what came out
+there, and whether that is what the tables say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from gossamer.daemon.appctl.datapaths import PortNames
+from gossamer.daemon.appctl.odp_actions import changes, to_controller
+from gossamer.daemon.appctl.trace_arguments import Asked, parse_arguments
+from gossamer.datapath.settings import PuntReason
+from gossamer.errors import FieldError, GossamerError
+from gossamer.openflow.error import OpenFlowError
+from gossamer.openflow.message import Version
+from gossamer.openflow.validate import check_actions
+from gossamer.pipeline import action as act
+from gossamer.pipeline.action import Actions, OfPort, SubField
+from gossamer.pipeline.action_syntax import parse_actions
+from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.fields import FIELDS, get_slot, put_slot
+from gossamer.pipeline.format import exact_match, format_match
+from gossamer.pipeline.match import Match
+from gossamer.pipeline.packet import parse
+from gossamer.pipeline.steps import Step, StepKind
+from gossamer.pipeline.trace import format_trace, megaflow
+from gossamer.pipeline.world import Fdb, World
+from gossamer.switch.show import CommandError
+from gossamer.switch.world import world_of
+
+if TYPE_CHECKING:
+    from gossamer.daemon.appctl.kernel_run import KernelRun, Outcome
+    from gossamer.pipeline.execute import Punt
+    from gossamer.switch.switch import Switch
+
+Answer = Callable[[str], None]
+_INSTRUCTIONS: Final = (
+    (act.GotoTable, "goto_table"),
+    (act.WriteActions, "write_actions"),
+    (act.WriteMetadata, "write_metadata"),
+    (act.ClearActions, "clear_actions"),
+    (act.Meter, "meter"),
+)
+_PORT: Final = re.compile(r"\b(in_port=|output:|enqueue:|resubmit:|resubmit\()(\d+)")
+_TITLE: Final = re.compile(r'^( *)bridge\("(.*)"\)$')
+_NO_TYPE: Final = "dl_type=0x05ff"
+"""How a frame without ethertype reads; the peer's flow has a zero there."""
+
+
+class _Untaught(Fdb):
+    """Learned addresses that a traced packet which is not real adds nothing to."""
+
+    def __init__(self, known: Fdb) -> None:
+        super().__init__(known.ageing_s, known.size)
+        self._known = known
+
+    def lookup(self, vlan: int, mac: int, now_s: float) -> int | None:
+        """The port behind which `mac` was seen in `vlan`."""
+        return self._known.lookup(vlan, mac, now_s)
+
+    def learn(self, vlan: int, mac: int, ofport: int, now_s: float) -> bool:
+        """Nothing is learned."""
+        return False
+
+
+class Tracing:
+    """The commands, over a switch and what runs packets in its kernel."""
+
+    def __init__(self, switch: Switch, kernel: KernelRun) -> None:
+        self._switch = switch
+        self._kernel = kernel
+
+    def trace(self, argv: Sequence[str], answer: Answer) -> None:
+        """ofproto/trace.  Answers later where a packet is to run in the kernel.
+
+        Raises CommandError for wrong arguments.
+        """
+        asked = parse_arguments(self._switch, argv)
+        trace = _Trace(self._switch, asked, None)
+        port = asked.bridge.ports.by_ofport.get(asked.in_port)
+        if not asked.real:
+            answer(trace.text())
+        elif port is None or asked.state.mask:
+            why = "in_port is no port of the bridge" if port is None else (
+                "no packet brings registers, metadata or a tunnel along"
+            )  # fmt: skip
+            answer(trace.text(f"Kernel: not asked: {why}"))
+        else:
+            port_id = port.port_id
+
+            def run(error: GossamerError | None) -> None:
+                try:
+                    if error is not None:
+                        raise error
+                    line = self._in_kernel(trace, asked, port_id)
+                except GossamerError as e:
+                    line = f"Kernel: not asked: {e}"
+                answer(trace.text(line))
+
+            self._kernel.when_ready(run)
+
+    def trace_packet_out(self, argv: Sequence[str]) -> str:
+        """ofproto/trace-packet-out: actions, as a controller's packet-out has them.
+
+        Raises CommandError for wrong arguments.
+        """
+        *words, text = argv
+        asked_bridge = self._switch.bridges.get(next((w for w in words if w[:1] != "-"), ""))
+        ports = (
+            {p.name: p.ofport for p in asked_bridge.ports.ports.values()} if asked_bridge else {}
+        )
+        try:
+            actions = parse_actions(text, ports)
+        except FieldError as e:
+            # A word that is no action could only have been a port.
+            told = re.sub(r"^there is no port", "unknown action", e.message)
+            raise CommandError(told.replace("'", "")) from None
+        for action in actions:
+            for kind, name in _INSTRUCTIONS:
+                if isinstance(action, kind):
+                    raise CommandError(f"{name} instruction not allowed here")
+        asked = parse_arguments(self._switch, words, packet_out=True)
+        if asked.consistent:
+            try:
+                check_actions(actions, asked.flow, 0, Version.V13)
+            except OpenFlowError as e:
+                raise CommandError(f"Bad actions: OFPBAC_{_short(e)}") from None
+        return _Trace(self._switch, asked, actions).text()
+
+    def _in_kernel(self, trace: _Trace, asked: Asked, port_id: int) -> str:
+        outcome = self._kernel.run(port_id, asked.packet)
+        came_up = (*outcome.others, *outcome.punts)
+        for bridge in self._switch.bridges.values():
+            bridge.punts([p for p in came_up if p.bridge_id == bridge.ports.bridge_id])
+        return trace.compare(outcome)
+
+
+class _Trace:
+    """One packet, run through the reference pipeline, and its text."""
+
+    def __init__(self, switch: Switch, asked: Asked, actions: Actions | None) -> None:
+        self.switch = switch
+        self.asked = asked
+        self.world = world_of(switch)
+        if not asked.real:
+            for bridge in self.world.bridges.values():
+                bridge.fdb = _Untaught(bridge.fdb)
+        self.key = parse(asked.packet, asked.in_port) | asked.state.value
+        try:
+            self.result = self._run(actions)
+        except GossamerError as e:
+            raise CommandError(str(e)) from None
+        self.ports = PortNames(switch, names=asked.names)
+
+    def _run(self, actions: Actions | None) -> Result:
+        asked, pipeline = self.asked, Pipeline(self.world)
+        name, packet = asked.bridge.name, asked.packet
+        if not asked.state.mask:
+            if actions is None:
+                return pipeline.run(name, asked.in_port, packet)
+            return pipeline.execute_actions(name, asked.in_port, packet, actions)
+        # What no packet brings along is loaded first, by actions that are not shown.
+        loads = _loads(asked.state.value, asked.state.mask)
+        then = (act.Output(OfPort.TABLE),) if actions is None else actions
+        result = pipeline.execute_actions(name, asked.in_port, packet, (*loads, *then))
+        steps = result.steps.steps[len(loads) :]
+        if actions is None and steps:
+            steps = [*steps[0].steps, *steps[1:]]
+        result.steps.steps = steps
+        return result
+
+    def text(self, kernel: str = "") -> str:
+        """The peer's text; `kernel` is a line of ours before the final flow."""
+        *steps, final, _, _ = format_trace(self.world, self.result, self.key).splitlines()
+        lines = [
+            *steps,
+            *([kernel] if kernel else []),
+            final,
+            f"Megaflow: recirc_id=0,eth,{format_match(self.megaflow())}",
+            f"Datapath actions: {self.datapath_actions()}",
+        ]
+        text = "\n".join(lines) + "\n"
+        text = re.sub(r"\bin_port=NONE\b", "in_port=ANY", text)
+        if not self.asked.typed:
+            text = text.replace(_NO_TYPE, "dl_type=0x0000")
+        return name_ports(text, self.world, self.asked.bridge.name) if self.asked.names else text
+
+    def megaflow(self) -> Match:
+        """The packets that go the same way, told by fields that they have: a packet without tag
+        is known by its ethertype."""
+        looked = megaflow(self.result, self.key)
+        mask = looked.mask & exact_match(self.key).mask
+        if not get_slot(self.key, "vlan_tci"):
+            mask = put_slot(mask, "vlan_tci", 0)
+        return Match(self.key & mask, mask)
+
+    # -- what leaves the switch ------------------------------------------------------------------
+
+    def datapath_actions(self) -> str:
+        """What leaves the switch, in order: header changes, ports, packet-ins."""
+        parts: list[str] = []
+        self._collect(self.result.steps, self.result.steps.key, parts, list(self.result.punts))
+        return ",".join(parts) or "drop"
+
+    def _collect(self, step: Step, key: int, parts: list[str], punts: list[Punt]) -> int:
+        for below in step.steps:
+            if below.kind is StepKind.OUTPUT:
+                parts += [*changes(key, below.key), self._port(below.bridge, below.port)]
+                key = below.key
+            elif below.kind is StepKind.PUNT:
+                parts += [*changes(key, below.key), self._punt(below, punts)]
+                key = below.key
+            else:
+                key = self._collect(below, key, parts, punts)
+        return key
+
+    def _port(self, bridge: str, ofport: int) -> str:
+        return self.ports.in_bridge(self.switch.bridges[bridge])(ofport)
+
+    def _punt(self, step: Step, punts: list[Punt]) -> str:
+        """The packet-in of a step: of those not told yet the one with this packet."""
+        found = next(
+            p for p in punts if p.bridge == step.bridge and p.packet == step.packet
+        )
+        punts.remove(found)
+        return to_controller(
+            found.reason,
+            found.action.controller_id,
+            found.action.max_len,
+            found.flow.cookie if found.flow else 0,
+            dont_send=not self.asked.real,
+            pause=found.action.pause,
+        )
+
+    def compare(self, outcome: Outcome) -> str:
+        """What came out of the kernel, and whether the tables say the same."""
+        parts = [self.ports.by_id(port_id) for port_id, _ in outcome.outputs]
+        packet_ins = sum(1 for punt in outcome.punts if punt.reason < PuntReason.LEARN)
+        parts += ["userspace(controller)"] * packet_ins
+        shown = ",".join(parts)
+        if not shown:
+            reasons = ",".join(sorted(set(outcome.drops)))
+            shown = f"drop ({reasons})" if reasons else "drop"
+        ids = {
+            (b.name, port.ofport): port.port_id
+            for b in self.switch.bridges.values()
+            for port in b.ports.ports.values()
+        }
+        wanted = Counter((ids.get((o.bridge, o.ofport), 0), o.packet) for o in self.result.outputs)
+        same = wanted == Counter(outcome.outputs) and packet_ins == len(self.result.punts)
+        verdict = "as the tables say" if same else "NOT what the tables say"
+        return f"Kernel: {shown} -- {verdict}"
+
+
+def _loads(value: int, mask: int) -> Actions:
+    """Actions that give a key the state in `mask`."""
+    out = []
+    for field in FIELDS:
+        bits = (mask >> field.shift) & ((1 << field.n_bits) - 1)
+        if bits and field.name != "in_port":
+            full = SubField(field, 0, field.n_bits)
+            out.append(act.RegLoad(full, (value >> field.shift) & ((1 << field.n_bits) - 1)))
+            mask &= ~field.full_mask
+    return tuple(out)
+
+
+def _short(error: OpenFlowError) -> str:
+    """MATCH_INCONSISTENT of BAD_ACTION_MATCH_INCONSISTENT."""
+    return error.code.name.removeprefix("BAD_ACTION_")
+
+
+def name_ports(text: str, world: World, first: str) -> str:
+    """A trace with ports by name: those of the bridge under whose title a line stands."""
+    inside: list[tuple[int, Mapping[int, str]]] = [(0, _names(world, first))]
+    out = []
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        title = _TITLE.match(line)
+        if title is not None:
+            while len(inside) > 1 and inside[-1][0] >= indent:
+                inside.pop()
+            inside.append((indent, _names(world, title[2])))
+        elif line.startswith(("Flow:", "Final flow:", "Megaflow:")):
+            inside = [(0, _names(world, first))]
+        elif line.strip() and not line.strip(" -"):
+            pass  # the line under a title
+        else:
+            while len(inside) > 2 and line.strip() and indent <= inside[-1][0]:
+                inside.pop()
+        names = inside[-1][1]
+        out.append(_PORT.sub(lambda m: m[1] + names.get(int(m[2]), m[2]), line))  # noqa: B023
+    return "\n".join(out) + "\n"
+
+
+def _names(world: World, bridge: str) -> Mapping[int, str]:
+    return {port.ofport: port.name for port in world.bridges[bridge].ports.values() if port.name}

@@ -5,10 +5,12 @@
 
 /* Slots of the action set (OpenFlow 1.3.5, 5.10), in the order they are executed. */
 enum set_slot {
+	SET_COPY_TTL_IN,
 	SET_POP_VLAN,
 	SET_POP_MPLS,
 	SET_PUSH_MPLS,
 	SET_PUSH_VLAN,
+	SET_COPY_TTL_OUT,
 	SET_DEC_TTL,
 	SET_DEC_MPLS_TTL,
 	SET_FIRST_LAST,		/* one of those that follow comes last: the first there is */
@@ -18,11 +20,88 @@ enum set_slot {
 	SET_SLOTS
 };
 #define SET_ENDS (1 << SET_GROUP | 1 << SET_OUTPUT | 1 << SET_RESUBMIT)
+/* The frame of that number, NULL where there is none.  One check on a value the compiler cannot
+ * rewrite: 6.1 does not learn a bound from "not zero". */
+static __always_inline struct frame *frame_at(struct state *st, __u32 n)
+{
+	asm volatile("" : "+r"(n));
+	if (n >= MAX_DEPTH)
+		return NULL;
+	asm volatile("%0 &= %1" : "+r"(n) : "i"(MAX_DEPTH - 1));
+	return &st->frames[n];
+}
+
+static __always_inline void lay_frame(struct state *st, __u32 program, __u32 table_id)
+{
+	__u32 n = st->n_frames;
+
+	if (n >= MAX_DEPTH) {
+		st->failure = DROP_TOO_DEEP;
+		return;
+	}
+	st->frames[n].program = program;
+	st->frames[n].op = 0;
+	st->frames[n].table = table_id;
+	st->n_frames = n + 1;
+}
+
+/* A clone's action set is its own: the one around it is put aside when it is first written to. */
+__attribute__((noinline)) int put_set_aside(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct action_set *aside;
+	struct scope *scope;
+	__u32 n;
+
+	if (!st || !st->clone)
+		return 0;
+	scope = &st->scopes[(st->clone - 1) & (MAX_SCOPES - 1)];
+	if (scope->own_set != OWN_SET_NONE)
+		return 0;
+	n = st->n_sets_aside;
+	if (n >= MAX_SETS_ASIDE) {
+		st->failure = DROP_TOO_DEEP;
+		return 0;
+	}
+	aside = &st->sets_aside[n & (MAX_SETS_ASIDE - 1)];
+	aside->used = st->set_used;
+	aside->n_set = st->n_set;
+	__builtin_memcpy(aside->slots, st->slots, sizeof(aside->slots));
+	__builtin_memcpy(aside->set, st->set, sizeof(aside->set));
+	st->n_sets_aside = n + 1;
+	st->set_used = 0;
+	st->n_set = 0;
+	scope->own_set = OWN_SET_WRITTEN;
+	scope->set_was_done = st->set_done;
+	return 0;
+}
+
+/* The clone ends: back to the set around it. */
+__attribute__((noinline)) int take_set_back(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct action_set *aside;
+	__u32 n;
+
+	if (!st || !st->n_sets_aside)
+		return 0;
+	n = (st->n_sets_aside - 1) & (MAX_SETS_ASIDE - 1);
+	aside = &st->sets_aside[n];
+	st->set_used = aside->used;
+	st->n_set = aside->n_set;
+	__builtin_memcpy(st->slots, aside->slots, sizeof(aside->slots));
+	__builtin_memcpy(st->set, aside->set, sizeof(aside->set));
+	st->n_sets_aside = n;
+	return 0;
+}
+
 /* Into the action set: one of a kind, the last one counts. */
 static __always_inline void write_action(struct state *st, struct op *op)
 {
 	__u32 slot;
 
+	if (st->clone)
+		put_set_aside(st->level);
 	switch (op->code) {
 	case OP_POP_VLAN:
 		slot = SET_POP_VLAN;
@@ -98,10 +177,7 @@ static __always_inline void lay_action_set(struct state *st)
 	st->set_used = 0;
 	st->set_done = 1;
 	st->n_set = n + 1;
-	st->frames[0].program = ACTION_SET_PROGRAM;
-	st->frames[0].op = 0;
-	st->frames[0].table = 0;
-	st->n_frames = 1;
+	lay_frame(st, ACTION_SET_PROGRAM, 0);
 }
 
 #endif

@@ -51,6 +51,30 @@ static __always_inline void key_pop_vlan(struct flow_key *k)
 /* Does the packet have what a field needs?  (NEEDS_*) */
 static __always_inline bool has(struct flow_key *k, __u32 needs)
 {
+	if (needs & NEEDS_ETH_TYPE) {
+		__u32 is = 0;
+
+		switch (bpf_ntohs(k->eth_type)) {
+		case 0x0800:
+			is = NEEDS_IPV4;
+			break;
+		case 0x86dd:
+			is = NEEDS_IPV6;
+			break;
+		case 0x0806:
+		case 0x8035:
+			is = NEEDS_ARP;
+			break;
+		case 0x8847:
+		case 0x8848:
+			is = NEEDS_MPLS;
+			break;
+		}
+		if (!(needs & is))
+			return false;
+	}
+	if ((needs & NEEDS_PROTO) && k->nw_proto != NEEDED_PROTO(needs))
+		return false;
 	if ((needs & NEEDS_TAG) && !(k->vlan_tci & bpf_htons(VLAN_CFI)))
 		return false;
 	if ((needs & NEEDS_L4) && (k->nw_frag & FRAG_LATER))

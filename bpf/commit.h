@@ -164,6 +164,48 @@ static __always_inline int commit_ipv6(struct __sk_buff *skb, struct state *st)
 	return 0;
 }
 
+#define CRC32C 0x82f63b78u	/* bits reversed (RFC 3309) */
+
+/* The product of two polynomials modulo CRC32C's, bits reversed; no branches, as it is inlined
+ * in a loop. */
+static __always_inline __u32 crc_multiply(__u32 a, __u32 b)
+{
+	__u32 product = 0;
+
+	for (int i = 0; i < 32; i++) {
+		product ^= b & -(a >> 31);
+		a <<= 1;
+		b = (b >> 1) ^ (CRC32C & -(b & 1));
+	}
+	return product;
+}
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LE32(x) (x)
+#else
+#define LE32(x) __builtin_bswap32(x)
+#endif
+
+/* SCTP's checksum after the ports, its first four bytes, changed by `diff`: the CRC is linear, and
+ * each byte multiplies what came before by x^8. */
+static __always_inline int adjust_sctp(struct __sk_buff *skb, struct state *st, __u32 diff)
+{
+	__u32 at = (st->l4 & 0xfff) + 8, sum;
+	__u32 shift = 0x80000000, power = 0x00800000;	/* 1, x^8 */
+
+	for (int i = 0; i < 16; i++) {
+		__u32 more = crc_multiply(shift, power), bit = -((__u32)st->l4_length >> i & 1);
+
+		shift = (shift & ~bit) | (more & bit);
+		power = crc_multiply(power, power);
+	}
+	diff = LE32(crc_multiply(shift, LE32(diff)));
+	if (bpf_skb_load_bytes(skb, at, &sum, 4))
+		return -1;
+	sum ^= diff;
+	return bpf_skb_store_bytes(skb, at, &sum, 4, 0) ? -1 : 0;
+}
+
 static __always_inline int commit_l4(struct __sk_buff *skb, struct state *st)
 {
 	struct flow_key *k = key_of(st), *w = WIRE(st);
@@ -179,6 +221,14 @@ static __always_inline int commit_l4(struct __sk_buff *skb, struct state *st)
 			return 0;
 		return bpf_l4_csum_replace(skb, check, from, to, 2) ||
 		       bpf_skb_store_bytes(skb, l4, &to, 2, 0) ? -1 : 0;
+	}
+	if (st->l4_proto == 132) {
+		__u32 diff = st->wire[WORD_TP_SRC - PACKET_WORD] ^ st->key[WORD_TP_SRC];
+
+		if (!diff)
+			return 0;
+		return adjust_sctp(skb, st, diff) ||
+		       bpf_skb_store_bytes(skb, l4, &st->key[WORD_TP_SRC], 4, 0) ? -1 : 0;
 	}
 #pragma unroll
 	for (int i = 0; i < 2; i++) {

@@ -131,6 +131,13 @@ static __always_inline void emit_output(struct state *st, __u32 ofport)
 /* Why output:CONTROLLER sends a packet up (OpenFlow 1.4, 7.4.1). */
 static __always_inline __u32 output_reason(struct state *st)
 {
+	if (st->n_scopes) {
+		struct scope *scope = &st->scopes[(st->n_scopes - 1) & (MAX_SCOPES - 1)];
+
+		/* in the bucket's own list, not in a rule it resubmits to */
+		if (!scope->is_clone && scope->frame + 2 == st->n_frames)
+			return REASON_GROUP;
+	}
 	return st->set_done ? REASON_ACTION_SET : REASON_ACTION;
 }
 

@@ -39,6 +39,17 @@ static __always_inline void flush_pending(struct __sk_buff *skb, struct state *s
 	*level -= 1;
 }
 
+/* Bytes that the output at hand may have, 0 any number. */
+static __always_inline __u32 shorter(struct state *st)
+{
+	__u32 limit = st->length_limit;
+
+	st->length_limit = 0;
+	if (st->pass_limit && (!limit || st->pass_limit < limit))
+		limit = st->pass_limit;
+	return limit;
+}
+
 /* Queue a copy to enter the bridge at the other end of a patch port. */
 static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, __u32 peer)
 {
@@ -51,19 +62,34 @@ static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, 
 	pass = &st->passes[st->pass_tail & (PASS_QUEUE - 1)];
 	pass->port = peer;
 	pass->touched = st->touched;
+	pass->limit = shorter(st);
 	__builtin_memcpy(pass->packet, &st->key[PACKET_WORD], sizeof(pass->packet));
 	st->pass_tail++;
 	st->passes_begun++;
 }
 
-/* Remember an output of the packet's first bytes; 0 where it is short enough as it is. */
-static __always_inline int keep_short(struct state *st, __u32 id, __u32 length)
+static __always_inline __u32 tags_of(struct flow_key *k)
 {
-	__u32 n = st->n_short, limit = st->length_limit;
+	return (k->vlan_tci ? 1 : 0) + (k->vlan1_tci ? 1 : 0);
+}
+
+/* Bytes of the frame as it is to leave; the kernel holds one tag beside the frame. */
+static __always_inline __u32 frame_length(struct __sk_buff *skb, struct state *st)
+{
+	__u32 length = skb->len + (skb->vlan_present ? 4 : 0);
+
+	if (st->touched)
+		length += 4 * tags_of(key_of(st)) - 4 * tags_of(WIRE(st));
+	return length;
+}
+
+/* Remember an output of the packet's first bytes; 0 where it is short enough as it is. */
+static __always_inline int keep_short(struct __sk_buff *skb, struct state *st, __u32 id)
+{
+	__u32 n = st->n_short, limit = shorter(st);
 	struct short_copy *copy;
 
-	st->length_limit = 0;
-	if (length <= limit)
+	if (frame_length(skb, st) <= limit)
 		return 0;
 	if (n >= MAX_SHORT) {
 		count_drop(DROP_PASSES);
@@ -101,9 +127,9 @@ __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 		enter_peer(skb, st, port->patch_peer);
 		return 0;
 	}
-	if (st->length_limit) {
+	if (st->length_limit || st->pass_limit) {
 		/* Cut for good: what is to be short goes last. */
-		if (keep_short(st, id, skb->len))
+		if (keep_short(skb, st, id))
 			return 0;
 	}
 	flush_pending(skb, st);
@@ -350,6 +376,13 @@ static long do_op(__u32 i, struct walk *walk)
 			return 1;
 		op = st->ops[i];
 	}
+	if (st->skipping) {
+		if (op.code == DO_SAVE)
+			st->skipping++;
+		else if (op.code == DO_RESTORE && !--st->skipping)
+			restore(st);
+		return 0;
+	}
 	switch (op.code) {
 	case DO_OUTPUT:
 		send(walk->skb, op.b, walk->level);
@@ -381,8 +414,11 @@ static long do_op(__u32 i, struct walk *walk)
 		count_drop(op.b);
 		break;
 	case DO_METER:
-		if (meter(walk->skb, op.b, walk->level))
-			return 1;
+		if (meter(walk->skb, op.b, walk->level)) {
+			if (!st->n_saves)
+				return 1;
+			st->skipping = 1;
+		}
 		break;
 	case DO_TRUNCATE:
 		st->length_limit = op.b;
@@ -454,6 +490,7 @@ __attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
 		__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
 	}
 	st->n_saves = 0;
+	st->skipping = 0;
 	bpf_loop(walk.n_ops, do_op, &walk, 0);
 	return 0;
 }
@@ -492,6 +529,7 @@ static long next_pass(__u32 i, struct queue *queue)
 	key_of(st)->in_port = bpf_htonl(port->ofport);
 	st->in_port = id;
 	st->bridge = port->bridge;
+	st->pass_limit = waiting->limit;
 	c = bpf_map_lookup_elem(&port_counters, &id);
 	if (c) {
 		c->rx_packets += 1;
@@ -521,7 +559,7 @@ static long send_short(__u32 i, struct queue *queue)
 	__builtin_memcpy(&st->key[PACKET_WORD], st->shorts[at].packet, sizeof(st->shorts[at].packet));
 	st->shorts[at].limit = 0;
 	if ((st->touched && differs(st) && commit(skb, queue->level)) ||
-	    bpf_skb_change_tail(skb, limit, 0)) {
+	    bpf_skb_change_tail(skb, limit - (skb->vlan_present ? 4 : 0), 0)) {
 		count_drop(DROP_REWRITE);
 		return 0;
 	}

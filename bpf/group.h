@@ -9,31 +9,6 @@
 #ifndef GOSSAMER_GROUP_H
 #define GOSSAMER_GROUP_H
 
-/* The frame of that number, NULL where there is none.  One check on a value the compiler cannot
- * rewrite: 6.1 does not learn a bound from "not zero". */
-static __always_inline struct frame *frame_at(struct state *st, __u32 n)
-{
-	asm volatile("" : "+r"(n));
-	if (n >= MAX_DEPTH)
-		return NULL;
-	asm volatile("%0 &= %1" : "+r"(n) : "i"(MAX_DEPTH - 1));
-	return &st->frames[n];
-}
-
-static __always_inline void lay_frame(struct state *st, __u32 program, __u32 table_id)
-{
-	__u32 n = st->n_frames;
-
-	if (n >= MAX_DEPTH) {
-		st->failure = DROP_TOO_DEEP;
-		return;
-	}
-	st->frames[n].program = program;
-	st->frames[n].op = 0;
-	st->frames[n].table = table_id;
-	st->n_frames = n + 1;
-}
-
 enum group_type { GROUP_ALL, GROUP_SELECT, GROUP_INDIRECT, GROUP_FAST_FAILOVER };
 
 struct group_key {
@@ -162,10 +137,35 @@ __attribute__((noinline)) int open_scope(__u64 list, __u32 program, __u32 table,
 	scope->table = table;
 	scope->frame = st->n_frames;
 	scope->begun = 0;
+	scope->is_clone = program != 0;
+	scope->stack_base = st->stack_base;
+	scope->own_set = OWN_SET_NONE;
+	scope->clone_around = st->clone;
+	if (program) {
+		st->clone = n + 1;
+		st->stack_base = st->n_stack;
+	} else {
+		st->n_buckets++;
+	}
 	__builtin_memcpy(scope->key, st->key, sizeof(scope->key));
 	st->n_scopes = n + 1;
 	lay_frame(st, SCOPE_PROGRAM, table);
 	return 0;
+}
+
+static __always_inline void close_scope(struct state *st, struct scope *scope)
+{
+	if (!scope->is_clone) {
+		st->n_buckets--;
+		return;
+	}
+	if (scope->own_set != OWN_SET_NONE) {
+		st->set_done = scope->set_was_done;
+		take_set_back(st->level);
+	}
+	st->clone = scope->clone_around;
+	st->n_stack = st->stack_base;
+	st->stack_base = scope->stack_base;
 }
 
 /* Back in the scope on top: undo what was changed, run what is next. */
@@ -181,11 +181,21 @@ __attribute__((noinline)) int continue_scope(__u32 level)
 	n = st->n_scopes - 1;
 	asm volatile("%0 &= %1" : "+r"(n) : "i"(MAX_SCOPES - 1));
 	scope = &st->scopes[n];
+	if (scope->own_set == OWN_SET_WRITTEN) {	/* it runs on the clone as it is now */
+		scope->own_set = OWN_SET_RUN;
+		if (st->set_used & SET_ENDS) {
+			lay_action_set(st);
+			return 0;
+		}
+	}
 	if (scope->begun) {
 		__builtin_memcpy(st->key, scope->key, sizeof(scope->key));
-		if (st->n_saved > n) {
+		/* those of clones that an exit has left, too */
+		for (int i = 0; i < MAX_SCOPES; i++) {
+			if (st->n_saved <= n)
+				break;
 			emit_simple(st, DO_RESTORE, 0, 0);
-			st->n_saved = n;
+			st->n_saved--;
 		}
 	}
 	scope->begun = 1;
@@ -206,12 +216,32 @@ __attribute__((noinline)) int continue_scope(__u32 level)
 		lay_frame(st, program, scope->table);
 		return 0;
 	}
+	close_scope(st, scope);
 	st->n_scopes = n;
 	st->n_frames = scope->frame;
 	return 0;
 }
 
-/* A scope for what a group comes to for this packet. */
+/* An exit: out of the bucket it is in, no further; out of everything (0) where it is in none. */
+static __always_inline int leave_bucket(struct state *st)
+{
+	if (!st->n_buckets)
+		return 0;
+	for (int i = 0; i < MAX_SCOPES; i++) {
+		__u32 n = (st->n_scopes - 1) & (MAX_SCOPES - 1);
+		struct scope *scope = &st->scopes[n];
+
+		if (!scope->is_clone) {
+			st->n_frames = scope->frame + 1;
+			break;
+		}
+		close_scope(st, scope);
+		st->n_scopes = n;
+	}
+	return 1;
+}
+
+/* A scope for what a group comes to for this packet; 1 where the rule ends, for want of it. */
 __attribute__((noinline)) int enter_group(__u32 group_id, __u32 table, __u32 level)
 {
 	struct state *st = state_get(level);
@@ -226,7 +256,7 @@ __attribute__((noinline)) int enter_group(__u32 group_id, __u32 table, __u32 lev
 	group = bpf_map_lookup_elem(&groups, &key);
 	if (!group) {
 		emit_simple(st, DO_DROP, 0, DROP_NO_GROUP);
-		return 0;
+		return 1;
 	}
 	pass_flow(group->counter.id, group->counter.generation, level);
 	list = *(volatile __u64 *)&group->buckets;
@@ -276,7 +306,7 @@ static __always_inline int pop_stack(struct state *st)
 {
 	__u32 n = st->n_stack;
 
-	if (!n)
+	if (n <= st->stack_base)
 		return -1;
 	n = (n - 1) & (MAX_STACK - 1);
 	__builtin_memcpy(&st->key[STACK_WORD], st->stack[n], 16);

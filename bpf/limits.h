@@ -31,7 +31,9 @@
 
 #define MAX_DEPTH 64		/* resubmit within resubmit */
 #define MAX_RESUBMITS 4096
+#define MAX_TTL_CONTROLLERS 4
 #define MAX_SCOPES 8		/* groups and clones within each other */
+#define MAX_SETS_ASIDE 2	/* clones in each other with action sets of their own */
 #define MAX_STACK 16		/* values that push: and pop: may hold */
 #define MAX_GROUPS 65536
 #define MAX_BUCKETS 131072	/* of all groups together */

@@ -153,6 +153,7 @@ __attribute__((noinline)) int parse_l4(struct __sk_buff *skb, __u32 what, __u32 
 		return 0;
 	}
 	st->l4 = l4;
+	st->l4_length = left;
 	st->l4_proto = proto;
 	return 0;
 }

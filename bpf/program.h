@@ -16,7 +16,7 @@ enum rule_op {
 	OP_PUSH_VLAN,		/* a: tpid */
 	OP_POP_VLAN,
 	OP_SET_VLAN,		/* a: tci bits, b: mask; flags & 1: push a tag where there is none */
-	OP_DEC_TTL,		/* b: controller id */
+	OP_DEC_TTL,		/* a: how many controllers hear of a TTL used up; b, c: their ids */
 	OP_CONTROLLER,		/* a: max_len, b: controller id | reason << 16, c: userdata id;
 				 * flags & 1: output:CONTROLLER, whose reason is where it stands */
 	OP_RESUBMIT,		/* a: table or 0xff, b: in_port */
@@ -34,7 +34,6 @@ enum rule_op {
 	OP_TRUNCATE,		/* b: bytes the next output may have */
 	OP_LEARN,		/* b: number of the learn action */
 	OP_FIN,			/* the flow's timeouts shrink where this is a FIN or RST */
-	OP_TTL_CONTROLLER,	/* b: another controller to tell of a TTL used up */
 	OP_MULTIPATH,		/* a: fields | algorithm << 8, b: basis, c: links, d: arg; into
 				 * the last scratch word */
 	OP_CONJUNCTION,		/* a: clause | number of clauses << 8, b: id */
@@ -47,6 +46,13 @@ enum rule_op {
 #define NEEDS_ND	(1 << 2)	/* a neighbour solicitation or advertisement */
 #define NEEDS_ND_SOLICIT (1 << 3)
 #define NEEDS_ND_ADVERT	(1 << 4)
+#define NEEDS_IPV4	(1 << 5)	/* one of these ethertypes */
+#define NEEDS_IPV6	(1 << 6)
+#define NEEDS_ARP	(1 << 7)
+#define NEEDS_MPLS	(1 << 8)
+#define NEEDS_ETH_TYPE	(NEEDS_IPV4 | NEEDS_IPV6 | NEEDS_ARP | NEEDS_MPLS)
+#define NEEDS_PROTO	(1 << 9)	/* the IP protocol in bits 16 to 23 */
+#define NEEDED_PROTO(needs) ((needs) >> 16 & 0xff)
 
 #define STACK_WORD (KEY_WORDS + 12)	/* the scratch words that OP_PUSH and OP_POP use */
 
@@ -81,7 +87,8 @@ enum path_op {
 #define OFPP_LOCAL	0xfffffffe
 #define OFPP_NONE	0xffffffff
 
-enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REASON_ACTION_SET };
+enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REASON_ACTION_SET,
+			REASON_GROUP };
 
 /* For the daemon itself. */
 #define REASON_LEARN	0x80

@@ -48,7 +48,20 @@ struct scope {			/* a group or a clone under way: its changes end with it */
 	__u32 frame;		/* its own, where `exit` within it stops */
 	__u32 table;
 	__u32 begun;
+	__u32 is_clone;
+	__u32 own_set;			/* enum own_set */
+	__u32 clone_around;		/* index of the clone it is in, plus one */
+	__u32 set_was_done;
+	__u32 stack_base;		/* of the one around it */
 	__u32 key[KEY_WORDS];
+};
+
+enum own_set { OWN_SET_NONE, OWN_SET_WRITTEN, OWN_SET_RUN };
+
+struct action_set {		/* put aside while a clone has one of its own */
+	__u32 used, n_set;
+	struct op slots[16];
+	struct op set[SET_ROOM];
 };
 
 struct save {			/* the packet as it was when a scope first changed it */
@@ -75,6 +88,7 @@ struct short_copy {		/* an output of the packet's first bytes, which comes last 
 struct pass {			/* a copy waiting to enter a bridge over a patch port */
 	__u32 port;
 	__u32 touched;
+	__u32 limit;		/* bytes it may have, 0 any number */
 	__u32 packet[PACKET_WORDS];
 };
 
@@ -97,6 +111,7 @@ struct state {
 	__u32 length;			/* of the packet when it came */
 	__u16 l3, l4;			/* offsets in the packet, 0 none */
 	__u16 nd_sll, nd_tll;		/* offsets of the ND options' addresses, 0 none */
+	__u16 l4_length;		/* from l4 to the end of the IP packet */
 	__u8 l4_proto;			/* protocol whose whole header was found at l4, 0 none */
 	__u8 at_ingress;		/* redirect_peer works only from there */
 	__u8 vlan_changed;
@@ -137,12 +152,18 @@ struct state {
 	__u32 level;			/* of this state */
 	__u32 n_scopes;
 	__u32 n_saved;			/* of them, those whose packet the path saves */
-	__u32 n_stack;
+	__u32 n_stack, stack_base;	/* a clone's stack begins empty */
+	__u32 clone;			/* index of the innermost clone in `scopes`, plus one */
+	__u32 n_buckets;		/* of the scopes */
+	__u32 n_sets_aside;
 	__u32 group_hash;
 	__u32 best_weight, best_log;	/* of the bucket that leads */
 	__u32 best_bucket;
 	__u32 n_saves;			/* in `saves`, when executing */
+	__u32 skipping;			/* a meter dropped this copy: to its scope's end, plus saves
+					 * begun and not ended on the way */
 	__u32 length_limit;		/* bytes the next output may have, 0 any number */
+	__u32 pass_limit;		/* bytes all outputs of this pass may have */
 	struct frame frames[MAX_DEPTH];
 	struct flow_ref flows[CACHED_FLOWS];
 	struct op slots[16];		/* the action set's single-valued slots */
@@ -157,6 +178,7 @@ struct state {
 	struct scope scopes[MAX_SCOPES];
 	struct save saves[MAX_SCOPES];
 	__u32 stack[MAX_STACK][4];
+	struct action_set sets_aside[MAX_SETS_ASIDE];
 	struct op ops[PATH_OPS];
 };
 

@@ -56,12 +56,6 @@ struct run {			/* of one frame, until it ends or calls */
 #define TCP_FIN	1
 #define TCP_RST	4
 
-static __always_inline bool ttl_used_up(struct flow_key *k)
-{
-	return (k->eth_type == bpf_htons(0x0800) || k->eth_type == bpf_htons(0x86dd)) &&
-	       k->nw_ttl <= 1;
-}
-
 static __always_inline int dec_ttl(struct state *st, struct run *run, struct op *op)
 {
 	struct flow_key *k = key_of(st);
@@ -71,8 +65,15 @@ static __always_inline int dec_ttl(struct state *st, struct run *run, struct op 
 	if (k->eth_type != bpf_htons(0x0800) && !ipv6)
 		return 0;
 	if (k->nw_ttl <= 1) {
-		emit_controller(0xffff, (op->b & 0xffff) | (REASON_INVALID_TTL << 16),
-				run->table, run->level);
+		__u64 ids = (__u64)op->c << 32 | op->b;
+
+		for (int i = 0; i < MAX_TTL_CONTROLLERS; i++) {
+			if (i >= op->a)
+				break;
+			emit_controller(0xffff, (ids & 0xffff) | (REASON_INVALID_TTL << 16),
+					run->table, run->level);
+			ids >>= 16;
+		}
 		return -1;
 	}
 	set.nw_ttl = k->nw_ttl - 1;
@@ -188,15 +189,14 @@ static long run_op(__u32 i, struct run *run)
 		st->enter_goto = 1;
 		return 1;
 	case OP_CLEAR_ACTIONS:
+		if (st->clone)
+			put_set_aside(run->level);
 		st->set_used = 0;
 		st->n_set = 0;
 		return 0;
 	case OP_EXIT:
-		if (st->n_scopes) {
-			/* out of the bucket or clone, no further */
-			st->n_frames = st->scopes[(st->n_scopes - 1) & (MAX_SCOPES - 1)].frame + 1;
+		if (leave_bucket(st))
 			return 1;
-		}
 		st->n_frames = 0;
 		st->set_used = 0;
 		st->n_set = 0;
@@ -207,7 +207,7 @@ static long run_op(__u32 i, struct run *run)
 		if (top)
 			top->op = at + 1;
 		if (op.code == OP_GROUP)
-			enter_group(op.b, run->table, run->level);
+			run->ended = enter_group(op.b, run->table, run->level);
 		else
 			open_scope(0, op.b, run->table, run->level);
 		return 1;
@@ -215,8 +215,11 @@ static long run_op(__u32 i, struct run *run)
 		struct meter_key key = { .bridge = st->bridge, .meter_id = op.b };
 		__u32 *index = bpf_map_lookup_elem(&meters, &key);
 
-		if (index)
+		if (index) {
+			/* what it drops is the copy of the scope it is in, whose end must show */
+			before_change(st);
 			emit_simple(st, DO_METER, 0, *index);
+		}
 		return 0;
 	}
 	case OP_TRUNCATE:
@@ -228,11 +231,6 @@ static long run_op(__u32 i, struct run *run)
 	case OP_FIN:
 		if (key_of(st)->tcp_flags & bpf_htons(TCP_FIN | TCP_RST))
 			emit_controller(14, REASON_FIN << 16, run->table & 0xff, run->level);
-		return 0;
-	case OP_TTL_CONTROLLER:
-		if (ttl_used_up(key_of(st)))
-			emit_controller(0xffff, (op.b & 0xffff) | (REASON_INVALID_TTL << 16),
-					run->table, run->level);
 		return 0;
 	case OP_PUSH:
 		push_stack(st);
@@ -362,6 +360,10 @@ __attribute__((noinline)) int translate(__u32 level)
 	st->n_scopes = 0;
 	st->n_saved = 0;
 	st->n_stack = 0;
+	st->stack_base = 0;
+	st->clone = 0;
+	st->n_buckets = 0;
+	st->n_sets_aside = 0;
 	st->uses_state = 0;
 	st->shown = 0;
 	st->cacheable = 1;

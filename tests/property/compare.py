@@ -82,6 +82,8 @@ def in_kernel(datapath: Datapath, case: Case) -> Iterator[Bpf]:
                     datapath.set_table_miss(bridge_id, table_id, MissAction(int(miss)))
                 for group in b.groups:
                     datapath.set_group(bridge_id, group)
+                for meter in b.meters:
+                    datapath.set_meter(bridge_id, meter)
                 flows = [replace(flow) for flow in b.flows]
                 bpf.flows |= {(b.name, i): flow for i, flow in enumerate(flows)}
                 datapath.insert_flows(bridge_id, flows)

@@ -15,6 +15,7 @@ from gossamer.datapath.layout import (
     LARGE_OPS,
     MATCH_WORD,
     MATCH_WORDS,
+    MAX_TTL_CONTROLLERS,
     OP,
     OP_WRITE,
     Group,
@@ -24,7 +25,20 @@ from gossamer.datapath.layout import (
 )
 from gossamer.errors import DatapathError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.fields import BY_NAME, KEY_BITS, KEY_LEN, SLOTS, Field, slot_shift
+from gossamer.pipeline.fields import (
+    BY_NAME,
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    ETH_MPLS,
+    ETH_MPLS_MC,
+    ETH_RARP,
+    KEY_BITS,
+    KEY_LEN,
+    SLOTS,
+    Field,
+    slot_shift,
+)
 
 KEY_WORDS: Final = KEY_LEN // 4
 SCRATCH_WORD: Final = KEY_WORDS
@@ -185,28 +199,43 @@ _NEEDED_BITS: Final = {
     Need.ND: 0xFFFFFFFF << slot_shift("tp_dst"),
     Need.ND_SOLICIT: 0xFFFFFFFF << slot_shift("tp_dst"),
     Need.ND_ADVERT: 0xFFFFFFFF << slot_shift("tp_dst"),
+    Need.IPV4: 0xFFFF << slot_shift("eth_type"),
+    Need.IPV6: 0xFFFF << slot_shift("eth_type"),
+    Need.ARP: 0xFFFF << slot_shift("eth_type"),
+    Need.MPLS: 0xFFFF << slot_shift("eth_type"),
+    Need.PROTO: 0xFF << slot_shift("nw_proto"),
 }
 """The key bits that tell whether a packet has what is needed."""
-
-
+_ETH_TYPES: Final = {
+    ETH_IPV4: Need.IPV4,
+    ETH_IPV6: Need.IPV6,
+    ETH_ARP: Need.ARP,
+    ETH_RARP: Need.ARP,
+    ETH_MPLS: Need.MPLS,
+    ETH_MPLS_MC: Need.MPLS,
+}
 _ND_NEEDS: Final[dict[tuple[int, ...], Need]] = {
     (135,): Need.ND_SOLICIT,
     (136,): Need.ND_ADVERT,
 }
 
 
-def _needs(*fields: Field) -> Need:
-    """What a packet must have for these fields to be there, beyond what a match pins for good."""
+def _needs(f: Field) -> tuple[Need, int]:
+    """What a packet must have for a field to be there, and of which IP protocol it must be.
+
+    A match may have made sure of it, but not where a bucket, or OpenFlow 1.0, sets the field.
+    """
     needs = Need(0)
-    for f in fields:
-        p = f.prerequisite
-        if p.vlan:
-            needs |= Need.TAG
-        if p.nw_proto is not None:
-            needs |= Need.L4
-        if p.icmpv6_types:
-            needs |= _ND_NEEDS.get(p.icmpv6_types, Need.ND)
-    return needs
+    p = f.prerequisite
+    if p.vlan:
+        needs |= Need.TAG
+    for eth_type in p.eth_types:
+        needs |= _ETH_TYPES.get(eth_type, Need(0))
+    if p.nw_proto is not None:
+        needs |= Need.L4 | Need.PROTO
+    if p.icmpv6_types:
+        needs |= _ND_NEEDS.get(p.icmpv6_types, Need.ND)
+    return needs, p.nw_proto or 0
 
 
 def _change(program: Program, flags: int, fields: tuple[Field, ...], change: Program) -> None:
@@ -214,11 +243,13 @@ def _change(program: Program, flags: int, fields: tuple[Field, ...], change: Pro
     if fields[0].slot == "vlan_tci":
         change.reads |= _BOTH_TAGS
         _emit(change, flags, RuleOp.FIX_TAG)
-    needs = _needs(*fields)
-    if needs:
+    found = sorted({(needs, proto) for needs, proto in map(_needs, fields) if needs})
+    n_ops = len(change.ops) + len(found)
+    for needs, proto in found:
+        n_ops -= 1
         for need in needs:
             program.reads |= _NEEDED_BITS[need]
-        _emit(program, flags, RuleOp.SKIP, len(change.ops), needs)
+        _emit(program, flags, RuleOp.SKIP, n_ops, needs | proto << 16)
     program.ops += change.ops
     program.reads |= change.reads
     program.writes |= change.writes
@@ -383,9 +414,12 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.DecTtl(controller_ids=ids):
             program.reads |= _ETH_TYPE | _TTL
             program.writes |= _TTL
-            for other in ids[:-1]:
-                _emit(program, flags, RuleOp.TTL_CONTROLLER, 0, other)
-            _emit(program, flags, RuleOp.DEC_TTL, 0, ids[-1] if ids else 0)
+            if len(ids) > MAX_TTL_CONTROLLERS:
+                raise DatapathError(
+                    f"dec_ttl names {len(ids)} controllers, {MAX_TTL_CONTROLLERS} are possible"
+                )
+            packed = sum(number << 16 * i for i, number in enumerate(ids))
+            _emit(program, flags, RuleOp.DEC_TTL, len(ids), packed & 0xFFFFFFFF, packed >> 32)
         case act.Resubmit(in_port=in_port, table_id=table_id):
             _emit(program, flags, RuleOp.RESUBMIT, table_id, in_port)
         case act.WriteMetadata(value=value, mask=mask):

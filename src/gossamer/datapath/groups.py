@@ -17,9 +17,8 @@ from gossamer.datapath.maps import HashMap
 from gossamer.datapath.programs import ProgramRecord, Programs
 from gossamer.errors import DatapathError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort
-from gossamer.pipeline.execute import ActionSet
-from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType, bucket_is_live
+from gossamer.pipeline.action_set import ActionSet
+from gossamer.pipeline.group import Bucket, Group, GroupType, bucket_is_live
 
 BUCKET_WORDS = layout.BUCKET.size // 8
 _Place = tuple[int, int]
@@ -200,8 +199,7 @@ class Groups:
         port_is_live: Callable[[int, int], bool],
         depth: int,
     ) -> bool:
-        watches = bucket.watch_port != OfPort.ANY or bucket.watch_group != GROUP_ANY
-        if group.type is GroupType.FAST_FAILOVER and not watches:
+        if group.type is GroupType.SELECT and not bucket.weight:
             return False
 
         def group_is_live(group_id: int) -> bool:
@@ -235,6 +233,4 @@ class Groups:
 
 def in_order(bucket: Bucket) -> tuple[act.Action, ...]:
     """A bucket's actions as they are executed: as an action set (OpenFlow 1.3.5, 5.6.1, 5.10)."""
-    actions = ActionSet()
-    actions.write(bucket.actions)
-    return actions.ordered()
+    return ActionSet(bucket.actions).ordered()

@@ -29,7 +29,8 @@ CACHED_FLOWS: Final = 16
 MAX_GROUPS: Final = 65536
 MAX_BUCKETS: Final = 131072
 GROUP_WORDS: Final = 24
-MAX_CHAIN: Final = 8
+MAX_TTL_CONTROLLERS: Final = 4
+MAX_CHAIN: Final = 128
 """Groups that watch groups: how deep this is followed."""
 MAX_METERS: Final = 65536
 MAX_BANDS: Final = 8
@@ -138,10 +139,9 @@ class RuleOp(IntEnum):
     TRUNCATE = 22
     LEARN = 23
     FIN = 24
-    TTL_CONTROLLER = 25
-    MULTIPATH = 26
-    CONJUNCTION = 27
-    BUNDLE = 28
+    MULTIPATH = 25
+    CONJUNCTION = 26
+    BUNDLE = 27
 
 
 class Need(IntFlag):
@@ -152,6 +152,12 @@ class Need(IntFlag):
     ND = 1 << 2
     ND_SOLICIT = 1 << 3
     ND_ADVERT = 1 << 4
+    IPV4 = 1 << 5
+    IPV6 = 1 << 6
+    ARP = 1 << 7
+    MPLS = 1 << 8
+    PROTO = 1 << 9
+    """The protocol is in bits 16 to 23."""
 
 
 OP_WRITE: Final = 0x80

@@ -230,13 +230,13 @@ class Translation:
                 if self.stack:
                     self.key = write_subfield(self.key, dst, self.stack.pop(), step)
                 else:
-                    step.warn("stack underflow")
+                    step.error("stack underflow")
             case act.Multipath(dst=dst):
                 self.key = write_subfield(self.key, dst, links.link(self.key, action), step)
             case act.CheckPktLarger(dst=dst, length=length):
                 self.key = write_subfield(self.key, dst, int(self.n_bytes > length), step)
             case act.Conjunction():
-                step.warn("executing no-op conjunction action")
+                step.error("executing no-op conjunction action")
             case act.ClearActions():
                 self.clear_actions(step)
             case act.WriteActions(actions=written):

@@ -16,6 +16,16 @@ from tests.conformance.cases import Message
 
 _HEADER_BYTES = 8
 _ANSWER_S = 5.0
+_CODES = {
+    "OFPET_BAD_REQUEST": "OFPBRC_",
+    "OFPET_BAD_ACTION": "OFPBAC_",
+    "OFPET_BAD_INSTRUCTION": "OFPBIC_",
+    "OFPET_BAD_MATCH": "OFPBMC_",
+    "OFPET_FLOW_MOD_FAILED": "OFPFMFC_",
+    "OFPET_GROUP_MOD_FAILED": "OFPGMFC_",
+    "OFPET_METER_MOD_FAILED": "OFPMMFC_",
+}
+"""How the names of an error's codes begin (OpenFlow 1.3.5, 7.4.4)."""
 
 DATAPATH = ofproto_protocol.ProtocolDesc(ofp.OFP_VERSION)
 """What os-ken's messages want to know of the switch: its version."""
@@ -25,9 +35,15 @@ class Refused(Exception):
     """The switch answered with an error."""
 
     def __init__(self, message: Any) -> None:
-        kinds = {v: k for k, v in vars(ofp).items() if k.startswith("OFPET_")}
-        self.kind = kinds.get(message.type, str(message.type))
-        super().__init__(f"{self.kind} code {getattr(message, 'code', '?')}")
+        kind = _name("OFPET_", message.type)
+        # An experimenter's error has a code that only the experimenter knows.
+        code = _name(_CODES.get(kind, ""), getattr(message, "code", -1))
+        super().__init__(f"{kind} {code}")
+
+
+def _name(prefix: str, value: int) -> str:
+    names = [k for k, v in vars(ofp).items() if prefix and k.startswith(prefix) and v == value]
+    return names[0] if names else str(value)
 
 
 class Silent(Exception):

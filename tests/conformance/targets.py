@@ -63,7 +63,7 @@ def running(kind: Kind) -> Iterator[Target]:
     the bridge does not connect.
     """
     with ExitStack() as ends:
-        directory = Path(ends.enter_context(TemporaryDirectory(prefix="conformance")))
+        directory = Path(ends.enter_context(TemporaryDirectory(prefix="conformance", dir="/run")))
         environment = os.environ | {
             f"OVS_{name}DIR": str(directory) for name in ("RUN", "DB", "LOG", "SYSCONF")
         }

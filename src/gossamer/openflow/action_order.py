@@ -24,6 +24,11 @@ _RANKS: Final[dict[type[Action], int]] = {
 """Where an instruction stands; all other actions are apply-actions."""
 
 
+def is_instruction(action: Action) -> bool:
+    """Whether OpenFlow 1.3 has an instruction for it."""
+    return type(action) in _RANKS
+
+
 def check_list(actions: Actions, *, alone: bool = False) -> None:
     """Raises OpenFlowError(UNSUPPORTED_ORDER, BAD_CONJUNCTION, ...) for a list that cannot be run.
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from gossamer.openflow import message as m
 from gossamer.openflow.action import decode_action_list
+from gossamer.openflow.async_config import decode_masks, decode_properties
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.flow_mod import decode_flow_mod10, decode_flow_mod11, decode_flow_mod_nxm
 from gossamer.openflow.group_mod import decode_group_mod
@@ -18,10 +19,13 @@ from gossamer.openflow.meter_mod import decode_meter_mod
 from gossamer.openflow.multipart import decode_multipart
 from gossamer.openflow.nicira import decode_nicira, decode_onf
 from gossamer.openflow.oxm import port_from_16
+from gossamer.openflow.port_mod import decode_port_mod
+from gossamer.openflow.table_mod import decode_table_mod
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR
 from gossamer.pipeline.match import ANY
 
+_FIRST_NO_PORT: Final = 0xFF00
 _NXT_FLOW_MOD: Final = 13
 _NXT_GROUP_MOD: Final = 31
 
@@ -69,7 +73,7 @@ def decode(data: bytes, context: Context) -> Message:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_VERSION)
     kind = data[1]
     decoder = (_V10 if version == Version.V10 else _LATER).get(kind)
-    if decoder is None or version < _SINCE.get(kind, 0):
+    if decoder is None or not _SINCE.get(kind, 0) <= version <= _UNTIL.get(kind, Version.V15):
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_TYPE, f"message type {kind}")
     return decoder(data, context)
 
@@ -110,9 +114,9 @@ def _vendor(data: bytes, context: Context) -> Message:
             return decode_flow_mod_nxm(data, context.version, context.flow_mod_table_id)
         if subtype == _NXT_GROUP_MOD and context.version == Version.V10:
             return decode_group_mod(data, 16, context.version)
-        return decode_nicira(data, subtype)
+        return decode_nicira(data, subtype, context.version)
     if vendor == ONF_VENDOR:
-        return decode_onf(data, subtype)
+        return decode_onf(data, subtype, context.version)
     raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_VENDOR, f"vendor {vendor:#010x}")
 
 
@@ -165,29 +169,11 @@ def _flow_mod(data: bytes, context: Context) -> Message:
 
 
 def _port_mod(data: bytes, context: Context) -> Message:
-    if context.version == Version.V10:
-        _exactly(data, 32)
-        port, address, config, mask, advertise = unpack_from(">H6sIII", data, 8)
-        return m.PortMod(port_from_16(port), address, config, mask, advertise)
-    _at_least(data, 32)
-    port, address, config, mask = unpack_from(">I4x6s2xII", data, 8)
-    advertise = 0
-    if context.version < Version.V14:
-        _exactly(data, 40)
-        advertise = unpack_from(">I", data, 32)[0]
-    return m.PortMod(port, address, config, mask, advertise)
+    return decode_port_mod(data, context.version)
 
 
 def _table_mod(data: bytes, context: Context) -> Message:
-    _at_least(data, 16)
-    table_id, config = unpack_from(">B3xI", data, 8)
-    if context.version < Version.V13:
-        if config & 3 == 3 or config & ~3:
-            raise OpenFlowError(ErrorCode.TABLE_MOD_FAILED_BAD_CONFIG)
-        return m.TableMod(table_id, config, miss=config & 3)
-    if context.version == Version.V13:
-        return m.TableMod(table_id, config)
-    return m.TableMod(table_id, config, None, bool(config & 4), bool(config & 8))
+    return decode_table_mod(data, context.version)
 
 
 def _group_mod(data: bytes, context: Context) -> Message:
@@ -210,9 +196,14 @@ def _barrier(data: bytes, context: Context) -> Message:
 def _queue_config(data: bytes, context: Context) -> Message:
     if context.version == Version.V10:
         _exactly(data, 12)
-        return m.QueueConfigRequest(port_from_16(unpack_from(">H", data, 8)[0]))
-    _exactly(data, 16)
-    return m.QueueConfigRequest(unpack_from(">I", data, 8)[0])
+        port = port_from_16(unpack_from(">H", data, 8)[0])
+    else:
+        _exactly(data, 16)
+        port = unpack_from(">I", data, 8)[0]
+    is_any = port == OfPort.ANY and context.version > Version.V10
+    if port >= _FIRST_NO_PORT and not is_any:
+        raise OpenFlowError(ErrorCode.QUEUE_OP_FAILED_BAD_PORT, f"port {port:#x}")
+    return m.QueueConfigRequest(port)
 
 
 def _role(data: bytes, context: Context) -> Message:
@@ -228,31 +219,10 @@ def _get_async(data: bytes, context: Context) -> Message:
     return m.GetAsyncRequest()
 
 
-_KINDS: Final = ("packet_in", "port_status", "flow_removed")
-
-
 def _set_async(data: bytes, context: Context) -> Message:
-    masks: dict[str, tuple[int | None, int | None]] = {}
     if context.version == Version.V13:
-        _exactly(data, 32)
-        values = unpack_from(">6I", data, 8)
-        for i, kind in enumerate(_KINDS):
-            masks[kind] = (values[2 * i], values[2 * i + 1])
-        return m.SetAsync(masks)
-    offset = 8
-    while offset < len(data):
-        _at_least(data, offset + 8)
-        kind_number, length, mask = unpack_from(">HHI", data, offset)
-        if length != 8:
-            raise OpenFlowError(ErrorCode.ASYNC_CONFIG_FAILED_INVALID)
-        if kind_number < 6:
-            kind = _KINDS[kind_number // 2]
-            master, slave = masks.get(kind, (None, None))
-            masks[kind] = (mask, slave) if kind_number & 1 else (master, mask)
-        elif kind_number > 11:
-            raise OpenFlowError(ErrorCode.ASYNC_CONFIG_FAILED_INVALID)
-        offset += length
-    return m.SetAsync(masks)
+        return decode_masks(data[8:], context.version)
+    return decode_properties(data[8:], context.version)
 
 
 def _bundle_control(data: bytes, context: Context) -> Message:
@@ -317,5 +287,7 @@ _SINCE: Final = {
     33: Version.V14,
     34: Version.V14,
 }
+_UNTIL: Final = {22: Version.V13}
+"""From OpenFlow 1.4 on queues are described in a multipart message."""
 
 __all__ = ["Context", "decode", "decode_flow_mod", "frame_length"]

@@ -6,11 +6,11 @@ from struct import pack
 from typing import Final
 
 from gossamer.openflow import message as m
+from gossamer.openflow.async_config import encode_config
 from gossamer.openflow.encode_flow import (
     aggregate_reply,
     flow_removed,
     flow_stats_replies,
-    flow_updates,
 )
 from gossamer.openflow.encode_group import (
     group_desc_replies,
@@ -30,16 +30,24 @@ from gossamer.openflow.encode_port import (
     port_stats_replies,
     port_status,
 )
+from gossamer.openflow.encode_queue import (
+    queue_desc_replies,
+    queue_get_config_reply,
+    queue_stats_replies,
+)
 from gossamer.openflow.encode_table import (
+    table_desc,
     table_desc_replies,
-    table_features_replies,
     table_stats_replies,
 )
+from gossamer.openflow.flow_monitor import flow_updates
 from gossamer.openflow.frame import frame, multipart, onf
 from gossamer.openflow.frame import nicira as nicira_message
 from gossamer.openflow.match import encode_match, encode_ofp_match
 from gossamer.openflow.message import PacketInFormat, Version
 from gossamer.openflow.oxm import port_to_16
+from gossamer.openflow.packet_in2 import encode_packet_in2
+from gossamer.openflow.table_features import table_features, table_features_replies
 from gossamer.pipeline.fields import FIELDS
 from gossamer.pipeline.match import ANY, Match
 
@@ -50,36 +58,37 @@ __all__ = [
     "desc_reply",
     "echo_reply",
     "features_reply",
+    "flow_monitor_paused",
     "flow_removed",
     "flow_stats_replies",
     "flow_updates",
     "get_async_reply",
     "get_config_reply",
     "group_desc_replies",
-    "group_desc_reply",
     "group_features_replies",
-    "group_features_reply",
     "group_mod",
     "group_stats_replies",
-    "group_stats_reply",
     "meter_config_replies",
-    "meter_config_reply",
     "meter_features_replies",
-    "meter_features_reply",
     "meter_mod",
     "meter_stats_replies",
-    "meter_stats_reply",
     "packet_in",
     "port_desc_replies",
     "port_stats_replies",
     "port_status",
     "queue_config_reply",
+    "queue_desc_replies",
+    "queue_get_config_reply",
+    "queue_stats_replies",
     "queue_stats_reply",
+    "request_forward",
     "role_reply",
     "role_status",
     "table_desc_replies",
+    "table_features",
     "table_features_replies",
     "table_stats_replies",
+    "table_status",
     "tlv_table_reply",
 ]
 
@@ -125,21 +134,51 @@ def role_reply(role: int, generation: int | None, version: int, xid: int, *, nic
 
 
 def role_status(role: int, reason: int, generation: int | None, version: int, xid: int) -> bytes:
-    """OFPT_ROLE_STATUS (OpenFlow 1.4.1, 7.4.5); reason 0: another controller became master."""
+    """OFPT_ROLE_STATUS (OpenFlow 1.4.1, 7.4.4), or ONF's for 1.3.
+
+    Reason 0: another controller became master, 1: the configuration changed.
+    """
     generation = 0xFFFFFFFFFFFFFFFF if generation is None else generation
-    return frame(version, 30, xid, pack(">IB3xQ", role, reason, generation))
+    body = pack(">IB3xQ", role, reason, generation)
+    return onf(version, 1911, xid, body) if version < Version.V14 else frame(version, 30, xid, body)
 
 
 def get_async_reply(config: m.AsyncConfig, version: int, xid: int) -> bytes:
     """OFPT_GET_ASYNC_REPLY."""
-    kinds = ("packet_in", "port_status", "flow_removed")
-    masks = [config.masks.get(kind, (0, 0)) for kind in kinds]
+    return frame(version, 27, xid, encode_config(config, version))
+
+
+def request_forward(request: m.GroupMod | m.MeterMod, version: int, xid: int) -> bytes:
+    """OFPT_REQUESTFORWARD (OpenFlow 1.4.1, 7.4.6), or what extensions have for it before.
+
+    `xid` is the transaction of the request that is forwarded; the message itself has none.
+    """
+    if isinstance(request, m.GroupMod):
+        inner = group_mod(request, version, xid)
+    else:
+        inner = meter_mod(request, version, xid)
+    if version >= Version.V14:
+        return frame(version, 32, 0, inner)
+    return (
+        onf(version, 2350, 0, inner)
+        if version == Version.V13
+        else nicira_message(version, 132, 0, inner)
+    )
+
+
+def table_status(desc: m.TableDesc, reason: m.TableReason, version: int, xid: int) -> bytes:
+    """OFPT_TABLE_STATUS (OpenFlow 1.4.1, 7.4.5)."""
+    return frame(version, 31, xid, bytes((reason,)) + bytes(7) + table_desc(desc))
+
+
+def flow_monitor_paused(version: int, xid: int, *, resumed: bool) -> bytes:
+    """Updates were left out from here on, or are sent again."""
+    if version >= Version.V14:
+        body = (8).to_bytes(2, "big") + (6 if resumed else 5).to_bytes(2, "big") + bytes(4)
+        return multipart(version, 16, xid, body)
     if version == Version.V13:
-        return frame(version, 27, xid, b"".join(pack(">II", *mask) for mask in masks))
-    body = b""
-    for i, (master, slave) in enumerate(masks):
-        body += pack(">HHI", 2 * i, 8, slave) + pack(">HHI", 2 * i + 1, 8, master)
-    return frame(version, 27, xid, body)
+        return onf(version, 1872 if resumed else 1871, xid, b"")
+    return nicira_message(version, 23 if resumed else 22, xid, b"")
 
 
 def tlv_table_reply(version: int, xid: int) -> bytes:
@@ -164,56 +203,20 @@ def desc_reply(d: m.Desc, version: int, xid: int) -> bytes:
 
 def queue_stats_reply(version: int, xid: int) -> bytes:
     """OFPMP_QUEUE of a switch without queues."""
-    return multipart(version, 5, xid, b"")
+    return queue_stats_replies((), version, xid)[0]
 
 
 def queue_config_reply(port: int, version: int, xid: int, *, multipart: bool) -> bytes:
     """OFPT_QUEUE_GET_CONFIG_REPLY or OFPMP_QUEUE_DESC of a port without queues."""
     if multipart:
-        return _multipart(version, 15, xid, b"")
-    if version == Version.V10:
-        return frame(version, 21, xid, port_to_16(port).to_bytes(2, "big") + bytes(6))
-    return frame(version, 23, xid, port.to_bytes(4, "big") + bytes(4))
-
-
-_multipart = multipart
-
-
-def group_stats_reply(version: int, xid: int) -> bytes:
-    """OFPMP_GROUP of a switch without groups."""
-    return multipart(version, 6, xid, b"")
-
-
-def group_desc_reply(version: int, xid: int) -> bytes:
-    """OFPMP_GROUP_DESC of a switch without groups."""
-    return multipart(version, 7, xid, b"")
-
-
-def group_features_reply(version: int, xid: int) -> bytes:
-    """OFPMP_GROUP_FEATURES of a switch without groups."""
-    return multipart(version, 8, xid, bytes(40))
-
-
-def meter_stats_reply(version: int, xid: int) -> bytes:
-    """OFPMP_METER of a switch without meters."""
-    return multipart(version, 9, xid, b"")
-
-
-def meter_config_reply(version: int, xid: int) -> bytes:
-    """OFPMP_METER_CONFIG of a switch without meters."""
-    return multipart(version, 10, xid, b"")
-
-
-def meter_features_reply(version: int, xid: int) -> bytes:
-    """OFPMP_METER_FEATURES of a switch without meters."""
-    return multipart(version, 11, xid, bytes(16))
+        return queue_desc_replies((), version, xid)[0]
+    return queue_get_config_reply(port, (), version, xid)
 
 
 _METADATA_FIELDS: Final = tuple(
     f
     for f in FIELDS
-    if f.name in ("in_port", "metadata", "tun_id", "tun_src", "tun_dst", "pkt_mark")
-    or f.name.startswith("reg")
+    if f.name in ("in_port", "metadata", "pkt_mark") or f.name.startswith(("reg", "tun_", "ct_"))
 )
 
 
@@ -232,9 +235,9 @@ def packet_in(
 ) -> bytes:
     """A packet-in in the form the connection asked for (OpenFlow 1.3.5, 7.4.1)."""
     if format == PacketInFormat.NXT_PACKET_IN2:
-        return _packet_in2(p, version, xid)
-    if format == PacketInFormat.NXT_PACKET_IN and version == Version.V10:
-        match = encode_match(pipeline_match(p.key), version)
+        return encode_packet_in2(p, pipeline_match(p.key), version, xid)
+    if format == PacketInFormat.NXT_PACKET_IN:
+        match = encode_match(pipeline_match(p.key), Version.V10)
         head = pack(
             ">IHBBQH6x", p.buffer_id, p.total_len, p.reason, p.table_id, p.cookie, len(match)
         )
@@ -251,23 +254,3 @@ def packet_in(
         head += p.cookie.to_bytes(8, "big")
     match_bytes = encode_ofp_match(pipeline_match(p.key), version)
     return frame(version, 10, xid, head + match_bytes + bytes(2) + p.data)
-
-
-def _packet_in2(p: m.PacketIn, version: int, xid: int) -> bytes:
-    """NXT_PACKET_IN2: a list of properties (nicira-ext.h)."""
-
-    def prop(kind: int, value: bytes) -> bytes:
-        length = 4 + len(value)
-        return (pack(">HH", kind, length) + value).ljust((length + 7) // 8 * 8, b"\0")
-
-    body = prop(0, p.data)
-    if p.total_len != len(p.data):
-        body += prop(1, pack(">I", p.total_len))
-    body += prop(3, bytes((p.table_id,)))
-    if p.cookie != m.NO_COOKIE:
-        body += prop(4, pack(">4xQ", p.cookie))
-    body += prop(5, bytes((p.reason,)))
-    body += prop(6, encode_match(pipeline_match(p.key), Version.V13))
-    if p.userdata:
-        body += prop(7, p.userdata)
-    return nicira_message(version, 30, xid, body)

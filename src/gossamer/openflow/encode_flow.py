@@ -1,8 +1,8 @@
-"""Flows on the wire: statistics, flow-removed, flow monitors."""
+"""Flows on the wire: statistics and flow-removed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +11,7 @@ from gossamer.openflow.frame import nicira as nicira_message
 from gossamer.openflow.instruction import encode_instructions
 from gossamer.openflow.match import encode_match, encode_ofp_match
 from gossamer.openflow.match10 import encode_match10
-from gossamer.openflow.message import FlowFormat, FlowRemoved, FlowStats, FlowUpdate, Version
+from gossamer.openflow.message import FlowFormat, FlowRemoved, FlowStats, Version
 
 if TYPE_CHECKING:
     from gossamer.openflow.codec import Context
@@ -171,44 +171,3 @@ def flow_removed(f: FlowRemoved, version: int, context: Context, xid: int) -> by
         f.hard_timeout if version >= Version.V12 else 0, f.n_packets, f.n_bytes,
     )  # fmt: skip
     return frame(version, 11, xid, body + match)
-
-
-def _update_nxm(u: FlowUpdate) -> bytes:
-    if u.event == 3:
-        return (8).to_bytes(2, "big") + (3).to_bytes(2, "big") + u.xid.to_bytes(4, "big")
-    match = encode_match(u.match, Version.V10)
-    actions = encode_instructions(u.actions, Version.V10) if u.actions is not None else b""
-    body = b"".join(
-        v.to_bytes(2, "big")
-        for v in (u.reason, u.priority, u.idle_timeout, u.hard_timeout, len(match))
-    )
-    body += bytes((u.table_id, 0)) + u.cookie.to_bytes(8, "big") + _pad8(match) + actions
-    return (4 + len(body)).to_bytes(2, "big") + u.event.to_bytes(2, "big") + body
-
-
-def _update14(u: FlowUpdate, version: int) -> bytes:
-    event = {0: 1, 1: 2, 2: 3, 3: 4}[u.event]
-    if event == 4:
-        return (8).to_bytes(2, "big") + (4).to_bytes(2, "big") + u.xid.to_bytes(4, "big")
-    instructions = encode_instructions(u.actions, version) if u.actions is not None else b""
-    body = bytes((u.table_id, u.reason)) + b"".join(
-        v.to_bytes(2, "big") for v in (u.idle_timeout, u.hard_timeout, u.priority)
-    )
-    body += bytes(4) + u.cookie.to_bytes(8, "big") + encode_ofp_match(u.match, version)
-    body += instructions
-    return (4 + len(body)).to_bytes(2, "big") + event.to_bytes(2, "big") + body
-
-
-def flow_updates(
-    updates: Sequence[FlowUpdate], version: int, context: Context, xid: int, *, nicira: bool
-) -> list[bytes]:
-    """What flow monitors tell: NXST_FLOW_MONITOR or OFPMP_FLOW_MONITOR replies."""
-    if nicira:
-        return [
-            multipart_nicira(version, 2, xid, body, more)
-            for body, more in pieces(_update_nxm(u) for u in updates)
-        ]
-    return [
-        multipart(version, 16, xid, body, more)
-        for body, more in pieces(_update14(u, version) for u in updates)
-    ]

@@ -10,11 +10,11 @@ from gossamer.openflow import message as m
 from gossamer.openflow.frame import frame, multipart, pieces
 from gossamer.openflow.message import PortDesc, PortStats, Version
 from gossamer.openflow.oxm import port_to_16
+from gossamer.openflow.port_mod import CONFIG11
 
 _PORT10: Final = Struct(">H6s16sIIIIII")
 _PORT11: Final = Struct(">I4x6s2x16sIIIIIIII")
 _PORT14: Final = Struct(">IH2x6s2x16sIIHH4xIIIIII")
-_CONFIG11: Final = m.CONFIG_DOWN | m.CONFIG_NO_RECV | m.CONFIG_NO_FWD | m.CONFIG_NO_PACKET_IN
 _NOT_COUNTED: Final = 0xFFFFFFFFFFFFFFFF
 
 
@@ -31,7 +31,7 @@ def port_desc(p: PortDesc, version: int) -> bytes:
         return _PORT10.pack(
             port_to_16(p.number), p.hw_addr, name, p.config, p.state & m.STATE_LINK_DOWN, *rates
         )
-    config = p.config & _CONFIG11
+    config = p.config & CONFIG11
     rates11 = (p.curr, p.advertised, p.supported, p.peer, p.curr_speed, p.max_speed)
     if version < Version.V14:
         return _PORT11.pack(p.number, p.hw_addr, name, config, p.state, *rates11)

@@ -47,6 +47,12 @@ def multipart_nicira(
     return multipart(version, 0xFFFF, xid, head + body, more)
 
 
+def multipart_onf(version: int, subtype: int, xid: int, body: bytes, more: bool = False) -> bytes:
+    """One reply of ONF's extensions."""
+    head = ONF_VENDOR.to_bytes(4, "big") + subtype.to_bytes(4, "big")
+    return multipart(version, 0xFFFF, xid, head + body, more)
+
+
 def pieces(records: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     """(body, whether more follow) for answers of many records; at least one."""
     waiting: list[bytes] = []

@@ -7,12 +7,20 @@ from struct import unpack_from
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.flow_mod import decode_nxm_match
+from gossamer.openflow.flow_monitor import (
+    decode_monitors13,
+    decode_monitors14,
+    decode_monitors_nx,
+)
 from gossamer.openflow.match import decode_ofp_match
 from gossamer.openflow.message import Message, Version
 from gossamer.openflow.oxm import port_from_16
-from gossamer.pipeline.fields import NX_VENDOR
+from gossamer.openflow.table_features import decode_table_features
+from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.fields import NX_VENDOR, ONF_VENDOR
 
 _VENDOR = 0xFFFF
+_ONF_FLOW_MONITOR = 1870
 
 
 def body_offset(version: int) -> int:
@@ -47,8 +55,10 @@ def decode_multipart(data: bytes, version: int) -> Message:
         case 5:
             _length(body, 8)
             if version == Version.V10:
-                port, queue = unpack_from(">H2xI", body)
-                return m.QueueStatsRequest(port_from_16(port), queue)
+                number, queue = unpack_from(">H2xI", body)
+                port = port_from_16(number)
+                # OpenFlow 1.0 says "all" where later versions say "any".
+                return m.QueueStatsRequest(OfPort.ANY if port == OfPort.ALL else port, queue)
             return m.QueueStatsRequest(*unpack_from(">II", body))
         case 6:
             _length(body, 8)
@@ -69,7 +79,8 @@ def decode_multipart(data: bytes, version: int) -> Message:
         case 11:
             return _empty(body, m.MeterFeaturesRequest())
         case 12:
-            return m.TableFeaturesRequest(body)
+            tables = decode_table_features(body, version)
+            return m.TableFeaturesRequest(body, tables, bool(flags & 1))
         case 13:
             if version == Version.V15:
                 return m.PortDescRequest(_port(body, version))
@@ -81,7 +92,7 @@ def decode_multipart(data: bytes, version: int) -> Message:
             port, queue = unpack_from(">II", body)
             return m.QueueConfigRequest(port, queue, multipart=True)
         case 16:
-            return m.FlowMonitorRequest(_monitors14(data, offset, version), nicira=False)
+            return m.FlowMonitorRequest(decode_monitors14(data, offset, version), nicira=False)
         case _:
             raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_STAT, f"statistics {kind}")
 
@@ -130,10 +141,14 @@ def _vendor(data: bytes, offset: int, version: int) -> Message:
     if len(data) < offset + 8:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
     vendor, subtype = unpack_from(">II", data, offset)
+    if vendor == ONF_VENDOR:
+        if subtype != _ONF_FLOW_MONITOR or version != Version.V13:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"ONF statistics {subtype}")
+        return m.FlowMonitorRequest(decode_monitors13(data, offset + 8, version), nicira=True)
     if vendor != NX_VENDOR:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_VENDOR, f"vendor {vendor:#010x}")
     at = offset + (12 if version == Version.V10 else 8)
-    if subtype in (0, 1):
+    if subtype in (0, 1) and version == Version.V10:
         if len(data) < at + 8:
             raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
         port, match_len, table_id = unpack_from(">HHB", data, at)
@@ -144,8 +159,8 @@ def _vendor(data: bytes, offset: int, version: int) -> Message:
             table_id, match, port_from_16(port), m.ANY_GROUP, cookie, cookie_mask,
             aggregate=subtype == 1, nicira=True,
         )  # fmt: skip
-    if subtype == 2:
-        return m.FlowMonitorRequest(_monitors_nx(data, at), nicira=True)
+    if subtype == 2 and version <= Version.V12:
+        return m.FlowMonitorRequest(decode_monitors_nx(data, at), nicira=True)
     body = data[at:]
     if subtype in (7, 8) and version == Version.V10:
         _length(body, 8)
@@ -155,40 +170,3 @@ def _vendor(data: bytes, offset: int, version: int) -> Message:
     if subtype == 9 and version <= Version.V11:
         return _empty(body, m.GroupFeaturesRequest())
     raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira statistics {subtype}")
-
-
-def _monitors_nx(data: bytes, at: int) -> tuple[m.FlowMonitor, ...]:
-    out: list[m.FlowMonitor] = []
-    while at < len(data):
-        if len(data) < at + 16:
-            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
-        monitor_id, flags, port, match_len, table_id = unpack_from(">IHHHB", data, at)
-        if flags & ~0x3F or not flags & 0xF:
-            raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_BAD_FLAGS)
-        match, _, _, at = decode_nxm_match(data, at + 16, match_len)
-        out.append(m.FlowMonitor(monitor_id, flags, port_from_16(port), table_id, match))
-    return tuple(out)
-
-
-def _monitors14(data: bytes, at: int, version: int) -> tuple[m.FlowMonitor, ...]:
-    out: list[m.FlowMonitor] = []
-    while at < len(data):
-        if len(data) < at + 16:
-            raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
-        monitor_id, port, group, flags, table_id, command = unpack_from(">IIIHBB", data, at)
-        if command > 2:
-            raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_UNKNOWN)
-        if flags & ~0x7F:
-            raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_BAD_FLAGS)
-        # 1.4's bits (7.3.5.18): initial, add, removed, modify, instructions, no-abbrev, only-own.
-        nx = (
-            flags & 1
-            | (2 if flags & 2 else 0)
-            | (4 if flags & 4 else 0)
-            | (8 if flags & 8 else 0)
-            | (16 if flags & 16 else 0)
-            | (32 if not flags & 32 else 0)
-        )
-        match, at = decode_ofp_match(data, at + 16, version)
-        out.append(m.FlowMonitor(monitor_id, nx, port, table_id, match, group, command))
-    return tuple(out)

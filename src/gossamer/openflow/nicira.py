@@ -5,8 +5,10 @@ from __future__ import annotations
 from struct import unpack_from
 
 from gossamer.openflow import message as m
+from gossamer.openflow.async_config import decode_masks, decode_properties
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.openflow.message import Message
+from gossamer.openflow.message import Message, Version
+from gossamer.openflow.packet_in2 import decode_resume
 
 
 def _exactly(data: bytes, length: int) -> None:
@@ -14,7 +16,7 @@ def _exactly(data: bytes, length: int) -> None:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
 
 
-def decode_nicira(data: bytes, subtype: int) -> Message:
+def decode_nicira(data: bytes, subtype: int, version: int) -> Message:
     """An NXT_* message but NXT_FLOW_MOD.  Raises OpenFlowError(BAD_SUBTYPE) for unknown ones."""
     match subtype:
         case 10:
@@ -23,7 +25,7 @@ def decode_nicira(data: bytes, subtype: int) -> Message:
             if role > 2:
                 raise OpenFlowError(ErrorCode.ROLE_REQUEST_FAILED_BAD_ROLE)
             return m.RoleRequest(role + 1, None, nicira=True)
-        case 12:
+        case 12 if version == Version.V10:
             _exactly(data, 20)
             wanted = unpack_from(">I", data, 16)[0]
             if wanted not in (m.FlowFormat.OPENFLOW10, m.FlowFormat.NXM):
@@ -43,29 +45,35 @@ def decode_nicira(data: bytes, subtype: int) -> Message:
         case 18:
             return m.FlowAge()
         case 19:
-            _exactly(data, 40)
-            v = unpack_from(">6I", data, 16)
-            kinds = ("packet_in", "port_status", "flow_removed")
-            return m.SetAsync({k: (v[2 * i], v[2 * i + 1]) for i, k in enumerate(kinds)})
+            return decode_masks(data[16:], version)
         case 20:
             _exactly(data, 24)
             return m.SetControllerId(unpack_from(">H", data, 22)[0])
-        case 21:
+        case 21 if version <= Version.V12:
             _exactly(data, 20)
             return m.FlowMonitorCancel(unpack_from(">I", data, 16)[0])
         case 25:
             _exactly(data, 16)
             return m.TlvTableRequest()
+        case 27 if version <= Version.V13:
+            return decode_properties(data[16:], version)
+        case 28:
+            return decode_resume(data[16:], version)
         case _:
             raise OpenFlowError(
                 ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira message {subtype} is not supported"
             )
 
 
-def decode_onf(data: bytes, subtype: int) -> Message:
-    """ONF's extension messages (EXT-230, bundles)."""
+def decode_onf(data: bytes, subtype: int, version: int) -> Message:
+    """ONF's extension messages for OpenFlow 1.3: bundles (EXT-230), flow monitors (EXT-187)."""
     from gossamer.openflow.codec import bundled
 
+    if version != Version.V13:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"ONF message {subtype}")
+    if subtype == 1870:
+        _exactly(data, 20)
+        return m.FlowMonitorCancel(unpack_from(">I", data, 16)[0])
     if subtype == 2300 and len(data) >= 24:
         bundle_id, kind, flags = unpack_from(">IHH", data, 16)
         return m.BundleControl(bundle_id, kind, flags, onf=True)

@@ -10,9 +10,9 @@ import pytest
 from gossamer.openflow.action import decode_action_list, decode_actions, encode_actions
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.instruction import decode_instructions, encode_instructions
-from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, LearnSpec, LearnTo, OfPort, SubField
+from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.format import format_actions
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import pytest
 
 from gossamer.openflow import encode
@@ -14,17 +11,7 @@ from gossamer.pipeline import action as act
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.group import Bucket, Group, GroupType
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
-
-needs_ofctl = pytest.mark.skipif(not shutil.which("ovs-ofctl"), reason="needs ovs-ofctl")
-
-
-def printed(message: bytes) -> str:
-    """What ovs-ofctl makes of a message."""
-    done = subprocess.run(
-        ["ovs-ofctl", "ofp-print", message.hex()], check=True, capture_output=True, text=True
-    )
-    return done.stdout
-
+from tests.unit.openflow.printed import needs_ofctl, printed
 
 SELECT = Group(
     7,

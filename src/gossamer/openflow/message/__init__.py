@@ -6,9 +6,14 @@ One module a theme; all names are here as well.
 from __future__ import annotations
 
 from gossamer.openflow.message.asynchronous import (
+    ASYNC_KINDS,
     AsyncConfig,
     GetAsyncRequest,
     SetAsync,
+)
+from gossamer.openflow.message.continuation import (
+    Continuation,
+    PausedActions,
 )
 from gossamer.openflow.message.flow import (
     FlowMod,
@@ -19,6 +24,8 @@ from gossamer.openflow.message.flow import (
     FlowStats,
     FlowStatsRequest,
     FlowUpdate,
+    FlowUpdateEvent,
+    MonitorCommand,
 )
 from gossamer.openflow.message.group import (
     BUCKET_ALL,
@@ -53,9 +60,11 @@ from gossamer.openflow.message.packet import (
     PacketIn,
     PacketInFormat,
     PacketOut,
+    Resume,
     SetPacketInFormat,
 )
 from gossamer.openflow.message.port import (
+    ALL_QUEUES,
     CONFIG_DOWN,
     CONFIG_NO_FLOOD,
     CONFIG_NO_FWD,
@@ -71,6 +80,8 @@ from gossamer.openflow.message.port import (
     PortStats,
     PortStatsRequest,
     QueueConfigRequest,
+    QueueDesc,
+    QueueStats,
     QueueStatsRequest,
 )
 from gossamer.openflow.message.session import (
@@ -96,9 +107,18 @@ from gossamer.openflow.message.session import (
     TlvTableRequest,
 )
 from gossamer.openflow.message.table import (
+    ALL_METADATA,
+    EVICTION_IMPORTANCE,
+    EVICTION_LIFETIME,
+    EVICTION_OTHER,
+    FeaturesCommand,
+    RuleFeatures,
+    TableDesc,
     TableDescRequest,
+    TableFeatures,
     TableFeaturesRequest,
     TableMod,
+    TableReason,
     TableStats,
     TableStatsRequest,
 )
@@ -135,6 +155,7 @@ Message = (
     | FlowAge
     | TlvTableRequest
     | FlowMonitorCancel
+    | Resume
     | QueueConfigRequest
     | BundleControl
     | BundleAdd
@@ -157,8 +178,11 @@ Message = (
 """What a controller may say."""
 
 __all__ = [
+    "ALL_METADATA",
+    "ALL_QUEUES",
     "ALL_TABLES",
     "ANY_GROUP",
+    "ASYNC_KINDS",
     "BUCKET_ALL",
     "BUCKET_FIRST",
     "BUCKET_LAST",
@@ -174,6 +198,9 @@ __all__ = [
     "CONFIG_NO_RECV",
     "CONFIG_NO_RECV_STP",
     "CONFIG_NO_STP",
+    "EVICTION_IMPORTANCE",
+    "EVICTION_LIFETIME",
+    "EVICTION_OTHER",
     "GROUP_ALL",
     "GROUP_ANY",
     "METER_ALL",
@@ -185,12 +212,14 @@ __all__ = [
     "BarrierRequest",
     "BundleAdd",
     "BundleControl",
+    "Continuation",
     "Desc",
     "DescRequest",
     "EchoReply",
     "EchoRequest",
     "Error",
     "Features",
+    "FeaturesCommand",
     "FeaturesRequest",
     "FlowAge",
     "FlowFormat",
@@ -203,6 +232,7 @@ __all__ = [
     "FlowStats",
     "FlowStatsRequest",
     "FlowUpdate",
+    "FlowUpdateEvent",
     "GetAsyncRequest",
     "GetConfigRequest",
     "GroupCommand",
@@ -221,25 +251,34 @@ __all__ = [
     "MeterMod",
     "MeterStats",
     "MeterStatsRequest",
+    "MonitorCommand",
     "PacketIn",
     "PacketInFormat",
     "PacketOut",
+    "PausedActions",
     "PortDesc",
     "PortDescRequest",
     "PortMod",
     "PortStats",
     "PortStatsRequest",
     "QueueConfigRequest",
+    "QueueDesc",
+    "QueueStats",
     "QueueStatsRequest",
+    "Resume",
     "RoleRequest",
+    "RuleFeatures",
     "SetAsync",
     "SetConfig",
     "SetControllerId",
     "SetFlowFormat",
     "SetPacketInFormat",
+    "TableDesc",
     "TableDescRequest",
+    "TableFeatures",
     "TableFeaturesRequest",
     "TableMod",
+    "TableReason",
     "TableStats",
     "TableStatsRequest",
     "TlvTableRequest",

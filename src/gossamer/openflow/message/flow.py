@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from gossamer.openflow.message.version import ANY_GROUP, NO_BUFFER
 from gossamer.pipeline.action import Actions, OfPort
@@ -92,10 +93,18 @@ class FlowRemoved:
     n_bytes: int
 
 
+class MonitorCommand(IntEnum):
+    """ofp_flow_monitor_command (OpenFlow 1.4.1, 7.3.5.17)."""
+
+    ADD = 0
+    MODIFY = 1
+    DELETE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class FlowMonitor:
     """One monitor of a FLOW_MONITOR request; flags are NXFMF_* (initial 1, add 2, delete 4,
-    modify 8, actions 16, own 32).  Command: 0 add, 1 modify, 2 delete."""
+    modify 8, actions 16, own 32), `command` is a `MonitorCommand`."""
 
     monitor_id: int
     flags: int
@@ -121,9 +130,20 @@ class FlowMonitorCancel:
     monitor_id: int
 
 
+class FlowUpdateEvent(IntEnum):
+    """What a flow monitor tells; the first four as Nicira numbers them (NXFME_*)."""
+
+    ADDED = 0
+    REMOVED = 1
+    MODIFIED = 2
+    ABBREVIATED = 3
+    INITIAL = 4
+    """The flow was there when the monitor came; before OpenFlow 1.4 told as ADDED."""
+
+
 @dataclass(frozen=True, slots=True)
 class FlowUpdate:
-    """An event of a flow monitor: 0 added, 1 deleted, 2 modified, 3 abbreviated (NXFME_*)."""
+    """An event of a flow monitor (`FlowUpdateEvent`); of an abbreviated one `xid` alone counts."""
 
     event: int
     reason: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from gossamer.openflow.message.continuation import Continuation
 from gossamer.openflow.message.version import NO_BUFFER
 from gossamer.pipeline.action import Actions
 from gossamer.pipeline.match import ANY, Match
@@ -43,6 +44,24 @@ class PacketIn:
     key: int
     buffer_id: int = NO_BUFFER
     userdata: bytes = b""
+    continuation: Continuation | None = None
+    """How to go on, of a packet that controller(pause) stopped; NXT_PACKET_IN2 only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """NXT_RESUME: go on with a paused packet, as the controller may have changed it.
+
+    `metadata` says the pipeline fields: in_port, metadata, registers, tunnel.
+    """
+
+    data: bytes
+    total_len: int
+    table_id: int
+    cookie: int
+    reason: int
+    metadata: Match
+    continuation: Continuation
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+ALL_QUEUES: Final = 0xFFFFFFFF
+
 
 @dataclass(frozen=True, slots=True)
 class PortMod:
@@ -97,5 +99,27 @@ class QueueConfigRequest:
     """OFPT_QUEUE_GET_CONFIG_REQUEST, or OFPMP_QUEUE_DESC."""
 
     port: int
-    queue_id: int = 0xFFFFFFFF
+    queue_id: int = ALL_QUEUES
     multipart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """Counters of a port's queue."""
+
+    port: int
+    queue_id: int
+    tx_bytes: int
+    tx_packets: int
+    tx_errors: int
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDesc:
+    """A queue of a port; rates in tenths of a percent of the port's, None where there is no bound."""
+
+    port: int
+    queue_id: int
+    min_rate: int | None = None
+    max_rate: int | None = None

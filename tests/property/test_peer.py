@@ -9,8 +9,12 @@ import pytest
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.flow_syntax import parse_flow
+from gossamer.pipeline.group import Bucket, Group, GroupType
 from gossamer.pipeline.steps import Drop, Step
 from gossamer.pipeline.trace import trace_flow
 from gossamer.pipeline.world import Bridge, Port, VlanMode, World
@@ -92,6 +96,78 @@ def test_open_vswitch_traces_a_packet_in_the_same_words(tmp_path: Path) -> None:
     ours = [trace_flow(traced(), "br0", text)[0] for text in (FLOW, "in_port=p2,arp")]
     for their, our in zip(theirs, ours, strict=True):
         assert comparable(our) == comparable(their)
+
+
+@needs_peer
+def test_open_vswitch_traces_groups_and_copies_in_the_same_words(tmp_path: Path) -> None:
+    rules = (
+        "table=0,priority=9,tcp,actions=push:NXM_NX_REG3[],pop:NXM_NX_REG1[16..31],"
+        "pop:NXM_NX_REG1[],set_field:7->reg2,clone(set_field:1->reg1,push:NXM_NX_REG1[],"
+        "resubmit(,1),pop:NXM_NX_REG2[0..15],output:2),"
+        "multipath(symmetric_l4,0,modulo_n,1,0,NXM_NX_REG0[0..3]),"
+        "bundle_load(symmetric_l4,0,hrw,ofport,NXM_NX_REG3[0..15],members:77),"
+        "output(port=2,max_len=20),output(port=1,max_len=20),group:1,output:2,"
+        "write_actions(group:3,output:2,dec_ttl,set_field:3->reg1),goto_table:4",
+        "table=1,priority=3,tcp,actions=write_actions(output:2)",
+        "table=3,priority=3,tcp,actions=set_field:3->reg0,exit",
+        "table=4,priority=5,tcp,actions=resubmit(,5),goto_table:6",
+        "table=6,priority=5,tcp,actions=resubmit(,3)",
+    )
+    groups = (
+        "group_id=3,type=indirect,bucket=bucket_id:0,actions=output:2",
+        "group_id=2,type=ff,bucket=bucket_id:0,watch_port:99,actions=output:2,"
+        "bucket=bucket_id:1,watch_port:2,actions=IN_PORT",
+        "group_id=1,type=all,bucket=bucket_id:0,actions=dec_ttl,output:2,"
+        "bucket=bucket_id:1,actions=group:2,bucket=bucket_id:2,actions=resubmit(,3),"
+        "bucket=bucket_id:3,actions=drop",
+    )
+    flow_text = FLOW.replace("p1", "1")
+    with peers.Peer(tmp_path) as peer:
+        command = ["ovs-vsctl", "add-br", "br0", "--", "set", "bridge", "br0"]
+        command += ["datapath_type=dummy", "fail-mode=secure"]
+        for name in ("p1", "p2"):
+            command += ["--", "add-port", "br0", name, "--", "set", "interface", name]
+            command += ["type=dummy", f"ofport_request={name[1]}"]
+        peer.run(*command)
+        peer.run("ovs-appctl", "netdev-dummy/set-admin-state", "up")
+        for text in groups:
+            peer.run("ovs-ofctl", "-OOpenFlow15", "add-group", "br0", text)
+        for text in rules:
+            peer.run("ovs-ofctl", "-OOpenFlow15", "add-flow", "br0", text)
+        their = peer.run("ovs-appctl", "ofproto/trace", "br0", flow_text)
+    buckets = (
+        Group(3, GroupType.INDIRECT, (bucket(0, "output:2"),)),
+        Group(
+            2,
+            GroupType.FAST_FAILOVER,
+            (bucket(0, "output:2", watch_port=99), bucket(1, "IN_PORT", watch_port=2)),
+        ),
+        Group(
+            1,
+            GroupType.ALL,
+            (
+                bucket(0, "dec_ttl,output:2"),
+                bucket(1, "group:2"),
+                bucket(2, "resubmit(,3)"),
+                bucket(3, "drop"),
+            ),
+        ),
+    )
+    flows = []
+    for text in rules:
+        on, _, actions = text.partition(",actions=")
+        parsed = parse_flow(on)
+        flows.append(
+            Flow(parsed.table_id or 0, parsed.priority or 0, parsed.match, parse_actions(actions))
+        )
+    ports = [Port(1), Port(2)]
+    world = World([Bridge("br0", ports, flows, groups={g.group_id: g for g in buckets})])
+    assert comparable(trace_flow(world, "br0", flow_text)[0]) == comparable(their)
+
+
+def bucket(number: int, actions: str, watch_port: int = OfPort.ANY) -> Bucket:
+    """A bucket by its actions' text."""
+    return Bucket(parse_actions(actions), number, watch_port=watch_port)
 
 
 def traced() -> World:

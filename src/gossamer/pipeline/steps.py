@@ -94,6 +94,6 @@ class Step:
         """Say that something ended here, and why."""
         self.steps.append(Step(StepKind.WARNING, text, drop=drop))
 
-    def error(self, text: str, drop: Drop) -> None:
-        """Say that the whole packet was given up here."""
+    def error(self, text: str, drop: Drop | None = None) -> None:
+        """Say what cannot be; with a reason, that the packet was given up for it."""
         self.steps.append(Step(StepKind.ERROR, text, drop=drop))

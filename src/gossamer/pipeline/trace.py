@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action
 from gossamer.pipeline.execute import Pipeline, Result
 from gossamer.pipeline.fields import (
     FIELDS,
@@ -117,7 +116,7 @@ class _Text:
             case StepKind.ACTION:
                 self.lines.append(indent + (format_action(step.action) if step.action else "drop"))
                 if step.action is not None:
-                    self.lines += [f"{indent} -> {text}" for text in changes(step.action, step.key)]
+                    self.lines += [f"{indent} -> {text}" for text in changes(step)]
             case StepKind.ACTION_SET_IS | StepKind.ACTION_SET_WAS:
                 verb = "is" if step.kind is StepKind.ACTION_SET_IS else "was"
                 if step.actions:
@@ -175,17 +174,21 @@ def _flat(steps: list[Step]) -> Iterator[Step]:
             yield from _flat(step.steps)
 
 
-def changes(action: Action, key: int) -> list[str]:
+def changes(step: Step) -> list[str]:
     """What an action made of the bits it wrote, where its text does not say so itself."""
-    match action:
+    if any(below.kind is StepKind.ERROR for below in step.steps):
+        return []
+    match step.action:
         case (
             act.RegMove(dst=dst)
             | act.StackPop(dst=dst)
             | act.Multipath(dst=dst)
             | act.Bundle(dst=act.SubField() as dst)
         ):
-            value = (key >> dst.shift) & ((1 << dst.n_bits) - 1)
-            return [f"{format_subfield(dst)} is now {format_hex(value)}"]
+            value, full = (step.key >> dst.shift) & ((1 << dst.n_bits) - 1), dst.field.n_bits
+            whole = dst.n_bits == full
+            text = format_value(dst.field, value, (1 << full) - 1) if whole else format_hex(value)
+            return [f"{format_subfield(dst)} is now {text}"]
         case _:
             return []
 

@@ -142,7 +142,7 @@ class Translation:
     def run_action_set(self, step: Step) -> None:
         """At the end of the pipeline (OpenFlow 1.3.5, 5.10), or of a clone."""
         actions = self.action_set.ordered()
-        if not actions or self.stopped:
+        if not actions or self.failure is not None:
             return
         self.action_set = ActionSet()
         self.in_action_set = True

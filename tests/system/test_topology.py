@@ -212,6 +212,24 @@ expect:
     assert "tbr0" in net.run("trace", "vm1", "vm2").stdout
 
 
+def test_flows_name_ports_and_follow_them_when_their_numbers_change(net: Net) -> None:
+    net.up(PLAIN.replace("  tbr0: {}", """  tbr0:
+    flows:
+      - priority=9,in_port=vm1.eth0,actions=output:vm2.eth0
+      - priority=9,in_port="vm2.eth0",actions=output:vm1.eth0"""))
+    assert net.up() == []
+    assert net.run("check").returncode == 0
+    device = net.device("vm1")
+    net.host.vsctl("set", "interface", device, "ofport_request=77")
+    net.host.vsctl("wait-until", "interface", device, "ofport=77")
+    assert [s.key for s in net.up()] == ["flows/tbr0"]
+    assert "in_port=77" in net.host.ofctl("--no-names", "dump-flows", "tbr0")
+    net.host.vsctl("del-port", device)
+    net.up()
+    assert net.up() == []
+    assert net.run("check").returncode == 0
+
+
 def test_check_says_what_is_not_so(net: Net) -> None:
     net.up(PLAIN.replace("vm1 -> vm2: reachable", "vm1 -> vm2: blocked"))
     done = net.run("check")

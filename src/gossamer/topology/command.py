@@ -122,15 +122,14 @@ class Tools:
     def appctl(self, *arguments: str) -> str:
         """ovs-appctl.  Raises TopologyError with what the daemon answers, its second line as remedy."""
         done = self.attempt("ovs-appctl", "--timeout=15", *arguments)
-        answer, refused, _ = done.stderr.partition("ovs-appctl: ")
-        if done.returncode and refused and answer.strip():
+        if done.returncode == 0:
+            return done.stdout
+        answer, refused, _ = done.stderr.rpartition("ovs-appctl: ")
+        if "server returned an error" in done.stderr and refused:
             message, _, remedy = answer.strip().partition("\n")
             raise TopologyError(message, remedy=remedy)
-        if done.returncode:
-            raise TopologyError(
-                complaint_of(done), place=str(self.rundir), remedy="is gossamerd running?"
-            )
-        return done.stdout
+        self.require_daemon()
+        raise TopologyError(complaint_of(done), place=" ".join(done.args))
 
     def in_netns(
         self, netns: str, *command: str, timeout_s: float = 30

@@ -16,6 +16,7 @@ from typing import Final
 from gossamer.errors import TopologyError
 from gossamer.topology.command import Refused, Tools, complaint_of
 from gossamer.topology.difference import Difference, missing
+from gossamer.topology.port_names import UnknownPort, numbered
 from gossamer.topology.resources import Spec
 from gossamer.topology.seen import Seen
 
@@ -46,15 +47,15 @@ def _target(tools: Tools, bridge: str) -> str:
     return f"unix:{tools.rundir}/{bridge}.mgmt"
 
 
-def _diff(tools: Tools, bridge: str, flows: Sequence[str]) -> _Diff:
-    """Raises Refused with the flow that cannot be understood."""
+def _diff(tools: Tools, bridge: str, flows: Sequence[str], declared: Sequence[str]) -> _Diff:
+    """Raises Refused with the flow that cannot be understood, as it was `declared`."""
     done = tools.attempt(
         "ovs-ofctl", "diff-flows", _target(tools, bridge), "/dev/stdin", stdin="\n".join(flows) + "\n"
     )
     if done.returncode not in (0, 2):
         wrong = _FILE_LINE.search(done.stderr)
         if wrong:
-            raise _refused(int(wrong[1]) - 1, flows, wrong[2])
+            raise _refused(int(wrong[1]) - 1, declared, wrong[2])
         raise Refused(complaint_of(done), remedy="does ovs-ofctl show reach the bridge?")
     lines = done.stdout.splitlines()
     return _Diff(
@@ -63,12 +64,37 @@ def _diff(tools: Tools, bridge: str, flows: Sequence[str]) -> _Diff:
     )
 
 
+def _numbered(seen: Seen, spec: Spec) -> list[str]:
+    """The flows as ovs-ofctl takes them.  Raises Refused where one names a port that is not there."""
+    bridge = spec["bridge"]
+    numbers: dict[str, int | str] = {
+        p.name: p.ofport for p in seen.ports.values() if p.bridge == bridge and p.ofport
+    }
+    numbers |= {name: numbers[d] for name, d in spec.get("ports", {}).items() if d in numbers}
+    numbers[bridge] = "LOCAL"
+    out = []
+    for i, flow in enumerate(spec["flows"]):
+        try:
+            out.append(numbered(flow, numbers))
+        except UnknownPort as e:
+            raise Refused(
+                f"bridge {bridge} has no port {e}",
+                attribute=f"flows[{i}]",
+                remedy=f"its ports are {', '.join(sorted(numbers))}",
+            ) from None
+    return out
+
+
 def flow_differences(tools: Tools, seen: Seen, spec: Spec) -> list[Difference]:
     """Flows that are missing, and flows that are nobody's."""
     bridge = spec["bridge"]
     if bridge not in seen.bridges:
         return [missing(f"bridge {bridge} with its flows")]
-    diff = _diff(tools, bridge, spec["flows"])
+    try:
+        flows = _numbered(seen, spec)
+    except Refused as e:
+        return [Difference(e.attribute, e.message)]
+    diff = _diff(tools, bridge, flows, spec["flows"])
     # A flow with a timeout that is gone has run its time.
     out = [missing(f"flow {f}", "flows") for f in diff.lacking if not _EXPIRES.search(f)]
     if not spec.get("shared"):
@@ -77,17 +103,32 @@ def flow_differences(tools: Tools, seen: Seen, spec: Spec) -> list[Difference]:
 
 
 def ensure_flows(tools: Tools, seen: Seen, spec: Spec, old: Spec | None) -> None:
-    """Make it so; flows that are right keep their counters."""
-    bridge, flows = spec["bridge"], spec["flows"]
+    """Make it so; flows that are right keep their counters.  Ports may have got numbers: look again."""
+    bridge, declared = spec["bridge"], spec["flows"]
+    now = Seen(tools)
+    flows = _numbered(now, spec)
     if not spec.get("shared"):
-        _apply(tools, "replace-flows", bridge, flows, flows)
+        _apply(tools, "replace-flows", bridge, flows, flows, declared)
         return
-    lines = [f"delete_strict {_match(f)}" for f in (old or {}).get("flows", ()) if f not in flows]
-    lines += [f"add {f}" for f in _diff(tools, bridge, flows).lacking]
-    _apply(tools, "add-flows", bridge, lines, flows)
+    before = (old or {}).get("flows", ())
+    gone = _numbered(now, {**(old or spec), "flows": [f for f in before if f not in declared]})
+    if gone:
+        deletions = [f"delete_strict {match_of(f)}" for f in gone]
+        _apply(tools, "add-flows", bridge, deletions, flows, declared)
+    lacking = _diff(tools, bridge, flows, declared).lacking
+    if lacking:
+        _apply(tools, "add-flows", bridge, lacking, flows, declared)
 
 
-def _apply(tools: Tools, command: str, bridge: str, lines: Sequence[str], flows: Sequence[str]) -> None:
+def _apply(
+    tools: Tools,
+    command: str,
+    bridge: str,
+    lines: Sequence[str],
+    flows: Sequence[str],
+    declared: Sequence[str],
+) -> None:
+    """Give lines to ovs-ofctl.  `flows` are all of the bridge, as numbered and as `declared`."""
     done = tools.attempt(
         "ovs-ofctl", "--bundle", command, _target(tools, bridge), "-", stdin="\n".join(lines) + "\n"
     )
@@ -95,11 +136,11 @@ def _apply(tools: Tools, command: str, bridge: str, lines: Sequence[str], flows:
         return
     wrong = _FILE_LINE.search(done.stderr)
     if wrong and lines is flows:
-        raise _refused(int(wrong[1]) - 1, flows, wrong[2])
+        raise _refused(int(wrong[1]) - 1, declared, wrong[2])
     refused = _SWITCH_ERROR.search(done.stderr)
     if refused:
         code, text = refused[1], refused[2]
-        raise _refused(_index_of(tools, text, flows), flows, _EXPLAINED.get(code, code), code)
+        raise _refused(_index_of(tools, text, flows), declared, _EXPLAINED.get(code, code), code)
     raise Refused(complaint_of(done), attribute="flows", remedy="see ovs-fields(7) and ovs-actions(7)")
 
 
@@ -123,7 +164,7 @@ def _index_of(tools: Tools, shown: str, flows: Sequence[str]) -> int | None:
     return None
 
 
-def _match(flow: str) -> str:
+def match_of(flow: str) -> str:
     """A flow without its actions and whatever else a deletion does not look at."""
     before = re.split(r"[,\s]*\bactions?=", flow, maxsplit=1)[0]
     return re.sub(r"[,\s]+", ",", _NOT_MATCH.sub("", before)).strip(",")

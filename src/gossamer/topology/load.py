@@ -169,8 +169,12 @@ def _in_words(message: str, leaf: str) -> tuple[str, str]:
         wanted = " or ".join(
             _TYPES.get(t.strip("` "), t) for t in found[1].split(" | ") if t.strip("` ") != "null"
         )
-        remedy = ""
-        if "array" in found[1]:
+        remedy = "write a number, without quotes" if "int" in found[1] else ""
+        if found[2] == "null":
+            remedy = "write something after it, or take the line out"
+        elif leaf == "expect":
+            remedy = "write a line with a dash for each: - vm1 -> vm2: reachable"
+        elif "array" in found[1]:
             remedy = f"write {leaf}: [...], or a line with a dash for each"
         elif "object" in found[1]:
             remedy = f"write keys below {leaf}:, or {{}} for none"

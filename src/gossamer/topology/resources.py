@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from gossamer.errors import TopologyError
 from gossamer.topology.model import Bridge, Instance, Port, Topology
+from gossamer.topology.port_names import instance_ports
 
 Spec = dict[str, Any]
 
@@ -75,7 +76,7 @@ def resources(topology: Topology) -> dict[str, Spec]:
                 )
         out[f"routing/{name}"] = _routing_spec(netns, instance)
     for name, bridge in topology.bridges.items():
-        out[f"flows/{name}"] = _flows_spec(name, bridge)
+        out[f"flows/{name}"] = _flows_spec(topology.name, name, bridge)
     return out
 
 
@@ -116,10 +117,19 @@ def _routing_spec(netns: str, instance: Instance) -> Spec:
     }
 
 
-def _flows_spec(name: str, bridge: Bridge) -> Spec:
+def _flows_spec(topology: str, name: str, bridge: Bridge) -> Spec:
     declared = [" ".join(flow.split()) for flow in bridge.flows]
     shared = bool(bridge.controllers)
     if not declared and not shared and bridge.fail_mode == "standalone":
         declared = [_DEFAULT_FLOW]
-    # Beside a controller, or flows that learn, others' flows are none of our business.
-    return {"bridge": name, "flows": declared, "shared": shared or any("learn(" in f for f in declared)}
+    return {
+        "bridge": name,
+        "flows": declared,
+        "ports": {
+            f"{instance}.eth{i}": veth_name(topology, instance, i)
+            for flow in declared
+            for instance, i in instance_ports(flow)
+        },
+        # Beside a controller, or flows that learn, others' flows are none of our business.
+        "shared": shared or any("learn(" in f for f in declared),
+    }

@@ -18,7 +18,7 @@ from gossamer.topology.command import Tools
 _TABLES: Final = {
     "bridge": "_uuid,name,ports,fail_mode,controller,other_config",
     "port": "_uuid,name,interfaces,tag,trunks,vlan_mode",
-    "interface": "_uuid,name,type,options,error,ingress_policing_rate,ingress_policing_burst",
+    "interface": "_uuid,name,type,options,error,ofport,ingress_policing_rate,ingress_policing_burst",
     "controller": "_uuid,target",
 }
 
@@ -48,6 +48,8 @@ class SeenPort:
     rate_kbps: int
     burst_kb: int
     error: str
+    ofport: int
+    """Its OpenFlow number, 0 where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class Seen:
                     interface["ingress_policing_rate"],
                     interface["ingress_policing_burst"],
                     _one(interface["error"]) or "",
+                    max(_one(interface["ofport"]) or 0, 0),
                 )
         return out
 

@@ -9,7 +9,9 @@ from typing import Final
 
 from gossamer.errors import TopologyError
 from gossamer.topology.expectation import expectations
+from gossamer.topology.flows import match_of
 from gossamer.topology.model import Bridge, Instance, Port, Topology, parse_rate_bps
+from gossamer.topology.port_names import instance_ports
 from gossamer.topology.resources import resources
 
 Interface = IPv4Interface | IPv6Interface
@@ -24,6 +26,7 @@ def check(topology: Topology) -> None:
     """Raises TopologyError with a path such as ``instances.vm1.ports[0].mac`` in `place`."""
     for name, bridge in topology.bridges.items():
         _check_bridge(bridge, f"bridges.{name}")
+        _check_flows(topology, name, f"bridges.{name}.flows")
     for name, instance in topology.instances.items():
         for i, port in enumerate(instance.ports):
             _check_port(topology, port, f"instances.{name}.ports[{i}]")
@@ -50,13 +53,36 @@ def _check_bridge(bridge: Bridge, place: str) -> None:
                 place=f"{place}.devices[{i}]",
                 remedy="see ip link for the devices of this host",
             )
-    for i, flow in enumerate(bridge.flows):
-        if "\n" in flow.strip() or ("actions=" not in flow and "action=" not in flow):
+
+
+def _check_flows(topology: Topology, bridge: str, place: str) -> None:
+    matches: set[str] = set()
+    for i, flow in enumerate(topology.bridges[bridge].flows):
+        where = f"{place}[{i}]"
+        text = flow.strip()
+        if "\n" in text or text.startswith("#") or not re.search(r"\bactions?=", text):
             raise TopologyError(
-                f"{flow.strip().splitlines()[0] if flow.strip() else flow!r}: a flow is a match and actions",
-                place=f"{place}.flows[{i}]",
-                remedy='write one flow an entry: "priority=10,in_port=1,actions=output:2"',
+                f"{text.partition(chr(10))[0]!r}: a flow is a match and actions",
+                place=where,
+                remedy='write one flow an entry: "priority=10,in_port=vm1.eth0,actions=drop"',
             )
+        match = match_of(text)
+        if match in matches:
+            raise TopologyError(
+                f"there is a flow that matches {match or 'everything'!r} already, of the same priority",
+                place=where,
+                remedy="take one of them out, or give them different priorities",
+            )
+        matches.add(match)
+        for instance, number in instance_ports(text):
+            ports = topology.instances[instance].ports if instance in topology.instances else ()
+            if number >= len(ports) or ports[number].bridge != bridge:
+                here = [f"{n}.eth{k}" for n, k, p in _ports(topology) if p.bridge == bridge]
+                raise TopologyError(
+                    f"there is no port {instance}.eth{number} on bridge {bridge}",
+                    place=where,
+                    remedy=f"its ports are {', '.join(here) or 'none'}",
+                )
 
 
 def _check_port(topology: Topology, port: Port, place: str) -> None:

@@ -16,6 +16,7 @@ from gossamer.topology.kind import kind_of
 from gossamer.topology.load import load
 from gossamer.topology.model import Topology
 from gossamer.topology.place import document_path, place_of
+from gossamer.topology.port_names import UnknownPort, numbered
 from gossamer.topology.resources import Spec, resources
 from gossamer.topology.seen import Seen
 from gossamer.topology.state import State, known
@@ -88,9 +89,9 @@ def _database(device: str, tag: object = 10) -> str:
             _rows("_uuid,name,interfaces,tag,trunks,vlan_mode",
                   [_uuid("p"), device, _uuid("i"), tag, _set(), _set()],
                   [_uuid("l"), "br0", _uuid("j"), _set(), _set(), _set()]),
-            _rows("_uuid,name,type,options,error,ingress_policing_rate,ingress_policing_burst",
-                  [_uuid("i"), device, "", ["map", []], _set(), 0, 0],
-                  [_uuid("j"), "br0", "internal", ["map", []], _set(), 0, 0]),
+            _rows("_uuid,name,type,options,error,ofport,ingress_policing_rate,ingress_policing_burst",
+                  [_uuid("i"), device, "", ["map", []], _set(), 4, 0, 0],
+                  [_uuid("j"), "br0", "internal", ["map", []], _set(), 65534, 0, 0]),
             _rows("_uuid,target"),
         ]
     )  # fmt: skip
@@ -201,7 +202,43 @@ def test_beside_others_flows_only_what_the_file_said_before_is_removed(tools: Fa
     new = {"bridge": "br0", "flows": ["priority=2,actions=drop"], "shared": True}
     old = {"bridge": "br0", "flows": ["table=1, priority=1,cookie=7, idle_timeout=9,tcp,tp_dst=80, actions=drop"]}
     flows.ensure_flows(tools, Seen(tools), new, old)
-    assert tools.asked[-1][1] == "delete_strict table=1,priority=1,tcp,tp_dst=80\nadd priority=2 actions=drop\n"
+    given = [stdin for command, stdin in tools.asked if "add-flows" in command]
+    assert given == ["delete_strict table=1,priority=1,tcp,tp_dst=80\n", "priority=2 actions=drop\n"]
+
+
+@pytest.mark.parametrize(
+    ("flow", "sent"),
+    [
+        ("in_port=vm1.eth0,actions=NORMAL", "in_port=4,actions=NORMAL"),
+        ("tcp,actions=output:vm1.eth0,output:a-to-b", "tcp,actions=output:4,output:9"),
+        ('in_port="eth7" actions=LOCAL', "in_port=7 actions=LOCAL"),
+        ("in_port=br0,actions=output:eth7,enqueue:eth7:3", "in_port=LOCAL,actions=output:7,enqueue:7:3"),
+        ("in_port=5,tcp,tp_dst=80,actions=resubmit(,2)", "in_port=5,tcp,tp_dst=80,actions=resubmit(,2)"),
+        ("ip,nw_dst=10.0.0.0/8,actions=mod_nw_tos:4", "ip,nw_dst=10.0.0.0/8,actions=mod_nw_tos:4"),
+        ("dl_dst=aa:bb:cc:dd:ee:ff,actions=move:NXM_NX_REG0[]->NXM_NX_REG1[],eth7", None),
+        ("ipv6,ipv6_dst=fd00::a,tcp,actions=tcp", None),
+    ],
+)
+def test_ports_in_flows_go_by_their_names(flow: str, sent: str | None) -> None:
+    numbers: dict[str, int | str] = {"vm1.eth0": 4, "a-to-b": 9, "eth7": 7, "br0": "LOCAL", "tcp": 8, "a": 1}
+    assert numbered(flow, numbers) == (sent or flow)
+
+
+def test_a_port_that_is_not_there_is_no_number() -> None:
+    with pytest.raises(UnknownPort, match=r"vm2\.eth0"):
+        numbered("in_port=vm2.eth0,actions=drop", {"vm1.eth0": 1})
+
+
+def test_a_flow_that_names_a_port_is_sent_with_its_number(tools: FakeTools, tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(TEXT.replace("{a: 1}}", "{a: 1}, flows: ['in_port=vm1.eth0,actions=br0']}"))
+    spec = resources(load(path))["flows/br0"]
+    tools.answers["replace-flows"] = (0, "", "")
+    flows.ensure_flows(tools, Seen(tools), spec, None)
+    assert tools.asked[-1][1] == "in_port=4,actions=br0\n"
+    device = spec["ports"]["vm1.eth0"]
+    tools.answers["ovs-vsctl"] = (0, _database("x" + device), "")
+    assert _texts(tools, "flows/br0", spec) == ["bridge br0 has no port vm1.eth0"]
 
 
 @pytest.mark.parametrize(

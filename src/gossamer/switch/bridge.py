@@ -25,7 +25,8 @@ from gossamer.switch.port import Port
 from gossamer.switch.ports import BridgePorts, PortListener
 from gossamer.switch.ruleset import Mode, RuleSet
 from gossamer.switch.status import BridgeStatus
-from gossamer.switch.tables import N_TABLES, FlowEvent, FlowTables, RemovedReason
+from gossamer.switch.table_mod import passed_a_mark
+from gossamer.switch.tables import N_TABLES, FlowEvent, FlowTables, RemovedReason, Table
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
@@ -61,6 +62,8 @@ class Bridge(PortListener):
         self.misses: dict[int, MissAction] = {}
         """What tables do with packets that match nothing, where that is not to drop them."""
         self._switch = switch
+        self._marked: list[Table] = []
+        self.watch_vacancy()
         self._port_mod_source: Session | None = None
         self.roles_changed = False
         self.controllers = Controllers(self)
@@ -118,7 +121,7 @@ class Bridge(PortListener):
         where they did not choose: drop, unless a controller is connected
         whose version expects packet-ins (up to OpenFlow 1.2).
         """
-        wanted = any(s.feed.wants_misses for s in self.controllers.primary_sessions())
+        wanted = any(s.feed.wants_misses for s in self.controllers.sessions())
         default = MissAction.CONTROLLER if wanted else MissAction.DROP
         for table in self.tables.tables[:N_TABLES]:
             action = table.settings.miss if table.settings.miss is not None else default
@@ -132,6 +135,17 @@ class Bridge(PortListener):
         Raises DatapathError with everything since the last commit taken back.
         """
         self.tell(self.rules.commit())
+        self._tell_vacancy()
+
+    def watch_vacancy(self) -> None:
+        """Note which tables have marks that controllers want to be told of."""
+        self._marked = [t for t in self.tables.tables if t.settings.vacancy is not None]
+
+    def _tell_vacancy(self) -> None:
+        for table in self._marked:
+            if passed_a_mark(table):
+                for session in self.controllers.sessions():
+                    session.feed.table_status(table)
 
     def tell(self, events: Sequence[FlowEvent]) -> None:
         """Tell controllers what happened to flows."""
@@ -148,6 +162,7 @@ class Bridge(PortListener):
         if changed:
             self.update_table_miss()
         self.tell(self.rules.run(time.monotonic()))
+        self._tell_vacancy()
         return changed
 
     def wait(self, poller: Poller) -> None:
@@ -191,11 +206,13 @@ class Bridge(PortListener):
         for session in self.controllers.sessions():
             session.feed.packet_in(packet)
 
-    def forward_request(self, message: m.GroupMod | m.MeterMod, source: Session) -> None:
+    def forward_request(
+        self, message: m.GroupMod | m.MeterMod, xid: int, source: Session
+    ) -> None:
         """Tell other controllers what one of them did to groups or meters."""
         for session in self.controllers.sessions():
             if session is not source:
-                session.feed.forwarded_request(message)
+                session.feed.forwarded_request(message, xid)
 
     # -- what controllers ask beside flows ----------------------------------------------------
 

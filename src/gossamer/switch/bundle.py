@@ -182,7 +182,7 @@ class Bundles:
                 elif isinstance(message, m.PacketOut):
                     bridge.packet_out(message)
                 elif not isinstance(message, m.FlowMod):
-                    bridge.forward_request(message, session)
+                    bridge.forward_request(message, int.from_bytes(raw[4:8], "big"), session)
             except OpenFlowError as e:
                 # Checked above, so a device went in between: too late to take all back.
                 session.refuse(raw, e)

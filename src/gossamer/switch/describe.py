@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.openflow import message as m
 from gossamer.switch.port import Port
-from gossamer.switch.tables import FlowEvent
+from gossamer.switch.tables import FlowEvent, Table
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
@@ -52,6 +52,18 @@ def port_desc(port: Port) -> m.PortDesc:
         curr=port.features,
         curr_speed=min(port.speed_mbps * 1000, 0xFFFFFFFF),
         max_speed=0,
+    )
+
+
+def table_desc(table: Table) -> m.TableDesc:
+    """What controllers chose for a table."""
+    vacancy = table.settings.vacancy
+    return m.TableDesc(
+        table_id=table.table_id,
+        evicts=table.settings.evicts,
+        vacancy_down=vacancy.down if vacancy else None,
+        vacancy_up=vacancy.up if vacancy else None,
+        vacancy=table.percent_free,
     )
 
 

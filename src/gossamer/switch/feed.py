@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
-from gossamer.openflow.frame import frame
 from gossamer.switch.async_config import AsyncConfig, PacketInReason, default_config
-from gossamer.switch.describe import flow_removed, port_desc
+from gossamer.switch.describe import flow_removed, port_desc, table_desc
 from gossamer.switch.monitor import FlowMonitors
 from gossamer.switch.pacing import PacketInLimits, PacketInPacer
-from gossamer.switch.tables import FLAG_SEND_FLOW_REM, EventKind, FlowEvent
+from gossamer.switch.tables import FLAG_SEND_FLOW_REM, EventKind, FlowEvent, Table
 
 if TYPE_CHECKING:
     from gossamer.switch.packet_in import PacketForController
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _UNASKED: Final = 0
 """Transaction id of what no request asked for."""
-_REQUEST_FORWARD: Final = 32
 DEFAULT_MISS_SEND_LEN: Final = 128
 MAX_WAITING_PACKET_INS: Final = 256 * 1024
 """Bytes that may wait for a controller that does not keep up; then packet-ins are dropped."""
@@ -57,7 +55,8 @@ class Feed:
         self.monitors.clear()
 
     def run(self, now: float) -> None:
-        """Send packet-ins whose time has come."""
+        """Send packet-ins whose time has come, and what monitors were not told while paused."""
+        self.monitors.run()
         for pacer in self._pacers:
             for message in pacer.due(now):
                 self._session.connection.send(message)
@@ -69,13 +68,18 @@ class Feed:
 
     @property
     def wants_misses(self) -> bool:
-        """A controller of a version that expects packets no flow matched."""
-        return not self._session.service and bool(
+        """A controller, or a tool that watches, of a version that expects what no flow matched."""
+        return not self._is_deaf and bool(
             self.config.packet_in >> PacketInReason.IMPLICIT_MISS & 1
         )
 
+    @property
+    def _is_deaf(self) -> bool:
+        """A tool that did not ask to hear anything."""
+        return self._session.service and not self.miss_send_len
+
     def _wants(self, kind: str, reason: int) -> bool:
-        if not self._enabled or (self._session.service and not self.miss_send_len):
+        if not self._enabled or self._is_deaf:
             return False
         prefix = "slave_" if self._session.is_slave else ""
         mask: int = getattr(self.config, prefix + kind)
@@ -128,21 +132,25 @@ class Feed:
     def role_status(self, reason: int) -> None:
         """This controller has another role, and did not ask for it (OpenFlow 1.4.1, 7.4.4)."""
         session = self._session
-        if session.version >= m.Version.V14 and self._wants("role_status", reason):
+        if session.version >= m.Version.V13 and self._wants("role_status", reason):
             generation = session.bridge.controllers.generation_id
             session.connection.send(
                 encode.role_status(session.role, reason, generation, session.version, _UNASKED)
             )
 
-    def forwarded_request(self, message: m.GroupMod | m.MeterMod) -> None:
+    def table_status(self, table: Table) -> None:
+        """A table fills up, or has room again (OpenFlow 1.4.1, 7.4.5)."""
+        session = self._session
+        down, up = m.TableReason.VACANCY_DOWN, m.TableReason.VACANCY_UP
+        reason = down if table.vacancy_is_low else up
+        if session.version >= m.Version.V14 and self._wants("table_status", reason):
+            session.connection.send(
+                encode.table_status(table_desc(table), reason, session.version, _UNASKED)
+            )
+
+    def forwarded_request(self, message: m.GroupMod | m.MeterMod, xid: int) -> None:
         """Another controller changed a group or a meter (OpenFlow 1.4.1, 7.4.6)."""
-        session, version = self._session, self._session.version
+        version = self._session.version
         reason = 0 if isinstance(message, m.GroupMod) else 1
-        if version < m.Version.V14 or not self._wants("requestforward", reason):
-            return
-        request = (
-            encode.group_mod(message, version, _UNASKED)
-            if isinstance(message, m.GroupMod)
-            else encode.meter_mod(message, version, _UNASKED)
-        )
-        session.connection.send(frame(version, _REQUEST_FORWARD, _UNASKED, request))
+        if self._wants("requestforward", reason):
+            self._session.connection.send(encode.request_forward(message, version, xid))

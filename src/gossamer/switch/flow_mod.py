@@ -93,11 +93,16 @@ def keep(
     if cookie_mask:
         wanted = cookie & cookie_mask
         flows = [f for f in flows if f.cookie & cookie_mask == wanted]
-    if out_port != OfPort.ANY:
-        flows = [f for f in flows if out_port in output_ports(f.actions)]
-    if out_group != ANY_GROUP:
-        flows = [f for f in flows if out_group in references_of(f.actions).groups]
+    if out_port != OfPort.ANY or out_group != ANY_GROUP:
+        flows = [f for f in flows if sends_to(f, out_port, out_group)]
     return flows
+
+
+def sends_to(flow: Flow, out_port: int, out_group: int) -> bool:
+    """Whether a flow passes the filters for what it sends to."""
+    if out_port != OfPort.ANY and out_port not in output_ports(flow.actions):
+        return False
+    return out_group == ANY_GROUP or out_group in references_of(flow.actions).groups
 
 
 class FlowMods:

@@ -7,22 +7,18 @@ only as the transaction id of its request, unless it asked to see them whole.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import OfPort
-from gossamer.switch.flow_mod import output_ports, select
-from gossamer.switch.tables import EventKind, FlowEvent
+from gossamer.switch.flow_mod import select, sends_to
+from gossamer.switch.tables import EventKind, FlowEvent, RemovedReason
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
     from gossamer.switch.session import Session
-
-log = logging.getLogger(__name__)
 
 INITIAL: Final = 1
 ADD: Final = 2
@@ -31,10 +27,14 @@ MODIFY: Final = 8
 ACTIONS: Final = 16
 OWN: Final = 32
 _KNOWN: Final = INITIAL | ADD | DELETE | MODIFY | ACTIONS | OWN
-_ABBREVIATED: Final = 3
 _FLAG_OF: Final = {EventKind.ADDED: ADD, EventKind.REMOVED: DELETE, EventKind.MODIFIED: MODIFY}
-MAX_BACKLOG_BYTES: Final = 16 << 20
-"""Updates a watcher may leave unread before it is disconnected: it could not catch up."""
+_EVENT_OF: Final = {
+    EventKind.ADDED: m.FlowUpdateEvent.ADDED,
+    EventKind.REMOVED: m.FlowUpdateEvent.REMOVED,
+    EventKind.MODIFIED: m.FlowUpdateEvent.MODIFIED,
+}
+MAX_BACKLOG_BYTES: Final = 128 * 1024
+"""Updates a watcher may leave unread before it is told no more until it has read them."""
 
 
 class FlowMonitors:
@@ -44,9 +44,12 @@ class FlowMonitors:
         self._session = session
         self._monitors: dict[int, m.FlowMonitor] = {}
         self._nicira = True
+        self._missed: dict[Flow, bool] | None = None
+        """While paused: flows to be told of later, with True for those the watcher never saw."""
 
     def clear(self) -> None:
         """The connection is gone."""
+        self._missed = None
         if self._monitors:
             self._monitors.clear()
             self._watch()
@@ -69,16 +72,16 @@ class FlowMonitors:
         wanted = dict(self._monitors)
         initial: dict[Flow, int] = {}
         for monitor in message.monitors:
-            if monitor.command == 2:
+            if monitor.command == m.MonitorCommand.DELETE:
                 if wanted.pop(monitor.monitor_id, None) is None:
                     raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_UNKNOWN_MONITOR)
                 continue
             if monitor.flags & ~_KNOWN or not monitor.flags & (INITIAL | ADD | DELETE | MODIFY):
                 raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_BAD_FLAGS)
             exists = monitor.monitor_id in wanted
-            if exists and monitor.command == 0:
+            if exists and monitor.command == m.MonitorCommand.ADD:
                 raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_MONITOR_EXISTS)
-            if not exists and monitor.command == 1:
+            if not exists and monitor.command == m.MonitorCommand.MODIFY:
                 raise OpenFlowError(ErrorCode.FLOW_MONITOR_FAILED_UNKNOWN_MONITOR)
             wanted[monitor.monitor_id] = monitor
             if monitor.flags & INITIAL:
@@ -88,7 +91,8 @@ class FlowMonitors:
         self._nicira = message.nicira
         self._watch()
         updates = [
-            _update(0, flow, with_actions=bool(flags & ACTIONS)) for flow, flags in initial.items()
+            _update(m.FlowUpdateEvent.INITIAL, flow, with_actions=bool(flags & ACTIONS))
+            for flow, flags in initial.items()
         ]
         self._send(updates, xid)
 
@@ -119,27 +123,52 @@ class FlowMonitors:
         abbreviated: set[int] = set()
         for event in events:
             flags = self._flags_for(event)
-            if not flags:
+            if not flags or (self._missed is not None and self._postponed(event)):
                 continue
             if event.source is self._session and not flags & OWN:
                 if event.xid not in abbreviated:
                     abbreviated.add(event.xid)
-                    updates.append(m.FlowUpdate(_ABBREVIATED, xid=event.xid))
+                    updates.append(m.FlowUpdate(m.FlowUpdateEvent.ABBREVIATED, xid=event.xid))
                 continue
             reason = int(event.reason) if event.kind is EventKind.REMOVED else 0
             with_actions = bool(flags & ACTIONS)
             updates.append(
-                _update(int(event.kind), event.flow, with_actions=with_actions, reason=reason)
+                _update(_EVENT_OF[event.kind], event.flow, with_actions=with_actions, reason=reason)
             )
         if updates:
             self._send(updates, 0)
-            if self._session.connection.output_bytes > MAX_BACKLOG_BYTES:
-                log.warning(
-                    "bridge=%s peer=%s: disconnected, it does not read its flow updates",
-                    self._session.bridge.name,
-                    self._session.connection.name,
-                )
-                self._session.connection.close("flow updates not read")
+        session = self._session
+        if self._missed is None and session.connection.output_bytes > MAX_BACKLOG_BYTES:
+            self._missed = {}
+            session.connection.send(encode.flow_monitor_paused(session.version, 0, resumed=False))
+
+    def _postponed(self, event: FlowEvent) -> bool:
+        """Note what a paused watcher is to be told later; False for what it must hear now.
+
+        A flow that goes is told of at once, since it cannot be looked up later; one the watcher
+        never heard of, not at all.
+        """
+        assert self._missed is not None
+        if event.kind is EventKind.REMOVED:
+            return self._missed.pop(event.flow, False)
+        self._missed.setdefault(event.flow, event.kind is EventKind.ADDED)
+        return True
+
+    def run(self) -> None:
+        """Go on where a watcher has read what it was told."""
+        if self._missed is None or self._session.connection.output_bytes:
+            return
+        missed, self._missed = self._missed, None
+        updates = []
+        for flow, new in missed.items():
+            kind = EventKind.ADDED if new else EventKind.MODIFIED
+            flags = self._flags_for(FlowEvent(kind, flow, RemovedReason.DELETE, None, 0))
+            if flags:
+                updates.append(_update(_EVENT_OF[kind], flow, with_actions=bool(flags & ACTIONS)))
+        if updates:
+            self._send(updates, 0)
+        session = self._session
+        session.connection.send(encode.flow_monitor_paused(session.version, 0, resumed=True))
 
     def _flags_for(self, event: FlowEvent) -> int:
         if event.kind is EventKind.MODIFIED and not event.changed:
@@ -150,9 +179,7 @@ class FlowMonitors:
                 monitor.flags & wanted
                 and monitor.table_id in (m.ALL_TABLES, flow.table_id)
                 and monitor.match.covers(flow.match)
-                and (
-                    monitor.out_port == OfPort.ANY or monitor.out_port in output_ports(flow.actions)
-                )
+                and sends_to(flow, monitor.out_port, monitor.out_group)
             ):
                 flags |= monitor.flags
         return flags
@@ -165,7 +192,9 @@ class FlowMonitors:
             session.connection.send(message)
 
 
-def _update(kind: int, flow: Flow, *, with_actions: bool, reason: int = 0) -> m.FlowUpdate:
+def _update(
+    kind: m.FlowUpdateEvent, flow: Flow, *, with_actions: bool, reason: int = 0
+) -> m.FlowUpdate:
     return m.FlowUpdate(
         event=kind,
         reason=reason,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.switch import group_statistics, statistics
+from gossamer.switch import group_statistics, statistics, table_statistics
 from gossamer.switch.async_config import PacketInReason
 from gossamer.switch.describe import port_desc
 from gossamer.switch.role import Role
@@ -66,6 +66,7 @@ def _set_config(session: Session, message: m.SetConfig, xid: int) -> None:
         if message.flags & _INVALID_TTL:
             wanted |= bit
         feed.config = replace(feed.config, packet_in=wanted)
+    session.bridge.update_table_miss()
 
 
 def _packet_out(session: Session, message: m.PacketOut, xid: int) -> None:
@@ -173,9 +174,9 @@ HANDLERS: Final[dict[type, Handler]] = {
     m.BundleAdd: _bundle_add,
     m.DescRequest: statistics.desc,
     m.FlowStatsRequest: statistics.flows,
-    m.TableStatsRequest: statistics.tables,
-    m.TableFeaturesRequest: statistics.table_features,
-    m.TableDescRequest: statistics.table_desc,
+    m.TableStatsRequest: table_statistics.tables,
+    m.TableFeaturesRequest: table_statistics.table_features,
+    m.TableDescRequest: table_statistics.table_desc,
     m.PortStatsRequest: statistics.ports,
     m.PortDescRequest: statistics.port_descs,
     m.QueueStatsRequest: statistics.queues,

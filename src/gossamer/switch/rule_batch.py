@@ -35,7 +35,7 @@ class RuleBatch:
         self._session = session
         self._raw: list[bytes] = []
         self._applied: list[bytes | list[Flow]] = []
-        self._forwarded: list[m.GroupMod | m.MeterMod] = []
+        self._forwarded: list[tuple[m.GroupMod | m.MeterMod, int]] = []
         self._mark = (0, 0)
         self._now = 0.0
 
@@ -64,7 +64,7 @@ class RuleBatch:
         if evicted:
             self._applied.append(evicted)
         if not isinstance(message, m.FlowMod):
-            self._forwarded.append(message)
+            self._forwarded.append((message, xid))
         elif message.buffer_id != m.NO_BUFFER:
             # No packet is ever buffered here; the flow stands all the same.
             session.refuse(raw, OpenFlowError(ErrorCode.BAD_REQUEST_BUFFER_UNKNOWN))
@@ -101,8 +101,8 @@ class RuleBatch:
         if self._applied:
             bridge.rules.note(self._applied, self._session.context, self._now)
             self._applied.clear()
-        for message in self._forwarded:
-            bridge.forward_request(message, self._session)
+        for message, xid in self._forwarded:
+            bridge.forward_request(message, xid, self._session)
         self._forwarded.clear()
 
     def _one_by_one(self, messages: list[bytes]) -> None:

@@ -321,7 +321,7 @@ class RuleSet:
                     self.meters.set(meter.meter_id, meter, created_s)
             case Kind.TABLES:
                 for table in tables.tables:
-                    table.settings = record.payload.get(table.table_id, TableSettings())
+                    table.choose(record.payload.get(table.table_id, TableSettings()))
             case Kind.MODE:
                 self.mode = record.payload
         tables.events.clear()

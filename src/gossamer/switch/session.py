@@ -51,6 +51,8 @@ class Session:
         self.role = Role.EQUAL
         self.context = Context(1)
         self.snooper: Snooper | None = None
+        self.wanted_tables: tuple[m.TableFeatures, ...] = ()
+        """Table features asked for by a request of which more is to come."""
         self.feed: Feed = Feed(self)
         self.bundles: Bundles = Bundles(self)
         self._barrier = _BARRIER10

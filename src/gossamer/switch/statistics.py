@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath.settings import MissAction, PortKind
+from gossamer.datapath.settings import PortKind
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
@@ -19,7 +18,6 @@ from gossamer.pipeline.action import OfPort
 from gossamer.switch import describe
 from gossamer.switch.flow_mod import select
 from gossamer.switch.port import Port
-from gossamer.switch.tables import N_TABLES
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 _CHUNK: Final = 4000
 """Flows whose counters are read at a time: each time costs a look through all cached paths."""
-_MISS_WIRE: Final = {MissAction.CONTROLLER: 0, MissAction.CONTINUE: 1, MissAction.DROP: 2}
 _ALL_QUEUES: Final = 0xFFFFFFFF
 
 
@@ -89,64 +86,6 @@ def _flow_stats(bridge: Bridge, found: list[Flow]) -> Iterator[m.FlowStats]:
             yield describe.flow_stats(flow, now)
 
 
-def tables(session: Session, message: m.TableStatsRequest, xid: int) -> None:
-    """OFPMP_TABLE."""
-    bridge = session.bridge
-    counters = bridge.datapath.table_statistics(bridge.ports.bridge_id)
-    stats = []
-    for table in bridge.tables.tables[:N_TABLES]:
-        counted = counters.get(table.table_id)
-        stats.append(
-            m.TableStats(
-                table_id=table.table_id,
-                name=table.name,
-                active=table.n_flows,
-                lookups=counted.lookups if counted else 0,
-                matched=counted.matched if counted else 0,
-                max_entries=table.limit,
-                miss=_MISS_WIRE[table.settings.miss] if table.settings.miss is not None else 0,
-                evicts=table.settings.evicts,
-            )
-        )
-    send_all(session, encode.table_stats_replies(stats, session.version, xid))
-
-
-def _table_stats(bridge: Bridge, *, active: bool = True) -> list[m.TableStats]:
-    return [
-        m.TableStats(
-            table_id=table.table_id,
-            name=table.name,
-            active=table.n_flows if active else 0,
-            lookups=0,
-            matched=0,
-            max_entries=table.limit,
-            evicts=table.settings.evicts,
-        )
-        for table in bridge.tables.tables[:N_TABLES]
-    ]
-
-
-def table_features(session: Session, message: m.TableFeaturesRequest, xid: int) -> None:
-    """OFPMP_TABLE_FEATURES: what each table can do; that cannot be changed."""
-    if message.body:
-        raise OpenFlowError(ErrorCode.TABLE_FEATURES_FAILED_EPERM)
-    replies = _table_features(tuple(_table_stats(session.bridge, active=False)), session.version)
-    with_xid = xid.to_bytes(4, "big")
-    for reply in replies:
-        session.connection.send(reply[:4] + with_xid + reply[8:])
-
-
-@lru_cache(maxsize=32)
-def _table_features(stats: tuple[m.TableStats, ...], version: int) -> tuple[bytes, ...]:
-    """The reply without its xid: `ovs-ofctl` asks for it before nearly everything it does."""
-    return tuple(encode.table_features_replies(stats, version, 0))
-
-
-def table_desc(session: Session, message: m.TableDescRequest, xid: int) -> None:
-    """OFPMP_TABLE_DESC."""
-    send_all(session, encode.table_desc_replies(_table_stats(session.bridge), session.version, xid))
-
-
 def _ports(bridge: Bridge, number: int) -> list[Port]:
     if number == OfPort.ANY:
         return bridge.ports.in_order()
@@ -189,7 +128,8 @@ def port_descs(session: Session, message: m.PortDescRequest, xid: int) -> None:
 
 
 def _check_queue(session: Session, port: int, queue_id: int) -> None:
-    if port != OfPort.ANY and port not in session.bridge.ports.by_ofport:
+    # OpenFlow 1.0 says OFPP_ALL where later versions say OFPP_ANY.
+    if port not in (OfPort.ANY, OfPort.ALL) and port not in session.bridge.ports.by_ofport:
         raise OpenFlowError(ErrorCode.QUEUE_OP_FAILED_BAD_PORT)
     if queue_id != _ALL_QUEUES:
         raise OpenFlowError(ErrorCode.QUEUE_OP_FAILED_BAD_QUEUE)

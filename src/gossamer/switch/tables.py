@@ -102,6 +102,9 @@ class TableSettings:
     """OFPTC14_EVICTION."""
     vacancy: Vacancy | None = None
     """OFPTC14_VACANCY_EVENTS."""
+    name: str | None = None
+    max_entries: int | None = None
+    """Name and size by a table features request; None: as the database has it."""
 
 
 class Table(FlowTable):
@@ -109,17 +112,36 @@ class Table(FlowTable):
 
     def __init__(self, table_id: int) -> None:
         super().__init__(table_id)
-        self.name = ""
-        self.max_flows: int | None = None
-        self.evict_by_config = False
+        self.config = FlowTableConfig()
         self.settings = TableSettings()
+        self.max_flows: int | None = None
+        """Flows that it may hold, None where that is not limited."""
         self.vacancy_is_low = False
         """Controllers were told that little is free, and not yet that it is more again."""
+
+    def configure(self, config: FlowTableConfig) -> None:
+        """Take what the database says."""
+        self.config = config
+        self._update_limit()
+
+    def choose(self, settings: TableSettings) -> None:
+        """Take what a controller says."""
+        self.settings = settings
+        self._update_limit()
+
+    def _update_limit(self) -> None:
+        limits = (self.config.flow_limit, self.settings.max_entries)
+        self.max_flows = min((n for n in limits if n is not None), default=None)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.config.name if self.settings.name is None else self.settings.name
 
     @property
     def evicts(self) -> bool:
         """Whether a full table makes room by itself."""
-        return self.evict_by_config or self.settings.evicts
+        return self.config.evict_when_full or self.settings.evicts
 
     @property
     def limit(self) -> int:
@@ -183,10 +205,7 @@ class FlowTables:
     def configure(self, config: dict[int, FlowTableConfig]) -> None:
         """Set names and limits; flows beyond a limit stay unless the table evicts."""
         for table in self.tables:
-            wanted = config.get(table.table_id, FlowTableConfig())
-            table.name = wanted.name
-            table.max_flows = wanted.flow_limit
-            table.evict_by_config = wanted.evict_when_full
+            table.configure(config.get(table.table_id, FlowTableConfig()))
 
     def add(
         self, flow: Flow, source: object = None, xid: int = 0, *, keep_counters: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ovs.poller
-from fake_datapath import FakeDatapath, FakeDevices
+from fake_datapath import FakeDatapath, FakeDevices, wait_until
 
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig, SwitchConfig
 from gossamer.switch.status import SwitchStatus
@@ -100,6 +101,40 @@ class RunningSwitch:
         os.write(self._write_fd, b"x")
         self._thread.join(10)
         assert not self._thread.is_alive()
+
+
+class Watching:
+    """A command of ovs-ofctl that runs until it is told to end."""
+
+    def __init__(self, switch: RunningSwitch, *argv: str, version: int = 13) -> None:
+        self.process = subprocess.Popen(
+            ["ovs-ofctl", "-O", f"OpenFlow{version}", "--timeout=20", *argv],
+            env={**os.environ, "OVS_RUNDIR": str(switch.rundir)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.seen = ""
+
+    def shows(self, pattern: str, seconds: float = 5.0) -> bool:
+        """Whether a pattern comes up in what it prints."""
+
+        def found() -> bool:
+            assert self.process.stdout is not None
+            self.seen += (self.process.stdout.read() or b"").decode()
+            return re.search(pattern, self.seen) is not None
+
+        return wait_until(found, seconds)
+
+    def __enter__(self) -> Watching:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 def bridge(name: str = "br0", ports: int = 3, **more: Any) -> BridgeConfig:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_datapath import wait_until
-from running_switch import RunningSwitch, bridge
+from running_switch import RunningSwitch, Watching, bridge
 
 from gossamer.datapath.settings import PortStatistics
 from gossamer.pipeline.fields import put_slot
@@ -26,40 +23,6 @@ def switch(tmp_path: Path) -> Iterator[RunningSwitch]:
     running.apply(bridge(dp_desc="a test"))
     yield running
     running.stop()
-
-
-class Watching:
-    """A command of ovs-ofctl that runs until it is told to end."""
-
-    def __init__(self, switch: RunningSwitch, *argv: str, version: int = 13) -> None:
-        self.process = subprocess.Popen(
-            ["ovs-ofctl", "-O", f"OpenFlow{version}", "--timeout=20", *argv],
-            env={**os.environ, "OVS_RUNDIR": str(switch.rundir)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        assert self.process.stdout is not None
-        os.set_blocking(self.process.stdout.fileno(), False)
-        self.seen = ""
-
-    def shows(self, pattern: str, seconds: float = 5.0) -> bool:
-        """Whether a pattern comes up in what it prints."""
-
-        def found() -> bool:
-            assert self.process.stdout is not None
-            self.seen += (self.process.stdout.read() or b"").decode()
-            return re.search(pattern, self.seen) is not None
-
-        return wait_until(found, seconds)
-
-    def __enter__(self) -> Watching:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -8,7 +8,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench conformance nightly nightly-oracle nightly-kernel fuzz build clean
+.PHONY: demo test lint bench conformance nightly nightly-oracle nightly-restart nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -29,7 +29,7 @@ conformance: build $(CONTROLLERS)/.installed
 	@$(SANDBOX) $(CONTROLLERS)/bin/python -W ignore -m tests.conformance --json build/conformance.json
 
 # The long versions of what `make test` does in short.
-nightly: nightly-oracle fuzz nightly-kernel
+nightly: nightly-oracle fuzz nightly-restart nightly-kernel
 
 nightly-oracle: build
 	@$(SANDBOX) $(PYTHON) -m tests.property.nightly 100000
@@ -68,6 +68,10 @@ $(OBJECT): $(wildcard bpf/*.h) bpf/gossamer.c | build/.debian
 clean:
 	rm -rf build $(VENV) $(OBJECT) src/*.egg-info .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# 20 times SIGKILL and a new daemon, under floods of packets.
+nightly-restart: build
+	@GOSSAMER_RESTARTS=20 $(SANDBOX) $(PYTHON) -m pytest -q -rP tests/system/test_restart.py
 
 # Debian 12's own kernel, in an emulated machine.
 nightly-kernel: build

@@ -1,0 +1,92 @@
+"""Numbered packets at a steady rate, and what is missing of them at the other end.
+
+usage: python -m tests.system.sequence send ADDRESS PACKETS_PER_SECOND    until SIGTERM
+       python -m tests.system.sequence receive                            until SIGTERM
+
+Both say at the end what they saw, as JSON.  Unlike ping, which speeds up and slows down with the
+answers, this keeps sending while nothing comes through, so that an outage costs packets.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+PORT: Final = 4500
+_PACKET: Final = struct.Struct("=QQ")
+"""Number, and CLOCK_MONOTONIC in ns when it was sent; one clock for all namespaces."""
+_SO_RCVBUFFORCE: Final = 33
+_BUFFER_BYTES: Final = 64 << 20
+"""Seconds of packets: a receiver that must wait for the processor loses none."""
+_TICK_S: Final = 0.001
+
+
+def _until_told() -> Callable[[], bool]:
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
+    return lambda: not told
+
+
+def send(address: str, rate: int) -> dict[str, int]:
+    """Send; what a late tick missed is made up for by the next."""
+    going = _until_told()
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect((address, PORT))
+    began = time.monotonic()
+    number = 0
+    while going():
+        due = int((time.monotonic() - began) * rate)
+        while number < due:
+            s.send(_PACKET.pack(number, time.monotonic_ns()))
+            number += 1
+        time.sleep(_TICK_S)
+    return {"sent": number}
+
+
+def receive() -> dict[str, object]:
+    """Receive; after SIGTERM, what has arrived by then."""
+    going = _until_told()
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+    s.bind(("", PORT))
+    s.settimeout(0.1)
+    print("ready", flush=True)
+    seen = bytearray()
+    received = duplicates = reordered = longest_ns = 0
+    highest = -1
+    while True:
+        try:
+            number, sent_ns = _PACKET.unpack(s.recv(64))
+        except TimeoutError:
+            if going():
+                continue
+            break
+        received += 1
+        longest_ns = max(longest_ns, time.monotonic_ns() - sent_ns)
+        if number >= len(seen):
+            seen.extend(bytes(number + 100_000 - len(seen)))
+        duplicates += seen[number]
+        reordered += number < highest
+        seen[number] = 1
+        highest = max(highest, number)
+    missing = [n for n in range(highest + 1) if not seen[n]]
+    return {
+        "received": received,
+        "highest": highest,
+        "missing": len(missing),
+        "first_missing": missing[:20],
+        "duplicates": duplicates,
+        "reordered": reordered,
+        "longest_delay_ms": round(longest_ns / 1e6, 1),
+    }
+
+
+if __name__ == "__main__":
+    kind, *rest = sys.argv[1:]
+    print(json.dumps(send(rest[0], int(rest[1])) if kind == "send" else receive()))

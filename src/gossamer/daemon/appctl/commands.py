@@ -71,7 +71,7 @@ class AppctlCommands:
         control.add_deferring("ofproto/trace", flow, 1, ANY_NUMBER, self._trace)
 
     def _trace(self, argv: Sequence[str], reply: Reply) -> None:
-        self._tracing.trace(argv, reply.ok)
+        self._tracing.trace(argv, reply.ok, reply.error)
 
     def run(self) -> None:
         """Go on with what waits for something; never blocks."""

@@ -32,7 +32,19 @@ def commands(switch: Switch) -> dict[str, Command]:
         "lacp/show": ("[port]", 0, 1, _absent("no such lacp object")),
         "lacp/show-stats": ("[port]", 0, 1, _absent("no such lacp object")),
         "cfm/show": ("[interface]", 0, 1, _absent("no such CFM object")),
+        "cfm/set-fault": (
+            "[interface] normal|false|true",
+            1,
+            2,
+            lambda argv: _override(argv, "no such CFM object"),
+        ),
         "bfd/show": ("[interface]", 0, 1, _absent("no such bfd object")),
+        "bfd/set-forwarding": (
+            "[interface] normal|false|true",
+            1,
+            2,
+            lambda argv: _override(argv, "no such BFD object"),
+        ),
         "bond/list": ("", 0, 0, lambda argv: "bond\ttype\trecircID\tmembers\n"),
         "bond/show": ("[port]", 0, 1, _absent("no such bond")),
         "bond/migrate": ("port hash member", 3, 3, _absent("no such bond")),
@@ -64,6 +76,15 @@ def _absent(error: str, without: str = "") -> Callable[[Sequence[str]], str]:
         return without
 
     return run
+
+
+def _override(argv: Sequence[str], error: str) -> str:
+    """Overriding the fault or the state of all objects, of which there are none."""
+    if argv[-1] not in ("normal", "false", "true"):
+        raise CommandError("unknown fault string")
+    if len(argv) > 1:
+        raise CommandError(error)
+    return "OK"
 
 
 def _mdb(switch: Switch, argv: Sequence[str]) -> str:

@@ -78,34 +78,40 @@ class Tracing:
         self._switch = switch
         self._kernel = kernel
 
-    def trace(self, argv: Sequence[str], answer: Answer) -> None:
+    def trace(self, argv: Sequence[str], answer: Answer, fail: Answer) -> None:
         """ofproto/trace.  Answers later where a packet is to run in the kernel.
 
         Raises CommandError for wrong arguments.
         """
         asked = parse_arguments(self._switch, argv)
-        trace = _Trace(self._switch, asked, None)
         port = asked.bridge.ports.by_ofport.get(asked.in_port)
         if not asked.real:
-            answer(trace.text())
-        elif port is None or asked.state.mask:
-            why = "in_port is no port of the bridge" if port is None else (
-                "no packet brings registers, metadata or a tunnel along"
-            )  # fmt: skip
-            answer(trace.text(f"Kernel: not asked: {why}"))
+            answer(_Trace(self._switch, asked, None).text())
+        elif port is None:
+            answer(self._without_kernel(asked, "in_port is no port of the bridge"))
+        elif asked.state.mask:
+            why = "no packet brings registers, metadata or a tunnel along"
+            answer(self._without_kernel(asked, why))
         else:
-            port_id = port.port_id
+            self._kernel.when_ready(lambda error: self._run(argv, error, answer, fail))
 
-            def run(error: GossamerError | None) -> None:
-                try:
-                    if error is not None:
-                        raise error
-                    line = self._in_kernel(trace, asked, port_id)
-                except GossamerError as e:
-                    line = f"Kernel: not asked: {e}"
-                answer(trace.text(line))
+    def _without_kernel(self, asked: Asked, why: str) -> str:
+        return _Trace(self._switch, asked, None).text(f"Kernel: not asked: {why}")
 
-            self._kernel.when_ready(run)
+    def _run(
+        self, argv: Sequence[str], error: GossamerError | None, answer: Answer, fail: Answer
+    ) -> None:
+        """The kernel is ready, or cannot be: tables and ports may have changed meanwhile."""
+        try:
+            asked = parse_arguments(self._switch, argv)
+            port = asked.bridge.ports.by_ofport.get(asked.in_port)
+            if error is not None or port is None:
+                answer(self._without_kernel(asked, str(error or "in_port is gone")))
+                return
+            trace = _Trace(self._switch, asked, None)
+            answer(trace.text(self._in_kernel(trace, asked, port.port_id)))
+        except GossamerError as e:
+            fail(str(e))
 
     def trace_packet_out(self, argv: Sequence[str]) -> str:
         """ofproto/trace-packet-out: actions, as a controller's packet-out has them.

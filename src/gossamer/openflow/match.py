@@ -28,6 +28,7 @@ from gossamer.openflow.oxm import (
     is_valid_value,
     port_from_16,
 )
+from gossamer.pipeline.field_views import IN_PHY_PORT
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.match import ANY, Match
 
@@ -107,6 +108,7 @@ class _Reader:
         self.moves: list[tuple[int, int, int]] = []
         self.nxm_port = -1
         self.ports_at: tuple[int, ...] = ()
+        self.keeps_shape = True
 
     def read(self, offset: int) -> int:
         """Take the field at `offset`; where the next one begins."""
@@ -117,6 +119,9 @@ class _Reader:
             raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_MASK, f"{f.name} cannot be masked")
         if not is_valid_value(f, value):
             raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_VALUE, f"{f.name}: {value:#x}")
+        if f is IN_PHY_PORT:
+            self._read_physical_port(value)
+            return entry.end
         self._check_prerequisite(f)
         right = (self.end - entry.value_at - f.wire_bytes) * 8
         self._fix((entry.value_at - offset) * 8, (self.end - entry.value_at) * 8)
@@ -140,6 +145,17 @@ class _Reader:
             raise OpenFlowError(ErrorCode.BAD_MATCH_DUP_FIELD, place=f.name)
         self.match = Match(known.value | value << f.shift, known.mask | mask << f.shift)
         return entry.end
+
+    def _read_physical_port(self, port: int) -> None:
+        """in_phy_port says nothing new: no port of ours stands on another one."""
+        in_port, mask = self.match.field(IN_PORT)
+        if not mask:
+            raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_PREREQ, "in_phy_port needs in_port")
+        if port != in_port:
+            raise OpenFlowError(
+                ErrorCode.BAD_MATCH_BAD_VALUE, f"port {in_port} is not on a port {port}"
+            )
+        self.keeps_shape = False
 
     def _fix(self, bits: int, right: int) -> None:
         self.fixed |= ((1 << bits) - 1) << right
@@ -187,7 +203,8 @@ def _decode_long(data: bytes, raw: int) -> Match:
     while offset < len(data):
         offset = reader.read(offset)
     mask = same_mask(reader.match.mask)
-    _remember(len(data), reader.fixed, raw, reader, mask)
+    if reader.keeps_shape:
+        _remember(len(data), reader.fixed, raw, reader, mask)
     return Match(reader.match.value, mask)
 
 

@@ -27,8 +27,8 @@ _FIRST: Final = (
     "packet_type", "dp_hash", "conj_id", "in_port", "actset_output", "eth_src", "eth_dst", "eth_type",
 )  # fmt: skip
 _AFTER_VLAN: Final = (
-    "mpls_tc", "mpls_bos", "mpls_ttl", "mpls_label", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst",
-    "ip_frag", "ip_dscp", "ip_ecn", "nw_ttl", "ipv6_label", "nw_proto", "tcp_src", "tcp_dst",
+    "pbb_isid", "mpls_tc", "mpls_bos", "mpls_ttl", "mpls_label", "ip_src", "ip_dst", "ipv6_src", "ipv6_dst",
+    "ip_frag", "ip_dscp", "ip_ecn", "nw_ttl", "ipv6_label", "ipv6_exthdr", "nw_proto", "tcp_src", "tcp_dst",
     "tcp_flags", "udp_src", "udp_dst", "sctp_src", "sctp_dst", "icmp_type", "icmp_code",
     "icmpv6_type", "icmpv6_code", "nd_target", "nd_sll", "nd_tll", "arp_op", "arp_spa", "arp_tpa",
     "arp_sha", "arp_tha", "tun_id", "tun_flags", "tun_src", "tun_dst", "tun_ipv6_src",

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Version
 from gossamer.pipeline.action import OfPort
-from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS
+from gossamer.pipeline.field_views import IN_PHY_PORT, NXM_IN_PORT, XREGS, XXREGS
 from gossamer.pipeline.fields import (
     BY_NAME,
     FIELDS,
@@ -33,7 +33,7 @@ _ONF: Final = {42: BY_NAME["tcp_flags"], 43: BY_NAME["actset_output"]}
 """ONF experimenter fields (EXT-109, EXT-233) of OpenFlow 1.3 and 1.4, by number."""
 _BY_WIRE: Final[dict[tuple[int, int], Field]] = {
     wire: f
-    for f in (*FIELDS, *XREGS, *XXREGS, NXM_IN_PORT)
+    for f in (*FIELDS, *XREGS, *XXREGS, NXM_IN_PORT, IN_PHY_PORT)
     for wire in (f.oxm, f.nxm)
     if wire is not None
 }

@@ -1,13 +1,18 @@
-"""Fields that are views of others: registers side by side, and in_port as NXM spells it."""
+"""Fields that are views of others: registers side by side, and in_port under its other names."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from gossamer.pipeline.fields import NONE, NXM_0, NXM_1, OXM_PACKET_REGS, Field
+from gossamer.pipeline.fields import NONE, NXM_0, NXM_1, OXM_BASIC, OXM_PACKET_REGS, Field
 
 NXM_IN_PORT: Final = Field("in_port", "in_port", 32, 2, None, (NXM_0, 0), False, True, NONE)
 """NXM_OF_IN_PORT: in_port, spelled with OpenFlow 1.0's 16-bit numbers."""
+
+IN_PHY_PORT: Final = Field(
+    "in_phy_port", "in_port", 32, 4, (OXM_BASIC, 1), None, False, False, NONE
+)
+"""The physical port below in_port: every port of ours is its own."""
 
 XREGS: Final = tuple(
     Field(f"xreg{i}", f"reg{2 * i + 1}", 64, 8, (OXM_PACKET_REGS, i), None, True, True, NONE)

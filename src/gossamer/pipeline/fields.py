@@ -260,6 +260,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     # OXM's vlan_vid has the 'present' bit as its 13th.
     Field("vlan_vid", "vlan_tci", 13, 2, _basic(6), None, _M, _W, NONE, aliases=("dl_vlan",)),
     Field("vlan_pcp", "vlan_tci", 3, 1, _basic(7), None, _E, _W, VLAN, 13, ("dl_vlan_pcp",)),
+    Field("pbb_isid", "pbb_isid", 24, 3, _basic(37), None, _M, _W, PBB),
     Field("mpls_label", "mpls_lse0", 20, 4, _basic(34), None, _E, _W, MPLS, 12),
     Field("mpls_tc", "mpls_lse0", 3, 1, _basic(35), None, _E, _W, MPLS, 9),
     Field("mpls_bos", "mpls_lse0", 1, 1, _basic(36), None, _E, _R, MPLS, 8),
@@ -269,6 +270,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("ipv6_src", "ipv6_src", 128, 16, _basic(26), _nx1(19), _M, _W, IPV6),
     Field("ipv6_dst", "ipv6_dst", 128, 16, _basic(27), _nx1(20), _M, _W, IPV6),
     Field("ipv6_label", "ipv6_label", 20, 4, _basic(28), _nx1(27), _M, _W, IPV6),
+    Field("ipv6_exthdr", "ipv6_exthdr", 9, 2, _basic(39), None, _M, _R, IPV6),
     Field("nw_proto", "nw_proto", 8, 1, _basic(10), _nx0(6), _E, _R, IP, aliases=("ip_proto",)),
     # NXM's IP_TOS holds DSCP in the upper six bits, OXM's IP_DSCP is those six bits alone.
     Field("nw_tos", "nw_tos", 8, 1, None, _nx0(5), _E, _W, IP, aliases=("ip_tos",)),

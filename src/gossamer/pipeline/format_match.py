@@ -150,6 +150,7 @@ class _Parts:
             if mask:
                 exact = mask & 0xFFFFF == 0xFFFFF
                 self.out.append(f"ipv6_label=0x{label:05x}" + ("" if exact else f"/0x{mask:05x}"))
+            self.hexadecimal("ipv6_exthdr", 9)
         else:
             self.address("arp_spa" if arp else "nw_src", "nw_src", 32)
             self.address("arp_tpa" if arp else "nw_dst", "nw_dst", 32)
@@ -165,6 +166,7 @@ class _Parts:
             self.out.append(f"nw_ecn={tos & 3}")
         if self.slot("nw_ttl")[1]:
             self.out.append(f"nw_ttl={self.slot('nw_ttl')[0]}")
+        self.hexadecimal("pbb_isid", 24)
         lse, lse_mask = self.slot("mpls_lse0")
         for name, shift, bits in (
             ("label", 12, 0xFFFFF),

@@ -30,7 +30,7 @@ class State:
         self.source = ""
         if self.path.exists():
             try:
-                data = json.loads(self.path.read_text())
+                data = json.loads(self._read())
                 self.resources, self.source = dict(data["resources"]), str(data["source"])
             except (ValueError, KeyError, TypeError):
                 raise TopologyError(
@@ -38,6 +38,12 @@ class State:
                     place=str(self.path),
                     remedy="remove the namespaces and bridges by hand, then this file",
                 ) from None
+
+    def _read(self) -> str:
+        try:
+            return self.path.read_text()
+        except OSError as e:
+            raise _not_allowed(self.path, e) from None
 
     def save(self) -> None:
         """Write it down, whole or not at all."""
@@ -64,8 +70,12 @@ def _directory(rundir: Path) -> Path:
 def alone(rundir: Path) -> Iterator[None]:
     """One command at a time changes topologies.  Raises TopologyError if another does not end."""
     directory = _directory(rundir)
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / ".lock", "w") as lock:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = open(directory / ".lock", "w")  # noqa: SIM115  (closed by the `with` below)
+    except OSError as e:
+        raise _not_allowed(directory, e) from None
+    with file as lock:
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
@@ -80,3 +90,9 @@ def alone(rundir: Path) -> Iterator[None]:
                     ) from None
                 time.sleep(0.05)
         yield
+
+
+def _not_allowed(path: Path, e: OSError) -> TopologyError:
+    return TopologyError(
+        f"no access: {e.strerror}", place=str(path), remedy="run it as root, or set OVS_RUNDIR"
+    )

@@ -301,7 +301,7 @@ def name_ports(text: str, world: World, first: str) -> str:
         else:
             while len(inside) > 2 and line.strip() and indent <= inside[-1][0]:
                 inside.pop()
-        names = inside[-1][1]
+        names = {} if "-> action set " in line else inside[-1][1]  # the peer names none there
         out.append(_PORT.sub(lambda m: m[1] + names.get(int(m[2]), m[2]), line))  # noqa: B023
     return "\n".join(out) + "\n"
 

@@ -29,6 +29,7 @@ from gossamer.pipeline.fields import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    ETH_PBB,
     ETH_RARP,
     IP_ICMP,
     IP_ICMPV6,
@@ -42,7 +43,7 @@ from gossamer.pipeline.fields import (
     get_slot,
 )
 from gossamer.pipeline.labels import BOTTOM, labels_of, pop
-from gossamer.pipeline.packet import Headers, dissect
+from gossamer.pipeline.packet import PBB_HEADER, Headers, dissect
 
 PACKET_MASK: Final = (1 << ((KEY_LEN - PACKET_OFFSET) * 8)) - 1
 """The part of a key that describes headers."""
@@ -98,6 +99,22 @@ class Frame:
         """
         bare = Headers(self.key & _LAYER_2, network=self.headers.network)
         return Frame(self.packet, bare, self.key & _LAYER_2).commit(key)
+
+    def encapsulated(self, eth_type: int, i_tag: int) -> Frame:
+        """The frame behind a Provider Backbone header, with its addresses in both places."""
+        p = self.packet
+        header = eth_type.to_bytes(2, "big") + i_tag.to_bytes(4, "big")
+        return Frame.received(p[:12] + header + p, 0)
+
+    def decapsulated(self) -> Frame | None:
+        """The frame without its Provider Backbone header, below the same tags; None where it
+        has no complete one."""
+        at = self.headers.network
+        if get_slot(self.key, "eth_type") != ETH_PBB or len(self.packet) < at + PBB_HEADER:
+            return None
+        addresses = self.packet[at + 4 : at + PBB_HEADER]
+        tags = self.packet[12 : at - 2]
+        return Frame.received(addresses + tags + self.packet[at + PBB_HEADER :], 0)
 
     def below_labels(self) -> Frame | None:
         """The IP packet that a single label carries, as a frame without it; None for others."""
@@ -298,6 +315,8 @@ class _Rewrite:
             tpid.to_bytes(2, "big") + (tci & ~VLAN_CFI).to_bytes(2, "big")
             for tpid, tci in new[: len(new) - kept]
         )
+        if self.change("pbb_isid") and get_slot(self.old_key, "eth_type") == ETH_PBB:
+            self.write(self.at.network, self.new[SLOTS["pbb_isid"].offset :][:4])
         stay = 12 + 4 * (len(old) - kept)
         if not self.change("eth_type") and not self.change("mpls_lse0", "mpls_lse2"):
             return addresses + pushed + bytes(self.packet[stay:])

@@ -33,7 +33,12 @@ IPv6
     there is no layer 4, but addresses, label, class and hop limit are known.
     A fragment header with offset 0 and no more-fragments bit changes nothing;
     one with a nonzero offset ends the walk with `nw_proto` 44, no layer 4.
-    Layer 4 must begin at most 0x600 bytes into the frame.
+    Layer 4 must begin at most 0x600 bytes into the frame.  `ipv6_exthdr` says
+    which extension headers a next header field announced, up to where the walk
+    ends (OFPIEH_*); ESP (50) and "no next header" (59) end it and count.  One
+    that comes twice (destination options: three times) sets UNREP instead of
+    being put in order; one that comes after another that RFC 8200, 4.1 wants
+    behind it sets UNSEQ.
 TCP
     20 bytes, data offset at least 5 and inside the IP payload; `tcp_flags` are
     12 bits.
@@ -47,11 +52,14 @@ Neighbour discovery
     most 8, each 8 bytes or more and inside the payload: the first one that is
     exactly 8 bytes long and of type 1 (in a solicitation) or 2 (in an
     advertisement) is `arp_sha` or `arp_tha`.
+PBB (0x88e7)
+    16 bytes: the I-TAG (`pbb_isid`: its 32 bits, of which the field is the
+    lowest 24), C-DA and C-SA.  What follows them is not looked at.
 MPLS (0x8847, 0x8848)
     Up to three label stack entries, until one has the bottom-of-stack bit.
 
 Sources: IEEE 802.3, 802.1Q, RFC 826, 791, 8200, 9293, 768, 9260, 792, 4443,
-4861, 3032; ovs-fields(7) for what Open vSwitch shows of them.
+4861, 3032; IEEE 802.1ah; OpenFlow 1.3.5, 7.2.3.7; ovs-fields(7) for what Open vSwitch shows of them.
 """
 
 from __future__ import annotations
@@ -66,6 +74,7 @@ from gossamer.pipeline.fields import (
     ETH_IPV6,
     ETH_MPLS,
     ETH_MPLS_MC,
+    ETH_PBB,
     ETH_QINQ,
     ETH_RARP,
     ETH_VLAN,
@@ -90,6 +99,27 @@ _IP6_EXTENSIONS: Final = frozenset((0, 43, 44, 51, 60))
 _MAX_EXTENSIONS: Final = 8
 _MAX_ND_OPTIONS: Final = 8
 _MAX_L4_OFFSET: Final = 0x600
+IP6_ESP: Final = 50
+IP6_NO_NEXT: Final = 59
+PBB_HEADER: Final = 16
+"""I-TAG and customer addresses."""
+
+# ofp_ipv6exthdr_flags (OpenFlow 1.3.5, 7.2.3.7), and when RFC 8200 wants each.
+_UNREP: Final = 1 << 7
+_UNSEQ: Final = 1 << 8
+_DESTINATION: Final = 60
+_EXTENSION_BITS: Final = {
+    IP6_NO_NEXT: 1 << 0,
+    IP6_ESP: 1 << 1,
+    IP6_AUTHENTICATION: 1 << 2,
+    _DESTINATION: 1 << 3,
+    IP6_FRAGMENT: 1 << 4,
+    43: 1 << 5,
+    0: 1 << 6,
+}
+_EXTENSION_RANKS: Final = {0: 0, 43: 2, IP6_FRAGMENT: 3, IP6_AUTHENTICATION: 4, IP6_ESP: 5}
+_BEFORE_ROUTING: Final = 1
+_LAST_RANK: Final = 6
 ND_SOLICIT: Final = 135
 ND_ADVERT: Final = 136
 _TPIDS: Final = (ETH_VLAN, ETH_QINQ)
@@ -113,6 +143,31 @@ class Headers:
     nd_tll: int = 0
     network: int = 0
     """Where the network layer begins: what follows the ethertype, labels first, known or not."""
+
+
+class _Extensions:
+    """IPv6 extension headers met, as OFPIEH_* flags."""
+
+    def __init__(self) -> None:
+        self.flags = 0
+        self.rank = -1
+        self.n_destination = 0
+
+    def meet(self, header: int) -> None:
+        """The next header is of this kind; upper layers count for nothing."""
+        bit = _EXTENSION_BITS.get(header, 0)
+        if header == _DESTINATION:
+            self.n_destination += 1
+            rank = _BEFORE_ROUTING if self.rank < _BEFORE_ROUTING else _LAST_RANK
+            again = self.n_destination > 2
+        else:
+            rank, again = _EXTENSION_RANKS.get(header, _LAST_RANK), bool(self.flags & bit)
+        if again:
+            self.flags |= _UNREP
+        elif bit and rank < self.rank:
+            self.flags |= _UNSEQ
+        self.flags |= bit
+        self.rank = max(self.rank, rank if bit else -1)
 
 
 class _Dissection:
@@ -168,6 +223,8 @@ class _Dissection:
             self.arp(off)
         elif eth_type in (ETH_MPLS, ETH_MPLS_MC):
             self.mpls(off)
+        elif eth_type == ETH_PBB and len(p) >= off + PBB_HEADER:
+            self.put("pbb_isid", p[off : off + 4])
 
     def mpls(self, off: int) -> None:
         for slot in ("mpls_lse0", "mpls_lse1", "mpls_lse2"):
@@ -226,7 +283,10 @@ class _Dissection:
         self.put("nw_ttl", h[7:8])
         self.put("ipv6_src", h[8:40])
         proto, at, frag = h[6], off + 40, 0
+        seen = _Extensions()
         for _ in range(_MAX_EXTENSIONS):
+            seen.meet(proto)
+            self.put("ipv6_exthdr", seen.flags.to_bytes(2, "big"))
             if proto not in _IP6_EXTENSIONS:
                 break
             if end - at < 8 or at > _MAX_L4_OFFSET:

@@ -1,4 +1,4 @@
-"""Labels on a packet under way, where its key does not say all: what is below comes and goes.
+"""Labels and backbone headers on a packet under way, where its key does not say all: what is below comes and goes.
 
 Each function takes a key and the buffer it describes, and gives both as they
 are afterwards; the buffer is another one where bytes changed that no key tells
@@ -7,9 +7,14 @@ of, so that copies made before still have the first.
 
 from __future__ import annotations
 
+from typing import Final
+
 from gossamer.pipeline import labels
-from gossamer.pipeline.commit import PACKET_MASK, Buffer
-from gossamer.pipeline.fields import get_slot, put_slot
+from gossamer.pipeline.commit import PACKET_MASK, Buffer, Frame
+from gossamer.pipeline.fields import ETH_PBB, get_slot, put_slot
+
+_SERVICE: Final = 0xFFFFFF
+"""I-SID in an I-TAG."""
 
 
 def pushed(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None:
@@ -30,8 +35,29 @@ def popped(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None
     key = labels.pop(key, eth_type)
     if labels.is_mpls(eth_type):
         return key, buffer
-    frame = buffer.frame.commit(key).parsed_again(0)
+    return _as(buffer.frame.commit(key).parsed_again(0), key)
+
+
+def _as(frame: Frame, key: int) -> tuple[int, Buffer]:
+    """A frame with what `key` says of anything but headers."""
     return key & ~PACKET_MASK | frame.key & PACKET_MASK, Buffer(frame)
+
+
+def backbone_pushed(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer]:
+    """Behind a Provider Backbone header with the service and priority of the one below, or of
+    the outer tag (OpenFlow 1.3.5, 5.12.1)."""
+    if get_slot(key, "eth_type") == ETH_PBB:
+        service = get_slot(key, "pbb_isid") & _SERVICE
+    else:
+        service = 0
+    priority = get_slot(key, "vlan_tci") >> 13
+    return _as(buffer.frame.commit(key).encapsulated(eth_type, priority << 29 | service), key)
+
+
+def backbone_popped(key: int, buffer: Buffer) -> tuple[int, Buffer]:
+    """Without the Provider Backbone header, where there is one."""
+    frame = buffer.frame.commit(key).decapsulated()
+    return (key, buffer) if frame is None else _as(frame, key)
 
 
 def ttl_copied_out(key: int, buffer: Buffer) -> tuple[int, Buffer]:

@@ -37,8 +37,9 @@ from gossamer.pipeline.format import (
     format_subfield,
     format_value,
 )
+from gossamer.pipeline.labels import labels_of
 from gossamer.pipeline.learning import SEND_FLOW_REM
-from gossamer.pipeline.match import Match
+from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.steps import Step, StepKind
 from gossamer.pipeline.world import World
@@ -243,7 +244,8 @@ def header_changes(old: int, new: int) -> list[str]:
     kept = 0
     while kept < min(len(tags_of_old), len(tags_of_new)) and tags_of_old[kept] == tags_of_new[kept]:
         kept += 1
-    described = exact_match(old)
+    # What came to light or went out of sight with a label is no change of it.
+    described = exact_match(old) if get_slot(old, "eth_type") == get_slot(new, "eth_type") else ANY
     seen = 0
     for f in FIELDS:
         if f.slot in _NO_HEADER or f.slot.startswith("reg"):
@@ -255,9 +257,28 @@ def header_changes(old: int, new: int) -> list[str]:
             value, full = get(new, f), (1 << f.n_bits) - 1
             text = format_mac(value) if f.n_bits == 48 else format_value(f, value, full)
             out.append(f"set({f.name}={text})")
+    out += _label_changes(old, new)
     out += ["pop_vlan"] * (len(tags_of_old) - kept)
     for tci in tags_of_new[kept:]:
         out.append(f"push_vlan(vid={tci & 0xFFF},pcp={(tci & ~VLAN_CFI) >> 13})")
+    return out
+
+
+def _label_changes(old: int, new: int) -> list[str]:
+    """Labels taken off and put on, where their number or the ethertype is another."""
+    eth_type = get_slot(new, "eth_type")
+    before, after = labels_of(old), labels_of(new)
+    if get_slot(old, "eth_type") == eth_type and len(before) == len(after):
+        return []
+    kept = 0
+    while kept < min(len(before), len(after)) and before[-1 - kept] == after[-1 - kept]:
+        kept += 1
+    out = [f"pop_mpls(eth_type={eth_type:#x})"] * (len(before) - kept)
+    for entry in reversed(after[: len(after) - kept]):
+        out.append(
+            f"push_mpls(label={entry >> 12},tc={entry >> 9 & 7},ttl={entry & 0xFF},"
+            f"bos={entry >> 8 & 1},eth_type={eth_type:#x})"
+        )
     return out
 
 

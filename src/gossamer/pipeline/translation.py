@@ -220,6 +220,10 @@ class Translation:
                 self.relabel(relabel.pushed(self.key, self.buffer, eth_type), step)
             case act.PopMpls(ethertype=eth_type):
                 self.relabel(relabel.popped(self.key, self.buffer, eth_type), step)
+            case act.PushPbb(ethertype=eth_type):
+                self.relabel(relabel.backbone_pushed(self.key, self.buffer, eth_type), step)
+            case act.PopPbb():
+                self.relabel(relabel.backbone_popped(self.key, self.buffer), step)
             case act.CopyTtlOut():
                 self.key, self.buffer = relabel.ttl_copied_out(self.key, self.buffer)
             case act.CopyTtlIn():
@@ -304,9 +308,9 @@ class Translation:
         self.key, self.buffer, self.copies, self.in_bucket = before
         self.depth -= 1
         self.exited = False
-        return True
         if self.failure is Drop.MPLS_STACK:
             self.failure = None  # the copy is lost, and no more
+        return True
 
     def clone(self, action: act.Clone, table_id: int, flow: Flow | None, step: Step) -> None:
         """Actions on a copy, with a stack and an action set of its own (ovs-actions(7)); an exit
@@ -403,6 +407,9 @@ class Translation:
             elif self.in_action_set:
                 reason = Reason.ACTION_SET
         self.effect(action, step, reason, table_id, flow)
+        if action.pause:
+            # The packet waits at a controller; what follows is run when it comes back.
+            self.exited = True
 
     def dec_ttl(self, action: act.DecTtl, table_id: int, flow: Flow | None, step: Step) -> bool:
         if get_slot(self.key, "eth_type") not in (ETH_IPV4, ETH_IPV6):

@@ -60,8 +60,9 @@ class Extras:
             "bundle": lambda table, on: self.bundle(),
             "mpls": lambda table, on: self.labels(on),
             "copy_ttl": lambda table, on: [rng.choice((act.CopyTtlIn(), act.CopyTtlOut()))],
+            "pbb": lambda table, on: [rng.choice((act.PushPbb(), act.PopPbb()))],
             "output_trunc": lambda table, on: [
-                act.OutputTrunc(rng.choice(ofports), rng.choice((14, 30, 2000)))
+                act.OutputTrunc(rng.choice(ofports), rng.choice((20, 34, 2000)))
             ],
             "check_pkt_larger": lambda table, on: [
                 act.CheckPktLarger(SubField(BY_NAME["reg1"], 0, 1), rng.choice((50, 60, 100))),

@@ -19,17 +19,30 @@ ALL: Final = frozenset(
         "conjunction",
         "mpls",
         "copy_ttl",
+        "pbb",
+        "ipv6_exthdr",
         "output_trunc",
         "check_pkt_larger",
         "meter",
         "actset_output",
         "dec_ttl_ids",
         "set_sctp",
+        "set_in_port",
     )
 )
 
 NOT_YET: Final = frozenset(
-    ("multipath", "bundle", "mpls", "copy_ttl", "check_pkt_larger", "actset_output")
+    (
+        "multipath",
+        "bundle",
+        "mpls",
+        "copy_ttl",
+        "check_pkt_larger",
+        "actset_output",
+        "pbb",
+        "ipv6_exthdr",
+        "set_in_port",
+    )
 )
 FEATURES: Final = ALL - NOT_YET
 """Those that the BPF programs are compared in; the reference knows all."""

@@ -20,10 +20,13 @@ from tests.property.features import FEATURES
 from tests.property.packets import Rng
 
 _UNSUPPORTED: Final = (
-    "tun_", "ct_", "pkt_mark", "conj_id", "dp_hash", "actset", "packet_type", "pbb",
+    "tun_", "ct_", "pkt_mark", "conj_id", "dp_hash", "actset", "packet_type",
 )  # fmt: skip
 _MATCHABLE: Final = [f for f in FIELDS if not f.name.startswith(_UNSUPPORTED)]
-_SETTABLE: Final = [f for f in _MATCHABLE if f.writable and f.name != "in_port"]
+_GATED: Final = {"pbb_isid": "pbb", "ipv6_exthdr": "ipv6_exthdr"}
+"""Fields that rules only look at where a feature is on."""
+_GATED_WRITES: Final = {"mpls": "mpls", "sctp": "set_sctp", "in_port": "set_in_port"}
+"""Beginnings of fields that rules only write where a feature is on."""
 _STATE: Final = [f for f in _MATCHABLE if f.name == "metadata" or f.name.startswith("reg")][:5]
 
 
@@ -73,13 +76,17 @@ class Rules:
         self.ofports = ofports
         self.keys = keys
         self.features = features
-        self.settable = [f for f in _SETTABLE if not self.unwanted(f)]
+        self.matchable = [
+            f for f in _MATCHABLE if f.name not in _GATED or _GATED[f.name] in features
+        ]
+        self.settable = [f for f in self.matchable if f.writable and not self.unwanted(f)]
         self.extras = Extras(rng, self, ofports, features)
 
     def unwanted(self, f: Field) -> bool:
-        """Fields that are only written where their feature is on."""
-        return (f.name.startswith("mpls") and "mpls" not in self.features) or (
-            f.name.startswith("sctp") and "set_sctp" not in self.features
+        """Fields that are not written, as their feature is off."""
+        return any(
+            f.name.startswith(name) and feature not in self.features
+            for name, feature in _GATED_WRITES.items()
         )
 
     def flows(self) -> list[Flow]:
@@ -103,7 +110,7 @@ class Rules:
         match = ANY
         for f in rng.sample(_STATE, rng.choice((0, 0, 0, 1, 2))):
             match = self.narrowed(match, f, rng.choice((0, 0, 1, 2, 3)))
-        fitting = [f for f in _MATCHABLE if f not in _STATE and has_field(key, f)]
+        fitting = [f for f in self.matchable if f not in _STATE and has_field(key, f)]
         for f in rng.sample(fitting, min(len(fitting), rng.choice((0, 1, 1, 2, 3, 4)))):
             match = self.with_prerequisites(match, f, key)
             value = get(key, f)
@@ -252,7 +259,7 @@ class Rules:
 
     def move(self, match: Match, dst: Field) -> Action:
         rng = self.rng
-        sources = [f for f in _MATCHABLE if match.satisfies(f.prerequisite)]
+        sources = [f for f in self.matchable if match.satisfies(f.prerequisite)]
         src = rng.choice(sources)
         n_bits = rng.randrange(1, min(src.n_bits, dst.n_bits) + 1)
         return act.RegMove(
@@ -273,7 +280,9 @@ def case(seed: int, n_packets: int, features: frozenset[str] = FEATURES) -> Case
         name, members = rng.choice(shapes)
         devices = [p.ofport for p in members if p.peer is None]
         mpls = 0.25 if "mpls" in features else 0.03
-        entries.append(PacketCase(name, rng.choice(devices), packets.packet(rng, mpls)))
+        backbone = 0.15 if "pbb" in features else 0.0
+        data = packets.packet(rng, mpls, backbone)
+        entries.append(PacketCase(name, rng.choice(devices), data))
     built = []
     for name, members in shapes:
         mine = [e for e in entries if e.bridge == name] or entries

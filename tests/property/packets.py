@@ -169,10 +169,18 @@ def mpls(rng: Rng) -> bytes:
     return out + rng.choice((rng.randbytes(4), ipv4(rng), ipv6(rng)))
 
 
-def typed_payload(rng: Rng, mpls_share: float) -> bytes:
+def backbone(rng: Rng) -> bytes:
+    """A Provider Backbone header and the frame it carries."""
+    i_tag = rng.choice((0, 1, 0x60000001, 0xFFFFFFFF)).to_bytes(4, "big")
+    return i_tag + rng.choice(MACS) + rng.choice(MACS) + tags(rng) + typed_payload(rng, 0, 0)
+
+
+def typed_payload(rng: Rng, mpls_share: float, backbone_share: float) -> bytes:
     """An ethertype and what follows it."""
     if rng.random() < mpls_share:
         return rng.choice((b"\x88\x47", b"\x88\x48")) + mpls(rng)
+    if rng.random() < backbone_share:
+        return b"\x88\xe7" + backbone(rng)
     kind = rng.random()
     if kind < 0.45:
         return b"\x08\x00" + ipv4(rng)
@@ -201,11 +209,12 @@ def tags(rng: Rng) -> bytes:
     return out
 
 
-def packet(rng: Rng, mpls_share: float = 0.03) -> bytes:
-    """A frame of at least 14 bytes, seldom a broken one."""
+def packet(rng: Rng, mpls_share: float = 0.03, backbone_share: float = 0.0) -> bytes:
+    """A frame of at least 14 bytes, seldom a broken one; the shares are those of frames that
+    carry labels and Provider Backbone headers."""
     dst = rng.choice(MACS) if rng.random() < 0.75 else rng.choice(GROUPS)
     src = rng.choice(MACS) if rng.random() < 0.97 else rng.choice(GROUPS)
-    data = dst + src + tags(rng) + typed_payload(rng, mpls_share)
+    data = dst + src + tags(rng) + typed_payload(rng, mpls_share, backbone_share)
     kind = rng.random()
     if kind < 0.1:
         data = data[: rng.randrange(14, len(data) + 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -127,3 +128,26 @@ def test_a_meter_limits_and_counts(two_hosts: tuple[Host, Netns, Netns]) -> None
     out = host.ofctl(*_OF, "meter-stats", "br0")
     found = re.search(r"flow_count:1 packet_in_count:(\d+).*\n0: packet_count:(\d+)", out)
     assert found and int(found[1]) == 61 and int(found[2]) == 60 - received, out
+
+
+def test_a_packet_waits_at_a_controller(two_hosts: tuple[Host, Netns, Netns]) -> None:
+    host, a, b = two_hosts
+    pa, pb = port_of(host, a), port_of(host, b)
+    host.ofctl("del-flows", "br0")
+    host.ofctl("add-flow", "br0", f"priority=1,in_port={pb},actions=output:{pa}")
+    host.ofctl("add-flow", "br0", f"priority=1,in_port={pa},actions=output:{pb}")
+    assert a.ping("10.0.0.2") == 3
+    host.ofctl("add-flow", "br0",
+               f"priority=9,icmp,in_port={pa},actions=set_field:7->reg1,controller(pause),resubmit(,4)")  # fmt: skip
+    host.ofctl("add-flow", "br0", f"table=4,reg1=7,actions=output:{pb}")
+    assert a.ping("10.0.0.2", count=1) == 0
+    controller = subprocess.Popen(
+        ["ovs-ofctl", "monitor", "br0", "resume", "64"],
+        env=host.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        time.sleep(0.5)
+        assert a.ping("10.0.0.2") == 3
+    finally:
+        controller.kill()
+        controller.wait()

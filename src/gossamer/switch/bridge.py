@@ -23,6 +23,7 @@ from gossamer.switch.packet_out import check as check_packet_out
 from gossamer.switch.packet_out import packet_out
 from gossamer.switch.port import Port
 from gossamer.switch.ports import BridgePorts, PortListener
+from gossamer.switch.resume import resume
 from gossamer.switch.ruleset import Mode, RuleSet
 from gossamer.switch.status import BridgeStatus
 from gossamer.switch.table_mod import passed_a_mark
@@ -186,7 +187,7 @@ class Bridge(PortListener):
                     self.rules.fin_passed(flow)
             else:
                 userdata = self.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
-                self.packet_in(from_datapath(punt, flow, userdata))
+                self.packet_in(from_datapath(punt, flow, userdata, self))
         if lessons:
             self.learn(lessons)
 
@@ -251,6 +252,10 @@ class Bridge(PortListener):
     def packet_out(self, message: m.PacketOut) -> None:
         """Carry out a packet-out; raises OpenFlowError where the request is wrong."""
         packet_out(self._switch, self, message)
+
+    def resume(self, message: m.Resume) -> None:
+        """Go on with a packet that waited at a controller; raises OpenFlowError."""
+        resume(self._switch, self, message)
 
     # -- ports --------------------------------------------------------------------------------
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 from gossamer.openflow import message as m
 from gossamer.pipeline.action import CONTROLLER_MAX_LEN
 from gossamer.switch.async_config import PacketInReason
+from gossamer.switch.continuation import continuation
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
     from gossamer.pipeline.execute import Punt as PipelinePunt
     from gossamer.pipeline.flow import Flow
+    from gossamer.switch.bridge import Bridge
 
 _LAST_OF_PROTOCOL: Final = PacketInReason.PACKET_OUT
 
@@ -30,6 +32,7 @@ class PacketForController:
     data: bytes
     total_len: int
     userdata: bytes = b""
+    continuation: m.Continuation | None = None
 
     def message(self, version: int) -> m.PacketIn:
         """As a connection of `version` is told of it."""
@@ -42,6 +45,7 @@ class PacketForController:
             in_port=self.in_port,
             key=self.key,
             userdata=self.userdata,
+            continuation=self.continuation,
         )
 
 
@@ -59,7 +63,9 @@ def reason_of(wire: int, flow: Flow | None) -> PacketInReason:
     return PacketInReason(wire) if wire <= _LAST_OF_PROTOCOL else PacketInReason.ACTION
 
 
-def from_datapath(punt: Punt, flow: Flow | None, userdata: bytes) -> PacketForController:
+def from_datapath(
+    punt: Punt, flow: Flow | None, userdata: bytes, bridge: Bridge
+) -> PacketForController:
     """A packet the datapath sent up; `flow` is the one that sent it, where it still exists."""
     return PacketForController(
         reason=reason_of(punt.reason, flow),
@@ -71,10 +77,11 @@ def from_datapath(punt: Punt, flow: Flow | None, userdata: bytes) -> PacketForCo
         data=punt.data,
         total_len=punt.total_len,
         userdata=userdata,
+        continuation=continuation(bridge, flow, punt.controller_id, userdata),
     )
 
 
-def from_pipeline(punt: PipelinePunt) -> PacketForController:
+def from_pipeline(punt: PipelinePunt, bridge: Bridge) -> PacketForController:
     """A packet that a packet-out's actions sent up."""
     action, flow = punt.action, punt.flow
     whole = action.max_len == CONTROLLER_MAX_LEN
@@ -88,4 +95,5 @@ def from_pipeline(punt: PipelinePunt) -> PacketForController:
         data=punt.packet if whole else punt.packet[: action.max_len],
         total_len=len(punt.packet),
         userdata=action.userdata,
+        continuation=continuation(bridge, flow, action.controller_id, action.userdata),
     )

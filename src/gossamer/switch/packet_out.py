@@ -19,7 +19,7 @@ from gossamer.switch.packet_in import from_pipeline
 from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
-    from gossamer.pipeline.action import Learn
+    from gossamer.pipeline.action import Actions, Learn
     from gossamer.switch.bridge import Bridge
     from gossamer.switch.switch import Switch
 
@@ -56,14 +56,17 @@ def packet_out(switch: Switch, bridge: Bridge, message: m.PacketOut) -> None:
     Raises OpenFlowError where the request is wrong; a packet the actions drop is no error.
     """
     check(message)
+    perform(switch, bridge, message.in_port, message.data, message.actions)
+
+
+def perform(switch: Switch, bridge: Bridge, in_port: int, data: bytes, actions: Actions) -> None:
+    """Run actions on a frame as if it had come by `in_port`; raises as packet_out()."""
     pipeline = Pipeline(world_of(switch))
     try:
-        result = pipeline.execute_actions(
-            bridge.name, message.in_port, message.data, message.actions
-        )
+        result = pipeline.execute_actions(bridge.name, in_port, data, actions)
     except PacketError as e:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, e.message) from e
-    account(switch, result, len(message.data))
+    account(switch, result, len(data))
     for output in result.outputs:
         sender = switch.bridges[output.bridge]
         port = sender.ports.by_ofport[output.ofport]
@@ -73,4 +76,5 @@ def packet_out(switch: Switch, bridge: Bridge, message: m.PacketOut) -> None:
             # A device that is down or gone loses packets; that is no fault of the request.
             log.debug("bridge=%s port=%s: %s", output.bridge, port.name, e)
     for punt in result.punts:
-        switch.bridges[punt.bridge].packet_in(from_pipeline(punt))
+        sender = switch.bridges[punt.bridge]
+        sender.packet_in(from_pipeline(punt, sender))

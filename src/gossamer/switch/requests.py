@@ -74,6 +74,10 @@ def _packet_out(session: Session, message: m.PacketOut, xid: int) -> None:
     session.bridge.packet_out(message)
 
 
+def _resume(session: Session, message: m.Resume, xid: int) -> None:
+    session.bridge.resume(message)
+
+
 def _port_mod(session: Session, message: m.PortMod, xid: int) -> None:
     session.require_writer()
     session.bridge.port_mod(message, session)
@@ -157,6 +161,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     m.GetConfigRequest: _get_config,
     m.SetConfig: _set_config,
     m.PacketOut: _packet_out,
+    m.Resume: _resume,
     m.PortMod: _port_mod,
     m.TableMod: _table_mod,
     m.RoleRequest: _role,

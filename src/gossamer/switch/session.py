@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.openflow import message as m
 from gossamer.openflow.codec import Context, decode
-from gossamer.openflow.error import ErrorCode, OpenFlowError, wire_code
-from gossamer.openflow.frame import frame
-from gossamer.pipeline.fields import ONF_VENDOR
+from gossamer.openflow.error import ErrorCode, OpenFlowError, encode_error
 from gossamer.switch.bundle import Bundles
-from gossamer.switch.connection import ERROR, HEADER_LEN, Connection
+from gossamer.switch.connection import HEADER_LEN, Connection
 from gossamer.switch.feed import Feed
 from gossamer.switch.pacing import PacketInLimits
 from gossamer.switch.requests import HANDLERS
@@ -31,11 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MAX_ERROR_DATA: Final = 0xFFFF - 16
-_BUNDLE_FAILED: Final = 17
-_EXPERIMENTER_ERROR: Final = b"\xff\xff"
-_ONF_BUNDLE_FAILED: Final = 2300
-"""First of the codes of ONF extension 230."""
 _BARRIER10: Final = 18
 _BARRIER: Final = 20
 _MASTER_REQUEST: Final = 0
@@ -139,16 +132,8 @@ class Session:
 
     def refuse(self, raw: bytes, error: OpenFlowError) -> None:
         """Answer a request with an error."""
-        kind, code = wire_code(error.code, self.version)
-        body = kind.to_bytes(2, "big") + code.to_bytes(2, "big")
-        bundle_kind, bundle_code = wire_code(error.code, m.Version.V15)
-        if self.version < m.Version.V14 and bundle_kind == _BUNDLE_FAILED:
-            # The extension that brought bundles to OpenFlow 1.3 has errors of its own.
-            body = _EXPERIMENTER_ERROR + (_ONF_BUNDLE_FAILED + bundle_code).to_bytes(2, "big")
-            body += ONF_VENDOR.to_bytes(4, "big")
-        # Open vSwitch sends the whole request back, not the 64 bytes that are the least.
-        body += raw[:_MAX_ERROR_DATA]
-        self.connection.send(frame(self.version, ERROR, int.from_bytes(raw[4:8], "big"), body))
+        xid = int.from_bytes(raw[4:8], "big")
+        self.connection.send(encode_error(error.code, self.version, raw, xid))
 
     def _dispatch(self, raw: bytes) -> None:
         try:

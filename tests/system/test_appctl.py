@@ -737,6 +737,28 @@ def test_the_peer_traces_packet_outs_the_same(
     assert _comparable(world.appctl(*arguments)) == _comparable(theirs)
 
 
+@pytest.mark.parametrize("options", [("--names",), ("-m",)], ids=" ".join)
+def test_the_peer_understands_the_paths_we_dump(
+    world: World, peer: Peer, options: tuple[str, ...]
+) -> None:
+    world.flows(
+        "priority=9,in_port=va,ip,nw_src=10.0.0.0/24,nw_frag=no actions=dec_ttl,output:vb",
+        "priority=9,in_port=va,arp,arp_op=1 actions=output:vb",
+        "priority=1 actions=NORMAL",
+    )
+    world.appctl("dpctl/del-flows")
+    # The neighbour is asked for once it is forgotten.
+    world.a.run("ip", "neigh", "flush", "all")
+    assert world.a.ping("10.0.0.2", 2) == 2
+    dumped = world.appctl("dpctl/dump-flows", *options, "filter=in_port=va").splitlines()
+    assert {"eth_type(0x0800)", "eth_type(0x0806)"} <= set(re.findall(r"eth_type\(\w+\)", str(dumped)))
+    for line in dumped:
+        match = re.sub(r"^ufid:[0-9a-f-]+, |, packets:.*$", "", line)
+        status, told = _answer(peer.environment, "ofproto/trace", "--names", "ovs-dummy", match)
+        assert status == 0, told
+        assert ",in_port=va," in told.splitlines()[0]
+
+
 # -- the end --------------------------------------------------------------------------------------
 
 

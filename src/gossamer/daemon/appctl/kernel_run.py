@@ -61,11 +61,11 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class _Program:
     fd: int
-    cache: PerCpuArray
+    cache_fd: int
     drops: PerCpuArray
 
     def close(self) -> None:
-        for fd in (self.fd, self.cache.fd, self.drops.fd):
+        for fd in (self.fd, self.cache_fd, self.drops.fd):
             os.close(fd)
 
 
@@ -102,7 +102,8 @@ class KernelRun:
             self._program = _load_capturing(self._maps_dir)
         except DatapathError as e:
             self._error = e
-        os.write(self._wake_write, b"!")
+        finally:
+            os.write(self._wake_write, b"!")
 
     def run_waiting(self) -> None:
         """Call back those who wait, when the thread is done.  Never blocks."""
@@ -113,6 +114,8 @@ class KernelRun:
         thread.join()
         self._thread = None
         error, self._error = self._error, None
+        if error is None and self._program is None:
+            error = DatapathError("loading the BPF program again failed")
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             call(error)
@@ -196,12 +199,7 @@ def _load_capturing(maps_dir: Path) -> _Program:
         program = lib.bpf_object__find_program_by_name(handle, b"gossamer")
         return _Program(
             os.dup(lib.bpf_program__fd(program)),
-            PerCpuArray(
-                "cache",
-                os.dup(lib.bpf_map__fd(found["cache"])),
-                _PATHS_PER_SET * layout.PATH_SIZE,
-                layout.CACHE_SETS,
-            ),
+            os.dup(lib.bpf_map__fd(found["cache"])),
             PerCpuArray(
                 "drops", os.dup(lib.bpf_map__fd(found["drops"])), 8, len(layout.DROP_REASONS)
             ),
@@ -240,7 +238,10 @@ def _read_drops(drops: PerCpuArray) -> tuple[str, ...]:
 
 def _clear(program: _Program) -> None:
     """Forget the path of this run: the next packet is to go through the tables too."""
-    cache = program.cache
+    # Made anew each time, as what it reads into is large where there are many CPUs.
+    cache = PerCpuArray(
+        "cache", program.cache_fd, _PATHS_PER_SET * layout.PATH_SIZE, layout.CACHE_SETS
+    )
     words = cache.read_all().cast("Q")
     stride, ways = cache.stride // 8, layout.PATH_SIZE // 8
     for i in range(cache.entries):

@@ -108,12 +108,7 @@ class PathCache:
     def __init__(self, pin_dir: Path) -> None:
         directory = pin_dir / f"maps-{layout.LAYOUT_VERSION}"
         self._fds: list[int] = []
-        self._cache = PerCpuArray(
-            "cache",
-            self._open(directory / "cache"),
-            N_PATHS_PER_SET * layout.PATH_SIZE,
-            layout.CACHE_SETS,
-        )
+        self._cache_fd = self._open(directory / "cache")
         self._masks = MappedArray(
             "cache_masks",
             self._open(directory / "cache_masks"),
@@ -149,10 +144,14 @@ class PathCache:
         """The paths packets may take now, those most used first."""
         began = time.monotonic()
         current = self.versions()
-        memory = self._cache.read_all()
+        # Made anew each time, as what it reads into is large where there are many CPUs.
+        cache = PerCpuArray(
+            "cache", self._cache_fd, N_PATHS_PER_SET * layout.PATH_SIZE, layout.CACHE_SETS
+        )
+        memory = cache.read_all()
         found: dict[tuple[int, int, int], CachedPath] = {}
-        per_cpu = [0] * self._cache.n_cpus
-        for cpu, at in self._places(memory, current):
+        per_cpu = [0] * cache.n_cpus
+        for cpu, at in _places(cache, memory, current):
             per_cpu[cpu] += 1
             path = self._decode(memory, at)
             identity = (path.bridge_id, path.match.value, path.match.mask)
@@ -163,16 +162,6 @@ class PathCache:
                 known.used_ns = max(known.used_ns, path.used_ns)
         paths = tuple(sorted(found.values(), key=lambda p: (-p.packets, p.bridge_id, p.ufid)))
         return CacheReading(paths, tuple(per_cpu), time.monotonic() - began)
-
-    def _places(self, memory: memoryview, current: set[int]) -> Iterator[tuple[int, int]]:
-        """(CPU, byte offset) of each path whose version is current."""
-        words = memory.cast("Q")
-        stride, n_cpus = self._cache.stride, self._cache.n_cpus
-        for at in range(0, self._cache.entries * n_cpus * stride, stride):
-            for way in range(N_PATHS_PER_SET):
-                place = at + way * layout.PATH_SIZE
-                if words[place // 8] in current:
-                    yield at // stride % n_cpus, place
 
     def _decode(self, memory: memoryview, at: int) -> CachedPath:
         head = layout.PATH_HEAD.unpack_from(memory, at)
@@ -206,6 +195,18 @@ class PathCache:
             mask |= in_key(word, bits)
             value |= in_key(word, have & bits)
         return Match(value, mask)
+
+
+def _places(
+    cache: PerCpuArray, memory: memoryview, current: set[int]
+) -> Iterator[tuple[int, int]]:
+    """(CPU, byte offset) of each path whose version is current."""
+    words = memory.cast("Q")
+    for at in range(0, cache.entries * cache.n_cpus * cache.stride, cache.stride):
+        for way in range(N_PATHS_PER_SET):
+            place = at + way * layout.PATH_SIZE
+            if words[place // 8] in current:
+                yield at // cache.stride % cache.n_cpus, place
 
 
 def in_key(word: int, bits: int) -> int:

@@ -60,7 +60,7 @@ def decode_action_list(data: bytes, version: int) -> Actions:
     Raises OpenFlowError as `decode_actions()`, and UNSUP_INST.
     """
     actions = decode_actions(data, version)
-    check_list(actions, alone=True)
+    check_list(actions, version, alone=True)
     return actions
 
 
@@ -68,7 +68,7 @@ def _decode_list(data: bytes, version: int, depth: int) -> Actions:
     if depth > _MAX_NESTED:
         raise OpenFlowError(ErrorCode.BAD_ACTION_TOO_MANY, "actions nested too deeply")
     actions = tuple(_decode_each(data, version, depth))
-    check_list(actions, alone=depth > 0)
+    check_list(actions, version, alone=depth > 0)
     return actions
 
 

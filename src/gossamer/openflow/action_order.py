@@ -1,8 +1,8 @@
 """Which actions may stand together, and in which order (as `ofpacts_verify` of Open vSwitch).
 
 OpenFlow 1.1 split the actions of a flow into instructions, which have an
-order.  Actions that are instructions elsewhere (write_metadata and goto_table
-of OpenFlow 1.0, meter of 1.5) must stand where these would.
+order.  Actions that are instructions elsewhere (write_metadata of OpenFlow 1.0)
+must stand where these would; a meter of OpenFlow 1.5 may stand anywhere.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.message.version import Version
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions
 
-_APPLY: Final = 1
+_METER, _APPLY = 0, 1
 _RANKS: Final[dict[type[Action], int]] = {
-    act.Meter: 0,
+    act.Meter: _METER,
     act.ClearActions: 2,
     act.WriteActions: 3,
     act.WriteMetadata: 4,
@@ -29,7 +30,7 @@ def is_instruction(action: Action) -> bool:
     return type(action) in _RANKS
 
 
-def check_list(actions: Actions, *, alone: bool = False) -> None:
+def check_list(actions: Actions, version: int, *, alone: bool = False) -> None:
     """Raises OpenFlowError(UNSUPPORTED_ORDER, BAD_CONJUNCTION, ...) for a list that cannot be run.
 
     `alone`: the list stands by itself, in a packet-out, a bucket or another action, where
@@ -41,13 +42,13 @@ def check_list(actions: Actions, *, alone: bool = False) -> None:
             _check_conjunctions(actions)
             return
         rank = _RANKS.get(type(action), _APPLY)
+        if rank == _METER and version >= Version.V15:
+            rank = _APPLY
         if rank < before or (rank == before and rank != _APPLY):
             raise OpenFlowError(
                 ErrorCode.BAD_ACTION_UNSUPPORTED_ORDER, f"{type(action).__name__} is out of order"
             )
         if alone and rank != _APPLY:
-            if isinstance(action, act.Meter):
-                raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_TYPE, "meter is not allowed here")
             raise OpenFlowError(ErrorCode.BAD_INSTRUCTION_UNSUP_INST, type(action).__name__)
         before = rank
 

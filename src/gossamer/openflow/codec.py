@@ -75,7 +75,23 @@ def decode(data: bytes, context: Context) -> Message:
     decoder = (_V10 if version == Version.V10 else _LATER).get(kind)
     if decoder is None or not _SINCE.get(kind, 0) <= version <= _UNTIL.get(kind, Version.V15):
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_TYPE, f"message type {kind}")
+    if len(data) % 8 and version >= _EIGHTS.get(kind, _NEVER):
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
     return decoder(data, context)
+
+
+_NEVER: Final = 99
+_EIGHTS: Final = {
+    14: Version.V10,
+    15: Version.V11,
+    16: Version.V14,
+    17: Version.V14,
+    28: Version.V14,
+    29: Version.V13,
+    33: Version.V14,
+}
+"""From which version on messages of a type fill multiples of 8 bytes."""
+_NICIRA_EIGHTS: Final = frozenset((13, 27, 28, 31))
 
 
 def _exactly(data: bytes, length: int) -> None:
@@ -109,6 +125,8 @@ def _echo_reply(data: bytes, context: Context) -> Message:
 def _vendor(data: bytes, context: Context) -> Message:
     _at_least(data, 16)
     vendor, subtype = unpack_from(">II", data, 8)
+    if len(data) % 8 and vendor == NX_VENDOR and subtype in _NICIRA_EIGHTS:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
     if vendor == NX_VENDOR:
         if subtype == _NXT_FLOW_MOD:
             return decode_flow_mod_nxm(data, context.version, context.flow_mod_table_id)
@@ -231,13 +249,15 @@ def _bundle_control(data: bytes, context: Context) -> Message:
 
 
 def _bundle_add(data: bytes, context: Context) -> Message:
-    _at_least(data, 24)
+    _at_least(data, 16)
     bundle_id, flags = unpack_from(">I2xH", data, 8)
     return m.BundleAdd(bundle_id, flags, bundled(data, 16))
 
 
 def bundled(data: bytes, offset: int) -> bytes:
     """The message inside a bundle-add, without what follows it.  Raises OpenFlowError."""
+    if len(data) < offset + 8:
+        raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_BAD_LEN)
     length = unpack_from(">H", data, offset + 2)[0]
     if length < 8 or offset + length > len(data):
         raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_BAD_LEN)

@@ -39,7 +39,7 @@ def decode_instructions(data: bytes, version: int) -> Actions:
     bodies = _split(data, version)
     found = {kind: _decode_one(kind, bodies[kind], version) for kind in _ORDER if kind in bodies}
     result = tuple(a for kind in _ORDER for a in found.get(kind, ()))
-    check_list(result)
+    check_list(result, version)
     return _interned.remember((version, data), result, 16 * len(data))
 
 
@@ -128,17 +128,15 @@ _BEHIND_APPLY: Final = (act.WriteActions, act.ClearActions, act.WriteMetadata, a
 
 
 def _encode(actions: Actions, version: int) -> bytes:
-    meters = [a for a in actions if isinstance(a, act.Meter)]
+    meters = [a for a in actions if isinstance(a, act.Meter) and version < Version.V15]
     rest = [a for a in actions if isinstance(a, _BEHIND_APPLY)]
-    apply = [a for a in actions if not isinstance(a, (act.Meter, *_BEHIND_APPLY))]
+    apply = [a for a in actions if a not in meters and not isinstance(a, _BEHIND_APPLY)]
     if version == Version.V10:
         return encode_actions(tuple(apply), version) + b"".join(_as_nicira(a) for a in rest)
     out = b""
     if _has_meters(version):
         for meter in meters:
             out += _head(_METER, 8) + meter.meter_id.to_bytes(4, "big")
-    elif version >= Version.V15:
-        apply = [*meters, *apply]
     if apply:
         body = encode_actions(tuple(apply), version)
         out += _head(_APPLY, 8 + len(body)) + bytes(4) + body

@@ -38,6 +38,8 @@ def decode_multipart(data: bytes, version: int) -> Message:
     if flags and kind != 12:
         # Requests in pieces exist for table features only.
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_STAT, "a request in several pieces")
+    if len(data) % 8 and (kind in (12, 16) or (kind in (1, 2, 17) and version > Version.V10)):
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
     if kind == _VENDOR:
         return _vendor(data, offset, version)
     since = {6: 2, 7: 2, 8: 3, 9: 4, 10: 4, 11: 4, 12: 4, 14: 5, 15: 5, 16: 5, 17: 6}.get(kind, 1)

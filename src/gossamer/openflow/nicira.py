@@ -77,7 +77,7 @@ def decode_onf(data: bytes, subtype: int, version: int) -> Message:
     if subtype == 2300 and len(data) >= 24:
         bundle_id, kind, flags = unpack_from(">IHH", data, 16)
         return m.BundleControl(bundle_id, kind, flags, onf=True)
-    if subtype == 2301 and len(data) >= 32:
+    if subtype == 2301 and len(data) >= 24:
         bundle_id, flags = unpack_from(">I2xH", data, 16)
         return m.BundleAdd(bundle_id, flags, bundled(data, 24), onf=True)
     if subtype in (2300, 2301):

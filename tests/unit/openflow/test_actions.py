@@ -223,9 +223,8 @@ def test_lists_nest_only_so_deep() -> None:
 @pytest.mark.parametrize(
     ("actions", "code"),
     [
-        ((act.Meter(1), act.Output(1)), ErrorCode.BAD_ACTION_BAD_TYPE),
-        ((act.Output(1), act.Meter(1)), ErrorCode.BAD_ACTION_UNSUPPORTED_ORDER),
-        ((act.Meter(1), act.Meter(1)), ErrorCode.BAD_ACTION_UNSUPPORTED_ORDER),
+        ((act.WriteMetadata(1, 1), act.Output(1)), ErrorCode.BAD_ACTION_UNSUPPORTED_ORDER),
+        ((act.WriteMetadata(1, 1),) * 2, ErrorCode.BAD_ACTION_UNSUPPORTED_ORDER),
         ((act.WriteMetadata(1, 1),), ErrorCode.BAD_INSTRUCTION_UNSUP_INST),
         ((act.Conjunction(1, 0, 2), act.Output(1)), ErrorCode.BAD_ACTION_BAD_CONJUNCTION),
         ((act.Output(1), act.Conjunction(1, 0, 2)), ErrorCode.BAD_ACTION_BAD_CONJUNCTION),
@@ -235,6 +234,11 @@ def test_lists_that_cannot_be_run_are_refused(actions: tuple[Action, ...], code:
     with pytest.raises(OpenFlowError) as e:
         decode_action_list(b"".join(encode_actions((a,), 6) for a in actions), 6)
     assert e.value.code is code
+
+
+def test_meters_stand_anywhere_in_openflow_15() -> None:
+    wanted = (act.Output(1), act.Meter(1), act.Output(2), act.Meter(2))
+    assert decode_instructions(encode_instructions(wanted, 6), 6) == wanted
 
 
 def test_conjunctions_stand_beside_notes() -> None:

@@ -12,7 +12,7 @@ from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
-from gossamer.pipeline.world import Bridge, Port, TableMiss, VlanMode, World
+from gossamer.pipeline.world import Bridge, Fragments, Port, TableMiss, VlanMode, World
 
 CLOCK_S = 1000.0
 
@@ -27,6 +27,7 @@ class BridgeCase:
     miss: dict[int, TableMiss] = field(default_factory=dict)
     groups: tuple[Group, ...] = ()
     meters: tuple[Meter, ...] = ()
+    fragments: Fragments = Fragments.NX_MATCH
 
     def world(self) -> Bridge:
         """A fresh bridge, as the reference pipeline wants it."""
@@ -37,6 +38,7 @@ class BridgeCase:
             miss=dict(self.miss),
             groups={group.group_id: group for group in self.groups},
             meters={meter.meter_id: meter for meter in self.meters},
+            fragments=self.fragments,
         )
 
 

@@ -3,8 +3,7 @@
 A dummy datapath writes what each port sends into a pcap file; nothing touches
 a device.  Left out is what Open vSwitch does otherwise on purpose: a pushed
 tag is empty there, NORMAL looks into second tags, ovs-ofctl turns mod_vlan_vid
-into a push, first fragments have no ports (ovs-ofctl(8), set-frags), and a label
-takes the place of an 802.3 frame's length.
+into a push, and a label takes the place of an 802.3 frame's length.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from types import TracebackType
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, OfPort
 from gossamer.pipeline.execute import Output
-from gossamer.pipeline.fields import FRAG_ANY, get_slot
+from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.format import format_actions, format_match, format_port
 from gossamer.pipeline.group import GROUP_ANY, Group, GroupType
-from gossamer.pipeline.packet import parse
-from gossamer.pipeline.world import Port, VlanMode
+from gossamer.pipeline.packet import ETH_TYPE_MIN, parse
+from gossamer.pipeline.world import Fragments, Port, VlanMode
 from tests.property.case import BridgeCase, Case
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -216,7 +215,9 @@ def _with_flows(peer: Peer, bridge: BridgeCase) -> BridgeCase:
             continue  # not expressible in OpenFlow 1.5: neither side has it
         taken.append(flow)
     ports = tuple(replace(p, flood=True, forward=True, receive=True, up=True) for p in bridge.ports)
-    return BridgeCase(bridge.name, ports, tuple(taken), groups=bridge.groups)
+    return BridgeCase(
+        bridge.name, ports, tuple(taken), groups=bridge.groups, fragments=Fragments.NORMAL
+    )
 
 
 def _left_out(action: Action) -> bool:
@@ -231,6 +232,5 @@ def _left_out(action: Action) -> bool:
 def _comparable(data: bytes) -> bool:
     tci = data[14] if data[12:14] in (b"\x81\x00", b"\x88\xa8") else 0
     key = parse(data, 0)
-    return (
-        not get_slot(key, "vlan1_tci") and not tci & 0x10 and get_slot(key, "nw_frag") != FRAG_ANY
-    )
+    with_type = int.from_bytes(data[12:14], "big") >= ETH_TYPE_MIN
+    return with_type and not get_slot(key, "vlan1_tci") and not tci & 0x10

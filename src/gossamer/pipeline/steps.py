@@ -61,6 +61,7 @@ class Drop(StrEnum):
     NO_BUCKET = "no_bucket"
     MPLS_STACK = "mpls_stack"
     METER = "meter"
+    FRAGMENT = "fragment"
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from gossamer.pipeline.learning import has_room, learned_flow
 from gossamer.pipeline.looked_at import looked_at
 from gossamer.pipeline.result import GroupUse, LearnedFlow, Reason, Result
 from gossamer.pipeline.steps import Drop, Step, StepKind
-from gossamer.pipeline.world import N_TABLES, Bridge, TableMiss
+from gossamer.pipeline.world import N_TABLES, Bridge, Fragments, TableMiss
 
 MAX_DEPTH: Final = 64
 """Rules and buckets that may be under way inside each other (by resubmit and group)."""
@@ -95,6 +95,8 @@ class Translation:
             return None
         for mask in table.subtables:
             self.consulted |= mask
+        if self.bridge.fragments is Fragments.NORMAL and get_slot(key, "nw_frag"):
+            key = put_slot(put_slot(key, "tp_src", 0), "tp_dst", 0)
         return table.lookup(key)
 
     def table(
@@ -103,6 +105,10 @@ class Translation:
         """Look up in a table and run what matches; `honour_miss`: do what the table does with
         misses, which a resubmit does not."""
         key = self.key if in_port is None else put_slot(self.key, "in_port", in_port)
+        if self.bridge.fragments is Fragments.DROP and get_slot(key, "nw_frag"):
+            step.warn("IP fragments are dropped here", Drop.FRAGMENT)
+            self.why_nothing = Drop.FRAGMENT
+            return
         while True:
             flow = self.lookup(table_id, key)
             below = step.add(Step(StepKind.TABLE, table_id=table_id, flow=flow, key=self.key))

@@ -38,6 +38,16 @@ class TableMiss(IntEnum):
     CONTINUE = 2
 
 
+class Fragments(IntEnum):
+    """What tables see of IP fragments (ovs-ofctl(8), set-frags; ofp_config_flags)."""
+
+    NORMAL = 0
+    """No ports and no ICMP types, in the first fragment either: what Open vSwitch begins with."""
+    DROP = 1
+    NX_MATCH = 3
+    """What there is: later fragments have no ports, the first one has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port of a bridge.
@@ -140,6 +150,7 @@ class Bridge:
         forward_bpdu: bool = False,
         groups: dict[int, Group] | None = None,
         meters: dict[int, Meter] | None = None,
+        fragments: Fragments = Fragments.NX_MATCH,
     ) -> None:
         self.name = name
         self.ports: dict[int, Port] = {port.ofport: port for port in ports}
@@ -150,6 +161,7 @@ class Bridge:
         self.groups: dict[int, Group] = {} if groups is None else groups
         self.meters: dict[int, Meter] = {} if meters is None else meters
         self.metered = Meters()
+        self.fragments = fragments
         for flow in flows:
             self.tables.setdefault(flow.table_id, FlowTable(flow.table_id)).insert(flow)
 

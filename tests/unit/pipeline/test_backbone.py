@@ -6,8 +6,8 @@ import pytest
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.execute import Result
-from gossamer.pipeline.fields import Field, get_slot
 from gossamer.pipeline.fields import NONE as NOTHING
+from gossamer.pipeline.fields import Field, get_slot
 from gossamer.pipeline.packet import parse
 from tests.unit.pipeline.test_execute import TCP, out, rule, run
 

@@ -11,7 +11,7 @@ from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.match import ANY, Match, match
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.steps import Drop
-from gossamer.pipeline.world import Bridge, Port, TableMiss, World
+from gossamer.pipeline.world import Bridge, Fragments, Port, TableMiss, World
 
 TCP = compose(parse_flow("tcp,nw_src=10.0.0.1,nw_dst=10.0.0.2,nw_ttl=64,tp_dst=80").match)
 PORTS = [Port(1), Port(2), Port(3), Port(int(OfPort.LOCAL))]
@@ -254,3 +254,24 @@ def test_a_packet_out_runs_its_actions_and_may_enter_the_tables() -> None:
     assert out(pipeline.execute_actions("br0", 1, TCP, [act.Output(int(OfPort.TABLE))])) == [3]
     punted = pipeline.execute_actions("br0", 1, TCP, [act.Controller()])
     assert [p.reason for p in punted.punts] == [Reason.PACKET_OUT]
+
+
+FIRST = compose(parse_flow("tcp,nw_ttl=64,tp_dst=80,nw_frag=first").match)
+
+
+def fragment(handling: Fragments, flow: Flow) -> Result:
+    return Pipeline(World([Bridge("br0", PORTS, [flow], fragments=handling)])).run("br0", 1, FIRST)
+
+
+def test_tables_see_of_fragments_what_the_bridge_lets_them() -> None:
+    to_80 = rule(act.Output(2), on=match(eth_type=0x0800, nw_proto=6, tcp_dst=80))
+    assert out(fragment(Fragments.NX_MATCH, to_80)) == [2]
+    assert out(fragment(Fragments.NORMAL, to_80)) == []
+    assert fragment(Fragments.DROP, rule(act.Output(2))).drops == [Drop.FRAGMENT]
+
+
+def test_ports_of_a_first_fragment_can_be_read_and_set_though_tables_do_not_see_them() -> None:
+    moving = rule(act.RegMove(sub("tcp_dst"), sub("reg0", 0, 16)), set_field("tcp_dst", 81),
+                  on=match(eth_type=0x0800, nw_proto=6))  # fmt: skip
+    result = fragment(Fragments.NORMAL, moving)
+    assert (get_slot(result.key, "reg0"), get_slot(result.key, "tp_dst")) == (80, 81)

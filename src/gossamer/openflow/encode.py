@@ -93,7 +93,9 @@ __all__ = [
 ]
 
 _CAPABILITIES10: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7
-_CAPABILITIES: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 6
+_CAPABILITIES: Final = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 6
+_ARP_MATCH_IP: Final = 1 << 7
+_BUNDLES: Final = 1 << 9
 _ACTIONS10: Final = 0xFFF
 
 
@@ -109,7 +111,8 @@ def features_reply(f: m.Features, version: int, xid: int) -> bytes:
     if version == Version.V10:
         body += pack(">II", _CAPABILITIES10, _ACTIONS10)
     else:
-        body += pack(">II", _CAPABILITIES | (1 << 7 if version < Version.V12 else 0), 0)
+        more = {Version.V11: _ARP_MATCH_IP, Version.V15: _BUNDLES}.get(Version(version), 0)
+        body += pack(">II", _CAPABILITIES | more, 0)
     if version < Version.V13:
         body += b"".join(port_desc(p, version) for p in f.ports)
     return frame(version, 6, xid, body)

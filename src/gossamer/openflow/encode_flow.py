@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from gossamer.openflow.frame import frame, multipart, multipart_nicira, pieces
+from gossamer.openflow.frame import duration, frame, multipart, multipart_nicira, pieces
 from gossamer.openflow.frame import nicira as nicira_message
 from gossamer.openflow.instruction import encode_instructions
 from gossamer.openflow.match import encode_match, encode_ofp_match
@@ -23,11 +23,6 @@ _STATS_NXM: Final = Struct(">HBxIIHHHHHHQQQ")
 _REMOVED10: Final = Struct(">40sQHBxIIH2xQQ")
 _REMOVED_NXM: Final = Struct(">QHBBIIHHQQ")
 _REMOVED11: Final = Struct(">QHBBIIHHQQ")
-
-
-def _duration(seconds: float) -> tuple[int, int]:
-    whole = int(seconds)
-    return whole, int((seconds - whole) * 1_000_000_000)
 
 
 def _pad8(data: bytes) -> bytes:
@@ -49,7 +44,7 @@ def oxs(
 
     body = b""
     if duration_s is not None:
-        seconds, nanos = _duration(duration_s)
+        seconds, nanos = duration(duration_s)
         body += field(0, seconds.to_bytes(4, "big") + nanos.to_bytes(4, "big"))
     if idle_s >= 0:
         body += field(1, idle_s.to_bytes(4, "big") + bytes(4))
@@ -60,7 +55,7 @@ def oxs(
 
 
 def _flow_stats(f: FlowStats, version: int, nxm: bool, stats_only: bool) -> bytes:
-    seconds, nanos = _duration(f.duration_s)
+    seconds, nanos = duration(f.duration_s)
     if nxm:
         match = encode_match(f.match, Version.V10)
         body = _pad8(match) + encode_instructions(f.actions, Version.V10)
@@ -141,7 +136,7 @@ def aggregate_reply(
 
 def flow_removed(f: FlowRemoved, version: int, context: Context, xid: int) -> bytes:
     """OFPT_FLOW_REMOVED, or NXT_FLOW_REMOVED where the connection speaks NXM."""
-    seconds, nanos = _duration(f.duration_s)
+    seconds, nanos = duration(f.duration_s)
     reason = f.reason
     if version < Version.V14 and reason > 3:
         reason = 2  # what 1.4 calls eviction and meter deletion was a delete before

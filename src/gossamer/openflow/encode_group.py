@@ -12,7 +12,7 @@ from typing import Final
 
 from gossamer.openflow.action_encode import encode_actions
 from gossamer.openflow.capabilities import action_bitmap
-from gossamer.openflow.frame import frame, multipart, multipart_nicira, nicira, pieces
+from gossamer.openflow.frame import duration, frame, multipart, multipart_nicira, nicira, pieces
 from gossamer.openflow.group_mod import (
     METHOD_LEN,
     NTR_SELECTION_METHOD,
@@ -109,8 +109,7 @@ def group_stats_replies(stats: Iterable[GroupStats], version: int, xid: int) -> 
         head = (s.group_id, s.n_references, s.n_packets, s.n_bytes)
         if version in (Version.V11, Version.V12):
             return _STATS11.pack(_STATS11.size + len(counters), *head) + counters
-        seconds = int(s.duration_s)
-        nanos = int((s.duration_s - seconds) * 1_000_000_000)
+        seconds, nanos = duration(s.duration_s)
         return _STATS13.pack(_STATS13.size + len(counters), *head, seconds, nanos) + counters
 
     return [

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from struct import Struct, pack
 from typing import Final
 
-from gossamer.openflow.frame import frame, multipart, pieces
+from gossamer.openflow.frame import duration, frame, multipart, pieces
 from gossamer.openflow.message.meter import MeterFeatures, MeterMod, MeterStats
 from gossamer.openflow.meter_mod import encode_bands
 from gossamer.pipeline.meter import Meter
@@ -19,8 +19,7 @@ def meter_stats_replies(stats: Iterable[MeterStats], version: int, xid: int) -> 
 
     def record(s: MeterStats) -> bytes:
         bands = b"".join(pack(">QQ", *counted) for counted in s.bands)
-        seconds = int(s.duration_s)
-        nanos = int((s.duration_s - seconds) * 1_000_000_000)
+        seconds, nanos = duration(s.duration_s)
         return (
             _STATS.pack(
                 s.meter_id, _STATS.size + len(bands), s.n_flows, s.packets_in, s.bytes_in,

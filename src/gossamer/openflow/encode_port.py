@@ -7,7 +7,7 @@ from struct import Struct
 from typing import Final
 
 from gossamer.openflow import message as m
-from gossamer.openflow.frame import frame, multipart, pieces
+from gossamer.openflow.frame import duration, frame, multipart, pieces
 from gossamer.openflow.message import PortDesc, PortStats, Version
 from gossamer.openflow.oxm import port_to_16
 from gossamer.openflow.port_mod import CONFIG11
@@ -64,16 +64,16 @@ def _port_stats(p: PortStats, version: int) -> bytes:
     errors = b"".join(
         _count(v) for v in (p.rx_frame_err, p.rx_over_err, p.rx_crc_err, p.collisions)
     )
-    seconds = int(p.duration_s)
-    duration = seconds.to_bytes(4, "big") + int((p.duration_s - seconds) * 1e9).to_bytes(4, "big")
+    seconds, nanos = duration(p.duration_s)
+    age = seconds.to_bytes(4, "big") + nanos.to_bytes(4, "big")
     if version == Version.V10:
         return port_to_16(p.number).to_bytes(2, "big") + bytes(6) + common + errors
     number = p.number.to_bytes(4, "big")
     if version < Version.V14:
-        tail = duration if version == Version.V13 else b""
+        tail = age if version == Version.V13 else b""
         return number + bytes(4) + common + errors + tail
     ethernet = b"\0\0" + (40).to_bytes(2, "big") + bytes(4) + errors
-    body = number + duration + common + ethernet
+    body = number + age + common + ethernet
     return (4 + len(body)).to_bytes(2, "big") + bytes(2) + body
 
 

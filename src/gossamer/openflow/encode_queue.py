@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from struct import Struct, pack
 from typing import Final
 
-from gossamer.openflow.frame import frame, multipart, pieces
+from gossamer.openflow.frame import duration, frame, multipart, pieces
 from gossamer.openflow.message import QueueDesc, QueueStats, Version
 from gossamer.openflow.oxm import port_to_16
 from gossamer.openflow.properties import encode_number
@@ -23,8 +23,7 @@ def _stats(s: QueueStats, version: int) -> bytes:
         return _STATS10.pack(port_to_16(s.port), *counters)
     if version < Version.V13:
         return _STATS11.pack(s.port, *counters)
-    seconds = int(s.duration_s)
-    nanos = int((s.duration_s - seconds) * 1_000_000_000)
+    seconds, nanos = duration(s.duration_s)
     body = _STATS13.pack(s.port, *counters, seconds, nanos)
     return body if version == Version.V13 else pack(">H6x", 8 + len(body)) + body
 

@@ -13,6 +13,12 @@ MAX_PIECE: Final = 60_000
 """A piece of a long answer; a message may have 65,535 bytes."""
 
 
+def duration(seconds: float) -> tuple[int, int]:
+    """Seconds and nanoseconds of a duration, in whole milliseconds as Open vSwitch tells them."""
+    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    return whole, milliseconds * 1_000_000
+
+
 def frame(version: int, kind: int, xid: int, body: bytes = b"") -> bytes:
     """A whole message."""
     length = 8 + len(body)

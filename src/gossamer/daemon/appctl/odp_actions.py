@@ -7,11 +7,13 @@ are those of ovs-dpctl(8)).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gossamer.daemon.appctl.odp_match import GROUPS, format_group, header_groups, hexadecimal
 from gossamer.pipeline.fields import (
     ETH_MPLS,
+    ETH_MPLS_MC,
     ETH_VLAN,
     VLAN_CFI,
     get_slot,
@@ -21,6 +23,8 @@ from gossamer.pipeline.match import Match
 
 _PCP_SHIFT: Final = 13
 _DSCP: Final = 0xFC
+_MAX_LABELS: Final = 3
+_BOS: Final = 0x100
 
 
 def set_actions(match: Match, eth_type: int, proto: int) -> list[str]:
@@ -52,11 +56,43 @@ def push_vlan(tpid: int, tci: int) -> str:
 
 
 def changes(old: int, new: int) -> list[str]:
-    """What makes the headers of `old` (a key) those of `new`: fields first, then tags."""
-    eth_type, proto = get_slot(new, "eth_type"), get_slot(new, "nw_proto")
-    mask = 0
-    names = {"eth", "tunnel", *header_groups(eth_type, proto, get_slot(new, "tp_src"))}
+    """What makes the headers of `old` (a key) those of `new`.
+
+    In the order in which the peer's datapath can carry it out: addresses,
+    labels taken off, what is behind them, labels put on, tags.  What a label
+    is to cover must be changed before it is put on: behind it no key tells.
+    """
+    out = _sets(old, new, ("tunnel", "eth"))
+    labels_of_old, labels_of_new = labels(old), labels(new)
+    kept = _common_end(labels_of_old, labels_of_new)
+    changed = int(len(labels_of_old) == len(labels_of_new) > kept)
+    pops = len(labels_of_old) - kept - changed
+    pushes = labels_of_new[: len(labels_of_new) - kept - changed]
+    behind = get_slot(new, "eth_type")
+    for i in range(pops):
+        left = len(labels_of_old) - i - 1
+        out.append(pop_mpls(get_slot(old, "eth_type") if left else behind))
+    if not labels_of_new:
+        names = header_groups(behind, get_slot(new, "nw_proto"), get_slot(new, "tp_src"))
+        out += _sets(old, new, names)
+    elif changed:
+        out += _sets(old, new, ("mpls",))
+    out += [push_mpls(behind, lse) for lse in reversed(pushes)]
+    if get_slot(old, "pkt_mark") != get_slot(new, "pkt_mark"):
+        out.append(f"set(skb_mark({hexadecimal(get_slot(new, 'pkt_mark'))}))")
+    tags_of_old, tags_of_new = tags(old), tags(new)
+    # The innermost tags that both have stay where they are.
+    kept = _common_end(tags_of_old, tags_of_new)
+    out += ["pop_vlan"] * (len(tags_of_old) - kept)
+    out += [push_vlan(*tag) for tag in reversed(tags_of_new[: len(tags_of_new) - kept])]
+    return out
+
+
+def _sets(old: int, new: int, names: Iterable[str]) -> list[str]:
+    """``set()`` actions for the fields of these groups that differ."""
+    out = []
     for name in names:
+        mask = 0
         for field in GROUPS[name]:
             was, now = field.of(old), field.of(new)
             if was == now:
@@ -65,22 +101,48 @@ def changes(old: int, new: int) -> list[str]:
             if field.slot == "nw_tos" and not (was ^ now) & 3:
                 written = _DSCP
             mask |= put_slot(0, field.slot, written << field.low)
-    for name in ("icmp", "icmpv6"):
-        # The two are written together, as the peer's datapath does.
-        fields = [put_slot(0, f.slot, 0xFF) for f in GROUPS[name]] if name in names else []
-        if any(mask & bits for bits in fields):
-            mask |= sum(fields)
-    if get_slot(old, "pkt_mark") != get_slot(new, "pkt_mark"):
-        mask = put_slot(mask, "pkt_mark", 0xFFFFFFFF)
-    out = set_actions(Match(new & mask, mask), eth_type, proto)
-    tags_of_old, tags_of_new = tags(old), tags(new)
-    # The innermost tags that both have stay where they are.
-    while tags_of_old and tags_of_new and tags_of_old[-1] == tags_of_new[-1]:
-        tags_of_old.pop()
-        tags_of_new.pop()
-    out += ["pop_vlan"] * len(tags_of_old)
-    out += [push_vlan(tpid, tci) for tpid, tci in reversed(tags_of_new)]
+        if mask and (name == "mpls" or name.startswith("icmp")):
+            # These are written whole, as the peer's datapath does.
+            mask = 0
+            for field in GROUPS[name]:
+                mask |= put_slot(0, field.slot, ((1 << field.n_bits) - 1) << field.low)
+        if mask:
+            out.append(f"set({format_group(name, Match(new & mask, mask))})")
     return out
+
+
+def _common_end(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many of the last elements are the same."""
+    n = 0
+    while n < min(len(one), len(other)) and one[-1 - n] == other[-1 - n]:
+        n += 1
+    return n
+
+
+def labels(key: int) -> list[int]:
+    """The MPLS label stack entries of a key, the outermost first."""
+    if get_slot(key, "eth_type") not in (ETH_MPLS, ETH_MPLS_MC):
+        return []
+    out = []
+    for i in range(_MAX_LABELS):
+        lse = get_slot(key, f"mpls_lse{i}")
+        out.append(lse)
+        if lse & _BOS:
+            break
+    return out
+
+
+def push_mpls(ethertype: int, lse: int) -> str:
+    """A label put on."""
+    return (
+        f"push_mpls(label={lse >> 12},tc={lse >> 9 & 7},ttl={lse & 0xFF},bos={lse >> 8 & 1},"
+        f"eth_type=0x{ethertype:x})"
+    )
+
+
+def pop_mpls(ethertype: int) -> str:
+    """A label taken off; `ethertype` is that of what follows."""
+    return f"pop_mpls(eth_type=0x{ethertype:x})"
 
 
 def tags(key: int) -> list[tuple[int, int]]:

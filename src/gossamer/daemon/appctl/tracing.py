@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl.datapaths import PortNames
@@ -49,6 +50,8 @@ _INSTRUCTIONS: Final = (
     (act.ClearActions, "clear_actions"),
     (act.Meter, "meter"),
 )
+_COVERING: Final = (act.PushMpls, act.PushPbb)
+"""Actions that put a header before others, which must be right by then."""
 _PORT: Final = re.compile(r"\b(in_port=|output:|enqueue:|resubmit:|resubmit\()(\d+)")
 _TITLE: Final = re.compile(r'^( *)bridge\("(.*)"\)$')
 _NO_TYPE: Final = "dl_type=0x05ff"
@@ -149,6 +152,30 @@ class Tracing:
         return trace.compare(outcome)
 
 
+@dataclass(slots=True)
+class _Leaving:
+    """Datapath actions being written."""
+
+    committed: int
+    """The key as the headers say by now."""
+    latest: int = 0
+    """The key after the step before."""
+    parts: list[str] = field(default_factory=list)
+
+    def commit(self, key: int) -> None:
+        """Write what makes the headers say `key`."""
+        if key:
+            self.parts += changes(self.committed, key)
+            self.committed = key
+
+
+def _flat(step: Step) -> Iterator[Step]:
+    """All steps below one, in order."""
+    for below in step.steps:
+        yield below
+        yield from _flat(below)
+
+
 class _Trace:
     """One packet, run through the reference pipeline, and its text."""
 
@@ -212,21 +239,19 @@ class _Trace:
 
     def datapath_actions(self) -> str:
         """What leaves the switch, in order: header changes, ports, packet-ins."""
-        parts: list[str] = []
-        self._collect(self.result.steps, self.result.steps.key, parts, list(self.result.punts))
-        return ",".join(parts) or "drop"
-
-    def _collect(self, step: Step, key: int, parts: list[str], punts: list[Punt]) -> int:
-        for below in step.steps:
-            if below.kind is StepKind.OUTPUT:
-                parts += [*changes(key, below.key), self._port(below.bridge, below.port)]
-                key = below.key
-            elif below.kind is StepKind.PUNT:
-                parts += [*changes(key, below.key), self._punt(below, punts)]
-                key = below.key
-            else:
-                key = self._collect(below, key, parts, punts)
-        return key
+        leaving = _Leaving(self.key)
+        punts = list(self.result.punts)
+        for step in _flat(self.result.steps):
+            if isinstance(step.action, _COVERING):
+                leaving.commit(leaving.latest)
+            elif step.kind is StepKind.OUTPUT:
+                leaving.commit(step.key)
+                leaving.parts.append(self._port(step.bridge, step.port))
+            elif step.kind is StepKind.PUNT:
+                leaving.commit(step.key)
+                leaving.parts.append(self._punt(step, punts))
+            leaving.latest = step.key or leaving.latest
+        return ",".join(leaving.parts) or "drop"
 
     def _port(self, bridge: str, ofport: int) -> str:
         return self.ports.in_bridge(self.switch.bridges[bridge])(ofport)
@@ -269,12 +294,12 @@ class _Trace:
 def _loads(value: int, mask: int) -> Actions:
     """Actions that give a key the state in `mask`."""
     out = []
-    for field in FIELDS:
-        bits = (mask >> field.shift) & ((1 << field.n_bits) - 1)
-        if bits and field.name != "in_port":
-            full = SubField(field, 0, field.n_bits)
-            out.append(act.RegLoad(full, (value >> field.shift) & ((1 << field.n_bits) - 1)))
-            mask &= ~field.full_mask
+    for f in FIELDS:
+        bits = (mask >> f.shift) & ((1 << f.n_bits) - 1)
+        if bits and f.name != "in_port":
+            full = SubField(f, 0, f.n_bits)
+            out.append(act.RegLoad(full, (value >> f.shift) & ((1 << f.n_bits) - 1)))
+            mask &= ~f.full_mask
     return tuple(out)
 
 

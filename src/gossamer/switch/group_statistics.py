@@ -82,7 +82,7 @@ def meters(session: Session, message: m.MeterStatsRequest, xid: int) -> None:
     stats = []
     for entry in _meters(bridge, message.meter_id):
         meter_id = entry.value.meter_id
-        packets, n_bytes, bands = bridge.datapath.meter_statistics(bridge.ports.bridge_id, meter_id)
+        packets, n_bytes, bands = bridge.rules.meter_statistics(meter_id)
         stats.append(
             m.MeterStats(
                 meter_id=meter_id,

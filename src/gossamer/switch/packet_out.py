@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Final
 from gossamer.errors import DatapathError, PacketError
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.pipeline.action import SetField
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.result import Result
 from gossamer.switch.packet_in import from_pipeline
 from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
-    from gossamer.pipeline.action import Actions, Learn
+    from gossamer.pipeline.action import Action, Actions, Learn
+    from gossamer.pipeline.match import Match
     from gossamer.switch.bridge import Bridge
     from gossamer.switch.switch import Switch
 
@@ -56,7 +58,17 @@ def packet_out(switch: Switch, bridge: Bridge, message: m.PacketOut) -> None:
     Raises OpenFlowError where the request is wrong; a packet the actions drop is no error.
     """
     check(message)
-    perform(switch, bridge, message.in_port, message.data, message.actions)
+    actions = (*presets(message.match), *message.actions)
+    perform(switch, bridge, message.in_port, message.data, actions)
+
+
+def presets(match: Match) -> list[Action]:
+    """Actions that give the pipeline fields of a match their values; in_port is not among them."""
+    return [
+        SetField(field, value, mask)
+        for field, value, mask in match.fields()
+        if field.writable and field.name != "in_port"
+    ]
 
 
 def perform(switch: Switch, bridge: Bridge, in_port: int, data: bytes, actions: Actions) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import Action, SetField, WriteActions
+from gossamer.pipeline.action import WriteActions
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.switch.continuation import NO_BRIDGE
-from gossamer.switch.packet_out import perform
+from gossamer.switch.packet_out import perform, presets
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
@@ -25,11 +25,7 @@ def resume(switch: Switch, bridge: Bridge, message: m.Resume) -> None:
     if going_on.bridge != (bridge.config.uuid or NO_BRIDGE):
         raise OpenFlowError(ErrorCode.RESUME_STALE)
     in_port, _ = message.metadata.field(BY_NAME["in_port"])
-    actions: list[Action] = [
-        SetField(field, value, mask)
-        for field, value, mask in message.metadata.fields()
-        if field.writable and field.name != "in_port"
-    ]
+    actions = presets(message.metadata)
     if going_on.action_set:
         actions.append(WriteActions(going_on.action_set))
     for paused in going_on.paused:

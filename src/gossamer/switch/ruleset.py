@@ -28,11 +28,12 @@ from gossamer.switch.journal import Journal, JournalError, Kind, Record, Snapsho
 from gossamer.switch.learn import shorten, teach
 from gossamer.switch.meters import MeterMods
 from gossamer.switch.numbered import Numbered
+from gossamer.switch.own_meters import OwnMeters, is_own
 from gossamer.switch.references import references_of
 from gossamer.switch.tables import FlowEvent, FlowTables, RemovedReason, TableSettings
 
 if TYPE_CHECKING:
-    from gossamer.switch.contract import Datapath
+    from gossamer.switch.contract import Counted, Datapath
 
 log = logging.getLogger(__name__)
 
@@ -81,18 +82,35 @@ class RuleSet:
             lambda group: datapath.set_group(bridge_id, group),
             lambda group_id: datapath.delete_group(bridge_id, group_id),
         )
-        self.meters: Numbered[Meter] = Numbered(
-            lambda meter: datapath.set_meter(bridge_id, meter),
-            lambda meter_id: datapath.delete_meter(bridge_id, meter_id),
-        )
+        self.meters: Numbered[Meter] = Numbered(self._put_meter, self._drop_meter)
+        self.own_meters = OwnMeters(self.meters)
         self.tables.stores += (self.groups, self.meters)
         self.group_mods = GroupMods(self.tables, self.groups)
         self.meter_mods = MeterMods(self.tables, self.meters)
         self._flow_mods = FlowMods(self.tables, self.check_actions)
         self._datapath = datapath
+        self._bridge_id = bridge_id
         self.journal = Journal(journal)
         self.mode: Mode | None = None
         self._replay()
+
+    def _put_meter(self, meter: Meter) -> None:
+        if is_own(meter.meter_id):
+            self.own_meters.forget(meter.meter_id)
+        else:
+            self._datapath.set_meter(self._bridge_id, meter)
+
+    def _drop_meter(self, meter_id: int) -> None:
+        if is_own(meter_id):
+            self.own_meters.forget(meter_id)
+        else:
+            self._datapath.delete_meter(self._bridge_id, meter_id)
+
+    def meter_statistics(self, meter_id: int) -> Counted:
+        """Counters of a meter that is there."""
+        if is_own(meter_id):
+            return self.own_meters.statistics(meter_id)
+        return self._datapath.meter_statistics(self._bridge_id, meter_id)
 
     # -- changes ------------------------------------------------------------------------------
 

@@ -99,3 +99,17 @@ def test_the_switchs_own_meters_can_be_set(switch: RunningSwitch) -> None:
     for name in ("slowpath", "controller"):
         switch.ofctl("add-meter", "br0", f"meter={name},pktps,{DROP}")
         assert f"meter={name} pktps" in switch.ofctl("dump-meters", "br0")
+
+
+def test_the_controllers_meter_limits_packet_ins_and_counts_them(switch: RunningSwitch) -> None:
+    switch.ofctl("add-meter", "br0", "meter=controller,pktps,burst,stats,band=type=drop,rate=1,"
+                 "burst_size=2")  # fmt: skip
+    assert not switch.datapath.bridges[1].meters
+    packet = "112233445566aabbccddeeff0800"
+    for _ in range(5):
+        switch.ofctl("packet-out", "br0", f"in_port=1,packet={packet},actions=controller")
+    out = switch.ofctl("meter-stats", "br0")
+    found = re.search(r"meter:controller .*packet_in_count:5 byte_in_count:70.*\n0: packet_count:(\d)", out)
+    assert found and int(found[1]) in (2, 3), out
+    switch.ofctl("mod-meter", "br0", "meter=controller,pktps,band=type=drop,rate=9")
+    assert "packet_in_count:0" in switch.ofctl("meter-stats", "br0")

@@ -7,10 +7,14 @@ since a match on TCP, say, also matches later fragments, which have no ports.
 
 from __future__ import annotations
 
+from typing import Final
+
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action
 from gossamer.pipeline.fields import (
     BY_NAME,
+    ETH_IPV4,
+    ETH_IPV6,
     ETH_VLAN,
     FRAG_LATER,
     VLAN_CFI,
@@ -105,3 +109,26 @@ def pop_vlan(key: int) -> int:
     key = put_slot(key, "vlan_tci", get_slot(key, "vlan1_tci"))
     key = put_slot(key, "vlan_tpid", get_slot(key, "vlan1_tpid"))
     return put_slot(put_slot(key, "vlan1_tci", 0), "vlan1_tpid", 0)
+
+
+_TUPLE: Final = (
+    ("nw_proto", "ct_nw_proto"),
+    ("nw_src", "ct_nw_src"),
+    ("nw_dst", "ct_nw_dst"),
+    ("tp_src", "ct_tp_src"),
+    ("tp_dst", "ct_tp_dst"),
+)
+
+
+def has_original_tuple(key: int) -> bool:
+    """Whether the packet's connection is tracked, so that its original direction is known."""
+    return bool(get_slot(key, "ct_nw_proto")) and get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6)
+
+
+def original_tuple(key: int) -> int:
+    """The key with the tuple of its connection's original direction in place of the packet's,
+    and the other way round (ovs-actions(7), resubmit with ct)."""
+    out = key
+    for ours, original in _TUPLE:
+        out = put_slot(put_slot(out, ours, get_slot(key, original)), original, get_slot(key, ours))
+    return out

@@ -303,7 +303,11 @@ def trace_as_data(world: World, result: Result) -> dict[str, Any]:
     }
 
 
-def _step_as_data(step: Step, before: int) -> Mapping[str, Any]:
+_MAX_NESTING: Final = 150
+"""Steps within steps, as deep as JSON is written for them; loops go deeper."""
+
+
+def _step_as_data(step: Step, before: int, depth: int = 0) -> Mapping[str, Any]:
     out: dict[str, Any] = {"kind": str(step.kind)}
     if step.text:
         out["text"] = step.text
@@ -334,9 +338,11 @@ def _step_as_data(step: Step, before: int) -> Mapping[str, Any]:
         case StepKind.OUTPUT | StepKind.PUNT:
             out |= {"bridge": step.bridge, "ofport": step.port, "packet": step.packet.hex()}
     key = before if step.kind is StepKind.ACTION else step.key or before
+    if step.steps and depth >= _MAX_NESTING:
+        return out | {"text": "steps within are left out"}
     below = []
     for s in step.steps:
-        below.append(_step_as_data(s, key))
+        below.append(_step_as_data(s, key, depth + 1))
         key = s.key or key
     if below:
         out["steps"] = below

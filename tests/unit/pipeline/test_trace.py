@@ -162,3 +162,15 @@ def test_why_a_packet_was_dropped_is_told() -> None:
 def test_a_flow_that_is_not_understood_is_refused(patched: World) -> None:
     with pytest.raises(FieldError):
         trace_flow(patched, "br0", "in_port=nowhere")
+
+
+def test_a_loop_is_written_as_json_as_far_as_that_can_be_read_back() -> None:
+    back = act.Output(int(OfPort.IN_PORT))
+    rules = [flow(0, "", act.Resubmit(table_id=1)), flow(1, "", back)]
+    near = Bridge("br0", [Port(1, peer=("br1", 1))], rules)
+    far = Bridge("br1", [Port(1, peer=("br0", 1))], [flow(0, "", back)])
+    world = World([near, far])
+    result = trace_flow(world, "br0", "in_port=1,arp")[1]
+    text = json.dumps(trace_as_data(world, result))
+    assert "steps within are left out" in text
+    assert json.loads(text)["drops"] == ["passes"]

@@ -97,12 +97,23 @@ class Net:
         ]
 
 
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[Host]:
+    """A daemon for all tests of a file: to start one takes longer than most of them."""
+    it = Host(Path(mkdtemp(prefix="host", dir="/run")))
+    it.start()
+    yield it
+    it.end()
+
+
 @pytest.fixture
-def net(host: Host) -> Iterator[Net]:
+def net(lasting: Host) -> Iterator[Net]:
     """A host on which nothing is up yet, and nothing is left afterwards."""
-    it = Net(host)
+    it = Net(lasting)
+    before = it.leftovers()
     yield it
     it.down()
+    assert it.leftovers() == before
 
 
 def test_up_twice_changes_nothing_the_second_time_and_down_leaves_nothing(net: Net) -> None:

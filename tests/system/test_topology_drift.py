@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
-from tests.system.test_topology import Net
+from tests.system.test_topology import Net, lasting
 from tests.system.world import Host
+
+__all__ = ["lasting"]
 
 TEXT = """\
 name: net
@@ -44,15 +44,12 @@ instances:
 
 
 @pytest.fixture(scope="module")
-def net() -> Iterator[Net]:
+def net(lasting: Host) -> Iterator[Net]:
     """A topology that is up; each test leaves it as it found it, repaired."""
-    host = Host(Path(mkdtemp(prefix="host", dir="/run")))
-    host.start()
-    it = Net(host)
+    it = Net(lasting)
     it.up(TEXT)
     yield it
     it.down()
-    host.end()
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ import pytest
 from gossamer.errors import TopologyError
 from gossamer.topology import converge
 from gossamer.topology.load import load
-from tests.system.test_topology import PLAIN, Net, net
+from tests.system.test_topology import PLAIN, Net, lasting, net
 
-__all__ = ["net"]
+__all__ = ["lasting", "net"]
 
 TWO = """\
 bridges:

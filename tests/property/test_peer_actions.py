@@ -9,7 +9,7 @@ import pytest
 
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.execute import Pipeline
-from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.flow import Flow, FlowTable
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType
 from gossamer.pipeline.world import Port
@@ -230,6 +230,23 @@ SCENARIOS = (
         ),
     ),
     Scenario(
+        "learned flows",
+        (
+            "ip,actions=set_field:3->reg0,learn(table=5,priority=9,eth_type=0x800,"
+            "NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IP_SRC[0..7]->NXM_OF_IP_DST[0..7],"
+            "load:NXM_OF_VLAN_TCI[0..11]->NXM_NX_REG3[4..15],load:4->NXM_NX_REG2[],"
+            "output:NXM_NX_REG0[0..15]),resubmit(,5),resubmit(,6)",
+            "table=6,reg2=4,reg3=0x70,actions=output:4",
+            "table=6,reg2=4,actions=output:2",
+        ),
+        (
+            f"{TCP},dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02",
+            f"{TCP},dl_src=02:00:00:00:00:02,dl_dst=02:00:00:00:00:01",
+            f"{TAGGED},dl_src=02:00:00:00:00:03,dl_dst=02:00:00:00:00:02",
+            f"{TCP},dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:03",
+        ),
+    ),
+    Scenario(
         "bundles",
         (
             "tcp,actions=bundle(eth_src,0,active_backup,ofport,members:99,3,2),"
@@ -263,8 +280,15 @@ def test_open_vswitch_does_the_same(peer: peers.Peer, scenario: Scenario) -> Non
     assert len(built.case.bridges[0].flows) == len(scenario.rules), "a rule was refused"
     assert built.case.bridges[0].groups == scenario.groups, "a group was refused"
     assert built.case.packets == case.packets
-    pipeline = Pipeline(built.case.world())
+    world = built.case.world()
+    pipeline = Pipeline(world)
     for packet in case.packets:
         result = pipeline.run(packet.bridge, packet.in_port, packet.data)
         expected = peers.sent(result.outputs, built)
         assert built.send(packet.bridge, packet.in_port, packet.data, expected) == expected
+        for lesson in result.learned:
+            learned = lesson.learned
+            table = world.bridges[lesson.bridge].tables.setdefault(
+                learned.table_id, FlowTable(learned.table_id)
+            )
+            table.insert(learned)

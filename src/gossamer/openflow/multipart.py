@@ -171,4 +171,6 @@ def _vendor(data: bytes, offset: int, version: int) -> Message:
         return m.GroupDescRequest(_first_word(body))
     if subtype == 9 and version <= Version.V11:
         return _empty(body, m.GroupFeaturesRequest())
+    if subtype in (3, 4):
+        return m.IpfixStatsRequest(subtype == 4)
     raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira statistics {subtype}")

@@ -59,6 +59,12 @@ def decode_nicira(data: bytes, subtype: int, version: int) -> Message:
             return decode_properties(data[16:], version)
         case 28:
             return decode_resume(data[16:], version)
+        case 29:
+            _exactly(data, 24)
+            return m.ConnectionFlush(unpack_from(">H", data, 22)[0])
+        case 32 if len(data) >= 24:
+            zone = unpack_from(">H", data, 22)[0]
+            return m.ConnectionFlush(zone or None, data[24:])
         case _:
             raise OpenFlowError(
                 ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira message {subtype} is not supported"

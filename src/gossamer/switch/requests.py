@@ -131,6 +131,15 @@ def _controller_id(session: Session, message: m.SetControllerId, xid: int) -> No
     session.feed.controller_id = message.controller_id
 
 
+def _flush_connections(session: Session, message: m.ConnectionFlush, xid: int) -> None:
+    """Nothing tracks connections yet, so that there is none to be forgotten."""
+    session.require_writer()
+
+
+def _ipfix(session: Session, message: m.IpfixStatsRequest, xid: int) -> None:
+    raise OpenFlowError(ErrorCode.STATS_NOT_CONFIGURED)
+
+
 def _tlv_table(session: Session, message: m.TlvTableRequest, xid: int) -> None:
     session.connection.send(encode.tlv_table_reply(session.version, xid))
 
@@ -173,6 +182,8 @@ HANDLERS: Final[dict[type, Handler]] = {
     m.SetControllerId: _controller_id,
     m.FlowAge: _ignore,
     m.TlvTableRequest: _tlv_table,
+    m.ConnectionFlush: _flush_connections,
+    m.IpfixStatsRequest: _ipfix,
     m.FlowMonitorRequest: _monitor,
     m.FlowMonitorCancel: _cancel_monitor,
     m.BundleControl: _bundle_control,

@@ -86,3 +86,14 @@ def test_a_packet_out_of_openflow_15_brings_metadata_along(switch: RunningSwitch
     switch.ofctl("packet-out", "br0", packet, version=15)
     names = {p.port_id: n for n, p in switch.switch.bridges["br0"].ports.ports.items()}
     assert [names[port_id] for port_id, _ in switch.datapath.sent] == ["v3"]
+
+
+@pytest.mark.parametrize("version", [10, 13, 15])
+def test_what_is_not_configured_is_told_and_what_is_not_tracked_is_flushed(
+    switch: RunningSwitch, version: int
+) -> None:
+    for command in ("dump-ipfix-bridge", "dump-ipfix-flow"):
+        out = switch.ofctl(command, "br0", version=version, check=False)
+        assert "NXST_NOT_CONFIGURED" in out, out
+    for argv in (("ct-flush-zone", "br0", "5"), ("ct-flush", "br0"), ("ct-flush", "br0", "zone=3")):
+        assert switch.ofctl(*argv, version=version) == ""

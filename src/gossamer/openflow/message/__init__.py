@@ -88,6 +88,7 @@ from gossamer.openflow.message.session import (
     BarrierRequest,
     BundleAdd,
     BundleControl,
+    ConnectionFlush,
     Desc,
     DescRequest,
     EchoReply,
@@ -100,6 +101,7 @@ from gossamer.openflow.message.session import (
     FlowModTableId,
     GetConfigRequest,
     Hello,
+    IpfixStatsRequest,
     RoleRequest,
     SetConfig,
     SetControllerId,
@@ -154,6 +156,8 @@ Message = (
     | SetControllerId
     | FlowAge
     | TlvTableRequest
+    | ConnectionFlush
+    | IpfixStatsRequest
     | FlowMonitorCancel
     | Resume
     | QueueConfigRequest
@@ -212,6 +216,7 @@ __all__ = [
     "BarrierRequest",
     "BundleAdd",
     "BundleControl",
+    "ConnectionFlush",
     "Continuation",
     "Desc",
     "DescRequest",
@@ -243,6 +248,7 @@ __all__ = [
     "GroupStats",
     "GroupStatsRequest",
     "Hello",
+    "IpfixStatsRequest",
     "Message",
     "MeterCommand",
     "MeterConfigRequest",

@@ -113,6 +113,24 @@ class FlowAge:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionFlush:
+    """NXT_CT_FLUSH_ZONE and NXT_CT_FLUSH: forget tracked connections, of `zone` or of all.
+
+    `tuples` are the properties that choose among them, as they came; empty: all.
+    """
+
+    zone: int | None = None
+    tuples: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class IpfixStatsRequest:
+    """NXST_IPFIX_BRIDGE, or NXST_IPFIX_FLOW (`flow`)."""
+
+    flow: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TlvTableRequest:
     """NXT_TLV_TABLE_REQUEST."""
 

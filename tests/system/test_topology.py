@@ -252,6 +252,15 @@ def test_check_says_what_is_not_so(net: Net) -> None:
     assert "vm1 is not up" in done.stderr, "what is not there must not pass for blocked"
 
 
+def test_what_was_reachable_before_an_edit_is_not_taken_for_reachable(net: Net) -> None:
+    net.up(PLAIN)
+    assert net.run("check").returncode == 0
+    net.edit("vlan: 10\n        address: 10.0.0.2", "vlan: 20\n        address: 10.0.0.2")
+    net.edit("reachable", "blocked")
+    done = net.run("up", str(net.path), "--check")
+    assert done.returncode == 0, done.stdout
+
+
 def test_trace_tells_a_way_and_why_there_is_none(net: Net) -> None:
     net.up(PLAIN)
     assert "NORMAL" in net.run("trace", "vm1", "vm2", "--tcp", "80").stdout

@@ -7,7 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gossamer.errors import TopologyError
 from gossamer.topology.command import Tools, complaint_of
@@ -68,7 +68,12 @@ def _check(topology: Topology, e: Expectation, tools: Tools) -> Outcome:
     netns = netns_name(topology.name, e.source)
     address = address_between(topology, e.source, e.target)
     if e.kind == "rate":
-        return _rate(topology, e, netns, address, tools)
+        outcome = _rate(topology, e, netns, address, tools)
+        if outcome.ok:
+            return outcome
+        # A busy host may have starved the sender: once more, and it is said.
+        again = _rate(topology, e, netns, address, tools)
+        return replace(again, measured=f"{again.measured}, after {outcome.measured}")
     if e.kind == "reachable":
         # The first try may meet addresses that are still being resolved.
         for tries in (2, _PING_TRIES, _PING_TRIES):
@@ -76,6 +81,8 @@ def _check(topology: Topology, e: Expectation, tools: Tools) -> Outcome:
             if received == tries:
                 return Outcome(e.source, e.target, e.text, f"{received}/{tries} answers, {rtt}", True)
         return Outcome(e.source, e.target, e.text, f"{received}/{tries} answers", received == tries)
+    # What was resolved before an edit says nothing about now.
+    tools.run("ip", "-n", netns, "neigh", "flush", "to", address)
     received, _ = _ping(tools, netns, address, _PING_TRIES)
     neighbour = tools.run("ip", "-n", netns, "neigh", "show", address)
     resolved = "lladdr" in neighbour and "FAILED" not in neighbour

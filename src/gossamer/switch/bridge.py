@@ -19,6 +19,7 @@ from gossamer.pipeline.meter import METER_CONTROLLER
 from gossamer.switch.config import BridgeConfig, FailMode, SslConfig
 from gossamer.switch.connections import Controllers
 from gossamer.switch.contract import Poller
+from gossamer.switch.flow_event import FlowEvent, RemovedReason
 from gossamer.switch.packet_in import PacketForController, from_datapath
 from gossamer.switch.packet_out import check as check_packet_out
 from gossamer.switch.packet_out import packet_out
@@ -27,8 +28,9 @@ from gossamer.switch.ports import BridgePorts, PortListener
 from gossamer.switch.resume import resume
 from gossamer.switch.ruleset import Mode, RuleSet
 from gossamer.switch.status import BridgeStatus
+from gossamer.switch.table import N_TABLES, Table
 from gossamer.switch.table_mod import passed_a_mark
-from gossamer.switch.tables import N_TABLES, FlowEvent, FlowTables, RemovedReason, Table
+from gossamer.switch.tables import FlowTables
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt

@@ -8,8 +8,9 @@ from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Final
 
 from gossamer.openflow import message as m
+from gossamer.switch.flow_event import FlowEvent
 from gossamer.switch.port import Port
-from gossamer.switch.tables import FlowEvent, Table
+from gossamer.switch.table import Table
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow

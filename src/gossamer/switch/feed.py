@@ -10,9 +10,10 @@ from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.switch.async_config import AsyncConfig, PacketInReason, default_config
 from gossamer.switch.describe import flow_removed, port_desc, table_desc
+from gossamer.switch.flow_event import FLAG_SEND_FLOW_REM, EventKind, FlowEvent
 from gossamer.switch.monitor import FlowMonitors
 from gossamer.switch.pacing import PacketInLimits, PacketInPacer
-from gossamer.switch.tables import FLAG_SEND_FLOW_REM, EventKind, FlowEvent, Table
+from gossamer.switch.table import Table
 
 if TYPE_CHECKING:
     from gossamer.switch.packet_in import PacketForController

@@ -27,8 +27,10 @@ from gossamer.pipeline.action import (
 )
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import Match
+from gossamer.switch.flow_event import RemovedReason
 from gossamer.switch.references import flatten, references_of
-from gossamer.switch.tables import N_TABLES, FlowTables, RemovedReason, Table
+from gossamer.switch.table import N_TABLES, Table
+from gossamer.switch.tables import FlowTables
 
 ADD: Final = 0
 MODIFY: Final = 1
@@ -195,7 +197,7 @@ class FlowMods:
             raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_OVERLAP)
         limit = table.max_flows
         if limit is not None and table.n_flows >= limit and not self._lenient:
-            victim = eviction_victim(table) if table.evicts else None
+            victim = table.give_up() if table.evicts else None
             if victim is None:
                 raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_TABLE_FULL)
             self._tables.remove(victim, RemovedReason.EVICTION, source, message.xid)
@@ -288,24 +290,3 @@ def overlaps(table: Table, match: Match, priority: int) -> bool:
             if value & common == wanted and any(f.priority == priority for f in flows):
                 return True
     return False
-
-
-def eviction_victim(table: Table) -> Flow | None:
-    """The flow a full table gives up: the least important, then the one that ends soonest.
-
-    Flows without a timeout stay (ovs-vswitchd.conf.db(5), Flow_Table.overflow_policy).
-    """
-    mortal = (f for f in table if f.idle_timeout_s or f.hard_timeout_s)
-    return min(mortal, key=_eviction_order, default=None)
-
-
-def _eviction_order(flow: Flow) -> tuple[int, float]:
-    ends = [
-        begin + timeout
-        for begin, timeout in (
-            (flow.modified_s, flow.hard_timeout_s),
-            (max(flow.used_s, flow.created_s), flow.idle_timeout_s),
-        )
-        if timeout
-    ]
-    return flow.importance, min(ends)

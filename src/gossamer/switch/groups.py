@@ -30,9 +30,10 @@ from gossamer.pipeline.group import (
     Group,
     GroupType,
 )
+from gossamer.switch.flow_event import RemovedReason
 from gossamer.switch.numbered import Numbered
 from gossamer.switch.references import references_of
-from gossamer.switch.tables import FlowTables, RemovedReason
+from gossamer.switch.tables import FlowTables
 
 _NOTHING_WATCHED: Final = Bucket(())
 MAX_GROUPS: Final = 0xFFFFFF00

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gossamer.pipeline.action import FinTimeout, Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.learning import has_room, learned_flow
-from gossamer.switch.tables import N_TABLES, FlowTables
+from gossamer.switch.table import N_TABLES
+from gossamer.switch.tables import FlowTables
 
 
 def teach(tables: FlowTables, action: Learn, key: int, now: float) -> Flow | None:

@@ -15,8 +15,9 @@ from gossamer.pipeline.meter import (
     Meter,
     MeterFlag,
 )
+from gossamer.switch.flow_event import RemovedReason
 from gossamer.switch.numbered import Numbered
-from gossamer.switch.tables import FlowTables, RemovedReason
+from gossamer.switch.tables import FlowTables
 
 MAX_BANDS: Final = 8
 """Of one meter."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.switch.flow_event import EventKind, FlowEvent, RemovedReason
 from gossamer.switch.flow_mod import select, sends_to
-from gossamer.switch.tables import EventKind, FlowEvent, RemovedReason
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow

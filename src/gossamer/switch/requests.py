@@ -14,8 +14,8 @@ from gossamer.switch import group_statistics, statistics, table_statistics
 from gossamer.switch.async_config import PacketInReason
 from gossamer.switch.describe import port_desc
 from gossamer.switch.role import Role
+from gossamer.switch.table import N_TABLES
 from gossamer.switch.table_mod import table_mod
-from gossamer.switch.tables import N_TABLES
 
 if TYPE_CHECKING:
     from gossamer.switch.session import Session

@@ -22,6 +22,7 @@ from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.match import ANY
 from gossamer.pipeline.meter import Meter
+from gossamer.switch.flow_event import FlowEvent, RemovedReason
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.groups import GroupMods
 from gossamer.switch.journal import Journal, JournalError, Kind, Record, Snapshot
@@ -30,7 +31,8 @@ from gossamer.switch.meters import MeterMods
 from gossamer.switch.numbered import Numbered
 from gossamer.switch.own_meters import OwnMeters, is_own
 from gossamer.switch.references import references_of
-from gossamer.switch.tables import FlowEvent, FlowTables, RemovedReason, TableSettings
+from gossamer.switch.table import TableSettings
+from gossamer.switch.tables import FlowTables
 
 if TYPE_CHECKING:
     from gossamer.switch.contract import Counted, Datapath

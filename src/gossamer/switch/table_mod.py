@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from gossamer.datapath.settings import MissAction
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.switch.tables import N_TABLES, Table, TableSettings, Vacancy
+from gossamer.switch.table import N_TABLES, Table, TableSettings, Vacancy
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge

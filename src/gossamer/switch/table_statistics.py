@@ -14,7 +14,7 @@ from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.table_features import table_features as features_of
 from gossamer.switch import describe
 from gossamer.switch.statistics import send_all
-from gossamer.switch.tables import N_TABLES
+from gossamer.switch.table import N_TABLES
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge

@@ -14,22 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Protocol
 
-from gossamer.datapath.settings import MissAction
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions
-from gossamer.pipeline.flow import Flow, FlowTable
+from gossamer.pipeline.flow import Flow
 from gossamer.switch.config import FlowTableConfig
+from gossamer.switch.flow_event import FLAG_SEND_FLOW_REM, EventKind, FlowEvent, RemovedReason
 from gossamer.switch.numbered import Store
 from gossamer.switch.references import ReferenceIndex
+from gossamer.switch.table import N_TABLES, Table
 from gossamer.switch.timeouts import Timeouts
-
-N_TABLES: Final = 254
-"""Tables 0..253 are the controllers'; 254 is kept for the switch itself, as in Open vSwitch."""
-DEFAULT_MAX_FLOWS: Final = 1_000_000
 
 
 class FlowDatapath(Protocol):
@@ -42,116 +38,6 @@ class FlowDatapath(Protocol):
     def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...
 
     def read_flow_statistics(self, flows: Sequence[Flow]) -> None: ...
-
-
-class EventKind(IntEnum):
-    """What happened to a flow."""
-
-    ADDED = 0
-    REMOVED = 1
-    MODIFIED = 2
-
-
-class RemovedReason(IntEnum):
-    """Why a flow went (ofp_flow_removed_reason of OpenFlow 1.4)."""
-
-    IDLE_TIMEOUT = 0
-    HARD_TIMEOUT = 1
-    DELETE = 2
-    GROUP_DELETE = 3
-    METER_DELETE = 4
-    EVICTION = 5
-
-
-FLAG_SEND_FLOW_REM: Final = 1
-"""Bit of `Flow.flags` that asks for flow-removed (OFPFF_SEND_FLOW_REM)."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlowEvent:
-    """A change somebody may want to hear of.
-
-    `source` is the connection that asked for it (None: the switch itself),
-    `xid` the transaction.
-    """
-
-    kind: EventKind
-    flow: Flow
-    reason: RemovedReason
-    source: object
-    xid: int
-    changed: bool = True
-    """False for a modification that left actions and cookie as they were."""
-
-
-@dataclass(frozen=True, slots=True)
-class Vacancy:
-    """When controllers are told how full a table is, percent free (OpenFlow 1.4.1, 7.3.4.1)."""
-
-    down: int
-    up: int
-
-
-@dataclass(frozen=True, slots=True)
-class TableSettings:
-    """What controllers chose for a table by table-mods."""
-
-    miss: MissAction | None = None
-    """None: what the controller's version implies."""
-    evicts: bool = False
-    """OFPTC14_EVICTION."""
-    vacancy: Vacancy | None = None
-    """OFPTC14_VACANCY_EVENTS."""
-    name: str | None = None
-    max_entries: int | None = None
-    """Name and size by a table features request; None: as the database has it."""
-
-
-class Table(FlowTable):
-    """One flow table with its name and limits (ovs-vswitchd.conf.db(5), Flow_Table)."""
-
-    def __init__(self, table_id: int) -> None:
-        super().__init__(table_id)
-        self.config = FlowTableConfig()
-        self.settings = TableSettings()
-        self.max_flows: int | None = None
-        """Flows that it may hold, None where that is not limited."""
-        self.vacancy_is_low = False
-        """Controllers were told that little is free, and not yet that it is more again."""
-
-    def configure(self, config: FlowTableConfig) -> None:
-        """Take what the database says."""
-        self.config = config
-        self._update_limit()
-
-    def choose(self, settings: TableSettings) -> None:
-        """Take what a controller says."""
-        self.settings = settings
-        self._update_limit()
-
-    def _update_limit(self) -> None:
-        limits = (self.config.flow_limit, self.settings.max_entries)
-        self.max_flows = min((n for n in limits if n is not None), default=None)
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return self.config.name if self.settings.name is None else self.settings.name
-
-    @property
-    def evicts(self) -> bool:
-        """Whether a full table makes room by itself."""
-        return self.config.evict_when_full or self.settings.evicts
-
-    @property
-    def limit(self) -> int:
-        """Flows that fit."""
-        return DEFAULT_MAX_FLOWS if self.max_flows is None else self.max_flows
-
-    @property
-    def percent_free(self) -> int:
-        """How much of it is free (ofp_table_mod_prop_vacancy.vacancy)."""
-        return max(self.limit - self.n_flows, 0) * 100 // self.limit if self.limit else 0
 
 
 class _Undo(IntEnum):
@@ -214,7 +100,10 @@ class FlowTables:
 
         With `keep_counters` it counts on from there.
         """
-        replaced = self.tables[flow.table_id].insert(flow)
+        table = self.tables[flow.table_id]
+        replaced = table.insert(flow)
+        if table.eviction is not None:
+            table.eviction.add(flow)
         self._undo.append((_Undo.ADD, flow, replaced))
         if replaced is not None:
             self._forget(replaced)
@@ -255,6 +144,7 @@ class FlowTables:
             or self._removed
             or len(self.timeouts)
             or self.references
+            or table.eviction is not None
         ):
             for flow in flows:
                 self._forget(flow)
@@ -295,6 +185,9 @@ class FlowTables:
         self._inserted.pop(flow, None)
         self._changed.pop(flow, None)
         self.references.discard(flow)
+        eviction = self.tables[flow.table_id].eviction
+        if eviction is not None:
+            eviction.discard(flow)
         if flow.flow_id:
             self._removed[flow] = None
         if flow.idle_timeout_s or flow.hard_timeout_s:
@@ -409,6 +302,9 @@ class FlowTables:
 
     def _restore(self, flow: Flow) -> None:
         """A flow is back in its table."""
+        eviction = self.tables[flow.table_id].eviction
+        if eviction is not None:
+            eviction.add(flow)
         self._removed.pop(flow, None)
         self.references.add(flow)
         # A flow the datapath already had is written again, which is harmless and simple.

@@ -9,8 +9,9 @@ from gossamer.pipeline.action import FinTimeout, Learn, LearnSpec, LearnTo, Outp
 from gossamer.pipeline.fields import BY_NAME, put
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY
+from gossamer.switch.flow_event import RemovedReason
 from gossamer.switch.learn import shorten, teach
-from gossamer.switch.tables import FlowTables, RemovedReason
+from gossamer.switch.tables import FlowTables
 
 
 def part(name: str, low: int = 0, n_bits: int = 0) -> SubField:

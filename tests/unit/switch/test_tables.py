@@ -9,7 +9,8 @@ from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Output
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
-from gossamer.switch.tables import EventKind, FlowTables, RemovedReason
+from gossamer.switch.flow_event import EventKind, RemovedReason
+from gossamer.switch.tables import FlowTables
 
 
 def flow(n: int, port: int = 1, table_id: int = 0, **more: int) -> Flow:

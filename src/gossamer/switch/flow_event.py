@@ -48,3 +48,5 @@ class FlowEvent:
     xid: int
     changed: bool = True
     """False for a modification that left actions and cookie as they were."""
+    replaced: Flow | None = None
+    """The flow in whose place one was added."""

@@ -151,7 +151,12 @@ class FlowMonitors:
         assert self._missed is not None
         if event.kind is EventKind.REMOVED:
             return self._missed.pop(event.flow, False)
-        self._missed.setdefault(event.flow, event.kind is EventKind.ADDED)
+        if event.kind is EventKind.ADDED:
+            # One that took another's place is as new to the watcher as that one was.
+            new = event.replaced is None or self._missed.pop(event.replaced, False)
+            self._missed[event.flow] = new
+        else:
+            self._missed.setdefault(event.flow, False)
         return True
 
     def run(self) -> None:

@@ -118,7 +118,11 @@ class FlowTables:
         if flow.idle_timeout_s or flow.hard_timeout_s:
             self.timeouts.add(flow)
         if self.watched:
-            self.events.append(FlowEvent(EventKind.ADDED, flow, RemovedReason.DELETE, source, xid))
+            self.events.append(
+                FlowEvent(
+                    EventKind.ADDED, flow, RemovedReason.DELETE, source, xid, replaced=replaced
+                )
+            )
         return replaced
 
     def remove(

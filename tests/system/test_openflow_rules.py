@@ -151,3 +151,29 @@ def test_a_packet_waits_at_a_controller(two_hosts: tuple[Host, Netns, Netns]) ->
     finally:
         controller.kill()
         controller.wait()
+
+
+def test_no_packet_sees_half_of_a_bundle(two_hosts: tuple[Host, Netns, Netns]) -> None:
+    host, a, b = two_hosts
+    pa, pb = port_of(host, a), port_of(host, b)
+
+    def change(n: int) -> None:
+        rules = (
+            "flow delete table=1\ngroup delete\n"
+            f"group add group_id={n},type=all,bucket=output:{pb}\n"
+            f"flow add table=1,reg0={n},actions=group:{n}\n"
+            f"flow add priority=9,in_port={pa},actions=set_field:{n}->reg0,resubmit(,1)\n"
+        )
+        host.check("ovs-ofctl", "-O", "OpenFlow14", "bundle", "br0", "-", stdin=rules)
+
+    host.ofctl("del-flows", "br0")
+    host.ofctl("add-flow", "br0", f"in_port={pb},actions=output:{pa}")
+    change(1)
+    assert a.ping("10.0.0.2") == 3
+    flood = a.start("ping", "-n", "-q", "-f", "-w", "3", "10.0.0.2")
+    n = 1
+    while flood.poll() is None:
+        n += 1
+        change(n)
+    output = flood.communicate()[0]
+    assert n > 10 and " 0% packet loss" in output, output

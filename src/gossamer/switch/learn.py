@@ -5,16 +5,20 @@ from __future__ import annotations
 from gossamer.pipeline.action import FinTimeout, Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.learning import has_room, learned_flow
+from gossamer.switch.flow_event import RemovedReason
 from gossamer.switch.table import N_TABLES
 from gossamer.switch.tables import FlowTables
 
 
-def teach(tables: FlowTables, action: Learn, key: int, now: float) -> Flow | None:
+def teach(
+    tables: FlowTables, action: Learn, key: int, now: float, evicted: list[Flow]
+) -> Flow | None:
     """Add or change the flow that a packet with this key teaches; the caller commits.
 
     Where the flow is there already its hard timeout begins anew.  Returns the
     flow where it is new or different; None too where there is no room for it,
-    or there are as many as the action allows.
+    or there are as many as the action allows.  Flows that had to make room are
+    added to `evicted`.
     """
     if action.table_id >= N_TABLES:
         return None
@@ -29,9 +33,14 @@ def teach(tables: FlowTables, action: Learn, key: int, now: float) -> Flow | Non
             return None
         tables.modify(known, flow.actions, flow.cookie, now)
         return known
-    full = table.max_flows is not None and table.n_flows >= table.max_flows
-    if full or not has_room(action, flow, table):
+    if not has_room(action, flow, table):
         return None
+    if table.max_flows is not None and table.n_flows >= table.max_flows:
+        victim = table.give_up() if table.evicts else None
+        if victim is None:
+            return None
+        tables.remove(victim, RemovedReason.EVICTION)
+        evicted.append(victim)
     flow.created_s = flow.modified_s = flow.used_s = now
     tables.add(flow)
     return flow

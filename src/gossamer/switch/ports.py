@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import Final
 from gossamer.datapath.settings import BridgeSettings, PortKind
 from gossamer.errors import DatapathError, DeviceError, GossamerError
 from gossamer.pipeline.action import OfPort
+from gossamer.switch.addresses import default_mac, lowest_mac, patch_mac
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig
 from gossamer.switch.contract import Datapath, Devices, Link
 from gossamer.switch.numbering import PortNumbers
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 VERSION: Final = "gossamer"
 """Bridge.datapath_version."""
 DEFAULT_MTU: Final = 1500
-_LOCALLY_ADMINISTERED: Final = 0x02
-_MULTICAST: Final = 0x01
 _SYSTEM_TYPES: Final = ("", "system")
 
 
@@ -68,7 +66,7 @@ class BridgePorts:
         self.by_ofport: dict[int, Port] = {}
         self.by_port_id: dict[int, Port] = {}
         self.errors: dict[str, str] = {}
-        self.mac = _default_mac(config)
+        self.mac = default_mac(config)
         self.datapath_id = 0
         self.listener = PortListener()
         self._numbers = PortNumbers()
@@ -220,7 +218,7 @@ class BridgePorts:
             kind=kind,
             interface=interface,
             config=port_config,
-            mac=link.mac if link else interface.mac or _patch_mac(self.name, name),
+            mac=link.mac if link else interface.mac or patch_mac(self.name, name),
             created_s=time.monotonic(),
             link=link,
         )
@@ -277,7 +275,7 @@ class BridgePorts:
             self.listener.port_modified(port)
 
     def _settle_mac(self) -> None:
-        mac = self.config.hwaddr or self._lowest_mac() or _default_mac(self.config)
+        mac = self.config.hwaddr or lowest_mac(self.ports.values()) or default_mac(self.config)
         self.mac = mac
         local = self.ports.get(self.name)
         if local is not None and local.mac != mac:
@@ -294,23 +292,6 @@ class BridgePorts:
             self.datapath_id = datapath_id
             if had_one:
                 self.listener.datapath_id_changed()
-
-    def _lowest_mac(self) -> bytes | None:
-        """The lowest address among the ports but the local one.
-
-        Locally administered ones do not count (as in ovs-vswitchd): they are
-        made up anew each time a veth is created, and would make the bridge's
-        identity change with them.
-        """
-        candidates = [
-            port.config.mac or port.mac
-            for port in self.ports.values()
-            if not port.is_local and port.kind is not PortKind.PATCH
-        ]
-        return min(
-            (m for m in candidates if any(m) and not m[0] & (_MULTICAST | _LOCALLY_ADMINISTERED)),
-            default=None,
-        )
 
     def _settle_mtu(self) -> None:
         lowest = min(
@@ -397,14 +378,3 @@ def _interfaces(config: BridgeConfig) -> dict[str, tuple[PortConfig, InterfaceCo
 
 def _shown(port: Port) -> tuple[object, ...]:
     return (port.mac, port.config_bits, port.state_bits, port.features, port.speed_mbps)
-
-
-def _default_mac(config: BridgeConfig) -> bytes:
-    """An address of the bridge's own, the same after a restart: from its row, or its name."""
-    seed = config.uuid or hashlib.sha256(config.name.encode()).digest()
-    return bytes([seed[0] & ~_MULTICAST | _LOCALLY_ADMINISTERED]) + seed[1:6]
-
-
-def _patch_mac(bridge: str, name: str) -> bytes:
-    seed = hashlib.sha256(f"{bridge}/{name}".encode()).digest()
-    return bytes([seed[0] & ~_MULTICAST | _LOCALLY_ADMINISTERED]) + seed[1:6]

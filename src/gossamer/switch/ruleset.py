@@ -171,12 +171,17 @@ class RuleSet:
         Raises DatapathError where there is no room for them; then none is learned.
         """
         now = time.monotonic()
-        found = [teach(self.tables, action, key, now) for action, key in lessons]
+        evicted: list[Flow] = []
+        found = [teach(self.tables, action, key, now, evicted) for action, key in lessons]
         flows = list(dict.fromkeys(flow for flow in found if flow is not None))
         if not flows:
             return []
         events = self.commit()
-        self.note_flows(flows, now)
+        self.journal.flows(flows, now)
+        if evicted:
+            # After the others, of which one may have gone again in the same turn.
+            self.journal.removed(evicted, now)
+        self.flush_journal()
         return events
 
     def fin_passed(self, flow: Flow) -> None:

@@ -9,6 +9,7 @@ from gossamer.pipeline.action import FinTimeout, Learn, LearnSpec, LearnTo, Outp
 from gossamer.pipeline.fields import BY_NAME, put
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY
+from gossamer.switch.config import FlowTableConfig
 from gossamer.switch.flow_event import RemovedReason
 from gossamer.switch.learn import shorten, teach
 from gossamer.switch.tables import FlowTables
@@ -39,13 +40,13 @@ def tables() -> FlowTables:
 def test_a_flow_is_learned_once_refreshed_and_changed(tables: FlowTables) -> None:
     action = Learn((SOURCE_TO_DESTINATION, TO_IN_PORT), 2, idle_timeout=10, hard_timeout=20,
                    priority=7, cookie=0x99, flags=1)  # fmt: skip
-    flow = teach(tables, action, key(eth_src=MAC, in_port=1), 100.0)
+    flow = teach(tables, action, key(eth_src=MAC, in_port=1), 100.0, [])
     assert flow is not None
     assert (flow.table_id, flow.priority, flow.cookie, flow.flags) == (2, 7, 0x99, 1)
     assert (flow.idle_timeout_s, flow.hard_timeout_s) == (10, 20)
-    assert teach(tables, action, key(eth_src=MAC, in_port=1), 110.0) is None
+    assert teach(tables, action, key(eth_src=MAC, in_port=1), 110.0, []) is None
     assert flow.modified_s == 110.0 and tables.tables[2].n_flows == 1
-    assert teach(tables, action, key(eth_src=MAC, in_port=2), 111.0) is flow
+    assert teach(tables, action, key(eth_src=MAC, in_port=2), 111.0, []) is flow
     assert flow.actions == (Output(2),)
     tables.commit()
     # The hard timeout of 20 s is counted from the last lesson, at 111.
@@ -56,8 +57,8 @@ def test_a_flow_is_learned_once_refreshed_and_changed(tables: FlowTables) -> Non
 def test_a_limit_counts_the_flows_of_the_cookie(tables: FlowTables) -> None:
     action = Learn((SOURCE_TO_DESTINATION, TO_IN_PORT), 2, cookie=5, limit=2)
     other = Learn((SOURCE_TO_DESTINATION, TO_IN_PORT), 2, cookie=6)
-    assert teach(tables, other, key(eth_src=1, in_port=1), 1.0)
-    learned = [teach(tables, action, key(eth_src=n, in_port=1), 1.0) for n in (2, 3, 4)]
+    assert teach(tables, other, key(eth_src=1, in_port=1), 1.0, [])
+    learned = [teach(tables, action, key(eth_src=n, in_port=1), 1.0, []) for n in (2, 3, 4)]
     assert [flow is not None for flow in learned] == [True, True, False]
 
 
@@ -66,7 +67,7 @@ def test_learned_flows_go_with_the_last_that_teaches_them(tables: FlowTables) ->
     teachers = [Flow(0, n, ANY, (action,)) for n in (1, 2)]
     for teacher in teachers:
         tables.add(teacher)
-    taught = teach(tables, action, key(eth_src=MAC, in_port=1), 1.0)
+    taught = teach(tables, action, key(eth_src=MAC, in_port=1), 1.0, [])
     stranger = Flow(2, 1, ANY, (Output(1),), cookie=6)
     tables.add(stranger)
     tables.commit()
@@ -84,7 +85,7 @@ def test_without_delete_learned_they_stay(tables: FlowTables) -> None:
     action = Learn((SOURCE_TO_DESTINATION, TO_IN_PORT), 2, cookie=5)
     teacher = Flow(0, 1, ANY, (action,))
     tables.add(teacher)
-    teach(tables, action, key(eth_src=MAC, in_port=1), 1.0)
+    teach(tables, action, key(eth_src=MAC, in_port=1), 1.0, [])
     tables.commit()
     tables.remove(teacher, RemovedReason.DELETE)
     tables.commit()
@@ -97,7 +98,7 @@ def test_a_teacher_that_comes_back_in_the_same_batch_keeps_what_it_taught(
     action = Learn((SOURCE_TO_DESTINATION, TO_IN_PORT), 2, cookie=5, flags=2)
     teacher = Flow(0, 1, ANY, (action,))
     tables.add(teacher)
-    teach(tables, action, key(eth_src=MAC, in_port=1), 1.0)
+    teach(tables, action, key(eth_src=MAC, in_port=1), 1.0, [])
     tables.commit()
     tables.remove(teacher, RemovedReason.DELETE)
     tables.add(Flow(0, 1, ANY, (action,)))
@@ -117,3 +118,15 @@ def test_a_fin_makes_timeouts_shorter_never_longer(
     assert shorten(tables, flow, FinTimeout(*fin))
     assert (flow.idle_timeout_s, flow.hard_timeout_s) == has
     assert not shorten(tables, flow, FinTimeout(*fin))
+
+
+def test_a_full_table_that_evicts_makes_room_for_what_is_learned(tables: FlowTables) -> None:
+    action = Learn((SOURCE_TO_DESTINATION, TO_IN_PORT), 2, idle_timeout=10)
+    table = tables.tables[2]
+    table.configure(FlowTableConfig(flow_limit=1))
+    evicted: list[Flow] = []
+    first = teach(tables, action, key(eth_src=1, in_port=1), 1.0, evicted)
+    assert teach(tables, action, key(eth_src=2, in_port=1), 2.0, evicted) is None
+    table.configure(FlowTableConfig(flow_limit=1, evict_when_full=True))
+    second = teach(tables, action, key(eth_src=2, in_port=1), 3.0, evicted)
+    assert evicted == [first] and list(table) == [second]

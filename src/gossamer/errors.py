@@ -32,6 +32,10 @@ class DatapathError(GossamerError):
     """The kernel refused something the datapath asked of it."""
 
 
+class UnsupportedActionError(DatapathError):
+    """An action that the datapath cannot carry out, whatever room there is."""
+
+
 class DeviceError(GossamerError):
     """A network device that is missing, busy or of the wrong kind."""
 

@@ -13,7 +13,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from gossamer.errors import DatapathError
+from gossamer.errors import DatapathError, UnsupportedActionError
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.codec import decode, decode_flow_mod
@@ -119,13 +119,15 @@ class RuleBatch:
             except DatapathError as e:
                 self._applied.clear()
                 self._forwarded.clear()
-                self._session.refuse(raw, OpenFlowError(no_room_for(raw), e.message))
+                self._session.refuse(raw, OpenFlowError(refusal_of(raw, e), e.message))
                 continue
             self._committed()
 
 
-def no_room_for(raw: bytes) -> ErrorCode:
-    """The error for a change that the datapath cannot hold."""
+def refusal_of(raw: bytes, error: DatapathError) -> ErrorCode:
+    """The error for a change that the datapath cannot carry out, or has no room for."""
+    if isinstance(error, UnsupportedActionError):
+        return ErrorCode.BAD_ACTION_BAD_TYPE
     if is_flow_mod(raw):
         return ErrorCode.FLOW_MOD_FAILED_TABLE_FULL
     if raw[1] == METER_MOD:

@@ -14,7 +14,7 @@ import pytest
 from fake_datapath import FakeDatapath
 from running_switch import RunningSwitch
 
-from gossamer.errors import DatapathError
+from gossamer.errors import DatapathError, UnsupportedActionError
 from gossamer.pipeline.group import Group
 
 VERSIONS = (10, 11, 12, 13, 14, 15)
@@ -258,3 +258,14 @@ def test_a_snapshot_holds_groups_and_meters(
     assert dumped(second, 13) == ["group_id=1,type=all,bucket=actions=output:1"]
     assert "meter=5" in second.ofctl("dump-meters", "br0")
     second.stop()
+
+
+def test_an_action_the_datapath_does_not_have_is_a_bad_action(
+    switch: RunningSwitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UnsupportedActionError("there is no such action")
+
+    monkeypatch.setattr(switch.datapath, "insert_flows", refuse)
+    assert refusal(switch, "add-flow", "br0", "actions=output:2") == "OFPBAC_BAD_TYPE"
+    assert switch.flows() == []

@@ -47,8 +47,7 @@ def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair, flow
     receiver = b.start(sys.executable, "-m", "tests.system.sequence", "receive")
     assert receiver.stdout is not None
     assert receiver.stdout.readline() == "ready\n"
-    server = b.start("iperf3", "-s", "-1")
-    time.sleep(0.4)
+    server = b.iperf3_server()
     stream = a.start("iperf3", "-c", "10.0.0.2", "-t", "600", "-b", "200M", "-J")
     ping = a.start("ping", "-n", "-q", "-f", "10.0.0.2")
     sender = a.start(sys.executable, "-m", "tests.system.sequence", "send", "10.0.0.2", str(RATE))
@@ -110,8 +109,7 @@ table=1,tcp,tp_src=8080,actions=NORMAL
     # Addresses nobody has spoken to before: ARP, learning and classification all by the kernel.
     for ns, address in ((a, "10.0.0.11/24"), (b, "10.0.0.12/24")):
         ns.run("ip", "addr", "add", address, "dev", "eth0")
-    server = b.start("iperf3", "-s", "-1", "-p", "8080")
-    time.sleep(0.4)
+    server = b.iperf3_server(8080)
     done = a.run("iperf3", "-c", "10.0.0.12", "-B", "10.0.0.11", "-p", "8080", "-t", "1")
     server.wait(timeout=10)
     assert done.returncode == 0, done.stdout

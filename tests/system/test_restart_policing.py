@@ -36,7 +36,7 @@ def test_policed_ports_keep_their_rates_while_the_daemon_dies_and_comes_back(
     policed: tuple[Host, Netns, Netns, Netns],
 ) -> None:
     host, slow, fast, sink = policed
-    servers = [listen(sink, port) for port in (5201, 5202)]
+    servers = [sink.iperf3_server(port, "-J") for port in (5201, 5202)]
     clients = [flood(slow, 5201, "3M"), flood(fast, 5202, "30M")]
     time.sleep(SETTLED_S + 0.5)
     for _ in range(3):
@@ -61,20 +61,10 @@ def test_a_rate_that_is_changed_while_the_daemon_is_dead_holds_once_it_is_back(
     host.check("ovs-vsctl", "--no-wait", "set", "interface", slow.device, "ingress_policing_rate=4000",
                "ingress_policing_burst=400")  # fmt: skip
     host.start()
-    server = listen(sink, 5201)
+    server = sink.iperf3_server(5201, "-J")
     flood(slow, 5201, "12M", 5).communicate(timeout=30)
     seconds = received_mbps(server)
     assert sum(seconds) / len(seconds) == pytest.approx(4, rel=0.1), seconds
-
-
-def listen(ns: Netns, port: int) -> subprocess.Popen[str]:
-    """An iperf3 server for one session, once it listens."""
-    server = ns.start("iperf3", "-s", "-1", "-J", "-p", str(port))
-    for _ in range(100):
-        if str(port) in ns.run("ss", "-Hltn").stdout:
-            return server
-        time.sleep(0.05)
-    raise AssertionError("iperf3 does not listen")
 
 
 def flood(ns: Netns, port: int, rate: str, seconds: int = SECONDS) -> subprocess.Popen[str]:

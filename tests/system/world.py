@@ -32,6 +32,16 @@ class Netns:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
+    def iperf3_server(self, port: int = 5201, *options: str) -> subprocess.Popen[str]:
+        """iperf3 for one session, once it listens."""
+        server = self.start("iperf3", "-s", "-1", "-p", str(port), *options)
+        for _ in range(200):
+            if self.run("ss", "-Hltn", f"sport = :{port}").stdout:
+                return server
+            time.sleep(0.05)
+        server.kill()
+        raise AssertionError(f"iperf3 does not listen: {server.communicate()[0]}")
+
     def ping(self, address: str, count: int = 3) -> int:
         """Answers received."""
         done = self.run("ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", address)

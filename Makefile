@@ -8,7 +8,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench conformance nightly nightly-oracle nightly-restart nightly-kernel fuzz build clean
+.PHONY: demo test lint bench bench-scale conformance nightly nightly-oracle nightly-restart nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -27,6 +27,11 @@ bench: build
 # The public OpenFlow 1.3 switch tests, on Open vSwitch and on ours, compared.
 conformance: build $(CONTROLLERS)/.installed
 	@$(SANDBOX) $(CONTROLLERS)/bin/python -W ignore -m tests.conformance --json build/conformance.json
+
+# A million flows, hundreds of masks.
+bench-scale: build
+	@$(VENV)/bin/pip install -q matplotlib 2>&1 | grep -v '^WARNING: Location' || true
+	@$(SANDBOX) $(PYTHON) -m bench.scale
 
 # The long versions of what `make test` does in short.
 nightly: nightly-oracle fuzz nightly-restart nightly-kernel

@@ -16,7 +16,7 @@ from gossamer.openflow.action_learn import encode_learn
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
-from gossamer.openflow.oxm import IN_PORT, NW_TOS, encode_header, is_nxm_port, port_to_16
+from gossamer.openflow.oxm import IN_PORT, allowed_bits, encode_header, is_nxm_port, port_to_16
 from gossamer.openflow.properties import encode_number, encode_property
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort, SubField
@@ -215,13 +215,9 @@ def _encode_set(a: act.SetField, version: int) -> bytes:
         own = _own_action(a, version)
         if own is not None:
             return own
-    elif mask == _whole(f):
+    elif mask == allowed_bits(f):
         return _set_tlv(f, value, mask, version)
     return _as_loads(a)
-
-
-def _whole(f: Field) -> int:
-    return 0xFC if f.name == NW_TOS.name else (1 << f.n_bits) - 1
 
 
 _PORT_ACTIONS: Final = {"set_tp_src": 9, "set_tp_dst": 10}
@@ -261,7 +257,7 @@ def _own_action(a: act.SetField, version: int) -> bytes | None:
     f, value = a.field, a.value
     v10 = version == Version.V10
     known = _OWN_ACTIONS.get(f.name)
-    if known is not None and a.mask == _whole(f):
+    if known is not None and a.mask == allowed_bits(f):
         length = 16 if known[2] == 6 else 8
         return plain(known[0] if v10 else known[1], be(value, known[2]), length)
     if f.name == "ip_dscp" and a.mask == 0x3F:
@@ -330,7 +326,7 @@ def _encode_move(s: SubField, d: SubField, version: int) -> bytes:
 
 def _tlv(f: Field, value: int, mask: int, version: int) -> bytes:
     n = f.wire_bytes
-    masked = mask != _whole(f)
+    masked = mask != allowed_bits(f)
     if is_nxm_port(f):
         value, mask, masked = port_to_16(value), 0xFFFF, False
     head = encode_header(f, version, masked)

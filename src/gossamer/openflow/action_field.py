@@ -7,7 +7,6 @@ from typing import Final
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.oxm import (
     IN_PORT,
-    NW_TOS,
     VLAN_VID,
     allowed_bits,
     decode_entry,
@@ -18,6 +17,7 @@ from gossamer.openflow.oxm import (
 )
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import SubField
+from gossamer.pipeline.field_views import named_bits
 from gossamer.pipeline.fields import BY_NAME, VLAN_CFI, Field
 
 ARP_OP: Final = BY_NAME["arp_op"]
@@ -69,17 +69,12 @@ def field_at(body: bytes, offset: int) -> tuple[Field, int]:
     return head.field, offset + head.header_bytes
 
 
-def wire_bits(field: Field) -> int:
-    """How many bits a field has to those who name its bits."""
-    return 16 if field is ARP_OP or is_nxm_port(field) else 8 if field is NW_TOS else field.n_bits
-
-
 def check_bits(field: Field, low: int, n_bits: int) -> None:
     """Raises OpenFlowError(BAD_SET_LEN) for bits that a field does not have."""
-    if n_bits == 0 or low + n_bits > wire_bits(field):
+    if n_bits == 0 or low + n_bits > named_bits(field):
         raise OpenFlowError(
             ErrorCode.BAD_ACTION_BAD_SET_LEN,
-            f"{field.name} has {wire_bits(field)} bits, not {low}..{low + n_bits - 1}",
+            f"{field.name} has {named_bits(field)} bits, not {low}..{low + n_bits - 1}",
         )
 
 
@@ -91,6 +86,16 @@ def source(field: Field, low: int, n_bits: int) -> SubField:
             ErrorCode.BAD_ACTION_BAD_ARGUMENT, "only the lower 8 bits of arp_op can be read"
         )
     return SubField(field, low, n_bits)
+
+
+def pushed(field: Field, low: int, n_bits: int) -> SubField:
+    """Bits to read as a number, where it does not matter how many zeros stand before it.
+
+    Raises OpenFlowError for those a field does not have.
+    """
+    if field is ARP_OP and not low and n_bits == named_bits(ARP_OP):
+        return SubField(ARP_OP, 0, ARP_OP.n_bits)
+    return source(field, low, n_bits)
 
 
 def _check_writable(field: Field) -> None:

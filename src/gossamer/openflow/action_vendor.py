@@ -12,8 +12,8 @@ from gossamer.openflow.action_field import (
     field_at,
     load,
     move,
+    pushed,
     short_field_at,
-    source,
     target,
 )
 from gossamer.openflow.action_learn import decode_learn
@@ -131,14 +131,14 @@ def _output_reg(body: bytes) -> Action:
     if any(body[18:]):
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT)
     field = short_field_at(body, 12)
-    return act.OutputReg(source(field, packed >> 6, (packed & 63) + 1), max_len)
+    return act.OutputReg(pushed(field, packed >> 6, (packed & 63) + 1), max_len)
 
 
 def _output_reg2(body: bytes) -> Action:
     packed, max_len = unpack_from(">HH", body, 10)
     field, at = field_at(body, 14)
     _zero(body[at:])
-    return act.OutputReg(source(field, packed >> 6, (packed & 63) + 1), max_len)
+    return act.OutputReg(pushed(field, packed >> 6, (packed & 63) + 1), max_len)
 
 
 def _resubmit_table_ct(body: bytes) -> Action:
@@ -177,7 +177,7 @@ def _dec_mpls_ttl(body: bytes) -> Action:
 
 
 def _stack_push(body: bytes) -> Action:
-    return act.StackPush(source(*_stack_field(body)))
+    return act.StackPush(pushed(*_stack_field(body)))
 
 
 def _stack_pop(body: bytes) -> Action:

@@ -29,7 +29,16 @@ from gossamer.openflow.oxm import (
     port_from_16,
 )
 from gossamer.pipeline.field_views import IN_PHY_PORT
-from gossamer.pipeline.fields import BY_NAME, Field
+from gossamer.pipeline.fields import (
+    BY_NAME,
+    FRAG_LATER,
+    IP_SCTP,
+    IP_TCP,
+    IP_UDP,
+    PACKET_OFFSET,
+    SLOTS,
+    Field,
+)
 from gossamer.pipeline.match import ANY, Match
 
 __all__ = ["decode_match", "decode_ofp_match", "encode_match", "encode_ofp_match"]
@@ -92,7 +101,17 @@ def _are_ports(raw: int, places: tuple[int, ...]) -> bool:
 
 _ACTSET_OUTPUT: Final = BY_NAME["actset_output"]
 _FIXED_VALUES: Final = frozenset(
-    ("eth_type", "nw_proto", "icmpv6_type", "vlan_vid", "vlan_tci", "ct_state")
+    (
+        "eth_type",
+        "nw_proto",
+        "icmpv6_type",
+        "icmpv6_code",
+        "ip_frag",
+        "packet_type",
+        "vlan_vid",
+        "vlan_tci",
+        "ct_state",
+    )
 )
 """Fields others depend on: their values belong to the shape."""
 
@@ -161,7 +180,7 @@ class _Reader:
         self.fixed |= ((1 << bits) - 1) << right
 
     def _check_prerequisite(self, f: Field) -> None:
-        valid = self.match.satisfies(f.prerequisite)
+        valid = has_prerequisite(self.match, f)
         if f.name in _OF_CONNECTION:
             valid = valid and says_tracked(self.match)
         if not valid:
@@ -171,6 +190,26 @@ class _Reader:
             )
 
 
+def has_prerequisite(match: Match, field: Field) -> bool:
+    """Whether packets that match have a field (ovs-fields(7)).
+
+    Beside what the field asks for: packets are Ethernet frames, fragments but
+    the first have no ports, and neighbour discovery has code 0.
+    """
+    if match.field(_PACKET_TYPE)[0] and SLOTS[field.slot].offset >= PACKET_OFFSET:
+        return False
+    p = field.prerequisite
+    if p.nw_proto in _WITH_PORTS and match.field(_IP_FRAG)[0] & FRAG_LATER:
+        return False
+    if p.icmpv6_types and match.field(_ICMPV6_CODE)[0]:
+        return False
+    return match.satisfies(p)
+
+
+_WITH_PORTS: Final = (IP_TCP, IP_UDP, IP_SCTP)
+_PACKET_TYPE: Final = BY_NAME["packet_type"]
+_IP_FRAG: Final = BY_NAME["ip_frag"]
+_ICMPV6_CODE: Final = BY_NAME["icmpv6_code"]
 _OF_CONNECTION: Final = frozenset(
     ("ct_nw_proto", "ct_nw_src", "ct_nw_dst", "ct_tp_src", "ct_tp_dst")
 )

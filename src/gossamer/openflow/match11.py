@@ -56,15 +56,19 @@ def decode_match11(data: bytes, offset: int) -> Match:
         match = match.with_field(VLAN_TCI, *_with_present(match))
     if not wildcards & 8:
         add("eth_type", dl_type)
-        if dl_type in (0x0800, 0x86DD):
+        if dl_type == 0x0800:  # IPv6 is not among what this structure says
             if not wildcards & 16:
+                if tos & 3:
+                    raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_VALUE, place="nw_tos")
                 add("ip_dscp", tos >> 2)
             if not wildcards & 32:
                 add("nw_proto", proto)
                 ports = {6: "tcp", 17: "udp", 132: "sctp"}.get(proto)
                 names = (f"{ports}_src", f"{ports}_dst") if ports else ()
-                if proto == 1 and dl_type == 0x0800:
+                if proto == 1:
                     names = ("icmp_type", "icmp_code")
+                    if any(v >> 8 and not wildcards & b for v, b in ((tp_src, 64), (tp_dst, 128))):
+                        raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_FIELD, place="icmp")
                 for name, value, bit in zip(names, (tp_src, tp_dst), (64, 128), strict=False):
                     if not wildcards & bit:
                         add(name, value)

@@ -15,13 +15,14 @@ from typing import Final
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.interned import Interned
-from gossamer.openflow.match import says_tracked
+from gossamer.openflow.match import has_prerequisite, says_tracked
 from gossamer.openflow.message import Version
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, LearnTo, SubField
 from gossamer.pipeline.fields import (
     BY_NAME,
     ETH_PBB,
+    FRAG_LATER,
     IP_SCTP,
     IP_TCP,
     IP_UDP,
@@ -37,9 +38,12 @@ _WHAT_COUNTS: Final = (
     | 0xFF << slot_shift("nw_proto")
     | VLAN_CFI << slot_shift("vlan_tci")
     | 0xFF << slot_shift("tp_src")
+    | 0xFF << slot_shift("tp_dst")
+    | FRAG_LATER << slot_shift("nw_frag")
     | 0xFF << slot_shift("ct_state")
+    | 0xFFFFFFFF << slot_shift("packet_type")
 )
-_LOWEST: Final = slot_shift("tp_src")
+_LOWEST: Final = slot_shift("tp_dst")
 _VLAN_TCI: Final = BY_NAME["vlan_tci"]
 _ETH_TYPE: Final = BY_NAME["eth_type"]
 _NW_PROTO: Final = BY_NAME["nw_proto"]
@@ -253,7 +257,7 @@ def _need(field: Field, match: Match) -> None:
 
 
 def _need_prerequisite(field: Field, match: Match) -> None:
-    if not match.satisfies(field.prerequisite):
+    if not has_prerequisite(match, field):
         raise _inconsistent(f"{field.name} needs a match on {field.prerequisite.name}")
 
 

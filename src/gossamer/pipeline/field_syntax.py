@@ -9,7 +9,7 @@ from typing import Final
 
 from gossamer.errors import FieldError
 from gossamer.pipeline.action import OfPort, SubField
-from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS
+from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS, named_bits
 from gossamer.pipeline.fields import BY_NAME, FIELDS, FRAG_ANY, FRAG_LATER, Field
 from gossamer.pipeline.format_field import TCP_FLAGS, nxm_name
 
@@ -52,6 +52,8 @@ def parse_value(f: Field, text: str) -> tuple[int, int]:
         return _FRAGS[text]
     if f.name == "tcp_flags":
         return _tcp_flags(text)
+    if f.name == "tun_flags" and text in ("oam", "+oam", "-oam"):
+        return int(text != "-oam"), 1
     plain, slash, mask_text = text.partition("/")
     read: Callable[[str, str], int]
     if f.n_bits == 48:
@@ -127,6 +129,7 @@ FIELD_NAMES: Final[Mapping[str, Field]] = {
     **{f.name: f for f in (*XREGS, *XXREGS)},
     **{nxm_name(f): f for f in (*FIELDS, *XREGS, *XXREGS, NXM_IN_PORT)},
     **BY_NAME,
+    "OXM_OF_ACTSET_OUTPUT": BY_NAME["actset_output"],
     "in_port": NXM_IN_PORT,
     "in_port_oxm": BY_NAME["in_port"],
     "nw_tos": BY_NAME["nw_tos"],
@@ -151,9 +154,10 @@ def parse_subfield(text: str) -> SubField:
         raise FieldError(f"{text!r} names no field or part of one", remedy="write FIELD[LOW..HIGH]")
     f = parse_field(found[1])
     if found[2] is None:
-        return SubField(f, 0, 16 if f is NXM_IN_PORT else f.n_bits)
+        return SubField(f, 0, min(named_bits(f), f.n_bits))
     low = int(found[2])
     high = int(found[3]) if found[3] is not None else low
-    if not low <= high < f.n_bits:
-        raise FieldError(f"{f.name} has {f.n_bits} bits, not {low}..{high}")
+    n_bits = min(named_bits(f), f.n_bits)
+    if not low <= high < n_bits:
+        raise FieldError(f"{f.name} has {n_bits} bits, not {low}..{high}")
     return SubField(f, low, high - low + 1)

@@ -24,3 +24,15 @@ XXREGS: Final = tuple(
     for i in range(4)
 )
 """Four registers side by side."""
+
+_NAMED_BITS: Final = {"arp_op": 16, "vlan_vid": 12, "tun_flags": 1}
+
+
+def named_bits(field: Field) -> int:
+    """How many bits a field has to those who name its bits, as in ``OXM_OF_VLAN_VID[0..11]``.
+
+    The others of the wire, or of the key, mean something else or nothing.
+    """
+    if field.nxm == NXM_IN_PORT.nxm:
+        return 16
+    return _NAMED_BITS.get(field.name, field.n_bits)

@@ -6,6 +6,7 @@ from typing import Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.field_views import named_bits
 from gossamer.pipeline.format_field import (
     PortNames,
     field_name,
@@ -14,6 +15,7 @@ from gossamer.pipeline.format_field import (
     format_port,
     format_subfield,
     format_value,
+    is_port,
 )
 
 _DEFAULT_PRIORITY: Final = 32768
@@ -59,6 +61,7 @@ def format_action(action: Action, names: PortNames | None = None) -> str:
         case act.SetField(field=f, value=value, mask=mask):
             return f"set_field:{format_value(f, value, mask, names)}->{field_name(f)}"
         case act.RegLoad(dst=dst, value=value):
+            value = value & 0xFFFF if is_port(dst) else value
             return f"load:{format_hex(value)}->{format_subfield(dst)}"
         case act.RegMove(src=src, dst=dst):
             return f"move:{format_subfield(src)}->{format_subfield(dst)}"
@@ -224,7 +227,7 @@ def _format_spec(spec: act.LearnSpec, names: PortNames | None) -> str:
         assert dst is not None
         if spec.to is act.LearnTo.LOAD:
             return f"load:{format_hex(source)}->{format_subfield(dst)}"
-        if dst.low == 0 and dst.n_bits == dst.field.n_bits:
+        if dst.low == 0 and (is_port(dst) or dst.n_bits == named_bits(dst.field)):
             full = (1 << dst.n_bits) - 1
             return f"{field_name(dst.field)}={format_value(dst.field, source, full, names)}"
         return f"{format_subfield(dst)}={format_hex(source)}"

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.field_views import NXM_IN_PORT, named_bits
 from gossamer.pipeline.fields import FRAG_ANY, FRAG_LATER, Field
 
 PortNames = Mapping[int, str]
@@ -34,16 +35,27 @@ def format_mac(value: int, mask: int = (1 << 48) - 1) -> str:
     return colons(value) if mask == (1 << 48) - 1 else f"{colons(value)}/{colons(mask)}"
 
 
+def format_ipv6(value: int) -> str:
+    """An IPv6 address as inet_ntop(3) writes it: what ends in an IPv4 address, with that."""
+    high, low = value >> 32, value & 0xFFFFFFFF
+    if (not high and low >> 16) or high == 0xFFFF:
+        return f"::{'ffff:' if high else ''}{IPv4Address(low)}"
+    return str(IPv6Address(value))
+
+
 def format_ip(value: int, mask: int, width: int) -> str:
     """An IPv4 (`width` 32) or IPv6 (128) address, with a prefix length or a mask."""
-    address = IPv4Address if width == 32 else IPv6Address
+
+    def text(bits: int) -> str:
+        return str(IPv4Address(bits)) if width == 32 else format_ipv6(bits)
+
     full = (1 << width) - 1
     if mask == full:
-        return str(address(value))
+        return text(value)
     prefix = mask.bit_count()
     if mask == (full << (width - prefix)) & full:
-        return f"{address(value)}/{prefix}"
-    return f"{address(value)}/{address(mask)}"
+        return f"{text(value)}/{prefix}"
+    return f"{text(value)}/{text(mask)}"
 
 
 def format_hex(value: int) -> str:
@@ -65,31 +77,44 @@ def format_frag(value: int, mask: int) -> str:
     return "later" if value else "not_later"
 
 
+CT_STATES: Final = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
+
+
+def format_ct_state(value: int, mask: int) -> str:
+    """A connection's state by name: ``est|trk`` where all is meant, ``+est-new`` where some is."""
+    if mask & 0xFF == 0xFF:
+        return "|".join(n for i, n in enumerate(CT_STATES) if value >> i & 1) or "0"
+    return "".join(
+        ("+" if value >> i & 1 else "-") + name for i, name in enumerate(CT_STATES) if mask >> i & 1
+    )
+
+
 def format_tcp_flags(value: int, mask: int) -> str:
     """TCP flags by name: ``syn|ack`` where all are meant, ``+syn-ack`` where some are."""
+    names = [TCP_FLAGS[i] if i < len(TCP_FLAGS) else f"[{1 << i:x}]" for i in range(12)]
     if mask & 0xFFF == 0xFFF:
-        named = "|".join(n for i, n in enumerate(TCP_FLAGS) if value >> i & 1)
-        unknown = value & 0xE00
-        if unknown:
-            named += ("|" if named else "") + f"0x{unknown:x}"
-        return named or "0"
+        return "|".join(name for i, name in enumerate(names) if value >> i & 1) or "0"
     return "".join(
-        ("+" if value >> i & 1 else "-") + (TCP_FLAGS[i] if i < 9 else f"[{i}]")
-        for i in range(12)
-        if mask >> i & 1
+        ("+" if value >> i & 1 else "-") + name for i, name in enumerate(names) if mask >> i & 1
     )
 
 
 _HEX_FIELDS: Final = ("reg", "xreg", "xxreg", "metadata", "tun_id", "pkt_mark", "ct_", "dp_hash",
                       "vlan_tci", "eth_type", "ipv6_label", "packet_type")  # fmt: skip
-_OVS_NAMES: Final = {"ip_ecn": "nw_ecn", "ip_dscp": "nw_tos_shifted"}
+_OVS_NAMES: Final = {"ip_ecn": "nw_ecn"}
+
+
+_COUNTING: Final = {"nw_tos": 0xFC, "tun_flags": 1}
+"""The bits that mean something, of fields where these are not all."""
 
 
 def format_value(field: Field, value: int, mask: int, names: PortNames | None = None) -> str:
     """A field's value, with its mask where that is not complete."""
-    full = (1 << field.n_bits) - 1
+    full = _COUNTING.get(field.name, (1 << field.n_bits) - 1)
     if field.name == "in_port" and mask == full:
         return format_port(value, names)
+    if field.name == "tun_flags" and mask == full:
+        return "oam" if value & 1 else "0"
     if field.n_bits == 48:
         return format_mac(value, mask)
     if field.name in ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst"):
@@ -97,7 +122,7 @@ def format_value(field: Field, value: int, mask: int, names: PortNames | None = 
     if field.n_bits == 128 and not field.name.startswith(("xxreg", "ct_")):
         return format_ip(value, mask, 128)
     hexadecimal = field.name.startswith(_HEX_FIELDS)
-    text = f"{value:#x}" if hexadecimal else str(value)
+    text = format_hex(value) if hexadecimal else str(value)
     return text if mask == full else f"{text}/{mask:#x}"
 
 
@@ -140,7 +165,7 @@ _NXM_NAMES: Final = {
     "mpls_label": "OXM_OF_MPLS_LABEL",
     "mpls_tc": "OXM_OF_MPLS_TC",
     "mpls_bos": "OXM_OF_MPLS_BOS",
-    "actset_output": "OXM_OF_ACTSET_OUTPUT",
+    "actset_output": "ONFOXM_ET_ACTSET_OUTPUT",
     "packet_type": "OXM_OF_PACKET_TYPE",
     "tun_src": "NXM_NX_TUN_IPV4_SRC",
     "tun_dst": "NXM_NX_TUN_IPV4_DST",
@@ -156,12 +181,18 @@ def nxm_name(field: Field) -> str:
     return _NXM_NAMES.get(field.name) or f"NXM_NX_{field.name.upper()}"
 
 
+def is_port(sub: SubField) -> bool:
+    """True for all of NXM_OF_IN_PORT, which stands for a port of 32 bits."""
+    return sub.field.nxm == NXM_IN_PORT.nxm and not sub.low and sub.n_bits in (16, 32)
+
+
 def format_subfield(sub: SubField) -> str:
     """A subfield in NXM notation: ``NXM_NX_REG0[0..15]``."""
     nxm = nxm_name(sub.field)
-    n_bits = sub.field.n_bits
-    if sub.low == 0 and (sub.n_bits == n_bits or sub.n_bits == 8 * sub.field.wire_bytes):
+    if sub.low == 0 and (is_port(sub) or sub.n_bits == named_bits(sub.field)):
         return f"{nxm}[]"
+    if sub.low == 0 and sub.n_bits == sub.field.n_bits < named_bits(sub.field):
+        return f"{nxm}[]"  # the upper bits are no packet's
     if sub.n_bits == 1:
         return f"{nxm}[{sub.low}]"
     return f"{nxm}[{sub.low}..{sub.low + sub.n_bits - 1}]"

@@ -25,7 +25,9 @@ from gossamer.pipeline.fields import (
 )
 from gossamer.pipeline.format_field import (
     PortNames,
+    format_ct_state,
     format_frag,
+    format_hex,
     format_ip,
     format_mac,
     format_masked_hex,
@@ -101,6 +103,7 @@ class _Parts:
             self.out.append(
                 f"actset_output={format_port(self.slot('actset_output')[0], self.names)}"
             )
+        self.connection()
         word = _ETH_WORDS.get(eth_type) if eth_known else None
         proto_shown = False
         if word and proto_known and (eth_type, proto) in _IP_WORDS:
@@ -109,9 +112,7 @@ class _Parts:
             self.out.append(word)
         for i in range(16):
             self.hexadecimal(f"reg{i}")
-        self.hexadecimal("tun_id", 64)
-        self.address("tun_src", "tun_src", 32)
-        self.address("tun_dst", "tun_dst", 32)
+        self.tunnel()
         self.hexadecimal("metadata", 64)
         in_port, in_port_known = self.slot("in_port")
         if in_port_known:
@@ -127,6 +128,40 @@ class _Parts:
         self.layer3(eth_type, proto, proto_shown=proto_shown)
         self.layer4(eth_type, proto)
         return self.out
+
+    def connection(self) -> None:
+        value, mask = self.slot("ct_state")
+        if mask:
+            self.out.append(f"ct_state={format_ct_state(value, mask)}")
+        self.decimal("ct_zone", "ct_zone", 16)
+        self.hexadecimal("ct_mark")
+        self.hexadecimal("ct_label", 128)
+        self.address("ct_nw_src", "ct_nw_src", 32)
+        self.address("ct_nw_dst", "ct_nw_dst", 32)
+        if self.slot("ct_nw_proto")[1]:
+            self.out.append(f"ct_nw_proto={self.slot('ct_nw_proto')[0]}")
+            self.decimal("ct_tp_src", "ct_tp_src", 16)
+            self.decimal("ct_tp_dst", "ct_tp_dst", 16)
+        packet_type, known = self.slot("packet_type")
+        if known and packet_type:
+            namespace, kind = packet_type >> 16, packet_type & 0xFFFF
+            # Small numbers are decimal.
+            text = ",".join(str(n) if n < 10 else f"{n:#x}" for n in (namespace, kind))
+            self.out.append(f"packet_type=({text})")
+
+    def tunnel(self) -> None:
+        self.hexadecimal("tun_id", 64)
+        for name, width in (
+            ("tun_src", 32), ("tun_dst", 32), ("tun_ipv6_src", 128), ("tun_ipv6_dst", 128)
+        ):  # fmt: skip
+            self.address(name, name, width)
+        self.decimal("tun_gbp_id", "tun_gbp_id", 16)
+        flags, known = self.slot("tun_gbp_flags")
+        if known:
+            self.out.append(f"tun_gbp_flags={format_hex(flags)}")
+        flags, known = self.slot("tun_flags")
+        if known:
+            self.out.append(f"tun_flags={'+' if flags & 1 else '-'}oam")
 
     def vlan(self, suffix: str, tci: int, mask: int) -> None:
         vid, pcp = mask & 0xFFF, mask & 0xE000

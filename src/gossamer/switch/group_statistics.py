@@ -38,6 +38,7 @@ def _selected(all_of_them: Numbered[T], number: int, every: int) -> Sequence[Ent
 def groups(session: Session, message: m.GroupStatsRequest, xid: int) -> None:
     """OFPMP_GROUP; a group that is not there has no statistics, as in Open vSwitch."""
     bridge, now = session.bridge, time.monotonic()
+    references = bridge.rules.group_mods.n_references()
     stats = []
     for entry in _selected(bridge.rules.groups, message.group_id, GROUP_ALL):
         group_id = entry.value.group_id
@@ -47,7 +48,7 @@ def groups(session: Session, message: m.GroupStatsRequest, xid: int) -> None:
         stats.append(
             m.GroupStats(
                 group_id=group_id,
-                n_references=bridge.rules.group_mods.n_references(group_id),
+                n_references=references[group_id],
                 n_packets=packets,
                 n_bytes=n_bytes,
                 duration_s=now - entry.created_s,

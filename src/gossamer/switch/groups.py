@@ -9,6 +9,7 @@ are refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -120,11 +121,13 @@ class GroupMods:
                 self._tables.remove(flow, RemovedReason.GROUP_DELETE, source, xid)
             self.groups.remove(number)
 
-    def n_references(self, group_id: int) -> int:
-        """Flows and groups that send directly to a group (OpenFlow 1.3.5, 7.3.5.6)."""
-        flows = len(self._tables.references.by_group.get(group_id, ()))
-        others = self.groups.values().values()
-        return flows + sum(1 for other in others if group_id in chained(other))
+    def n_references(self) -> Counter[int]:
+        """Flows and groups that send directly to each group (OpenFlow 1.3.5, 7.3.5.6)."""
+        by_group = self._tables.references.by_group
+        counts = Counter({group_id: len(flows) for group_id, flows in by_group.items()})
+        for group in self.groups.values.values():
+            counts.update(chained(group))
+        return counts
 
 
 def chained(group: Group) -> frozenset[int]:

@@ -47,6 +47,8 @@ class Numbered(Generic[T]):
         self._put = put
         self._drop = drop
         self._entries: dict[int, Entry[T]] = {}
+        self.values: dict[int, T] = {}
+        """All, by number; to be read only."""
         self._before: dict[int, Entry[T] | None] = {}
         """What was changed since the last commit, as the datapath has it."""
         self._handed_over: list[int] = []
@@ -62,12 +64,7 @@ class Numbered(Generic[T]):
 
     def get(self, number: int) -> T | None:
         """The one of that number."""
-        entry = self._entries.get(number)
-        return entry.value if entry is not None else None
-
-    def values(self) -> dict[int, T]:
-        """All, by number."""
-        return {number: entry.value for number, entry in self._entries.items()}
+        return self.values.get(number)
 
     def entries(self) -> list[Entry[T]]:
         """All, by number in rising order."""
@@ -82,11 +79,12 @@ class Numbered(Generic[T]):
         before = self._entries.get(number)
         self._before.setdefault(number, before)
         self._entries[number] = Entry(value, before.created_s if before else now)
+        self.values[number] = value
 
     def remove(self, number: int) -> None:
         """Take out one that is there."""
         self._before.setdefault(number, self._entries[number])
-        del self._entries[number]
+        del self._entries[number], self.values[number]
 
     @property
     def dirty(self) -> bool:
@@ -97,7 +95,7 @@ class Numbered(Generic[T]):
         """Tell the datapath what is new or different."""
         for number, before in self._before.items():
             entry = self._entries.get(number)
-            if entry is not None and (before is None or entry.value != before.value):
+            if entry is not None and entry != before:
                 # Before the attempt: one that failed half-way is taken back too.
                 self._handed_over.append(number)
                 self._put(entry.value)
@@ -125,8 +123,10 @@ class Numbered(Generic[T]):
         for number, before in self._before.items():
             if before is None:
                 self._entries.pop(number, None)
+                self.values.pop(number, None)
             else:
                 self._entries[number] = before
+                self.values[number] = before.value
         self.settle()
 
     def settle(self) -> None:

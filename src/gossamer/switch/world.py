@@ -59,8 +59,8 @@ def world_of(switch: Switch) -> World:
         if view is None:
             bridge.view = view = _view(switch, bridge)
         view.fdb = _LearnedByDatapath(bridge)
-        view.groups = bridge.rules.groups.values()
-        view.meters = bridge.rules.meters.values()
+        view.groups = bridge.rules.groups.values
+        view.meters = bridge.rules.meters.values
         view.miss = {t: TableMiss(int(action)) for t, action in bridge.misses.items()}
         bridges.append(view)
     return World(bridges, now_s=time.monotonic())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -177,3 +178,36 @@ def test_no_packet_sees_half_of_a_bundle(two_hosts: tuple[Host, Netns, Netns]) -
         change(n)
     output = flood.communicate()[0]
     assert n > 10 and " 0% packet loss" in output, output
+
+
+def test_a_fin_shortens_the_timeouts_of_a_flow(two_hosts: tuple[Host, Netns, Netns]) -> None:
+    host, a, b = two_hosts
+    pa, pb = port_of(host, a), port_of(host, b)
+    host.ofctl("del-flows", "br0")
+    host.ofctl("add-flow", "br0", "priority=1,actions=NORMAL")
+    host.ofctl("add-flow", "br0",
+               f"idle_timeout=60,tcp,in_port={pa},actions=fin_timeout(idle_timeout=1),output:{pb}")  # fmt: skip
+    host.ofctl("add-flow", "br0", f"idle_timeout=60,tcp,in_port={pb},actions=output:{pa}")
+    server = b.start(sys.executable, "-c", _SERVER)
+    wait_for(lambda: "7777" in b.run("ss", "-ltn").stdout)
+    assert a.run(sys.executable, "-c", _CLIENT).stdout == "hello\n"
+    server.wait(5)
+    assert len(flows(host)) == 3
+    wait_for(lambda: len(flows(host)) == 2, 5)
+    (left,) = flows(host, "tcp")
+    assert f"in_port={pb}" in left and "idle_timeout=60" in left
+
+
+_SERVER = """
+import socket
+s = socket.create_server(("", 7777))
+c, _ = s.accept()
+c.sendall(b"hello")
+c.close()
+"""
+_CLIENT = """
+import socket
+c = socket.create_connection(("10.0.0.2", 7777), 5)
+print(c.recv(10).decode())
+c.close()
+"""

@@ -117,6 +117,21 @@ static __always_inline void write_action(struct state *st, struct op *op)
 	case OP_CONTROLLER:
 		slot = SET_OUTPUT;
 		break;
+	case OP_COPY_TTL_IN:
+		slot = SET_COPY_TTL_IN;
+		break;
+	case OP_COPY_TTL_OUT:
+		slot = SET_COPY_TTL_OUT;
+		break;
+	case OP_PUSH_MPLS:
+		slot = SET_PUSH_MPLS;
+		break;
+	case OP_POP_MPLS:
+		slot = SET_POP_MPLS;
+		break;
+	case OP_DEC_MPLS_TTL:
+		slot = SET_DEC_MPLS_TTL;
+		break;
 	case OP_GROUP:
 		slot = SET_GROUP;
 		break;

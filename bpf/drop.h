@@ -31,6 +31,7 @@ enum drop_reason {
 	DROP_NO_GROUP,		/* a group that does not exist */
 	DROP_NO_BUCKET,		/* a group none of whose buckets is live */
 	DROP_METER,		/* a meter's drop band */
+	DROP_MPLS_STACK,	/* a fourth label, or one that may be below three */
 	DROP_REASONS
 };
 

@@ -318,6 +318,8 @@ static __always_inline void controller(struct __sk_buff *skb, struct state *st, 
 			return;
 		}
 	}
+	if (st->pass_limit && (!op->a || op->a > st->pass_limit))
+		op->a = st->pass_limit;
 	if (punt_write(skb, st, op, 0, level))
 		count_drop(DROP_PUNT_FULL);
 }
@@ -406,6 +408,14 @@ static long do_op(__u32 i, struct walk *walk)
 	case DO_POP_VLAN:
 		touch(st, GROUP_VLAN);
 		key_pop_vlan(key_of(st));
+		break;
+	case DO_PUSH_MPLS:
+		touch(st, GROUP_MPLS);
+		key_push_label(key_of(st), op.a, st->l3_type);
+		break;
+	case DO_POP_MPLS:
+		touch(st, GROUP_MPLS);
+		key_pop_label(key_of(st), op.a);
 		break;
 	case DO_CONTROLLER:
 		controller(walk->skb, st, &op, walk->level);

@@ -39,6 +39,7 @@ const volatile __u32 capturing = 0;
 #include "change.h"
 #include "action_set.h"
 #include "group.h"
+#include "labels.h"
 #include "meter.h"
 #include "conjunction.h"
 #include "translate.h"

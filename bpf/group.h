@@ -148,6 +148,7 @@ __attribute__((noinline)) int open_scope(__u64 list, __u32 program, __u32 table,
 		st->n_buckets++;
 	}
 	__builtin_memcpy(scope->key, st->key, sizeof(scope->key));
+	__builtin_memcpy(scope->hidden, st->hidden, sizeof(scope->hidden));
 	st->n_scopes = n + 1;
 	lay_frame(st, SCOPE_PROGRAM, table);
 	return 0;
@@ -190,6 +191,7 @@ __attribute__((noinline)) int continue_scope(__u32 level)
 	}
 	if (scope->begun) {
 		__builtin_memcpy(st->key, scope->key, sizeof(scope->key));
+		__builtin_memcpy(st->hidden, scope->hidden, sizeof(scope->hidden));
 		/* those of clones that an exit has left, too */
 		for (int i = 0; i < MAX_SCOPES; i++) {
 			if (st->n_saved <= n)

@@ -23,7 +23,7 @@
 
 #define SMALL_OPS 4
 #define LARGE_OPS 64
-#define PATH_OPS 1024		/* operations one pass may come to */
+#define PATH_OPS 768		/* operations one pass may come to */
 #define CACHED_OPS 12
 #define CACHED_FLOWS 16
 #define SET_ROOM 64		/* where it is put in order; a power of two */
@@ -33,7 +33,7 @@
 #define MAX_RESUBMITS 4096
 #define MAX_TTL_CONTROLLERS 4
 #define MAX_SCOPES 8		/* groups and clones within each other */
-#define MAX_SETS_ASIDE 2	/* clones in each other with action sets of their own */
+#define MAX_SETS_ASIDE 4	/* clones in each other with action sets of their own */
 #define MAX_STACK 16		/* values that push: and pop: may hold */
 #define MAX_GROUPS 65536
 #define MAX_BUCKETS 131072	/* of all groups together */

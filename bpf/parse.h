@@ -180,6 +180,7 @@ static __always_inline void parse_ipv4(struct __sk_buff *skb, struct state *st, 
 	k->nw_src = ip.saddr;
 	k->nw_dst = ip.daddr;
 	st->l3 = l3;
+	st->l3_type = bpf_htons(0x0800);
 	if (frag & 0x3fff) {
 		k->nw_frag = FRAG_ANY;
 		if (frag & 0x1fff) {
@@ -277,6 +278,7 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, struct state *st, 
 	__builtin_memcpy(k->ipv6_src, &ip.saddr, 16);
 	__builtin_memcpy(k->ipv6_dst, &ip.daddr, 16);
 	st->l3 = l3;
+	st->l3_type = bpf_htons(0x86dd);
 	if (walk.broken || (walk.frag & FRAG_LATER) || walk.off > 0x600)
 		return;
 	parse_l4(skb, walk.proto | OVER_IPV6, walk.off, walk.left, level);
@@ -293,12 +295,45 @@ static __always_inline void parse_arp(struct __sk_buff *skb, struct state *st, _
 	    arp.plen != 4)
 		return;
 	st->l3 = l3;
+	st->l3_type = k->eth_type;
 	if (bpf_ntohs(arp.op) <= 0xff)
 		k->nw_proto = bpf_ntohs(arp.op);
 	__builtin_memcpy(&k->nw_src, arp.spa, 4);
 	__builtin_memcpy(&k->nw_dst, arp.tpa, 4);
 	__builtin_memcpy(k->arp_sha, arp.sha, 6);
 	__builtin_memcpy(k->arp_tha, arp.tha, 6);
+}
+
+/* Up to three labels; below the last, IP as its first four bits say. */
+static __always_inline void parse_mpls(struct __sk_buff *skb, struct state *st, __u32 off,
+				       __u32 level)
+{
+	struct flow_key *k = key_of(st);
+	__be32 bottom = bpf_htonl(0x100), lse;
+	__u8 version;
+
+	if (load(skb, off, &lse, 4))
+		return;
+	k->mpls_lse0 = lse;
+	off += 4;
+	if (!(lse & bottom)) {
+		if (load(skb, off, &lse, 4))
+			return;
+		k->mpls_lse1 = lse;
+		off += 4;
+	}
+	if (!(lse & bottom)) {
+		if (load(skb, off, &lse, 4))
+			return;
+		k->mpls_lse2 = lse;
+		off += 4;
+	}
+	if (!(lse & bottom) || load(skb, off, &version, 1))
+		return;
+	if (version >> 4 == 4)
+		parse_ipv4(skb, st, off, level);
+	else if (version >> 4 == 6)
+		parse_ipv6(skb, st, off, level);
 }
 
 static __always_inline bool is_vlan(__be16 type)
@@ -324,6 +359,8 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 	__builtin_memset(&st->key[PACKET_WORD], 0, PACKET_WORDS * 4);
 	st->l3 = st->l4 = st->nd_sll = st->nd_tll = 0;
 	st->l4_proto = 0;
+	st->l3_type = 0;
+	st->network = 14;
 	if (load(skb, 0, &eth, 14))
 		return -1;
 	__builtin_memcpy(k->eth_dst, eth.dst, 12);
@@ -352,6 +389,8 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 		type = tag[1];
 		off += 4;
 	}
+	st->network = off;
+	st->wire_type = type;
 	if (bpf_ntohs(type) < 0x600) {
 		/* 802.3: a length.  SNAP with OUI 0 names an ethertype. */
 		struct {
@@ -363,6 +402,7 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 		    llc.control == 3 && !llc.oui[0] && !llc.oui[1] && !llc.oui[2] &&
 		    bpf_ntohs(llc.type) >= 0x600) {
 			type = llc.type;
+			st->wire_type = type;
 			off += 8;
 		} else {
 			k->eth_type = bpf_htons(ETH_TYPE_NONE);
@@ -370,6 +410,7 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 		}
 	}
 	k->eth_type = type;
+	st->network = off;
 	if (depth == PARSE_L2)
 		return 0;
 	if (type == bpf_htons(0x0800)) {
@@ -379,16 +420,7 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 	} else if (type == bpf_htons(0x0806) || type == bpf_htons(0x8035)) {
 		parse_arp(skb, st, off);
 	} else if (type == bpf_htons(0x8847) || type == bpf_htons(0x8848)) {
-		__be32 lse;
-
-		if (!load(skb, off, &lse, 4)) {
-			k->mpls_lse0 = lse;
-			if (!(lse & bpf_htonl(0x100)) && !load(skb, off + 4, &lse, 4)) {
-				k->mpls_lse1 = lse;
-				if (!(lse & bpf_htonl(0x100)) && !load(skb, off + 8, &lse, 4))
-					k->mpls_lse2 = lse;
-			}
-		}
+		parse_mpls(skb, st, off, level);
 	}
 	return 0;
 out:

@@ -36,6 +36,11 @@ enum rule_op {
 	OP_FIN,			/* the flow's timeouts shrink where this is a FIN or RST */
 	OP_MULTIPATH,		/* a: fields | algorithm << 8, b: basis, c: links, d: arg; into
 				 * the last scratch word */
+	OP_PUSH_MPLS,		/* a: ethertype */
+	OP_POP_MPLS,		/* a: ethertype of what follows */
+	OP_DEC_MPLS_TTL,
+	OP_COPY_TTL_OUT,
+	OP_COPY_TTL_IN,
 	OP_CONJUNCTION,		/* a: clause | number of clauses << 8, b: id */
 	OP_BUNDLE,		/* a: fields | algorithm << 8, b: basis, c: group of its members */
 };
@@ -68,6 +73,8 @@ enum path_op {
 	DO_SET,			/* as OP_SET */
 	DO_PUSH_VLAN,		/* a: tpid */
 	DO_POP_VLAN,
+	DO_PUSH_MPLS,		/* a: ethertype */
+	DO_POP_MPLS,		/* a: ethertype */
 	DO_CONTROLLER,		/* a: max_len, b: controller id | reason << 16, c: table | userdata << 8, d: flow */
 	DO_DROP,		/* b: drop reason to count */
 	DO_SAVE,		/* remember the packet as it is */

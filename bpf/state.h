@@ -25,6 +25,8 @@ struct op {
 #define GROUP_L3	(1 << 2)
 #define GROUP_L4	(1 << 3)
 #define GROUP_ARP_ND	(1 << 4)
+#define GROUP_MPLS	(1 << 5)
+#define HIDDEN_WORDS	(KEY_WORDS - WORD_NW_PROTO)	/* what labels hide */
 
 struct flow_ref {
 	__u32 id;		/* TABLE_MISS set: a table's miss counter, not a flow */
@@ -54,6 +56,7 @@ struct scope {			/* a group or a clone under way: its changes end with it */
 	__u32 set_was_done;
 	__u32 stack_base;		/* of the one around it */
 	__u32 key[KEY_WORDS];
+	__u32 hidden[HIDDEN_WORDS];
 };
 
 enum own_set { OWN_SET_NONE, OWN_SET_WRITTEN, OWN_SET_RUN };
@@ -101,6 +104,7 @@ struct state {
 	__u32 key[KEY_WORDS + 16];	/* struct flow_key, then temporaries of programs */
 	__u32 wire[PACKET_WORDS];	/* what the headers hold now; valid once touched */
 	__u32 saved[PACKET_WORDS];	/* the key before translation */
+	__u32 hidden[HIDDEN_WORDS];	/* of the key in translation: what is below labels */
 	__u64 now;			/* coarse monotonic ns */
 	__u64 version;			/* of the bridge when its lookup began */
 	__u32 in_port;			/* port id */
@@ -110,6 +114,9 @@ struct state {
 	__u32 first_port;		/* where the packet entered the switch */
 	__u32 length;			/* of the packet when it came */
 	__u16 l3, l4;			/* offsets in the packet, 0 none */
+	__be16 wire_type;		/* ethertype, or length, before it */
+	__u16 network;			/* offset of what follows the ethertype */
+	__be16 l3_type;			/* ethertype of what was found at l3, labels or not */
 	__u16 nd_sll, nd_tll;		/* offsets of the ND options' addresses, 0 none */
 	__u16 l4_length;		/* from l4 to the end of the IP packet */
 	__u8 l4_proto;			/* protocol whose whole header was found at l4, 0 none */
@@ -171,6 +178,7 @@ struct state {
 	__u32 normal_vlan;		/* the VLAN NORMAL put it in */
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
 	struct op punt;			/* being written */
+	__u8 header[64];		/* being moved */
 	struct pass passes[PASS_QUEUE];
 	struct short_copy shorts[MAX_SHORT];
 	struct alternative alternatives[MAX_ALTERNATIVES];

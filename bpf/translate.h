@@ -211,6 +211,31 @@ static long run_op(__u32 i, struct run *run)
 		else
 			open_scope(0, op.b, run->table, run->level);
 		return 1;
+	case OP_PUSH_MPLS:
+	case OP_POP_MPLS:
+		if (!relabel(op.code, op.a, run->level))
+			return 0;
+		/* in a bucket only that copy is lost */
+		if (leave_bucket(st))
+			return 1;
+		st->failure = DROP_MPLS_STACK;
+		return 0;
+	case OP_DEC_MPLS_TTL: {
+		struct flow_key *k = key_of(st);
+		__u32 ttl = bpf_ntohl(k->mpls_lse0) & 0xff;
+
+		if (is_mpls(k->eth_type) && ttl > 1) {
+			set_word(st, WORD_MPLS_LSE0, bpf_htonl(ttl - 1), bpf_htonl(0xff), GROUP_MPLS);
+			return 0;
+		}
+		if (is_mpls(k->eth_type))
+			emit_controller(0xffff, REASON_INVALID_TTL << 16, run->table, run->level);
+		goto end;
+	}
+	case OP_COPY_TTL_OUT:
+	case OP_COPY_TTL_IN:
+		copy_ttl(st, op.code);
+		return 0;
 	case OP_METER: {
 		struct meter_key key = { .bridge = st->bridge, .meter_id = op.b };
 		__u32 *index = bpf_map_lookup_elem(&meters, &key);
@@ -347,6 +372,8 @@ __attribute__((noinline)) int translate(__u32 level)
 	/* tunnel and other ingress metadata will stay; registers begin at zero */
 	__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
 	__builtin_memset(&st->key[KEY_WORDS], 0, 16 * 4);
+	if (key_of(st)->eth_type != st->l3_type)
+		hide(st);
 	st->failure = 0;
 	st->n_resubmits = 0;
 	st->enter = 0;

@@ -35,8 +35,7 @@ NOT_YET: Final = frozenset(
     (
         "multipath",
         "bundle",
-        "mpls",
-        "copy_ttl",
+        "output_trunc",  # but for copies into patch ports, and for the DEI bit, it agrees
         "check_pkt_larger",
         "actset_output",
         "pbb",

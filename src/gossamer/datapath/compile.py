@@ -23,7 +23,7 @@ from gossamer.datapath.layout import (
     ParseDepth,
     RuleOp,
 )
-from gossamer.errors import DatapathError
+from gossamer.errors import DatapathError, UnsupportedActionError
 from gossamer.pipeline import action as act
 from gossamer.pipeline.fields import (
     BY_NAME,
@@ -67,6 +67,9 @@ def _groups() -> list[int]:
         "vlan1_tci": Group.VLAN,
         "tp_src": Group.L4,
         "tp_dst": Group.L4,
+        "mpls_lse0": Group.MPLS,
+        "mpls_lse1": Group.MPLS,
+        "mpls_lse2": Group.MPLS,
         "arp_sha": Group.ARP_ND,
         "arp_tha": Group.ARP_ND,
         "nd_target": Group.ARP_ND,
@@ -186,6 +189,10 @@ def compile_actions(actions: act.Actions, names: Names) -> Program:
     program = Program()
     for action in actions:
         _compile(action, program, 0, names)
+        if isinstance(action, act.Controller) and action.pause:
+            # The packet waits at a controller; what follows is run when it comes back.
+            _compile(act.Exit(), program, 0, names)
+            break
     return program
 
 
@@ -283,7 +290,7 @@ def _move(program: Program, flags: int, src_bit: int, dst_bit: int, n_bits: int)
         _move_step(program, flags, _word(s), s % 32, _word(d), d % 32, take)
         return
     if len(steps) > 15:
-        raise DatapathError(f"a move of {n_bits} bits takes too many steps")
+        raise UnsupportedActionError(f"a move of {n_bits} bits takes too many steps")
     for i, (s, _, take) in enumerate(steps):
         _move_step(program, flags, _word(s), s % 32, SCRATCH_WORD + 1 + i, 0, take)
     for i, (_, d, take) in enumerate(steps):
@@ -344,6 +351,10 @@ def _move_step(
 
 _ETH_TYPE = BY_NAME["eth_type"].full_mask
 _TTL = BY_NAME["nw_ttl"].full_mask
+_TOS = BY_NAME["nw_tos"].full_mask
+_LABELS = _ETH_TYPE | sum(0xFFFFFFFF << slot_shift(f"mpls_lse{i}") for i in range(3))
+_BELOW_LABELS = 0xFF << slot_shift("nw_proto")
+"""Enough for the parser to look there."""
 _FIN_OR_RST = 5 << slot_shift("tcp_flags")
 _VLAN_PRESENT = 0x1000 << slot_shift("vlan_tci")
 _VLAN_TCI = 0xFFFF << slot_shift("vlan_tci")
@@ -364,7 +375,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             _emit(program, flags, RuleOp.OUTPUT, 0, port)
         case act.OutputReg(source=source, max_len=max_len):
             if source.n_bits > 32:
-                raise DatapathError(f"output to a port number of {source.n_bits} bits")
+                raise UnsupportedActionError(f"output to a port number of {source.n_bits} bits")
             program.reads |= ((1 << source.n_bits) - 1) << source.shift
             first = source.shift % 32
             if first + source.n_bits <= 32:
@@ -448,7 +459,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
                 _compile(act.Controller(max_len=max_len), program, flags, names)
                 return
             if flags & OP_WRITE:
-                raise DatapathError("output(max_len=) cannot be written to the action set")
+                raise UnsupportedActionError("output(max_len=) cannot be written to the action set")
             _emit(program, flags, RuleOp.TRUNCATE, 0, max_len)
             _compile(act.Output(port), program, flags, names)
             _emit(program, flags, RuleOp.TRUNCATE, 0, 0)
@@ -460,6 +471,23 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.FinTimeout():
             program.reads |= _FIN_OR_RST
             _emit(program, flags, RuleOp.FIN)
+        case act.PushMpls(ethertype=ethertype):
+            program.reads |= _LABELS | _TTL | _TOS
+            program.writes |= _LABELS
+            _emit(program, flags, RuleOp.PUSH_MPLS, _network16(ethertype))
+        case act.PopMpls(ethertype=ethertype):
+            program.reads |= _LABELS
+            program.writes |= _LABELS | _BELOW_LABELS
+            _emit(program, flags, RuleOp.POP_MPLS, _network16(ethertype))
+        case act.DecMplsTtl():
+            program.reads |= _LABELS
+            program.writes |= _LABELS
+            _emit(program, flags, RuleOp.DEC_MPLS_TTL)
+        case act.CopyTtlOut() | act.CopyTtlIn():
+            program.reads |= _LABELS | _TTL
+            program.writes |= _LABELS | _TTL
+            out = isinstance(action, act.CopyTtlOut)
+            _emit(program, flags, RuleOp.COPY_TTL_OUT if out else RuleOp.COPY_TTL_IN)
         case act.Conjunction(conj_id=conj_id, clause=clause, n_clauses=n_clauses):
             _emit(program, flags, RuleOp.CONJUNCTION, clause | n_clauses << 8, conj_id)
         case act.StackPush(source=source):
@@ -469,7 +497,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.Note() | act.SetQueue():
             return  # nothing a packet would show
         case _:
-            raise DatapathError(
+            raise UnsupportedActionError(
                 f"the datapath has no {type(action).__name__} action",
                 remedy="see docs/compat.md for what is supported",
             )

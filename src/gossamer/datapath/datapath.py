@@ -412,7 +412,7 @@ class Datapath:
         self.programs.flush()
         self._changed |= self._groups.flush(self._ports.is_live)
         self._flows.flush()
-        reach = 0
+        reach = self._meters.writes()
         for bridge_id, flows in self._flows.bridges.items():
             reach |= flows.reach() | self._groups.reads(bridge_id) | self._groups.writes(bridge_id)
         depth = parse_depth(reach)

@@ -109,6 +109,7 @@ class Group(IntFlag):
     L3 = 1 << 2
     L4 = 1 << 3
     ARP_ND = 1 << 4
+    MPLS = 1 << 5
 
 
 class RuleOp(IntEnum):
@@ -140,8 +141,13 @@ class RuleOp(IntEnum):
     LEARN = 23
     FIN = 24
     MULTIPATH = 25
-    CONJUNCTION = 26
-    BUNDLE = 27
+    PUSH_MPLS = 26
+    POP_MPLS = 27
+    DEC_MPLS_TTL = 28
+    COPY_TTL_OUT = 29
+    COPY_TTL_IN = 30
+    CONJUNCTION = 31
+    BUNDLE = 32
 
 
 class Need(IntFlag):
@@ -190,6 +196,7 @@ DROP_REASONS: Final = (
     "no_group",
     "no_bucket",
     "meter",
+    "mpls_stack",
 )
 """enum drop_reason, in its order."""
 

@@ -7,11 +7,12 @@ from typing import Final
 from gossamer.datapath import layout
 from gossamer.datapath.maps import HashMap, MappedArray
 from gossamer.errors import DatapathError
+from gossamer.pipeline.match import slot_mask
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
 
 _NS: Final = 10**9
-_MOST: Final = 9 * 10**9
-"""Bytes or packets a bucket can hold: times 10**9 it must fit 63 bits."""
+_MOST: Final = 4 * 10**9
+"""Bytes or packets a bucket can hold: twice that times 10**9 must fit 63 bits."""
 _COARSE: Final = 5
 """The clock that ticks every few milliseconds serves bursts of this part of a second."""
 _LARGEST_PACKET: Final = 65536
@@ -77,6 +78,13 @@ class Meters:
         self._indexes[place] = index
         self._map.put(layout.METER_KEY.pack(*place), index.to_bytes(4, "little"))
 
+    def writes(self) -> int:
+        """The key bits that meters write."""
+        remarks = any(
+            band.type is BandType.DSCP_REMARK for m in self.records.values() for band in m.bands
+        )
+        return slot_mask("nw_tos", 0xFC) if remarks else 0
+
     def delete(self, bridge_id: int, meter_id: int) -> None:
         """Remove a meter; nothing where there is none."""
         place = (bridge_id, meter_id)
@@ -131,10 +139,10 @@ def _burst(band: Band, flags: MeterFlag) -> int:
 def _band(band: Band, flags: MeterFlag, in_packets: bool) -> bytes:
     unit = 1 if in_packets else 125
     burst = _burst(band, flags)
-    rate = min(band.rate * unit, _MOST)
+    rate = band.rate * unit
     tokens = max(1, min(burst * unit, _MOST))
     debt = 64 if in_packets else _LARGEST_PACKET
-    filling = (min(tokens + debt, _MOST) * _NS) // rate if rate else 0
+    filling = (tokens + debt) * _NS // rate if rate else 0
     kind = BandType.DSCP_REMARK if band.type is BandType.DSCP_REMARK else BandType.DROP
     full = tokens * _NS if rate else 0
     return layout.BAND.pack(rate, full, filling, kind, band.precedence)

@@ -42,7 +42,7 @@ from gossamer.pipeline.fields import (
     VLAN_CFI,
     get_slot,
 )
-from gossamer.pipeline.labels import BOTTOM, labels_of, pop
+from gossamer.pipeline.labels import BOTTOM, entries_of, labels_of, pop
 from gossamer.pipeline.packet import PBB_HEADER, Headers, dissect
 
 PACKET_MASK: Final = (1 << ((KEY_LEN - PACKET_OFFSET) * 8)) - 1
@@ -97,7 +97,9 @@ class Frame:
 
         What comes below is out of sight: no header above it is written any more.
         """
-        bare = Headers(self.key & _LAYER_2, network=self.headers.network)
+        bare = Headers(
+            self.key & _LAYER_2, opaque=not self.headers.l3, network=self.headers.network
+        )
         return Frame(self.packet, bare, self.key & _LAYER_2).commit(key)
 
     def encapsulated(self, eth_type: int, i_tag: int) -> Frame:
@@ -120,7 +122,7 @@ class Frame:
         """The IP packet that a single label carries, as a frame without it; None for others."""
         labels = labels_of(self.key)
         at = self.headers.network + 4 * len(labels)
-        if len(labels) != 1 or not labels[0] & BOTTOM or at >= len(self.packet):
+        if self.headers.opaque or len(labels) != 1 or not labels[0] & BOTTOM or at >= len(self.packet):
             return None
         eth_type = {4: ETH_IPV4, 6: ETH_IPV6}.get(self.packet[at] >> 4)
         if eth_type is None:
@@ -326,8 +328,8 @@ class _Rewrite:
             if self.change("eth_type")
             else bytes(self.packet[network - 2 : network])
         )
-        labels = b"".join(entry.to_bytes(4, "big") for entry in labels_of(self.new_key))
-        payload = bytes(self.packet[network + 4 * len(labels_of(self.old_key)) :])
+        labels = b"".join(entry.to_bytes(4, "big") for entry in entries_of(self.new_key))
+        payload = bytes(self.packet[network + 4 * len(entries_of(self.old_key)) :])
         between = bytes(self.packet[stay : network - 2])
         return addresses + pushed + between + eth_type + labels + payload
 

@@ -14,6 +14,8 @@ from gossamer.pipeline.fields import (
     ETH_IPV6,
     ETH_MPLS,
     ETH_MPLS_MC,
+    ETH_QINQ,
+    ETH_VLAN,
     KEY_LEN,
     SLOTS,
     get_slot,
@@ -39,8 +41,11 @@ def is_mpls(eth_type: int) -> bool:
 def labels_of(key: int) -> list[int]:
     """The label stack entries that a key knows of, outermost first: to the bottom of the stack,
     or those that are not empty."""
-    if not is_mpls(get_slot(key, "eth_type")):
-        return []
+    return entries_of(key) if is_mpls(get_slot(key, "eth_type")) else []
+
+
+def entries_of(key: int) -> list[int]:
+    """The same whatever the ethertype says: a pop to another one leaves the rest in the packet."""
     entries = [get_slot(key, slot) for slot in _ENTRIES]
     for i, entry in enumerate(entries):
         if entry & BOTTOM:
@@ -57,10 +62,11 @@ def with_labels(key: int, labels: list[int]) -> int:
 
 def push(key: int, eth_type: int) -> int | None:
     """The key with one more label: a copy of the one below, or made of the IP header
-    (OpenFlow 1.3.5, 5.12.1); layers 3 and 4 are gone from it.  None where it has three.
+    (OpenFlow 1.3.5, 5.12.1); layers 3 and 4 are gone from it.  None where it has three, or a third
+    VLAN tag follows.
     """
     labels = labels_of(key)
-    if len(labels) >= MAX_LABELS:
+    if len(labels) >= MAX_LABELS or get_slot(key, "eth_type") in (ETH_VLAN, ETH_QINQ):
         return None
     new = labels[0] & ~BOTTOM if labels else _first_label(key)
     return put_slot(with_labels(key & ~_BELOW_LABELS, [new, *labels]), "eth_type", eth_type)
@@ -76,9 +82,12 @@ def _first_label(key: int) -> int:
     return label << 12 | tc << 9 | BOTTOM | ttl
 
 
-def can_pop(key: int) -> bool:
-    """Whether what is below the outermost of three labels is known."""
+def can_pop(key: int, eth_type: int) -> bool:
+    """Whether what is below the outermost label is known, and what `eth_type` says it is: labels
+    must not become payload (Open vSwitch lets them)."""
     labels = labels_of(key)
+    if len(labels) > 1 and not is_mpls(eth_type):
+        return False
     return len(labels) < MAX_LABELS or bool(labels[-1] & BOTTOM)
 
 

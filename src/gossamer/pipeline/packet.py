@@ -141,6 +141,8 @@ class Headers:
     nd_sll: int = 0
     """Offset of the link-layer address in the ND option that arp_sha came from."""
     nd_tll: int = 0
+    opaque: bool = False
+    """Labels were pushed on what was no IP packet: nobody looks for one below them."""
     network: int = 0
     """Where the network layer begins: what follows the ethertype, labels first, known or not."""
 
@@ -378,7 +380,7 @@ def dissect(packet: bytes, in_port: int) -> Headers:
         d.l4_end,
         d.nd_sll,
         d.nd_tll,
-        d.network,
+        network=d.network,
     )
 
 

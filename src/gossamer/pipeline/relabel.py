@@ -30,7 +30,7 @@ def popped(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None
     """With one label less, and what comes to light parsed; None where a fourth may follow."""
     if not labels.labels_of(key):
         return key, buffer
-    if not labels.can_pop(key):
+    if not labels.can_pop(key, eth_type):
         return None
     key = labels.pop(key, eth_type)
     if labels.is_mpls(eth_type):

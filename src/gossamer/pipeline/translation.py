@@ -13,7 +13,14 @@ from gossamer.pipeline import action as act
 from gossamer.pipeline import labels, links, relabel
 from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
-from gossamer.pipeline.change import apply_change, pop_vlan, push_vlan, write_subfield
+from gossamer.pipeline.change import (
+    apply_change,
+    has_original_tuple,
+    original_tuple,
+    pop_vlan,
+    push_vlan,
+    write_subfield,
+)
 from gossamer.pipeline.commit import Buffer
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, get_slot, put_slot
 from gossamer.pipeline.flow import Flow
@@ -100,11 +107,11 @@ class Translation:
         return table.lookup(key)
 
     def table(
-        self, table_id: int, step: Step, *, honour_miss: bool, in_port: int | None = None
+        self, table_id: int, step: Step, key: int | None = None, *, honour_miss: bool
     ) -> None:
         """Look up in a table and run what matches; `honour_miss`: do what the table does with
-        misses, which a resubmit does not."""
-        key = self.key if in_port is None else put_slot(self.key, "in_port", in_port)
+        misses, which a resubmit does not.  `key` is looked up in place of the packet's."""
+        key = self.key if key is None else key
         if self.bridge.fragments is Fragments.DROP and get_slot(key, "nw_frag"):
             step.warn("IP fragments are dropped here", Drop.FRAGMENT)
             self.why_nothing = Drop.FRAGMENT
@@ -458,6 +465,11 @@ class Translation:
         if self.n_resubmits > MAX_RESUBMITS:
             self.fail(step, f"over {MAX_RESUBMITS} resubmit actions", Drop.TOO_DEEP)
             return
+        if action.with_ct and not has_original_tuple(self.key):
+            step.error("resubmit(ct) with non-tracked or non-IP packet")
+            return
         target = table_id if action.table_id == 0xFF else action.table_id
-        in_port = None if action.in_port == OfPort.IN_PORT else action.in_port
-        self.table(target, step, honour_miss=False, in_port=in_port)
+        key = original_tuple(self.key) if action.with_ct else self.key
+        if action.in_port != OfPort.IN_PORT:
+            key = put_slot(key, "in_port", action.in_port)
+        self.table(target, step, key, honour_miss=False)

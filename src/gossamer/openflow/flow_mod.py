@@ -23,7 +23,7 @@ _COOKIE: Final = (0x0001 << 16 | 30 << 9 | 8).to_bytes(4, "big")
 _COOKIE_MASKED: Final = (0x0001 << 16 | 30 << 9 | 1 << 8 | 16).to_bytes(4, "big")
 _EMERGENCY10: Final = 1 << 2
 _RESET_COUNTS: Final = 1 << 2
-"""OFPFF_RESET_COUNTS of OpenFlow 1.2; in OpenFlow 1.0 every add does that."""
+"""OFPFF_RESET_COUNTS of OpenFlow 1.2; before, every add does that."""
 _ADD: Final = 0
 
 
@@ -161,6 +161,8 @@ def decode_flow_mod11(data: bytes, version: int) -> FlowMod:
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_PORT, f"out_port {out_port:#x}")
     _check_flags(flags, version)
     adding = command == _ADD
+    if adding and version == Version.V11:
+        flags |= _RESET_COUNTS
     sets_cookie = adding or (version == Version.V11 and not cookie_mask)
     return FlowMod(
         command,

@@ -117,7 +117,7 @@ def _(message: m.FlowMod, version: int) -> bytes:
         ">QQBBHHHIIIHH", message.cookie if adds or keeps else message.match_cookie,
         message.cookie_mask, message.table_id, message.command, message.idle_timeout,
         message.hard_timeout, message.priority, message.buffer_id, message.out_port,
-        message.out_group, message.flags, message.importance,
+        message.out_group, message.flags & (3 if version == V11 else 31), message.importance,
     )  # fmt: skip
     return frame(version, 14, XID, body + match + instructions)
 

@@ -62,8 +62,7 @@ METERS: Final = (
 )
 REFUSED: Final = (
     ("add-flow", "actions=group:99"),
-    ("add-flow", "table=9,actions=goto_table:3"),
-    ("add-flow", "ip,actions=set_field:5->tcp_dst"),
+    ("mod-flows", "table=9,actions=group:98"),
     ("add-group", "group_id=1,type=all,bucket=output:1"),
     ("mod-group", "group_id=99,type=all,bucket=output:1"),
 )

@@ -3,7 +3,8 @@
 A dummy datapath writes what each port sends into a pcap file; nothing touches
 a device.  Left out is what Open vSwitch does otherwise on purpose: a pushed
 tag is empty there, NORMAL looks into second tags, ovs-ofctl turns mod_vlan_vid
-into a push, and a label takes the place of an 802.3 frame's length.
+into a push, a label takes the place of an 802.3 frame's length, and a pop to IP
+takes all labels, where here it voids the packet.
 """
 
 from __future__ import annotations

@@ -133,11 +133,6 @@ SCENARIOS = (
         ),
     ),
     Scenario(
-        "all labels, where the next type is no label's",
-        ("mpls,actions=pop_mpls:0x0800,output:2",),
-        (frame((1, 64), (2, 3)), frame((1, 1), (2, 2), (3, 3))),
-    ),
-    Scenario(
         "labels that cannot be",
         (
             "mpls,mpls_label=1,actions=output:2,push_mpls:0x8847,output:3",

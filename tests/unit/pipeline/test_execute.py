@@ -275,3 +275,20 @@ def test_ports_of_a_first_fragment_can_be_read_and_set_though_tables_do_not_see_
                   on=match(eth_type=0x0800, nw_proto=6))  # fmt: skip
     result = fragment(Fragments.NORMAL, moving)
     assert (get_slot(result.key, "reg0"), get_slot(result.key, "tp_dst")) == (80, 81)
+
+
+def test_a_resubmit_with_ct_looks_up_the_original_direction_of_a_tracked_connection() -> None:
+    def tracked(proto: int) -> Result:
+        tuple_of_it = [
+            act.SetField(BY_NAME[name], value, (1 << BY_NAME[name].n_bits) - 1)
+            for name, value in (("ct_nw_proto", proto), ("ct_nw_src", 9), ("ct_tp_dst", 7))
+        ]
+        caller = rule(*tuple_of_it, act.Resubmit(table_id=1, with_ct=True))
+        called = rule(
+            act.Output(2), table_id=1, on=match(eth_type=0x0800, nw_proto=17, ip_src=9, udp_dst=7)
+        )
+        return run(caller, called)
+
+    assert out(tracked(17)) == [2]
+    assert get_slot(parse(tracked(17).outputs[0].packet, 0), "nw_src") == 0x0A000001
+    assert (out(tracked(0)), tracked(0).misses) == ([], [])

@@ -82,8 +82,9 @@ def test_a_pop_to_mpls_uncovers_the_next_label() -> None:
     assert sent(act.PopMpls(0x8847), packet=frame((1, 2), (3, 4))) == frame((3, 4))
 
 
-def test_a_pop_to_another_type_takes_all_labels_as_no_type_could_tell_of_them() -> None:
-    assert sent(act.PopMpls(0x0800), packet=frame((1, 2), (3, 4))) == TCP
+def test_a_pop_that_would_make_payload_of_other_labels_voids_the_packet() -> None:
+    result = run(rule(act.Output(2), act.PopMpls(0x0800)), packet=frame((1, 2), (3, 4)))
+    assert (out(result), result.drops) == ([], [Drop.MPLS_STACK])
 
 
 def test_a_pop_without_label_does_nothing() -> None:

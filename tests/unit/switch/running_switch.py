@@ -101,6 +101,8 @@ class RunningSwitch:
         os.write(self._write_fd, b"x")
         self._thread.join(10)
         assert not self._thread.is_alive()
+        os.close(self._read_fd)
+        os.close(self._write_fd)
 
 
 class Watching:

@@ -356,6 +356,31 @@ def test_a_packet_in_hexadecimal_is_traced_as_it_is(world: World) -> None:
     assert shown.endswith(f"Datapath actions: {vb}\n")
 
 
+@pytest.mark.parametrize(
+    ("actions", "expected"),
+    [
+        ("dec_ttl,push_mpls:0x8847,set_field:10->mpls_label",
+         "set(ipv4(ttl=63)),push_mpls(label=10,tc=0,ttl=63,bos=1,eth_type=0x8847)"),
+        ("push_vlan:0x88a8,set_field:4106->vlan_vid", "push_vlan(tpid=0x88a8,vid=10,pcp=0)"),
+        ("push_vlan:0x8100,set_field:4106->vlan_vid,set_field:3->vlan_pcp", "push_vlan(vid=10,pcp=3)"),
+        ("set_field:10.9.9.9->ip_dst,set_field:00:00:00:00:00:09->eth_src",
+         "set(eth(src=00:00:00:00:00:09)),set(ipv4(dst=10.9.9.9))"),
+    ],
+    ids=["mpls", "802.1ad", "802.1Q", "addresses"],
+)  # fmt: skip
+def test_a_trace_the_kernel_and_its_dumped_path_say_the_same(
+    world: World, actions: str, expected: str
+) -> None:
+    world.flows(f"in_port=va,ip actions={actions},output:vb", "priority=1 actions=NORMAL")
+    vb = world.port("vb")
+    shown = world.appctl("ofproto/trace", "br0", "in_port=va,udp,nw_ttl=64", "-generate")
+    assert f"Kernel: {vb} -- as the tables say" in shown
+    assert shown.splitlines()[-1] == f"Datapath actions: {expected},{vb}"
+    assert world.a.ping("10.0.0.2", 2) == 0  # it comes to nobody who answers
+    dumped = world.appctl("dpctl/dump-flows", "filter=in_port=va,ip")
+    assert dumped.rstrip().endswith(f"actions:{expected},{vb}"), dumped
+
+
 def test_the_kernel_says_why_it_drops(world: World) -> None:
     world.flows("in_port=vb actions=output:va")
     shown = world.appctl("ofproto/trace", "br0", "in_port=va,udp", "-generate")

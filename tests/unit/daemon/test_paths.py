@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from gossamer.daemon.appctl.odp_actions import changes
@@ -16,6 +17,12 @@ from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.packet import parse
 
 _HEADER = Path(__file__).parents[3] / "bpf" / "program.h"
+
+
+_VLAN, _QINQ, _MPLS, _IP = (
+    int.from_bytes(n.to_bytes(2, "big"), sys.byteorder) for n in (0x8100, 0x88A8, 0x8847, 0x0800)
+)
+"""Ethertypes as the kernel has them: in network order."""
 
 
 def op(code: PathOp, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> Op:
@@ -88,16 +95,16 @@ def test_partly_written_fields_show_which_bits() -> None:
 
 def test_a_tag_is_pushed_with_what_was_written_to_it() -> None:
     shown = actions(
-        op(PathOp.PUSH_VLAN, 0x8100), *write("vlan_tci", 0x100A, 0x1FFF), op(PathOp.OUTPUT, b=2)
+        op(PathOp.PUSH_VLAN, _VLAN), *write("vlan_tci", 0x100A, 0x1FFF), op(PathOp.OUTPUT, b=2)
     )
     assert shown == "push_vlan(vid=10,pcp=0),p2"
 
 
 def test_a_tag_of_another_kind_says_so_and_popping_takes_it_back() -> None:
-    assert actions(op(PathOp.PUSH_VLAN, 0x88A8), op(PathOp.OUTPUT, b=2)) == (
+    assert actions(op(PathOp.PUSH_VLAN, _QINQ), op(PathOp.OUTPUT, b=2)) == (
         "push_vlan(tpid=0x88a8,vid=0,pcp=0),p2"
     )
-    pushed = (op(PathOp.PUSH_VLAN, 0x8100), op(PathOp.POP_VLAN), op(PathOp.OUTPUT, b=2))
+    pushed = (op(PathOp.PUSH_VLAN, _VLAN), op(PathOp.POP_VLAN), op(PathOp.OUTPUT, b=2))
     assert actions(*pushed) == "p2"
     assert actions(op(PathOp.POP_VLAN), op(PathOp.ALL)) == "pop_vlan,all"
 
@@ -106,6 +113,37 @@ def test_another_vlan_replaces_the_tag_that_is_there() -> None:
     tagged = parse_flow("dl_vlan=5").match
     shown = actions(*write("vlan_tci", 0x1006, 0x1FFF), op(PathOp.OUTPUT, b=1), match=tagged)
     assert shown == "pop_vlan,push_vlan(vid=6,pcp=0),p1"
+
+
+def test_labels_are_pushed_with_what_was_written_to_them_and_popped() -> None:
+    ip = parse_flow("ip").match
+    shown = actions(
+        *write("nw_ttl", 9, 0xFF),
+        op(PathOp.PUSH_MPLS, _MPLS),
+        *write("mpls_lse0", 10 << 12 | 0x100 | 64, 0xFFFFFFFF),
+        op(PathOp.OUTPUT, b=2),
+        op(PathOp.POP_MPLS, _IP),
+        op(PathOp.OUTPUT, b=3),
+        match=ip,
+    )
+    assert shown == (
+        "set(ipv4(ttl=9)),push_mpls(label=10,tc=0,ttl=64,bos=1,eth_type=0x8847),p2,"
+        "pop_mpls(eth_type=0x800),p3"
+    )
+    undone = (op(PathOp.PUSH_MPLS, _MPLS), op(PathOp.POP_MPLS, _IP), op(PathOp.OUTPUT, b=1))
+    assert actions(*undone, match=ip) == "p1"
+
+
+def test_a_label_takes_its_ttl_from_what_it_covers() -> None:
+    known = parse_flow("ip,nw_ttl=64,nw_tos=16").match
+    shown = actions(
+        *write("nw_ttl", 63, 0xFF),
+        op(PathOp.PUSH_MPLS, _MPLS),
+        *write("mpls_lse0", 10 << 12, 0xFFFFF000),
+        op(PathOp.OUTPUT, b=2),
+        match=known,
+    )
+    assert shown == "set(ipv4(ttl=63)),push_mpls(label=10,tc=4,ttl=63,bos=1,eth_type=0x8847),p2"
 
 
 def test_a_packet_in_says_why_and_of_which_flow() -> None:

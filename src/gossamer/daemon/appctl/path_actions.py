@@ -11,17 +11,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gossamer.daemon.appctl.odp_actions import push_vlan, set_actions, to_controller
+from gossamer.daemon.appctl.odp_actions import (
+    pop_mpls,
+    push_mpls,
+    push_vlan,
+    set_actions,
+    to_controller,
+)
 from gossamer.daemon.appctl.paths import CachedPath, Op, PathOp, in_key
-from gossamer.pipeline.fields import VLAN_CFI, get_slot, put_slot, slot_shift
+from gossamer.pipeline import labels
+from gossamer.pipeline.change import pop_vlan as pop_vlan_tag
+from gossamer.pipeline.change import push_vlan as push_vlan_tag
+from gossamer.pipeline.fields import VLAN_CFI, get_slot, put_slot
 from gossamer.pipeline.match import Match
 
 PortById = Callable[[int], str]
 CookieOf = Callable[[int], int]
 """The cookie of a rule, given its flow id."""
 
-_VLAN: Final = put_slot(0, "vlan_tci", 0xFFFF)
-_TAG_WORDS: Final = _VLAN | put_slot(0, "vlan_tpid", 0xFFFF)
+_LABEL: Final = put_slot(0, "mpls_lse0", 0xFFFFFFFF)
+_TAG_WORDS: Final = put_slot(0, "vlan_tci", 0xFFFF) | put_slot(0, "vlan_tpid", 0xFFFF)
 _PLAIN: Final = {
     PathOp.NORMAL: "normal",
     PathOp.FLOOD: "flood",
@@ -39,10 +48,15 @@ class _Writer:
         self.path = path
         self.port = port
         self.cookie_of = cookie_of
+        self.key = path.match.value
+        """What is known of the packet, as changed so far."""
         self.value = self.mask = 0
         """Bits written and not shown yet."""
+        self.saved: list[int] = []
         self.pushed: list[int] = []
         """Ethertypes of tags pushed and not shown yet."""
+        self.label = 0
+        """The ethertype of a label pushed and not shown yet, 0 where there is none."""
         self.out: list[list[str]] = [[]]
         """The list being written, and those it is inside of."""
 
@@ -59,15 +73,29 @@ class _Writer:
                 bits = in_key(op.a, op.c)
                 self.value = self.value & ~bits | in_key(op.a, op.b)
                 self.mask |= bits
+                self.key = self.key & ~bits | in_key(op.a, op.b)
             case PathOp.PUSH_VLAN:
                 self.commit()
-                self.pushed.append(op.a)
+                self.pushed.append(op.ethertype)
+                self.key = push_vlan_tag(self.key, op.ethertype) or self.key
             case PathOp.POP_VLAN:
                 if self.pushed:
                     self.pushed.pop()
                     self.mask &= ~_TAG_WORDS
                 else:
                     self.emit("pop_vlan")
+                self.key = pop_vlan_tag(self.key)
+            case PathOp.PUSH_MPLS:
+                self.commit()
+                self.label = op.ethertype
+                self.key = labels.push(self.key, op.ethertype) or self.key
+            case PathOp.POP_MPLS:
+                if self.label:
+                    self.label = 0
+                    self.mask &= ~_LABEL
+                else:
+                    self.emit(pop_mpls(op.ethertype))
+                self.key = labels.pop(self.key, op.ethertype)
             case PathOp.OUTPUT:
                 self.emit(self.port(op.b))
             case PathOp.NORMAL | PathOp.FLOOD | PathOp.ALL:
@@ -86,6 +114,7 @@ class _Writer:
             case PathOp.SAVE:
                 self.commit()
                 self.out.append([])
+                self.saved.append(self.key)
             case PathOp.RESTORE:
                 if len(self.out) > 1:
                     self.end_clone()
@@ -99,8 +128,9 @@ class _Writer:
                 self.emit(f"op({op.code})")  # of a newer datapath than this text knows
 
     def end_clone(self) -> None:
-        self.value = self.mask = 0
+        self.value = self.mask = self.label = 0
         self.pushed.clear()
+        self.key = self.saved.pop()
         inside = self.out.pop()
         if inside:
             self.out[-1].append(f"clone({','.join(inside)})")
@@ -111,24 +141,24 @@ class _Writer:
 
     def commit(self) -> None:
         """Show what was written."""
-        known = self.path.match
-        eth_type = get_slot(known.value, "eth_type")
-        proto = get_slot(known.value, "nw_proto") if get_slot(known.mask, "nw_proto") else -1
+        key, known = self.key, self.path.match
+        if self.label:
+            self.mask &= ~_LABEL
+        eth_type = get_slot(key, "eth_type")
+        proto = get_slot(key, "nw_proto") if get_slot(known.mask, "nw_proto") else -1
         self.out[-1] += set_actions(Match(self.value & self.mask, self.mask), eth_type, proto)
-        tci_mask = get_slot(self.mask, "vlan_tci")
-        tci = get_slot(self.value, "vlan_tci") & tci_mask
+        if self.label:
+            self.out[-1].append(push_mpls(self.label, get_slot(key, "mpls_lse0")))
+        tci, tci_mask = get_slot(key, "vlan_tci"), get_slot(self.mask, "vlan_tci")
         if self.pushed:
-            # A pushed tag begins as a copy of the one below it.
-            tci |= get_slot(known.value, "vlan_tci") & ~tci_mask
             *below, top = self.pushed
             self.out[-1] += [push_vlan(tpid, 0) for tpid in below]
             self.out[-1].append(push_vlan(top, tci & ~VLAN_CFI))
         elif tci_mask & VLAN_CFI and not tci & VLAN_CFI:
             self.out[-1].append("pop_vlan")
         elif tci_mask & ~VLAN_CFI:
-            had_tag = known.value >> slot_shift("vlan_tci") & VLAN_CFI
+            had_tag = get_slot(known.value, "vlan_tci") & VLAN_CFI
             self.out[-1] += ["pop_vlan"] if had_tag else []
-            tci |= get_slot(known.value, "vlan_tci") & ~tci_mask
             self.out[-1].append(push_vlan(0, tci & ~VLAN_CFI))
-        self.value = self.mask = 0
+        self.value = self.mask = self.label = 0
         self.pushed.clear()

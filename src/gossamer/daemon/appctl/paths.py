@@ -40,13 +40,15 @@ class PathOp(IntEnum):
     SET = 5
     PUSH_VLAN = 6
     POP_VLAN = 7
-    CONTROLLER = 8
-    DROP = 9
-    SAVE = 10
-    RESTORE = 11
-    METER = 12
-    TRUNCATE = 13
-    TELL = 14
+    PUSH_MPLS = 8
+    POP_MPLS = 9
+    CONTROLLER = 10
+    DROP = 11
+    SAVE = 12
+    RESTORE = 13
+    METER = 14
+    TRUNCATE = 15
+    TELL = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Op:
     b: int
     c: int
     d: int
+
+    @property
+    def ethertype(self) -> int:
+        """`a` of operations that push and pop, which is in network order."""
+        return int.from_bytes(self.a.to_bytes(2, _NATIVE), "big")
 
 
 @dataclass(slots=True)

@@ -111,7 +111,8 @@ def features_reply(f: m.Features, version: int, xid: int) -> bytes:
     if version == Version.V10:
         body += pack(">II", _CAPABILITIES10, _ACTIONS10)
     else:
-        more = {Version.V11: _ARP_MATCH_IP, Version.V15: _BUNDLES}.get(Version(version), 0)
+        more = _ARP_MATCH_IP if version == Version.V11 else 0
+        more |= _BUNDLES if version >= Version.V14 else 0
         body += pack(">II", _CAPABILITIES | more, 0)
     if version < Version.V13:
         body += b"".join(port_desc(p, version) for p in f.ports)

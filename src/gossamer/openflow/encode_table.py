@@ -23,8 +23,10 @@ _TABLE11: Final = Struct(">B7x32sIIIIIIIIQQ")
 _TABLE12: Final = Struct(">B7x32sQQIIQQQQIIIIQQ")
 _TABLE13: Final = Struct(">B3xIQQ")
 _WILDCARDS10: Final = 0x3FFFFF
-_FIELDS11: Final = 0x3FF
+_FIELDS11: Final = 0xFBFF
+"""All there are but the type of the match itself (enum ofp_flow_match_fields)."""
 _INSTRUCTIONS: Final = 0b11111 << 1
+_GOTO_TABLE: Final = 1 << 1
 _ALL64: Final = 0xFFFFFFFFFFFFFFFF
 _ACTIONS11: Final = action_bitmap(Version.V11)
 _ACTIONS12: Final = action_bitmap(Version.V12)
@@ -32,7 +34,8 @@ _OXM_BITS: Final = sum(1 << f.oxm[1] for f in FIELDS if f.oxm and f.oxm[1] < 40)
 _WRITABLE_BITS: Final = sum(1 << f.oxm[1] for f in FIELDS if f.oxm and f.oxm[1] < 40 and f.writable)
 
 
-def _table_stats(t: TableStats, version: int) -> bytes:
+def _table_stats(t: TableStats, version: int, is_last: bool) -> bytes:
+    instructions = _INSTRUCTIONS & ~(_GOTO_TABLE if is_last else 0)
     name = t.name.encode()[:31].ljust(32, b"\0")
     if version == Version.V10:
         return _TABLE10.pack(
@@ -40,13 +43,13 @@ def _table_stats(t: TableStats, version: int) -> bytes:
         )
     if version == Version.V11:
         return _TABLE11.pack(
-            t.table_id, name, _FIELDS11, _FIELDS11, _INSTRUCTIONS, _ACTIONS11, _ACTIONS11, t.miss,
+            t.table_id, name, _FIELDS11, _FIELDS11, instructions, _ACTIONS11, _ACTIONS11, t.miss,
             t.max_entries, t.active, t.lookups, t.matched,
         )  # fmt: skip
     if version == Version.V12:
         return _TABLE12.pack(
             t.table_id, name, _OXM_BITS, _OXM_BITS, _ACTIONS12, _ACTIONS12, _WRITABLE_BITS,
-            _WRITABLE_BITS, _ALL64, _ALL64, _INSTRUCTIONS, t.miss, t.max_entries, t.active,
+            _WRITABLE_BITS, _ALL64, _ALL64, instructions, t.miss, t.max_entries, t.active,
             t.lookups, t.matched,
         )  # fmt: skip
     return _TABLE13.pack(t.table_id, t.active, t.lookups, t.matched)
@@ -54,7 +57,8 @@ def _table_stats(t: TableStats, version: int) -> bytes:
 
 def table_stats_replies(tables: Iterable[TableStats], version: int, xid: int) -> list[bytes]:
     """OFPMP_TABLE."""
-    records = (_table_stats(t, version) for t in tables)
+    tables = list(tables)
+    records = (_table_stats(t, version, t is tables[-1]) for t in tables)
     return [multipart(version, 3, xid, body, more) for body, more in pieces(records)]
 
 

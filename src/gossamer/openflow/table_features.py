@@ -19,6 +19,7 @@ from gossamer.openflow.message import (
 from gossamer.openflow.oxm import decode_header, encode_header
 from gossamer.openflow.properties import encode_property, properties, unknown
 from gossamer.openflow.table_mod import EVICTION, VACANCY_EVENTS
+from gossamer.pipeline.field_views import XREGS, XXREGS
 from gossamer.pipeline.fields import FIELDS, Field
 
 _HEAD: Final = Struct(">HBB4x32sQQII")
@@ -30,7 +31,11 @@ _REQUIRED: Final = sum(1 << kind for kind in (0, 2, 4, 6, 8, 10, 12, 14))
 _GOTO, _METADATA, _WRITE_ACTIONS, _APPLY_ACTIONS, _CLEAR, _METER = range(1, 7)
 _WITHOUT_GOTO: Final = sum(1 << i for i in (_METADATA, _WRITE_ACTIONS, _APPLY_ACTIONS, _CLEAR))
 _ALL_TABLES: Final = 0xFF
-_KNOWN: Final[tuple[Field, ...]] = tuple(f for f in FIELDS if f.oxm or f.nxm is not None)
+_KNOWN: Final[tuple[Field, ...]] = (
+    *(f for f in FIELDS if f.oxm or f.nxm is not None),
+    *XREGS,
+    *XXREGS,
+)
 _MATCHABLE: Final = frozenset(f.name for f in _KNOWN)
 _MASKABLE: Final = frozenset(f.name for f in _KNOWN if f.maskable)
 _WRITABLE: Final = frozenset(f.name for f in _KNOWN if f.writable)

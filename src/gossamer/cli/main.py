@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gossamer.cli import demo as demo_command
 from gossamer.cli import service
-from gossamer.cli.output import Output, outcome_rows, report
+from gossamer.cli.output import Output, counted, outcome_rows, report
 from gossamer.errors import GossamerError, TopologyError
 from gossamer.topology import converge
-from gossamer.topology.check import run_checks
+from gossamer.topology.check import Outcome, run_checks
+from gossamer.topology.command import Tools
 from gossamer.topology.load import load
+from gossamer.topology.model import Topology
 from gossamer.topology.trace import flow_between
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -30,23 +35,45 @@ def cli() -> None:
 @_file
 @click.option("--check/--no-check", "with_checks", default=False, help="Run the expectations too.")
 @_json
-@click.pass_context
-def up(context: click.Context, file: Path, with_checks: bool, as_json: bool) -> None:
-    """Bring the network of a topology FILE up, or to what the file says now."""
+def up(file: Path, with_checks: bool, as_json: bool) -> None:
+    """Bring the network of a topology FILE up, or to what the file says now.
+
+    What somebody changed by hand is put right, and told.
+    """
     out = Output(as_json)
     topology = load(file)
     tools = service.tools()
-    service.ensure(tools)
-    with out.progress(f"{topology.name} up") as step:
+    with service.ensured(tools), out.progress(f"{topology.name} up") as step:
         steps = converge.up(
             topology, file, tools, lambda s, i, n: step(f"{s.verb} {s.key}", i, n)
         )
-    out.table("", ("change", "what"), [(str(s.verb), s.key) for s in steps]) if steps else None
-    out.line(f"{topology.name}: {len(steps)} changes" if steps else f"{topology.name}: nothing to change")
+    if steps:
+        out.table("", ("change", "what", "because"), _step_rows(steps))
+    out.line(
+        f"{topology.name}: {counted(len(steps), 'change')}" if steps
+        else f"{topology.name}: nothing to change"
+    )  # fmt: skip
+    result: dict[str, Any] = {"name": topology.name, "changes": _step_data(steps)}
+    outcomes = _run_checks(topology, tools, out) if with_checks else []
     if with_checks:
-        context.invoke(check, file=file, as_json=as_json)
-    else:
-        out.data({"name": topology.name, "changes": [{"verb": s.verb, "key": s.key} for s in steps]})
+        result["checks"] = _outcome_data(outcomes)
+    out.data(result)
+    if not all(o.ok for o in outcomes):
+        raise SystemExit(1)
+
+
+def _step_rows(steps: Sequence[converge.Step]) -> list[tuple[str, str, str]]:
+    """One row a difference; creations and deletions have none."""
+    rows: list[tuple[str, str, str]] = []
+    for s in steps:
+        first, *rest = s.texts or ("",)
+        rows.append((str(s.verb), s.key, first))
+        rows += [("", "", text) for text in rest]
+    return rows
+
+
+def _step_data(steps: Sequence[converge.Step]) -> list[dict[str, Any]]:
+    return [{"verb": str(s.verb), "key": s.key, "differences": list(s.texts)} for s in steps]
 
 
 @cli.command()
@@ -57,7 +84,7 @@ def down(what: str | None, as_json: bool) -> None:
     out = Output(as_json)
     tools = service.tools()
     state = _state(what, tools.rundir)
-    with out.progress(f"{state.name} down") as step:
+    with service.ensured(tools), out.progress(f"{state.name} down") as step:
         steps = converge.down(state, tools, lambda s, i, n: step(f"{s.verb} {s.key}", i, n))
     out.line(f"{state.name}: {len(steps)} removed")
     out.data({"name": state.name, "removed": [s.key for s in steps]})
@@ -72,7 +99,7 @@ def _state(what: str | None, rundir: Path) -> converge.State:
                 remedy="name one: " + ", ".join(states) if states else "gossamer up FILE",
             )
         return next(iter(states.values()))
-    name = what if what in states else load(Path(what)).name if Path(what).exists() else what
+    name = what if what in states else load(Path(what)).name if Path(what).is_file() else what
     if name not in states:
         raise TopologyError(f"{name!r} is not up", remedy="see gossamer status")
     return states[name]
@@ -81,55 +108,92 @@ def _state(what: str | None, rundir: Path) -> converge.State:
 @cli.command()
 @_json
 def status(as_json: bool) -> None:
-    """What is up: topologies, bridges, ports and their traffic."""
+    """What is up: topologies, what was changed by hand, bridges, ports and their traffic."""
     out = Output(as_json)
     tools = service.tools()
     alive = service.running(tools)
     states = converge.known(tools.rundir)
-    bridges = tools.vsctl("list-br").split() if alive else []
-    ports: list[tuple[str, str, str, str, str]] = []
-    for bridge in bridges:
-        for port in tools.vsctl("list-ports", bridge).split():
-            raw = tools.attempt(
-                "ovs-vsctl", "--timeout=15", "--if-exists", "get", "interface", port, "ofport",
-                "link_state", "statistics:rx_packets", "statistics:tx_packets",
-            )  # fmt: skip
-            shown = (raw.stdout.split("\n") + [""] * 4)[:4]
-            ports.append((bridge, port, shown[0], shown[1].strip("[]") or "-", f"{shown[2] or '-'}/{shown[3] or '-'}"))
+    drifts = {s.name: converge.drift(s, tools) if alive else [] for s in states}
+    ports = _ports(tools) if alive else []
     out.line(f"gossamerd: {'running' if alive else 'not running'} ({tools.rundir})")
-    out.table("", ("topology", "resources", "file"),
-              [(s.name, str(len(s.resources)), s.source) for s in states]) if states else None  # fmt: skip
+    if states:
+        out.table("", ("topology", "resources", "changed by hand", "file"),
+                  [(s.name, str(len(s.resources)), str(len(drifts[s.name])) if alive else "?", s.source)
+                   for s in states])  # fmt: skip
+    for name, drift in drifts.items():
+        if drift:
+            out.table(f"{name} is not as declared; gossamer up repairs:", ("what", "found"),
+                      [row[1:] for row in _step_rows(drift)])  # fmt: skip
     if ports:
-        out.table("", ("bridge", "port", "ofport", "link", "packets in/out"), ports)
+        out.table("", ("bridge", "port", "ofport", "link", "packets in/out"),
+                  [(p["bridge"], p["port"], _shown(p["ofport"]), _shown(p["link"]),
+                    f"{_shown(p['rx_packets'])}/{_shown(p['tx_packets'])}") for p in ports])  # fmt: skip
     out.data(
         {
             "running": alive,
-            "topologies": [{"name": s.name, "file": s.source} for s in states],
-            "ports": [
-                {"bridge": b, "port": p, "ofport": o, "link": k, "packets": c} for b, p, o, k, c in ports
+            "rundir": str(tools.rundir),
+            "topologies": [
+                {"name": s.name, "file": s.source, "resources": list(s.resources),
+                 "drift": _step_data(drifts[s.name]) if alive else None}
+                for s in states
             ],
+            "ports": ports,
         }
-    )
+    )  # fmt: skip
+
+
+def _ports(tools: Tools) -> list[dict[str, Any]]:
+    """Every port of every bridge, with what the database says of it."""
+    columns = "--columns=name,ofport,link_state,statistics"
+    table = json.loads(tools.vsctl("--format=json", columns, "list", "interface"))
+    interfaces = {row[0]: row for row in table["data"]}
+    out: list[dict[str, Any]] = []
+    for bridge in tools.vsctl("list-br").split():
+        for port in tools.vsctl("list-ports", bridge).split():
+            _, ofport, link, statistics = interfaces.get(port, (port, None, None, ["map", []]))
+            counted = dict(statistics[1])
+            out.append(
+                {"bridge": bridge, "port": port, "ofport": ofport if isinstance(ofport, int) else None,
+                 "link": link if isinstance(link, str) else None,
+                 "rx_packets": counted.get("rx_packets"), "tx_packets": counted.get("tx_packets")}
+            )  # fmt: skip
+    return out
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 @cli.command()
 @click.argument("what", required=False)
 @_json
-def check(what: str | None = None, as_json: bool = False, file: Path | None = None) -> None:
+def check(what: str | None, as_json: bool) -> None:
     """Run the expectations of a topology again, with real packets."""
     out = Output(as_json)
     tools = service.tools()
-    source = file or (Path(what) if what and Path(what).exists() else Path(_state(what, tools.rundir).source))
-    topology = load(source)
+    source = Path(what) if what and Path(what).is_file() else Path(_state(what, tools.rundir).source)
+    outcomes = _run_checks(load(source), tools, out)
+    out.data(_outcome_data(outcomes))
+    if not all(o.ok for o in outcomes):
+        raise SystemExit(1)
+
+
+def _run_checks(topology: Topology, tools: Tools, out: Output) -> list[Outcome]:
+    """The outcomes, shown."""
     with out.progress(f"{topology.name}: checking") as step:
         outcomes = run_checks(
             topology, tools, lambda e, i, n: step(f"{e.source} -> {e.target}: {e.text}", i, n)
         )
-    out.table(topology.name, ("packets", "expected", "measured", ""), outcome_rows(outcomes, out.terminal))
-    out.data([{"source": o.source, "target": o.target, "expected": o.expected,
-               "measured": o.measured, "ok": o.ok} for o in outcomes])  # fmt: skip
-    if not all(o.ok for o in outcomes):
-        raise SystemExit(1)
+    if outcomes:
+        out.table(topology.name, ("packets", "expected", "measured", ""), outcome_rows(outcomes, out.terminal))
+    else:
+        out.line(f"{topology.name}: nothing is expected; write expect: lines")
+    return outcomes
+
+
+def _outcome_data(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    return [{"source": o.source, "target": o.target, "expected": o.expected,
+             "measured": o.measured, "ok": o.ok} for o in outcomes]  # fmt: skip
 
 
 @cli.command()
@@ -175,7 +239,7 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except GossamerError as e:
-        report(e)
+        report(e, "--json" in sys.argv)
         sys.exit(1)
     except click.ClickException as e:
         e.show()

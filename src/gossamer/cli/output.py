@@ -6,9 +6,10 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
@@ -50,7 +51,8 @@ class Output:
         for column in columns:
             table.add_column(column)
         for row in rows:
-            table.add_row(*row)
+            # Only our own verdicts are marked up: a flow may well have brackets.
+            table.add_row(*(cell if cell in _VERDICTS else escape(cell) for cell in row))
         self.console.print(table)
 
     @contextmanager
@@ -78,11 +80,16 @@ class Step:
             self._bar.update(self._task, description=text, completed=done, total=total)
 
 
+_GOOD: Final = "[green]ok[/]"
+_BAD: Final = "[bold red]FAILED[/]"
+_VERDICTS: Final = (_GOOD, _BAD)
+
+
 def verdict(ok: bool, terminal: bool) -> str:
     """A tick or a cross."""
     if not terminal:
         return "ok" if ok else "FAILED"
-    return "[green]ok[/]" if ok else "[bold red]FAILED[/]"
+    return _GOOD if ok else _BAD
 
 
 def outcome_rows(outcomes: Sequence[Outcome], terminal: bool) -> list[tuple[str, str, str, str]]:
@@ -92,8 +99,16 @@ def outcome_rows(outcomes: Sequence[Outcome], terminal: bool) -> list[tuple[str,
     ]
 
 
-def report(e: GossamerError) -> None:
-    """An error in two lines: what and where, and the remedy."""
+def counted(number: int, noun: str) -> str:
+    """``1 change``, ``2 changes``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def report(e: GossamerError, as_json: bool) -> None:
+    """An error in two lines: what and where, and the remedy; with --json as JSON on stdout."""
+    if as_json:
+        print(json.dumps({"error": e.message, "place": e.place, "remedy": e.remedy}, indent=2))
+        return
     print(f"gossamer: {e}", file=sys.stderr)
     if e.remedy:
         print(f"remedy: {e.remedy}", file=sys.stderr)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gossamer.errors import GossamerError
 from gossamer.topology.command import Tools
+from gossamer.topology.state import known
 
 DEFAULT_RUNDIR = Path("/run/gossamer")
 
@@ -42,3 +45,31 @@ def ensure(t: Tools) -> None:
             place=str(t.rundir),
             remedy="run it by hand to see more: gossamerd -vconsole:info",
         )
+
+
+@contextmanager
+def ensured(t: Tools) -> Iterator[None]:
+    """A daemon runs within this; one started for it ends again where that fails and nothing is up."""
+    daemon, database = not running(t), not _database_answers(t)
+    ensure(t)
+    try:
+        yield
+    except BaseException:
+        if daemon and not known(t.rundir):
+            _stop(t, with_database=database)
+        raise
+
+
+def _database_answers(t: Tools) -> bool:
+    socket = t.rundir / "db.sock"
+    return socket.exists() and t.attempt("ovs-vsctl", "--timeout=5", "--no-wait", "show").returncode == 0
+
+
+def _stop(t: Tools, with_database: bool) -> None:
+    """End the daemon; where it has no bridges, all that it made, and its database, too."""
+    if t.attempt("ovs-vsctl", "--timeout=15", "list-br").stdout.split():
+        t.attempt("ovs-appctl", "--timeout=15", "exit")
+        return
+    t.attempt("ovs-appctl", "--timeout=15", "exit", "--cleanup")
+    if with_database:
+        t.attempt("ovs-appctl", "--timeout=15", "-t", str(t.rundir / "ovsdb-server.ctl"), "exit")

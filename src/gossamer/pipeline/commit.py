@@ -90,7 +90,9 @@ class Frame:
 
     def parsed_again(self, in_port: int) -> Frame:
         """The same bytes, with what their headers say now: after a label is gone, say."""
-        return Frame.received(self.packet, in_port)
+        again = Frame.received(self.packet, in_port)
+        ip_seen = again.headers.ip_seen or self.headers.ip_seen
+        return replace(again, headers=replace(again.headers, ip_seen=ip_seen))
 
     def labelled(self, key: int) -> Frame:
         """The frame with the first label that `key` has and it has not.
@@ -98,7 +100,7 @@ class Frame:
         What comes below is out of sight: no header above it is written any more.
         """
         bare = Headers(
-            self.key & _LAYER_2, opaque=not self.headers.l3, network=self.headers.network
+            self.key & _LAYER_2, ip_seen=self.headers.ip_seen, network=self.headers.network
         )
         return Frame(self.packet, bare, self.key & _LAYER_2).commit(key)
 
@@ -122,7 +124,7 @@ class Frame:
         """The IP packet that a single label carries, as a frame without it; None for others."""
         labels = labels_of(self.key)
         at = self.headers.network + 4 * len(labels)
-        if self.headers.opaque or len(labels) != 1 or not labels[0] & BOTTOM or at >= len(self.packet):
+        if not self.headers.ip_seen or len(labels) != 1 or not labels[0] & BOTTOM or at >= len(self.packet):
             return None
         eth_type = {4: ETH_IPV4, 6: ETH_IPV6}.get(self.packet[at] >> 4)
         if eth_type is None:

@@ -125,6 +125,7 @@ ND_ADVERT: Final = 136
 _TPIDS: Final = (ETH_VLAN, ETH_QINQ)
 
 _AT: Final = {name: slot.offset for name, slot in SLOTS.items()}
+_LABELLED: Final = tuple(t.to_bytes(2, "big") for t in (ETH_MPLS, ETH_MPLS_MC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,8 @@ class Headers:
     nd_sll: int = 0
     """Offset of the link-layer address in the ND option that arp_sha came from."""
     nd_tll: int = 0
-    opaque: bool = False
-    """Labels were pushed on what was no IP packet: nobody looks for one below them."""
+    ip_seen: bool = False
+    """There is, or may be, an IP packet below: labels on anything else are not looked under."""
     network: int = 0
     """Where the network layer begins: what follows the ethertype, labels first, known or not."""
 
@@ -380,6 +381,7 @@ def dissect(packet: bytes, in_port: int) -> Headers:
         d.l4_end,
         d.nd_sll,
         d.nd_tll,
+        ip_seen=bool(d.l3) or bytes(d.key[_AT["eth_type"] :][:2]) in _LABELLED,
         network=d.network,
     )
 

@@ -193,6 +193,8 @@ actions: Final = st.recursive(
     lambda inner: st.builds(act.Clone, st.lists(inner, max_size=3).map(tuple)),
     max_leaves=4,
 )
+plain_lists: Final = st.lists(_simple, max_size=3).map(tuple)
+"""Lists that every version can say."""
 action_lists: Final = st.lists(actions, max_size=5).map(tuple)
 
 

@@ -13,10 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gossamer.openflow import encode
+from gossamer.openflow import message as m
 from gossamer.openflow.action import decode_actions, encode_actions
+from gossamer.openflow.codec import Context
 from gossamer.openflow.error import OpenFlowError, decode_error
 from gossamer.openflow.frame import frame
-from gossamer.openflow.match import decode_ofp_match, encode_ofp_match
+from gossamer.openflow.instruction import decode_instructions, encode_instructions
+from gossamer.openflow.match import (
+    decode_match,
+    decode_ofp_match,
+    encode_match,
+    encode_ofp_match,
+)
 from gossamer.pipeline.action import Actions
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.format import format_actions, format_match
@@ -99,6 +108,47 @@ def _shown_match(body: bytes, version: int) -> str:
         return f"***decode error: OFPBMC_{e.code.name.removeprefix('BAD_MATCH_')}***"
     whole = version == 1 and not int.from_bytes(body[:4], "big") & 0x3FFFFF
     return format_match(wanted, 65535 if whole else 9)
+
+
+@needs_peer
+@pytest.mark.parametrize("version", range(1, 7))
+@in_batches
+@given(
+    flows=st.lists(
+        st.tuples(some.matches(), some.plain_lists, some.u8, some.u16, some.u64),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_open_vswitch_shows_our_flow_statistics_as_we_mean_them(
+    version: int,
+    flows: list[tuple[Match, Actions, int, int, int]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    stats = [
+        m.FlowStats(table, priority, wanted, actions, cookie, 1.5, 10, 20, 1, 0, 7, 700)
+        for wanted, actions, table, priority, cookie in flows
+        if not wanted.mask & _UNKNOWN_THERE
+    ]
+    replies = encode.flow_stats_replies(stats, version, Context(version), 1, nicira=version == 1)
+    path = tmp_path_factory.mktemp("messages") / "messages"
+    path.write_bytes(b"".join(replies))
+    theirs = [line for line in ofctl("ofp-parse", str(path)).splitlines() if "actions=" in line]
+    assert len(theirs) == len(stats)
+    for line, flow in zip(theirs, stats, strict=True):
+        assert f"cookie={flow.cookie:#x}" in line or not flow.cookie
+        assert f"table={flow.table_id}, n_packets=7, n_bytes=700, idle_timeout=10" in line
+        instructions = decode_instructions(encode_instructions(flow.actions, version), version)
+        wanted = _of_statistics(flow.match, version)
+        shown = format_match(wanted, flow.priority)
+        assert line.endswith(f"{shown}{' ' if shown else ''}actions={format_actions(instructions)}")
+
+
+def _of_statistics(wanted: Match, version: int) -> Match:
+    """What a version can say of a match."""
+    if version == 1:
+        return decode_match(encode_match(wanted, version))
+    return decode_ofp_match(encode_ofp_match(wanted, version), 0, version)[0]
 
 
 # -- refusals -----------------------------------------------------------------------------------

@@ -150,3 +150,40 @@ def test_a_watcher_that_falls_behind_is_paused_and_brought_up_to_date(
     flows = switch.call(lambda: len(switch.switch.bridges["br0"].tables))
     assert len(there) == flows == 20_000
     client.close()
+
+
+@pytest.mark.parametrize("version", [4, 5, 6])
+def test_a_master_that_is_replaced_hears_of_it(switch: RunningSwitch, version: int) -> None:
+    first, second = (RawClient(switch.rundir, version) for _ in range(2))
+    first.say(9, struct.pack(">HH", 0, 0xFFFF))  # it listens: set-config with a miss_send_len
+    assert first.answer(ROLE_REQUEST, struct.pack(">I4xQ", 2, 1))[8:12] == b"\0\0\0\2"
+    assert second.answer(ROLE_REQUEST, struct.pack(">I4xQ", 2, 2))[8:12] == b"\0\0\0\2"
+    told = first.hear()
+    if version == 4:
+        assert told[1] == 4 and told[8:16] == bytes.fromhex("4f4e460000000777")
+        told = told[:8] + told[16:]
+    else:
+        assert told[1] == 30
+    assert struct.unpack_from(">IB3xQ", told, 8) == (3, 0, 2)
+    stale = first.answer(ROLE_REQUEST, struct.pack(">I4xQ", 2, 1))
+    assert error_of(stale) == (11, 0)
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("version", [5, 6])
+def test_what_a_connection_wants_to_hear_is_what_it_is_told_it_gets(
+    switch: RunningSwitch, version: int
+) -> None:
+    client = RawClient(switch.rundir, version)
+    wanted = {0: 1, 1: 2, 2: 3, 3: 4, 4: 5, 5: 6, 8: 8, 9: 24, 10: 0, 11: 3}
+    client.say(28, b"".join(struct.pack(">HHI", kind, 8, mask) for kind, mask in wanted.items()))
+    reply = client.answer(26)
+    assert reply[1] == 27
+    got = {}
+    for at in range(8, len(reply), 8):
+        kind, length, mask = struct.unpack_from(">HHI", reply, at)
+        assert length == 8
+        got[kind] = mask
+    assert {kind: got[kind] for kind in wanted} == wanted
+    client.close()

@@ -18,14 +18,16 @@ from gossamer.openflow.message import FlowFormat, Message, Version
 from gossamer.openflow.meter_mod import decode_meter_mod
 from gossamer.openflow.multipart import decode_multipart
 from gossamer.openflow.nicira import decode_nicira, decode_onf
-from gossamer.openflow.oxm import port_from_16
+from gossamer.openflow.oxm import is_valid_port, port_from_16
 from gossamer.openflow.port_mod import decode_port_mod
 from gossamer.openflow.table_mod import decode_table_mod
 from gossamer.pipeline.action import OfPort
-from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR
+from gossamer.pipeline.fields import BY_NAME, KEY_LEN, NX_VENDOR, ONF_VENDOR, PACKET_OFFSET
 from gossamer.pipeline.match import ANY
 
 _FIRST_NO_PORT: Final = 0xFF00
+_PACKET_FIELDS: Final = (1 << 8 * (KEY_LEN - PACKET_OFFSET)) - 1
+"""Bits of the key that are headers; a packet-out has these in its packet."""
 _NXT_FLOW_MOD: Final = 13
 _NXT_GROUP_MOD: Final = 31
 
@@ -170,9 +172,13 @@ def _packet_out(data: bytes, context: Context) -> Message:
         _at_least(data, 24)
         buffer_id, length = unpack_from(">IH", data, 8)
         match, offset = decode_ofp_match(data, 16, context.version)
+        if match.mask & _PACKET_FIELDS:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_PIPELINE_FIELDS_ONLY)
         in_port, exact = match.field(BY_NAME["in_port"])
         if exact != 0xFFFFFFFF:
             raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PORT, "packet-out without in_port")
+    if not is_valid_port(in_port):
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_PORT, f"in_port {in_port:#x}")
     if in_port >= OfPort.MAX and in_port not in (
         OfPort.LOCAL, OfPort.ANY, OfPort.CONTROLLER,
     ):  # fmt: skip

@@ -55,49 +55,46 @@ def oxs(
 
 
 def _flow_stats(f: FlowStats, version: int, nxm: bool, stats_only: bool) -> bytes:
-    seconds, nanos = duration(f.duration_s)
+    (
+        table_id, priority, wanted, actions, cookie, duration_s, idle_timeout, hard_timeout, flags,
+        importance, n_packets, n_bytes, idle_age_s, hard_age_s,
+    ) = f  # fmt: skip
+    seconds, nanos = duration(duration_s)
     if nxm:
-        match = encode_match(f.match, Version.V10)
-        body = _pad8(match) + encode_instructions(f.actions, Version.V10)
+        match = encode_match(wanted, Version.V10)
+        body = _pad8(match) + encode_instructions(actions, Version.V10)
         head = _STATS_NXM.pack(
-            48 + len(body), f.table_id, seconds, nanos, f.priority, f.idle_timeout, f.hard_timeout,
-            len(match), min(f.idle_age_s + 1, 0xFFFF), min(f.hard_age_s + 1, 0xFFFF), f.cookie,
-            f.n_packets, f.n_bytes,
+            48 + len(body), table_id, seconds, nanos, priority, idle_timeout, hard_timeout,
+            len(match), min(idle_age_s + 1, 0xFFFF), min(hard_age_s + 1, 0xFFFF), cookie,
+            n_packets, n_bytes,
         )  # fmt: skip
         return head + body
     if version == Version.V10:
-        actions = encode_instructions(f.actions, version)
-        return (
-            _STATS10.pack(
-                88 + len(actions), f.table_id, encode_match10(f.match), seconds, nanos, f.priority,
-                f.idle_timeout, f.hard_timeout, f.cookie, f.n_packets, f.n_bytes,
-            )
-            + actions
-        )  # fmt: skip
-    match = encode_ofp_match(f.match, version)
-    if version < Version.V15:
-        body = match + encode_instructions(f.actions, version)
-        head = _STATS11.pack(
-            48 + len(body), f.table_id, seconds, nanos, f.priority, f.idle_timeout, f.hard_timeout,
-            f.flags if version >= Version.V13 else 0, f.importance if version >= Version.V14 else 0,
-            f.cookie, f.n_packets, f.n_bytes,
+        body = encode_instructions(actions, version)
+        head = _STATS10.pack(
+            88 + len(body), table_id, encode_match10(wanted), seconds, nanos, priority,
+            idle_timeout, hard_timeout, cookie, n_packets, n_bytes,
         )  # fmt: skip
         return head + body
-    counters = oxs(
-        duration_s=f.duration_s, packets=f.n_packets, n_bytes=f.n_bytes, idle_s=f.idle_age_s
-    )
+    match = encode_ofp_match(wanted, version)
+    if version < Version.V15:
+        body = match + encode_instructions(actions, version)
+        head = _STATS11.pack(
+            48 + len(body), table_id, seconds, nanos, priority, idle_timeout, hard_timeout,
+            flags if version >= Version.V13 else 0, importance if version >= Version.V14 else 0,
+            cookie, n_packets, n_bytes,
+        )  # fmt: skip
+        return head + body
+    counters = oxs(duration_s=duration_s, packets=n_packets, n_bytes=n_bytes, idle_s=idle_age_s)
     if stats_only:
         body = match + counters
-        head = (8 + len(body)).to_bytes(2, "big") + bytes((0, 0, f.table_id, 0))
-        return head + f.priority.to_bytes(2, "big") + body
-    body = match + counters + encode_instructions(f.actions, version)
-    return (
-        _STATS15.pack(
-            24 + len(body), f.table_id, f.priority, f.idle_timeout, f.hard_timeout, f.flags,
-            f.importance, f.cookie,
-        )
-        + body
-    )  # fmt: skip
+        head = (8 + len(body)).to_bytes(2, "big") + bytes((0, 0, table_id, 0))
+        return head + priority.to_bytes(2, "big") + body
+    body = match + counters + encode_instructions(actions, version)
+    head = _STATS15.pack(
+        24 + len(body), table_id, priority, idle_timeout, hard_timeout, flags, importance, cookie
+    )
+    return head + body
 
 
 def flow_stats_replies(

@@ -14,7 +14,7 @@ from gossamer.openflow.flow_monitor import (
 )
 from gossamer.openflow.match import decode_ofp_match
 from gossamer.openflow.message import Message, Version
-from gossamer.openflow.oxm import port_from_16
+from gossamer.openflow.oxm import is_valid_port, port_from_16
 from gossamer.openflow.table_features import decode_table_features
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import NX_VENDOR, ONF_VENDOR
@@ -61,7 +61,8 @@ def decode_multipart(data: bytes, version: int) -> Message:
                 port = port_from_16(number)
                 # OpenFlow 1.0 says "all" where later versions say "any".
                 return m.QueueStatsRequest(OfPort.ANY if port == OfPort.ALL else port, queue)
-            return m.QueueStatsRequest(*unpack_from(">II", body))
+            port, queue = unpack_from(">II", body)
+            return m.QueueStatsRequest(_checked(port), queue)
         case 6:
             _length(body, 8)
             return m.GroupStatsRequest(_first_word(body))
@@ -92,7 +93,7 @@ def decode_multipart(data: bytes, version: int) -> Message:
         case 15:
             _length(body, 8)
             port, queue = unpack_from(">II", body)
-            return m.QueueConfigRequest(port, queue, multipart=True)
+            return m.QueueConfigRequest(_checked(port), queue, multipart=True)
         case 16:
             return m.FlowMonitorRequest(decode_monitors14(data, offset, version), nicira=False)
         case _:
@@ -117,7 +118,14 @@ def _port(body: bytes, version: int) -> int:
     _length(body, 8)
     if version == Version.V10:
         return port_from_16(unpack_from(">H", body)[0])
-    return int(unpack_from(">I", body)[0])
+    return _checked(_first_word(body))
+
+
+def _checked(port: int) -> int:
+    """Raises OpenFlowError(BAD_OUT_PORT) for numbers that no port can have."""
+    if not is_valid_port(port):
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_PORT, f"port {port:#x}")
+    return port
 
 
 def _flows(data: bytes, offset: int, version: int, kind: int) -> Message:
@@ -131,6 +139,7 @@ def _flows(data: bytes, offset: int, version: int, kind: int) -> Message:
     if len(data) < offset + 32:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
     table_id, port, group, cookie, cookie_mask = unpack_from(">B3xII4xQQ", data, offset)
+    _checked(port)
     match, at = decode_ofp_match(data, offset + 32, version)
     if at != len(data):
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)

@@ -213,3 +213,36 @@ c = socket.create_connection(("10.0.0.2", 7777), 5)
 print(c.recv(10).decode())
 c.close()
 """
+
+
+def test_sigkill_in_the_middle_of_bundles_leaves_one_of_them_whole(
+    two_hosts: tuple[Host, Netns, Netns],
+) -> None:
+    host, a, b = two_hosts
+    pa, pb = port_of(host, a), port_of(host, b)
+    host.ofctl("del-flows", "br0")
+    host.ofctl("add-flow", "br0", f"in_port={pb},actions=output:{pa}")
+    script = host.rundir / "bundles"
+    n = 0
+    for pause in (0.31, 0.43, 0.57, 0.7):
+        script.write_text(
+            "\n".join(
+                f"printf 'flow delete table=1\\ngroup delete\\n"
+                f"group add group_id={k},type=all,bucket=output:{pb}\\n"
+                f"flow add table=1,reg0={k},actions=group:{k}\\n"
+                f"flow add priority=9,in_port={pa},actions=set_field:{k}->reg0,resubmit(,1)\\n'"
+                " | ovs-ofctl --timeout=3 -O OpenFlow14 bundle br0 - || exit 0"
+                for k in range(n + 1, n + 200)
+            )
+        )
+        n += 200
+        changing = subprocess.Popen(["sh", str(script)], env=host.environment,
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        time.sleep(pause)
+        host.kill()
+        changing.wait(20)
+        host.start()
+        groups = host.ofctl("-O", "OpenFlow13", "dump-groups", "br0")
+        (group_id,) = re.findall(r"group_id=(\d+)", groups)
+        assert flows(host, "table=1") == [f"table=1, reg0={int(group_id):#x} actions=group:{group_id}"]
+        assert a.ping("10.0.0.2") == 3

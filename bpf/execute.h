@@ -462,6 +462,13 @@ __attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
 	if (!br)
 		return 0;
 	st->version = *(volatile __u64 *)&br->version;
+	if (br->flags & BRIDGE_LENGTHS) {
+		__u32 bits = 0;
+
+		for (int i = 0; i < MAX_LENGTHS; i++)
+			bits |= (st->frame_length > br->lengths[i]) << i;
+		st->key[WORD_LENGTHS] = bpf_htonl(bits);
+	}
 	if (gather_cache_key(st))
 		return 0;
 	slot = st->hash & (CACHE_SETS - 1);

@@ -40,6 +40,7 @@ const volatile __u32 capturing = 0;
 #include "action_set.h"
 #include "group.h"
 #include "labels.h"
+#include "links.h"
 #include "meter.h"
 #include "conjunction.h"
 #include "translate.h"
@@ -84,6 +85,7 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->touched = 0;
 	st->pending = 0;
 	st->length = skb->len;
+	st->frame_length = skb->len + (skb->vlan_present ? 4 : 0);
 	st->at_ingress = port->kind == PORT_DEVICE;
 	st->vlan_changed = 0;
 	st->n_outputs = 0;

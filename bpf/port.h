@@ -109,6 +109,8 @@ static __always_inline __u32 list_length(__u64 list)
 enum parse_depth { PARSE_L2, PARSE_L4 };
 
 #define BRIDGE_FORWARD_BPDU (1 << 0)
+#define BRIDGE_LENGTHS (1 << 1)	/* some rule asks how long packets are */
+#define WORD_LENGTHS (KEY_WORDS - 1)	/* which of the bridge's lengths a packet exceeds, bit by bit */
 
 struct bridge {
 	/* generation << 32 | bridge << 16 | cache mask; any change makes cached paths stale */
@@ -120,6 +122,7 @@ struct bridge {
 	__u32 flags;
 	__u32 depth;		/* enum parse_depth: no rule looks deeper */
 	char name[16];
+	__u16 lengths[MAX_LENGTHS];	/* that check_pkt_larger asks about; 0: none */
 };
 
 /* Written by the daemon (mapped into its memory), read here. */

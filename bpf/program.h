@@ -34,7 +34,7 @@ enum rule_op {
 	OP_TRUNCATE,		/* b: bytes the next output may have */
 	OP_LEARN,		/* b: number of the learn action */
 	OP_FIN,			/* the flow's timeouts shrink where this is a FIN or RST */
-	OP_MULTIPATH,		/* a: fields | algorithm << 8, b: basis, c: links, d: arg; into
+	OP_MULTIPATH,		/* a: fields | algorithm << 8, b: basis, c: links, d: modulo; into
 				 * the last scratch word */
 	OP_PUSH_MPLS,		/* a: ethertype */
 	OP_POP_MPLS,		/* a: ethertype of what follows */
@@ -42,7 +42,10 @@ enum rule_op {
 	OP_COPY_TTL_OUT,
 	OP_COPY_TTL_IN,
 	OP_CONJUNCTION,		/* a: clause | number of clauses << 8, b: id */
-	OP_BUNDLE,		/* a: fields | algorithm << 8, b: basis, c: group of its members */
+	OP_BUNDLE,		/* a: fields, b: basis; members follow */
+	OP_MEMBER,		/* a: number, b: port, c: by weight, not order */
+	OP_SEND,		/* to the port that was chosen */
+	OP_LARGER,		/* b: bytes; whether the frame is longer, into the last scratch word */
 };
 
 /* A field that the packet has not is not set: what a match cannot say for good. */

@@ -113,6 +113,7 @@ struct state {
 	__u32 pending;			/* port id of an output not yet done, 0 none */
 	__u32 first_port;		/* where the packet entered the switch */
 	__u32 length;			/* of the packet when it came */
+	__u32 frame_length;		/* with a tag that the kernel holds beside it */
 	__u16 l3, l4;			/* offsets in the packet, 0 none */
 	__be16 wire_type;		/* ethertype, or length, before it */
 	__u16 network;			/* offset of what follows the ethertype */

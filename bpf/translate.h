@@ -236,6 +236,25 @@ static long run_op(__u32 i, struct run *run)
 	case OP_COPY_TTL_IN:
 		copy_ttl(st, op.code);
 		return 0;
+	case OP_MULTIPATH:
+		multipath(op.a, op.b, op.c, op.d, run->level);
+		return 0;
+	case OP_BUNDLE:
+		begin_bundle(st, &op);
+		return 0;
+	case OP_MEMBER:
+		weigh_member(st, &op);
+		return 0;
+	case OP_SEND: {
+		__u32 port = word_of(st, CHOSEN_WORD);
+
+		if (port != OFPP_NONE && port != OFPP_TABLE)
+			emit_output(st, port);
+		return 0;
+	}
+	case OP_LARGER:
+		st->key[CHOSEN_WORD] = bpf_htonl(st->frame_length > op.b);
+		return 0;
 	case OP_METER: {
 		struct meter_key key = { .bridge = st->bridge, .meter_id = op.b };
 		__u32 *index = bpf_map_lookup_elem(&meters, &key);

@@ -33,10 +33,7 @@ ALL: Final = frozenset(
 
 NOT_YET: Final = frozenset(
     (
-        "multipath",
-        "bundle",
         "output_trunc",  # but for copies into patch ports, and for the DEI bit, it agrees
-        "check_pkt_larger",
         "actset_output",
         "pbb",
         "ipv6_exthdr",

@@ -58,7 +58,9 @@ class Bridges:
                     f"more than {layout.MAX_BRIDGES - 1} bridges", place=f"bridge={name}"
                 )
             version = self._word64(bridge_id, _VERSION)
-            record = layout.BRIDGE.pack(0, 0, 300 * 10**9, 8192, 0, 0, 0, name.encode()[:15])
+            record = layout.BRIDGE.pack(
+                0, 0, 300 * 10**9, 8192, 0, 0, 0, name.encode()[:15], *[0] * layout.MAX_LENGTHS
+            )
             self._array.write(bridge_id, record)
             # Generations go on where they stopped: no old path may look current.
             self._set64(bridge_id, _VERSION, version)
@@ -70,7 +72,10 @@ class Bridges:
         """Apply the settings of a bridge."""
         self._set64(bridge_id, _AGE, settings.mac_ageing_s * 10**9)
         self._set32(bridge_id, _LIMIT, settings.mac_table_size)
-        self._set32(bridge_id, _FLAGS, layout.FORWARD_BPDU if settings.forward_bpdu else 0)
+        flags = self._array.words32[self._at32(bridge_id, _FLAGS)] & ~layout.FORWARD_BPDU
+        self._set32(
+            bridge_id, _FLAGS, flags | (layout.FORWARD_BPDU if settings.forward_bpdu else 0)
+        )
 
     def remove(self, bridge_id: int) -> None:
         """Forget a bridge; its ports and flows are gone already."""
@@ -101,6 +106,21 @@ class Bridges:
     def set_learned(self, bridge_id: int, count: int) -> None:
         """Correct that count after a sweep."""
         self._set32(bridge_id, _COUNT, count)
+
+    def set_lengths(self, bridge_id: int, lengths: set[int]) -> None:
+        """The lengths of packets that its rules ask about; at most MAX_LENGTHS.
+
+        Each keeps its place while it is asked about, so that what a path's key says of it does
+        not change its meaning.
+        """
+        at = (self._array.offset(bridge_id) + layout.LENGTHS_OFFSET) // 2
+        words = self._array.memory.cast("H")
+        places = range(at, at + layout.MAX_LENGTHS)
+        present = {words[i] for i in places}
+        for length in sorted(lengths - present):
+            words[next(i for i in places if words[i] not in lengths)] = length
+        flags = self._array.words32[self._at32(bridge_id, _FLAGS)] & ~layout.ASKS_LENGTHS
+        self._set32(bridge_id, _FLAGS, flags | (layout.ASKS_LENGTHS if lengths else 0))
 
     def set_look(self, bridge_id: int, look: int) -> None:
         """Give the bridge the cache mask that covers the bits `look`; takes effect at `bump()`."""

@@ -15,6 +15,7 @@ from gossamer.datapath.layout import (
     LARGE_OPS,
     MATCH_WORD,
     MATCH_WORDS,
+    MAX_LENGTHS,
     MAX_TTL_CONTROLLERS,
     OP,
     OP_WRITE,
@@ -39,6 +40,7 @@ from gossamer.pipeline.fields import (
     Field,
     slot_shift,
 )
+from gossamer.pipeline.links import looks_at
 
 KEY_WORDS: Final = KEY_LEN // 4
 SCRATCH_WORD: Final = KEY_WORDS
@@ -164,6 +166,8 @@ class Program:
     reads: int = 0
     """Key bits the outcome depends on: they belong in the cache mask."""
     writes: int = 0
+    lengths: set[int] = field(default_factory=set)
+    """Lengths of packets that it asks about."""
     groups: set[int] = field(default_factory=set)
     """Groups it passes packets to."""
 
@@ -312,19 +316,49 @@ def _stack_push(program: Program, flags: int, source: act.SubField) -> None:
     _emit(program, flags, RuleOp.PUSH)
 
 
-def _stack_pop(program: Program, flags: int, dst: act.SubField) -> None:
-    """Pop into the scratch words, and from there to the field, where the stack was not empty."""
+def _store(program: Program, flags: int, dst: act.SubField, n_bits: int = 128) -> None:
+    """What is in the scratch words, right-aligned and `n_bits` of it, to a field; zeros above."""
     change = Program()
     change.writes |= ((1 << dst.n_bits) - 1) << dst.shift
     done = 0
     while done < dst.n_bits:
         at = dst.shift + done
         take = min(dst.n_bits - done, 32 - at % 32, 32 - done % 32)
-        source = STACK_WORD + 3 - done // 32
-        _move_step(change, flags, source, done % 32, _word(at), at % 32, take)
+        take = min(take, n_bits - done) if done < n_bits else take
+        if done < n_bits:
+            source = STACK_WORD + 3 - done // 32
+            _move_step(change, flags, source, done % 32, _word(at), at % 32, take)
+        else:
+            _set_bits(change, flags, 0, ((1 << take) - 1) << at)
         done += take
+    _change(program, flags, (dst.field,), change)
+
+
+_LENGTHS: Final = ((1 << MAX_LENGTHS) - 1) << slot_shift("_pad2")
+"""Which of the bridge's lengths a packet exceeds."""
+_HRW_LINKS: Final = 64
+
+
+def _iterates(action: act.Multipath) -> bool:
+    return action.algorithm is act.MultipathAlgorithm.ITER_HASH
+
+
+def _algorithm(action: act.Multipath) -> act.MultipathAlgorithm:
+    """As links.link() has it: more links than these are too many to weigh each."""
+    if action.algorithm is act.MultipathAlgorithm.HRW and action.n_links > _HRW_LINKS:
+        return act.MultipathAlgorithm.ITER_HASH
+    return action.algorithm
+
+
+def _modulo(n_links: int, wanted: int) -> int:
+    fits = wanted >= n_links and wanted // 2 <= n_links
+    return wanted if fits else 1 << (n_links - 1).bit_length()
+
+
+def _stack_pop(program: Program, flags: int, dst: act.SubField) -> None:
+    """Pop into the scratch words, and from there to the field, where the stack was not empty."""
     setting = Program()
-    _change(setting, flags, (dst.field,), change)
+    _store(setting, flags, dst)
     _emit(program, flags, RuleOp.POP, len(setting.ops))
     program.ops += setting.ops
     program.reads |= setting.reads
@@ -471,6 +505,29 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.FinTimeout():
             program.reads |= _FIN_OR_RST
             _emit(program, flags, RuleOp.FIN)
+        case act.Multipath(dst=dst):
+            program.reads |= looks_at(action.fields)
+            how = action.fields | _algorithm(action) << 8
+            n_links = action.n_links
+            modulo = _modulo(n_links, action.arg if _iterates(action) else 0)
+            _emit(program, flags, RuleOp.MULTIPATH, how, action.basis, n_links, modulo)
+            _store(program, flags, dst)
+        case act.Bundle(members=members, dst=dst):
+            program.reads |= looks_at(action.fields)
+            _emit(program, flags, RuleOp.BUNDLE, action.fields, action.basis)
+            by_weight = action.algorithm is act.BundleAlgorithm.HRW
+            for number, port in enumerate(members):
+                if port != act.OfPort.CONTROLLER:
+                    _emit(program, flags, RuleOp.MEMBER, number, port, by_weight)
+            if dst is None:
+                _emit(program, flags, RuleOp.SEND)
+            else:
+                _store(program, flags, dst, 16)
+        case act.CheckPktLarger(dst=dst, length=length):
+            program.lengths.add(length)
+            program.reads |= _LENGTHS
+            _emit(program, flags, RuleOp.LARGER, 0, length)
+            _store(program, flags, dst)
         case act.PushMpls(ethertype=ethertype):
             program.reads |= _LABELS | _TTL | _TOS
             program.writes |= _LABELS

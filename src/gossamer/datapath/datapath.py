@@ -421,6 +421,7 @@ class Datapath:
                 self._bridges.set_depth(bridge_id, depth)
         for bridge_id in self._changed:
             look = self._flows.bridge(bridge_id).look() | self._groups.look(bridge_id)
+            self._bridges.set_lengths(bridge_id, self._flows.bridge(bridge_id).lengths())
             self._bridges.set_look(bridge_id, look)
             self._bridges.bump(bridge_id)
         self._changed.clear()

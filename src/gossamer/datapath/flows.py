@@ -95,6 +95,13 @@ class BridgeFlows:
             bits |= program.reads
         return cache_bits(bits)
 
+    def lengths(self) -> set[int]:
+        """The lengths of packets that rules ask about."""
+        found: set[int] = set()
+        for program in self.programs:
+            found |= program.lengths
+        return found
+
     def reach(self) -> int:
         """The key bits that are matched, read or written here."""
         bits = self.look()
@@ -201,6 +208,11 @@ class FlowWriter:
         record_of = self.programs.record
         for flow in flows:
             program = record_of(flow.actions)
+            if program.lengths and len(bridge.lengths() | program.lengths) > layout.MAX_LENGTHS:
+                raise DatapathError(
+                    f"the flows of a bridge ask about more than {layout.MAX_LENGTHS} lengths",
+                    remedy="use fewer different lengths in check_pkt_larger",
+                )
             match = flow.match
             table = bridge.tables.get(flow.table_id)
             kind = match.mask

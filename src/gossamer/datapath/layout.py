@@ -32,6 +32,7 @@ GROUP_WORDS: Final = 24
 MAX_TTL_CONTROLLERS: Final = 4
 MAX_CHAIN: Final = 128
 """Groups that watch groups: how deep this is followed."""
+MAX_LENGTHS: Final = 8
 MAX_METERS: Final = 65536
 MAX_BANDS: Final = 8
 INJECT_MARK: Final = 0x60550A3E
@@ -47,7 +48,9 @@ PORT: Final = Struct("=IIIHBBH6sIIQQQQ32s")
 OFPORT_KEY: Final = Struct("=II")
 TRUNKS: Final = Struct("=64Q")
 PORT_COUNTERS: Final = Struct("=6Q")
-BRIDGE: Final = Struct("=QQQIIII16s")
+BRIDGE: Final = Struct("=QQQIIII16s8H")
+LENGTHS_OFFSET: Final = 56
+"""Of the lengths that rules ask about, in struct bridge."""
 MATCH_WORD: Final = Struct("=HHI")
 SUBTABLE_HEAD: Final = Struct("=IHBB")
 SUBTABLE_SIZE: Final = SUBTABLE_HEAD.size + MATCH_WORDS * MATCH_WORD.size
@@ -91,6 +94,7 @@ class PortFlag(IntFlag):
 
 
 FORWARD_BPDU: Final = 1
+ASKS_LENGTHS: Final = 2
 """struct bridge, flags."""
 
 
@@ -148,6 +152,9 @@ class RuleOp(IntEnum):
     COPY_TTL_IN = 30
     CONJUNCTION = 31
     BUNDLE = 32
+    MEMBER = 33
+    SEND = 34
+    LARGER = 35
 
 
 class Need(IntFlag):

@@ -26,6 +26,8 @@ class ProgramRecord:
     writes: int = 0
     groups: frozenset[int] = frozenset()
     """Groups of the flow's bridge that it passes packets to."""
+    lengths: set[int] = field(default_factory=set)
+    """Lengths of packets that it asks about."""
     conjunctive: bool = False
     """Its flows are alternatives of conjunctions."""
     inner: list[ProgramRecord] = field(default_factory=list)
@@ -128,6 +130,7 @@ class Programs:
         record.reads |= program.reads
         record.writes |= program.writes
         record.groups |= program.groups
+        record.lengths |= program.lengths
         if program.ops:
             following = 0
             for piece in reversed(split(program.ops)):
@@ -192,4 +195,5 @@ class _Names:
         record.reads |= inner.reads
         record.writes |= inner.writes
         record.groups |= inner.groups
+        record.lengths |= inner.lengths
         return inner.program_id

@@ -3,12 +3,16 @@
 #ifndef GOSSAMER_CHANGE_H
 #define GOSSAMER_CHANGE_H
 
+/* A bound that 6.1 does not forget when the number is put on the stack; the state is longer. */
+#define BOUND_WORD(word) asm volatile("%0 &= 127" : "+r"(word))
+
 static __always_inline __u32 read_bits(struct state *st, __u32 word, __u32 shift, __u32 bits)
 {
 	__u32 v;
 
 	if (word >= KEY_WORDS + 16)
 		return 0;
+	BOUND_WORD(word);
 	v = bpf_ntohl(st->key[word]) >> (shift & 31);
 	return bits >= 32 ? v : v & ((1u << bits) - 1);
 }
@@ -19,6 +23,7 @@ static __always_inline void set_word(struct state *st, __u32 word, __u32 value, 
 {
 	if (word >= KEY_WORDS + 16)
 		return;
+	BOUND_WORD(word);
 	st->key[word] = (st->key[word] & ~mask) | value;
 	if (word >= PACKET_WORD && word < KEY_WORDS) {
 		struct op op = { .code = DO_SET, .a = word, .b = value, .c = mask, .d = groups };

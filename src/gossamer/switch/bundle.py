@@ -30,7 +30,6 @@ IDLE_S: Final = 10.0
 """An open bundle nobody adds to is dropped after this."""
 MAX_BUNDLES: Final = 64
 _FLAGS: Final = 0b11  # atomic, ordered
-_FLOW_MOD: Final = 14
 
 
 class Control(IntEnum):

@@ -37,8 +37,6 @@ from gossamer.switch.references import references_of
 from gossamer.switch.tables import FlowTables
 
 _NOTHING_WATCHED: Final = Bucket(())
-MAX_GROUPS: Final = 0xFFFFFF00
-"""What is told to controllers; the datapath says when it has no room for one more."""
 
 
 class GroupMods:

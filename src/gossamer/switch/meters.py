@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.datapath.layout import MAX_BANDS
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import MeterCommand, MeterMod
 from gossamer.pipeline.meter import (
@@ -19,8 +20,6 @@ from gossamer.switch.flow_event import RemovedReason
 from gossamer.switch.numbered import Numbered
 from gossamer.switch.tables import FlowTables
 
-MAX_BANDS: Final = 8
-"""Of one meter."""
 _VIRTUAL: Final = (METER_SLOWPATH, METER_CONTROLLER)
 _FLAGS: Final = int(MeterFlag.KBPS | MeterFlag.PKTPS | MeterFlag.BURST | MeterFlag.STATS)
 

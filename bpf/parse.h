@@ -284,16 +284,16 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, struct state *st, 
 	parse_l4(skb, walk.proto | OVER_IPV6, walk.off, walk.left, level);
 }
 
-static __always_inline void parse_arp(struct __sk_buff *skb, struct state *st, __u32 l3)
+static __always_inline int parse_arp(struct __sk_buff *skb, struct state *st, __u32 l3)
 {
 	struct flow_key *k = key_of(st);
 	struct arp_header arp;
 
 	if (load(skb, l3, &arp, sizeof(arp)))
-		return;
+		return -1;
 	if (arp.htype != bpf_htons(1) || arp.ptype != bpf_htons(0x0800) || arp.hlen != 6 ||
 	    arp.plen != 4)
-		return;
+		return -1;
 	st->l3 = l3;
 	st->l3_type = k->eth_type;
 	if (bpf_ntohs(arp.op) <= 0xff)
@@ -302,9 +302,10 @@ static __always_inline void parse_arp(struct __sk_buff *skb, struct state *st, _
 	__builtin_memcpy(&k->nw_dst, arp.tpa, 4);
 	__builtin_memcpy(k->arp_sha, arp.sha, 6);
 	__builtin_memcpy(k->arp_tha, arp.tha, 6);
+	return 0;
 }
 
-/* Up to three labels; below the last, IP as its first four bits say. */
+/* Up to three labels; below the last, IP as its first four bits say, or ARP that is whole. */
 static __always_inline void parse_mpls(struct __sk_buff *skb, struct state *st, __u32 off,
 				       __u32 level)
 {
@@ -334,6 +335,8 @@ static __always_inline void parse_mpls(struct __sk_buff *skb, struct state *st, 
 		parse_ipv4(skb, st, off, level);
 	else if (version >> 4 == 6)
 		parse_ipv6(skb, st, off, level);
+	else if (version == 0 && !parse_arp(skb, st, off))
+		st->l3_type = bpf_htons(0x0806);
 }
 
 static __always_inline bool is_vlan(__be16 type)

@@ -13,10 +13,13 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+from tests.system.world import Netns
 
 PORT: Final = 4500
 _PACKET: Final = struct.Struct("=QQ")
@@ -85,6 +88,36 @@ def receive() -> dict[str, object]:
         "reordered": reordered,
         "longest_delay_ms": round(longest_ns / 1e6, 1),
     }
+
+
+class Flood:
+    """Numbered packets from one namespace to another, until `end()`."""
+
+    def __init__(self, source: Netns, target: Netns, address: str, rate: int) -> None:
+        me = (sys.executable, "-m", "tests.system.sequence")
+        self._receiver = target.start(*me, "receive")
+        assert self._receiver.stdout is not None
+        assert self._receiver.stdout.readline() == "ready\n"
+        self._sender = source.start(*me, "send", address, str(rate))
+
+    def end(self) -> tuple[int, dict[str, Any]]:
+        """How many were sent, and what receive() says of them."""
+        sent: int = json.loads(end(self._sender, signal.SIGTERM))["sent"]
+        time.sleep(0.2)
+        return sent, json.loads(end(self._receiver, signal.SIGTERM))
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Tell a command in a namespace to end; what it had to say."""
+    process.send_signal(number)  # `ip netns exec` becomes the command, so that it is who hears this
+    output, _ = process.communicate(timeout=60)
+    return output
+
+
+def assert_all_arrived(sent: int, arrived: dict[str, Any]) -> None:
+    """Each once, in order."""
+    assert (arrived["received"], arrived["highest"]) == (sent, sent - 1), arrived
+    assert (arrived["missing"], arrived["duplicates"], arrived["reordered"]) == (0, 0, 0), arrived
 
 
 if __name__ == "__main__":

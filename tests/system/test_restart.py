@@ -6,12 +6,11 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
+from tests.system.sequence import Flood, assert_all_arrived, end
 from tests.system.world import Host, Netns
 
 ROUNDS = int(os.environ.get("GOSSAMER_RESTARTS", "3"))
@@ -44,29 +43,23 @@ def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair, flow
         host.ofctl("add-flows", "br0", "-", stdin=PIPELINE + "\n".join(others) + "\n")
     assert a.ping("10.0.0.2", 1) == 1
     missing = lost(a, b), lost(b, a)  # what was sent before the ports were there
-    receiver = b.start(sys.executable, "-m", "tests.system.sequence", "receive")
-    assert receiver.stdout is not None
-    assert receiver.stdout.readline() == "ready\n"
     server = b.iperf3_server()
     stream = a.start("iperf3", "-c", "10.0.0.2", "-t", "600", "-b", "200M", "-J")
     ping = a.start("ping", "-n", "-q", "-f", "10.0.0.2")
-    sender = a.start(sys.executable, "-m", "tests.system.sequence", "send", "10.0.0.2", str(RATE))
+    flood = Flood(a, b, "10.0.0.2", RATE)
     time.sleep(0.5)
     for _ in range(ROUNDS):
         host.kill()
         time.sleep(0.3)  # new and old flows alike without a daemon
         host.start()
         time.sleep(0.3)
-    sent = json.loads(end(sender, signal.SIGTERM))["sent"]
+    sent, arrived = flood.end()
     pinged = end(ping, signal.SIGINT)
     streamed = json.loads(end(stream, signal.SIGINT))
     server.wait(timeout=10)
-    time.sleep(0.2)
-    arrived = json.loads(end(receiver, signal.SIGTERM))
     print(ROUNDS, "rounds:", sent, "numbered packets:", arrived, pinged.splitlines()[-3:])
     assert sent > RATE * ROUNDS // 2
-    assert (arrived["received"], arrived["highest"]) == (sent, sent - 1), arrived
-    assert (arrived["missing"], arrived["duplicates"], arrived["reordered"]) == (0, 0, 0), arrived
+    assert_all_arrived(sent, arrived)
     # The last request of a flood may be on its way when ping is told to end: it sends one as soon
     # as the one before is answered.
     found = re.search(r"(\d+) packets transmitted, (\d+) received", pinged)
@@ -77,13 +70,6 @@ def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair, flow
     # Every frame that left one side reached the other: ping's, TCP's, ARP's.  (TCP's own count of
     # retransmissions includes probes it sends when a busy machine is slow to acknowledge.)
     assert (lost(a, b), lost(b, a)) == missing
-
-
-def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
-    """Tell a command in a namespace to end; what it had to say."""
-    process.send_signal(number)  # `ip netns exec` becomes the command, so that it is who hears this
-    output, _ = process.communicate(timeout=60)
-    return output
 
 
 def lost(source: Netns, target: Netns) -> int:

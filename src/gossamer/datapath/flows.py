@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from gossamer.datapath import layout
 from gossamer.datapath.compile import IN_PORT_MASK, KeyShape, cache_bits, key_shape
 from gossamer.datapath.flow_ids import FlowIds
+from gossamer.datapath.footprint import Footprint
 from gossamer.datapath.index import IndexArray
 from gossamer.datapath.maps import HashMap, MappedArray
 from gossamer.datapath.programs import ProgramRecord, Programs
@@ -85,29 +86,39 @@ class BridgeFlows:
     n_conjunctive: int = 0
     """Flows that are alternatives of conjunctions."""
     programs: Counter[ProgramRecord] = field(default_factory=Counter)
+    footprint: Footprint = field(default_factory=Footprint)
+    """Of `programs`."""
+
+    def use(self, program: ProgramRecord) -> None:
+        """One more flow has this program."""
+        n = self.programs[program]
+        self.programs[program] = n + 1
+        if not n:
+            self.footprint.add(program.reads, program.writes, program.lengths)
+
+    def leave(self, program: ProgramRecord) -> None:
+        """One flow less has it."""
+        left = self.programs[program] - 1
+        if left:
+            self.programs[program] = left
+        else:
+            del self.programs[program]
+            self.footprint.discard(program.reads, program.writes, program.lengths)
 
     def look(self) -> int:
         """The key bits that decide what becomes of a packet here."""
         bits = IN_PORT_MASK
         for mask in self.masks:
             bits |= mask
-        for program in self.programs:
-            bits |= program.reads
-        return cache_bits(bits)
+        return cache_bits(bits | self.footprint.reads)
 
     def lengths(self) -> set[int]:
         """The lengths of packets that rules ask about."""
-        found: set[int] = set()
-        for program in self.programs:
-            found |= program.lengths
-        return found
+        return self.footprint.lengths
 
     def reach(self) -> int:
         """The key bits that are matched, read or written here."""
-        bits = self.look()
-        for program in self.programs:
-            bits |= program.writes
-        return bits
+        return self.look() | self.footprint.writes
 
 
 class FlowWriter:
@@ -249,7 +260,7 @@ class FlowWriter:
                 bridge.n_conjunctive += subtable.conjunctive
                 if subtable.count_in(flow.priority):
                     self._relist.add((bridge_id, flow.table_id))
-            bridge.programs[program] += 1
+            bridge.use(program)
             program.users += 1
             present = subtable.rules[match.value]
             if present is rule or (isinstance(present, list) and present[0] is rule):
@@ -360,11 +371,7 @@ class FlowWriter:
         return self.flow_ids.allocate()
 
     def _forget_program(self, bridge: BridgeFlows, rule: Rule) -> None:
-        left = bridge.programs[rule.program] - 1
-        if left:
-            bridge.programs[rule.program] = left
-        else:
-            del bridge.programs[rule.program]
+        bridge.leave(rule.program)
         self.programs.release(rule.program)
 
     def _new_subtable(

@@ -6,12 +6,14 @@ word of each bucket there.  Changes wait for `flush()`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
 from gossamer.datapath.compile import cache_bits, words_of
 from gossamer.datapath.flow_ids import FlowIds
+from gossamer.datapath.footprint import Footprint
 from gossamer.datapath.index import IndexArray
 from gossamer.datapath.maps import HashMap
 from gossamer.datapath.programs import ProgramRecord, Programs
@@ -38,11 +40,14 @@ class GroupRecord:
     """Its list of buckets in the kernel."""
     written: bytes = b""
     reads: int = field(init=False)
+    writes: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.reads = self.group.hashed
+        self.writes = 0
         for program in self.programs:
             self.reads |= program.reads
+            self.writes |= program.writes
 
 
 class Groups:
@@ -56,6 +61,8 @@ class Groups:
         self._programs = programs
         self._flow_ids = flow_ids
         self.records: dict[_Place, GroupRecord] = {}
+        self._footprints: defaultdict[int, Footprint] = defaultdict(Footprint)
+        """By bridge."""
         self._due: set[_Place] = set()
         self._inherited: dict[_Place, tuple[int, int, list[int]]] = {}
         """What an earlier daemon left: (list, counter, bucket counters)."""
@@ -104,7 +111,8 @@ class Groups:
                 self._flow_ids.release(counter_id)
             counters = [self._flow_ids.allocate() for _ in group.buckets]
         counter = counter or self._flow_ids.allocate()
-        self.records[place] = GroupRecord(group, programs, counter, counters, ref)
+        record = self.records[place] = GroupRecord(group, programs, counter, counters, ref)
+        self._footprints[bridge_id].add(record.reads, record.writes)
         self._due.add(place)
 
     def delete(self, bridge_id: int, group_id: int) -> None:
@@ -117,6 +125,7 @@ class Groups:
         record = self.records.pop(place, None)
         if record is None:
             return
+        self._footprints[place[0]].discard(record.reads, record.writes)
         self._buckets.retire(record.ref)
         for program in record.programs:
             self._programs.release(program)
@@ -130,20 +139,11 @@ class Groups:
 
     def reads(self, bridge_id: int) -> int:
         """The key bits that decide what groups of a bridge do with packets."""
-        bits = 0
-        for place, record in self.records.items():
-            if place[0] == bridge_id:
-                bits |= record.reads
-        return bits
+        return self._footprints[bridge_id].reads
 
     def writes(self, bridge_id: int) -> int:
         """The key bits that groups of a bridge write."""
-        bits = 0
-        for place, record in self.records.items():
-            if place[0] == bridge_id:
-                for program in record.programs:
-                    bits |= program.writes
-        return bits
+        return self._footprints[bridge_id].writes
 
     def look(self, bridge_id: int) -> int:
         """`reads`, as a part of the bridge's cache mask."""

@@ -133,7 +133,7 @@ static __always_inline void weigh_member(struct state *st, struct op *op)
 		__u32 id = port_id_of(st->bridge, op->b);
 		struct port *port = port_get(id);
 
-		if (!id || !port || !(port->flags & PORT_UP))
+		if (!id || !port || !(port->flags & PORT_LIVE))
 			return;
 	}
 	if (st->best_bucket && weight <= st->best_weight)

@@ -20,6 +20,7 @@ enum vlan_mode { VLAN_ACCESS, VLAN_TRUNK, VLAN_NATIVE_TAGGED, VLAN_NATIVE_UNTAGG
 #define PORT_ALL_VLANS	(1 << 5)	/* trunks is empty: carries every VLAN */
 #define PORT_POLICED	(1 << 6)
 #define PORT_PACKET_IN	(1 << 7)
+#define PORT_LIVE	(1 << 8)	/* up, and so is its link: what groups and bundles watch */
 
 struct port {
 	__u32 ifindex;

@@ -502,6 +502,13 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
                 if isinstance(spec.source, act.SubField):
                     program.reads |= ((1 << spec.n_bits) - 1) << spec.source.shift
             _emit(program, flags, RuleOp.LEARN, 0, names.learn(action))
+            if action.result is not None:
+                if action.limit:
+                    raise DatapathError(
+                        "learn(limit=, result_dst=): the kernel does not know how many are learned",
+                        remedy="leave out the limit, or the result",
+                    )
+                _compile(act.RegLoad(action.result, 1), program, flags, names)
         case act.FinTimeout():
             program.reads |= _FIN_OR_RST
             _emit(program, flags, RuleOp.FIN)

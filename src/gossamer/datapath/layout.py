@@ -7,7 +7,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 """Raise when a record below changes: maps of another version are not taken over."""
 
 # bpf/limits.h
@@ -91,6 +91,7 @@ class PortFlag(IntFlag):
     ALL_VLANS = 1 << 5
     POLICED = 1 << 6
     PACKET_IN = 1 << 7
+    LIVE = 1 << 8
 
 
 FORWARD_BPDU: Final = 1

@@ -229,6 +229,7 @@ def _image(record: PortRecord) -> bytes:
         (s.flood, PortFlag.FLOOD),
         (s.up, PortFlag.UP),
         (s.packet_in, PortFlag.PACKET_IN),
+        (s.up and s.live, PortFlag.LIVE),
         (s.peer_mac is not None, PortFlag.PEER_MAC),
         (not s.trunks and s.vlan_mode is not VlanMode.ACCESS, PortFlag.ALL_VLANS),
         (bool(s.policing_rate_kbps or s.policing_rate_kpps), PortFlag.POLICED),

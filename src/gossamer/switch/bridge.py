@@ -15,7 +15,6 @@ from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.action import Learn, OfPort, Output
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY
-from gossamer.pipeline.meter import METER_CONTROLLER
 from gossamer.switch.config import BridgeConfig, FailMode, SslConfig
 from gossamer.switch.connections import Controllers
 from gossamer.switch.contract import Poller
@@ -207,7 +206,7 @@ class Bridge(PortListener):
 
     def packet_in(self, packet: PacketForController) -> None:
         """Give a packet to the controllers that want it, as far as their meter lets it through."""
-        if not self.rules.own_meters.passes(METER_CONTROLLER, len(packet.data), time.monotonic()):
+        if not self.rules.own_meters.passes(packet.meter_id, len(packet.data), time.monotonic()):
             return
         for session in self.controllers.sessions():
             session.feed.packet_in(packet)

@@ -1,7 +1,8 @@
-"""The meters of what the switch itself does: packet-ins (OFPM_CONTROLLER), and the slow path.
+"""Meters as far as the daemon itself keeps to them.
 
-They have numbers beyond those of flows, and the daemon keeps to them: no packet
-meets them in the datapath (OpenFlow 1.3.5, 6.7: virtual meters).
+Those of packet-ins (OFPM_CONTROLLER) and of the slow path have numbers beyond
+those of flows, and no packet meets them in the datapath (OpenFlow 1.3.5, 6.7:
+virtual meters).  Any other may be named by a controller action.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def is_own(meter_id: int) -> bool:
-    """Whether a number is that of such a meter."""
+    """Whether a number is that of a virtual meter."""
     return meter_id > METER_MAX
 
 
@@ -30,7 +31,7 @@ class _Counters:
 
 
 class OwnMeters:
-    """Buckets and counters of such meters of one bridge."""
+    """Buckets and counters of the meters of one bridge, in the daemon."""
 
     def __init__(self, meters: Numbered[Meter]) -> None:
         self._configured = meters

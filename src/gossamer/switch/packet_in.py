@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gossamer.openflow import message as m
-from gossamer.pipeline.action import CONTROLLER_MAX_LEN
+from gossamer.pipeline.action import CONTROLLER_MAX_LEN, Controller
+from gossamer.pipeline.meter import METER_CONTROLLER
 from gossamer.switch.async_config import PacketInReason
 from gossamer.switch.continuation import continuation
+from gossamer.switch.references import flatten
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
@@ -33,6 +35,8 @@ class PacketForController:
     total_len: int
     userdata: bytes = b""
     continuation: m.Continuation | None = None
+    meter_id: int = METER_CONTROLLER
+    """What limits it: that of controllers, unless the action names another."""
 
     def message(self, version: int) -> m.PacketIn:
         """As a connection of `version` is told of it."""
@@ -63,6 +67,19 @@ def reason_of(wire: int, flow: Flow | None) -> PacketInReason:
     return PacketInReason(wire) if wire <= _LAST_OF_PROTOCOL else PacketInReason.ACTION
 
 
+def _meter_of(flow: Flow | None, controller_id: int, userdata: bytes) -> int:
+    """The meter of the action that sent a packet up."""
+    sender = (controller_id, userdata)
+    for action in flatten(flow.actions) if flow is not None else ():
+        if (
+            isinstance(action, Controller)
+            and action.meter_id
+            and (action.controller_id, action.userdata) == sender
+        ):
+            return action.meter_id
+    return METER_CONTROLLER
+
+
 def from_datapath(
     punt: Punt, flow: Flow | None, userdata: bytes, bridge: Bridge
 ) -> PacketForController:
@@ -78,6 +95,7 @@ def from_datapath(
         total_len=punt.total_len,
         userdata=userdata,
         continuation=continuation(bridge, flow, punt.controller_id, userdata),
+        meter_id=_meter_of(flow, punt.controller_id, userdata),
     )
 
 
@@ -96,4 +114,5 @@ def from_pipeline(punt: PipelinePunt, bridge: Bridge) -> PacketForController:
         total_len=len(punt.packet),
         userdata=action.userdata,
         continuation=continuation(bridge, flow, action.controller_id, action.userdata),
+        meter_id=action.meter_id or METER_CONTROLLER,
     )

@@ -97,22 +97,23 @@ class RuleSet:
         self._replay()
 
     def _put_meter(self, meter: Meter) -> None:
-        if is_own(meter.meter_id):
-            self.own_meters.forget(meter.meter_id)
-        else:
+        self.own_meters.forget(meter.meter_id)
+        if not is_own(meter.meter_id):
             self._datapath.set_meter(self._bridge_id, meter)
 
     def _drop_meter(self, meter_id: int) -> None:
-        if is_own(meter_id):
-            self.own_meters.forget(meter_id)
-        else:
+        self.own_meters.forget(meter_id)
+        if not is_own(meter_id):
             self._datapath.delete_meter(self._bridge_id, meter_id)
 
     def meter_statistics(self, meter_id: int) -> Counted:
         """Counters of a meter that is there."""
+        packets, n_bytes, bands = self.own_meters.statistics(meter_id)
         if is_own(meter_id):
-            return self.own_meters.statistics(meter_id)
-        return self._datapath.meter_statistics(self._bridge_id, meter_id)
+            return packets, n_bytes, bands
+        there = self._datapath.meter_statistics(self._bridge_id, meter_id)
+        both = [(a + c, b + d) for (a, b), (c, d) in zip(bands, there[2], strict=True)]
+        return packets + there[0], n_bytes + there[1], both
 
     # -- changes ------------------------------------------------------------------------------
 

@@ -113,3 +113,15 @@ def test_the_controllers_meter_limits_packet_ins_and_counts_them(switch: Running
     assert found and int(found[1]) in (2, 3), out
     switch.ofctl("mod-meter", "br0", "meter=controller,pktps,band=type=drop,rate=9")
     assert "packet_in_count:0" in switch.ofctl("meter-stats", "br0")
+
+
+def test_a_controller_action_may_name_its_meter(switch: RunningSwitch) -> None:
+    switch.ofctl("add-meter", "br0", "meter=5,pktps,burst,band=type=drop,rate=1,burst_size=2")
+    switch.ofctl("add-flow", "br0", "in_port=1,actions=controller(meter_id=5)")
+    packet = "112233445566aabbccddeeff0800"
+    for _ in range(5):
+        switch.ofctl("packet-out", "br0", f"in_port=1,packet={packet},actions=table")
+    # The test's datapath adds 9 packets of 900 bytes, of which 3 met the band.
+    out = switch.ofctl("meter-stats", "br0", "meter=5")
+    found = re.search(r"packet_in_count:14 byte_in_count:970.*\n0: packet_count:(\d)", out)
+    assert found and int(found[1]) in (5, 6), out

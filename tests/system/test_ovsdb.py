@@ -53,6 +53,7 @@ def test_what_is_not_ours_is_left_alone(host: Host) -> None:
                  "mine", "type=internal")  # fmt: skip
     host.vsctl("del-br", "br0")
     assert host.check("cat", "/sys/class/net/mine/address") == mac
+    host.check("ip", "link", "del", "mine")
 
 
 def test_statistics_are_written_back(host: Host) -> None:

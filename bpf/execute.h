@@ -215,6 +215,7 @@ __attribute__((noinline)) int flood(struct __sk_buff *skb, __u32 flags, __u32 vl
 __attribute__((noinline)) int switch_normal(__u32 level)
 {
 	struct state *st = state_get(level);
+	struct shortcut *shortcut;
 	struct port *in, *out;
 	struct flow_key *k;
 	struct bridge *br;
@@ -243,6 +244,11 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 	st->tags.tpid = k->vlan_tpid;
 	st->tags.inner_tci = k->vlan1_tci;
 	st->tags.inner_tpid = k->vlan1_tpid;
+	shortcut = shortcut_of(st, vlan);
+	if (shortcut && shortcut_holds(shortcut, st, br, vlan)) {
+		set_egress_tag(shortcut->port, vlan, level);
+		return shortcut->port;
+	}
 	learn(st, br, vlan);
 	if (k->eth_dst[0] & 1)
 		return TO_MEMBERS;
@@ -258,6 +264,8 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 		count_drop(DROP_NO_PORT);
 		return 0;
 	}
+	if (shortcut)
+		take_shortcut(shortcut, st, br, vlan, id);
 	set_egress_tag(id, vlan, level);
 	return id;
 }
@@ -296,6 +304,8 @@ static __always_inline void set_key_word(struct state *st, struct op *op)
 		return;
 	if (w >= PACKET_WORD)
 		touch(st, op->d);
+	else
+		st->dirty = 1;
 	st->key[w] = (st->key[w] & ~op->c) | op->b;
 }
 

@@ -76,7 +76,11 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 		count_drop(DROP_POLICED);
 		return -1;
 	}
-	__builtin_memset(st->key, 0, PACKET_WORD * 4);
+	if (st->dirty) {
+		/* some earlier packet's registers */
+		__builtin_memset(st->key, 0, PACKET_WORD * 4);
+		st->dirty = 0;
+	}
 	st->level = level;
 	st->now = bpf_ktime_get_coarse_ns();
 	st->in_port = id;
@@ -144,7 +148,9 @@ int gossamer(struct __sk_buff *skb)
 	if (capturing) {
 		id = skb->mark;
 	} else {
-		known = bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
+		known = ifindex < LOW_IFINDEXES ?
+			bpf_map_lookup_elem(&port_by_low_ifindex, &ifindex) :
+			bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
 		id = known ? *known : 0;
 	}
 	port = port_get(id);

@@ -8,6 +8,7 @@
 #define GOSSAMER_LIMITS_H
 
 #define MAX_PORTS 16384
+#define LOW_IFINDEXES 65536	/* looked up without hashing */
 #define MAX_BRIDGES 256
 #define MAX_TABLES (MAX_BRIDGES * 256)
 #define MAX_SUBTABLES 8192
@@ -19,6 +20,7 @@
 
 #define MATCH_WORDS 48		/* words that one mask can cover */
 #define CACHE_WORDS 40		/* words that a cached path's key can have */
+#define SHORTCUTS 4096		/* per CPU, of NORMAL */
 #define CACHE_SETS 2048		/* per CPU; two paths each */
 
 #define SMALL_OPS 4

@@ -75,8 +75,10 @@ static __always_inline void learn(struct state *st, struct bridge *br, __u16 vla
 	__builtin_memcpy(key.mac, k->eth_src, 6);
 	entry = bpf_map_lookup_elem(&fdb, &key);
 	if (entry) {
-		if (entry->port != st->in_port)
+		if (entry->port != st->in_port) {
 			entry->port = st->in_port;
+			__sync_fetch_and_add(&br->fdb_moves, 1);
+		}
 		if (st->now - entry->used > FDB_REFRESH_NS)
 			entry->used = st->now;
 		return;
@@ -99,6 +101,58 @@ static __always_inline __u32 fdb_lookup(struct state *st, struct bridge *br, __u
 	if (!entry || st->now - entry->used > br->fdb_age_ns)
 		return 0;
 	return entry->port;
+}
+
+/* What NORMAL came to for two addresses, so that the next packets between them spare both
+ * look-ups.  It holds for FDB_REFRESH_NS, until an address moves or the bridge changes. */
+struct shortcut {
+	__u64 version;		/* of the bridge; 0: free */
+	__u64 until;		/* coarse monotonic ns */
+	__u32 moves;		/* of the bridge, then */
+	__u32 in_port;
+	__u32 port;
+	__u32 vlan;
+	__u32 macs[3];
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SHORTCUTS);
+	__type(key, __u32);
+	__type(value, struct shortcut);
+} shortcuts SEC(".maps");
+
+static __always_inline struct shortcut *shortcut_of(struct state *st, __u32 vlan)
+{
+	__u32 *mac = &st->key[WORD_ETH_DST], slot;
+	__u64 h = (mac[0] ^ (__u64)mac[2] << 32 ^ vlan) * 0xff51afd7ed558ccdull;
+
+	h = (h ^ mac[1] ^ (__u64)st->in_port << 40) * 0xff51afd7ed558ccdull;
+	slot = (h >> 32) & (SHORTCUTS - 1);
+	return bpf_map_lookup_elem(&shortcuts, &slot);
+}
+
+static __always_inline bool shortcut_holds(struct shortcut *s, struct state *st, struct bridge *br,
+					   __u32 vlan)
+{
+	__u32 *mac = &st->key[WORD_ETH_DST];
+
+	return s->version == st->version && st->now < s->until && s->moves == br->fdb_moves &&
+	       s->in_port == st->in_port && s->vlan == vlan && s->macs[0] == mac[0] &&
+	       s->macs[1] == mac[1] && s->macs[2] == mac[2];
+}
+
+static __always_inline void take_shortcut(struct shortcut *s, struct state *st, struct bridge *br,
+					  __u32 vlan, __u32 port)
+{
+	s->version = st->version;
+	s->until = st->now + FDB_REFRESH_NS;
+	s->moves = br->fdb_moves;
+	s->in_port = st->in_port;
+	s->port = port;
+	s->vlan = vlan;
+	__builtin_memcpy(s->macs, &st->key[WORD_ETH_DST], sizeof(s->macs));
 }
 
 /* Give the key the tag with which `vlan` leaves through port `id`; the priority bits stay, and

@@ -57,6 +57,15 @@ struct {
 	__type(value, __u32);
 } port_by_ifindex SEC(".maps");
 
+/* The same for small numbers, as an array; 0: none. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LOW_IFINDEXES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+} port_by_low_ifindex SEC(".maps");
+
 struct ofport_key {
 	__u32 bridge;
 	__u32 ofport;
@@ -124,6 +133,8 @@ struct bridge {
 	__u32 depth;		/* enum parse_depth: no rule looks deeper */
 	char name[16];
 	__u16 lengths[MAX_LENGTHS];	/* that check_pkt_larger asks about; 0: none */
+	__u32 fdb_moves;		/* addresses that were seen elsewhere; written here */
+	__u32 pad;
 };
 
 /* Written by the daemon (mapped into its memory), read here. */

@@ -158,6 +158,7 @@ struct state {
 	__u64 shown;			/* pipeline words the path sets, so must set back */
 	__u32 uses_state;		/* the path reads pipeline words (packet-in) */
 	__u32 level;			/* of this state */
+	__u32 dirty;			/* pipeline words of the key were written */
 	__u32 n_scopes;
 	__u32 n_saved;			/* of them, those whose packet the path saves */
 	__u32 n_stack, stack_base;	/* a clone's stack begins empty */

@@ -387,6 +387,7 @@ __attribute__((noinline)) int translate(__u32 level)
 
 	if (!st)
 		return 0;
+	st->dirty = 1;
 	__builtin_memcpy(st->saved, &st->key[PACKET_WORD], sizeof(st->saved));
 	/* tunnel and other ingress metadata will stay; registers begin at zero */
 	__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);

@@ -59,7 +59,7 @@ class Bridges:
                 )
             version = self._word64(bridge_id, _VERSION)
             record = layout.BRIDGE.pack(
-                0, 0, 300 * 10**9, 8192, 0, 0, 0, name.encode()[:15], *[0] * layout.MAX_LENGTHS
+                0, 0, 300 * 10**9, 8192, 0, 0, 0, name.encode()[:15], *[0] * (layout.MAX_LENGTHS + 2)
             )
             self._array.write(bridge_id, record)
             # Generations go on where they stopped: no old path may look current.

@@ -74,6 +74,7 @@ class Datapath:
         self._ports = Ports(
             array("ports", layout.PORT.size, layout.MAX_PORTS),
             hashed("port_by_ifindex", 4, 4),
+            array("port_by_low_ifindex", 4, layout.LOW_IFINDEXES),
             hashed("port_by_ofport", layout.OFPORT_KEY.size, 4),
             hashed("trunks", 4, layout.TRUNKS.size),
             PerCpuArray(
@@ -346,6 +347,7 @@ class Datapath:
     def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None:
         """Forget a bridge's addresses, or those behind one of its ports."""
         self._bridges.set_learned(bridge_id, self._fdb.flush(bridge_id, port_id))
+        self._touch(bridge_id)
 
     def sweep_fdb(self) -> None:
         """Remove what is too old and make room in full tables; call about once a second."""

@@ -13,6 +13,7 @@ LAYOUT_VERSION: Final = 3
 # bpf/limits.h
 MAX_PORTS: Final = 16384
 MAX_BRIDGES: Final = 256
+LOW_IFINDEXES: Final = 65536
 MAX_TABLES: Final = MAX_BRIDGES * 256
 MAX_SUBTABLES: Final = 8192
 MAX_TABLE_INDEX: Final = 65536
@@ -48,7 +49,7 @@ PORT: Final = Struct("=IIIHBBH6sIIQQQQ32s")
 OFPORT_KEY: Final = Struct("=II")
 TRUNKS: Final = Struct("=64Q")
 PORT_COUNTERS: Final = Struct("=6Q")
-BRIDGE: Final = Struct("=QQQIIII16s8H")
+BRIDGE: Final = Struct("=QQQIIII16s8HII")
 LENGTHS_OFFSET: Final = 56
 """Of the lengths that rules ask about, in struct bridge."""
 MATCH_WORD: Final = Struct("=HHI")

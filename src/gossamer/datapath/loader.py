@@ -23,6 +23,7 @@ OBJECT_FILE = Path(__file__).with_name("gossamer.bpf.o")
 MAP_NAMES = (
     "ports",
     "port_by_ifindex",
+    "port_by_low_ifindex",
     "port_by_ofport",
     "trunks",
     "port_counters",
@@ -47,6 +48,7 @@ MAP_NAMES = (
     "cache_masks",
     "cache",
     "fdb",
+    "shortcuts",
     "punts",
     "punt_buckets",
     "police_buckets",

@@ -35,6 +35,7 @@ class Ports:
         self,
         ports: MappedArray,
         by_ifindex: HashMap,
+        by_low_ifindex: MappedArray,
         by_ofport: HashMap,
         trunks: HashMap,
         counters: PerCpuArray,
@@ -43,6 +44,7 @@ class Ports:
     ) -> None:
         self._array = ports
         self._by_ifindex = by_ifindex
+        self._by_low_ifindex = by_low_ifindex
         self._by_ofport = by_ofport
         self._trunks = trunks
         self._counters = counters
@@ -77,7 +79,7 @@ class Ports:
         for port_id, (bridge_id, ifindex, kind) in self._inherited.items():
             if ifindex:
                 attach.detach(ifindex, kind)
-                self._by_ifindex.delete(ifindex.to_bytes(4, "little"))
+                self._name_device(ifindex, 0)
             ofport = layout.PORT.unpack(self._array.read(port_id))[2]
             self._by_ofport.delete(layout.OFPORT_KEY.pack(bridge_id, ofport))
             self._clear(port_id)
@@ -169,15 +171,23 @@ class Ports:
             self._detach(record)
             if settings.ifindex:
                 # The record first: the program must know the port when it first runs.
-                key = settings.ifindex.to_bytes(4, "little")
-                self._by_ifindex.put(key, port_id.to_bytes(4, "little"))
+                self._name_device(settings.ifindex, port_id)
                 attach.attach(settings.ifindex, settings.kind, self._program_fd)
                 record.attached = settings.ifindex
+
+    def _name_device(self, ifindex: int, port_id: int) -> None:
+        """Say whose device this is, 0 nobody's."""
+        if ifindex < layout.LOW_IFINDEXES:
+            self._by_low_ifindex.words32[self._by_low_ifindex.offset(ifindex) // 4] = port_id
+        elif port_id:
+            self._by_ifindex.put(ifindex.to_bytes(4, "little"), port_id.to_bytes(4, "little"))
+        else:
+            self._by_ifindex.delete(ifindex.to_bytes(4, "little"))
 
     def _detach(self, record: PortRecord) -> None:
         if record.attached:
             attach.detach(record.attached, record.settings.kind)
-            self._by_ifindex.delete(record.attached.to_bytes(4, "little"))
+            self._name_device(record.attached, 0)
             record.attached = 0
 
     def _free_id(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
@@ -11,7 +11,7 @@ from gossamer.errors import FieldError
 from gossamer.pipeline.action import OfPort, SubField
 from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS, named_bits
 from gossamer.pipeline.fields import BY_NAME, FIELDS, FRAG_ANY, FRAG_LATER, Field
-from gossamer.pipeline.format_field import TCP_FLAGS, nxm_name
+from gossamer.pipeline.format_field import CT_STATES, IPV4_FIELDS, TCP_FLAGS, nxm_name
 
 _FRAGS: Final = {
     "no": (0, 3),
@@ -51,16 +51,24 @@ def parse_value(f: Field, text: str) -> tuple[int, int]:
             raise FieldError(f"ip_frag: {text!r} is none of {', '.join(_FRAGS)}")
         return _FRAGS[text]
     if f.name == "tcp_flags":
-        return _tcp_flags(text)
-    if f.name == "tun_flags" and text in ("oam", "+oam", "-oam"):
-        return int(text != "-oam"), 1
+        return _flags(f.name, text, TCP_FLAGS, 0xFFF)
+    if f.name == "ct_state":
+        return _flags(f.name, text, CT_STATES, 0xFF)
+    if f.name == "packet_type":
+        return _packet_type(text), full
+    if f.name == "nw_tos":
+        full = 0xFC
+    if f.name == "tun_flags":
+        if text in ("oam", "+oam", "-oam"):
+            return int(text != "-oam"), 1
+        full = 1
     plain, slash, mask_text = text.partition("/")
     read: Callable[[str, str], int]
     if f.n_bits == 48:
         read = parse_mac
-    elif f.name in ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst"):
+    elif f.name in IPV4_FIELDS:
         read = parse_ipv4
-    elif f.n_bits == 128 and not f.name.startswith(("xxreg", "ct_")):
+    elif f.n_bits == 128 and not f.name.startswith(("xxreg", "ct_label")):
         read = parse_ipv6
     else:
         read = parse_number
@@ -102,26 +110,37 @@ def parse_ipv6(name: str, text: str) -> int:
         raise FieldError(f"{name}: {text!r} is no IPv6 address") from None
 
 
-def _tcp_flags(text: str) -> tuple[int, int]:
+def _flags(name: str, text: str, names: Sequence[str], full: int) -> tuple[int, int]:
+    """Flags as a number, as ``a|b`` (all others off) or as ``+a-b`` (others do not matter)."""
     if text[:1].isdigit():
         plain, slash, low = text.partition("/")
-        return parse_number("tcp_flags", plain), parse_number("tcp_flags", low) if slash else 0xFFF
+        return parse_number(name, plain), parse_number(name, low) if slash else full
     value = mask = 0
-    if text[0] in "+-":
+    if text[:1] in ("+", "-"):
         for chunk in text.replace("+", " +").replace("-", " -").split():
-            bit = _flag_bit(chunk[1:])
+            bit = _flag_bit(name, chunk[1:], names)
             mask |= bit
             value |= bit if chunk[0] == "+" else 0
         return value, mask
-    for name in text.split("|"):
-        value |= _flag_bit(name)
-    return value, 0xFFF
+    for flag in text.split("|"):
+        value |= _flag_bit(name, flag, names)
+    return value, full
 
 
-def _flag_bit(name: str) -> int:
-    if name not in TCP_FLAGS:
-        raise FieldError(f"tcp_flags: {name!r} is none of {', '.join(TCP_FLAGS)}")
-    return 1 << TCP_FLAGS.index(name)
+def _flag_bit(field: str, flag: str, names: Sequence[str]) -> int:
+    if re.fullmatch(r"\[[0-9a-f]+\]", flag):
+        return int(flag[1:-1], 16)
+    if flag not in names:
+        raise FieldError(f"{field}: {flag!r} is none of {', '.join(names)}")
+    return 1 << names.index(flag)
+
+
+def _packet_type(text: str) -> int:
+    """``(NAMESPACE,TYPE)``, or the number of both."""
+    namespace, comma, kind = text.strip("()").partition(",")
+    if not comma:
+        return parse_number("packet_type", text)
+    return parse_number("packet_type", namespace) << 16 | parse_number("packet_type", kind)
 
 
 _SUBFIELD: Final = re.compile(r"^(\w+)(?:\[(?:(\d+)(?:\.\.(\d+))?)?\])?$")

@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.errors import FieldError
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.commit import crc32c
-from gossamer.pipeline.field_syntax import parse_number, parse_port, parse_value
+from gossamer.pipeline.field_syntax import parse_field, parse_number, parse_port, parse_value
 from gossamer.pipeline.fields import (
     BY_NAME,
     ETH_ARP,
@@ -34,6 +34,7 @@ from gossamer.pipeline.fields import (
 )
 from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.packet import ETH_TYPE_MIN, ND_ADVERT, ND_SOLICIT
+from gossamer.pipeline.pairs import key_values
 
 __all__ = ["KEYWORDS", "FlowText", "compose", "parse_flow", "parse_port"]
 
@@ -97,18 +98,15 @@ def parse_flow(text: str, ports: Mapping[str, int] | None = None) -> FlowText:
         elif name in ("in_port", "in_port_oxm"):
             in_port = parse_port(value, ports)
             match = match.with_field(BY_NAME["in_port"], in_port)
+        elif name == "actset_output":
+            match = match.with_field(BY_NAME[name], parse_port(value, ports))
         else:
             match = _with(match, name, value)
     return FlowText(match, in_port, priority, table_id)
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
-    pairs = []
-    for part in text.replace(" ", ",").split(","):
-        if part:
-            name, _, value = part.partition("=")
-            pairs.append((name.strip().lower(), value.strip()))
-    return pairs
+    return [(name.lower(), value) for name, value in key_values(text)]
 
 
 def _resolve(match: Match, name: str) -> Field:
@@ -124,9 +122,7 @@ def _resolve(match: Match, name: str) -> Field:
         name = {"nw_src": "arp_spa", "nw_dst": "arp_tpa"}[name]
     elif name == "nw_frag":
         name = "ip_frag"
-    if name not in BY_NAME:
-        raise FieldError(f"unknown field {name!r}", remedy="ovs-fields(7) lists the fields")
-    return BY_NAME[name]
+    return BY_NAME.get(name) or parse_field(name)
 
 
 def _with(match: Match, name: str, text: str) -> Match:

@@ -9,6 +9,7 @@ from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.field_views import named_bits
 from gossamer.pipeline.format_field import (
     PortNames,
+    all_bits,
     field_name,
     format_hex,
     format_masked_hex,
@@ -228,8 +229,8 @@ def _format_spec(spec: act.LearnSpec, names: PortNames | None) -> str:
         if spec.to is act.LearnTo.LOAD:
             return f"load:{format_hex(source)}->{format_subfield(dst)}"
         if dst.low == 0 and (is_port(dst) or dst.n_bits == named_bits(dst.field)):
-            full = (1 << dst.n_bits) - 1
-            return f"{field_name(dst.field)}={format_value(dst.field, source, full, names)}"
+            mask = all_bits(dst.field)
+            return f"{field_name(dst.field)}={format_value(dst.field, source, mask, names)}"
         return f"{format_subfield(dst)}={format_hex(source)}"
     text = format_subfield(source)
     if spec.to is act.LearnTo.OUTPUT or dst is None:

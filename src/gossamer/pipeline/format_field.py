@@ -99,8 +99,11 @@ def format_tcp_flags(value: int, mask: int) -> str:
     )
 
 
-_HEX_FIELDS: Final = ("reg", "xreg", "xxreg", "metadata", "tun_id", "pkt_mark", "ct_", "dp_hash",
+_HEX_FIELDS: Final = ("reg", "xreg", "xxreg", "metadata", "tun_id", "pkt_mark", "dp_hash",
+                      "ct_state", "ct_zone", "ct_mark", "ct_label", "tun_gbp_flags",
                       "vlan_tci", "eth_type", "ipv6_label", "packet_type")  # fmt: skip
+IPV4_FIELDS: Final = ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst",
+                       "ct_nw_src", "ct_nw_dst")  # fmt: skip
 _OVS_NAMES: Final = {"ip_ecn": "nw_ecn"}
 
 
@@ -108,18 +111,25 @@ _COUNTING: Final = {"nw_tos": 0xFC, "tun_flags": 1}
 """The bits that mean something, of fields where these are not all."""
 
 
+def all_bits(field: Field) -> int:
+    """The mask of a field that is known completely."""
+    return _COUNTING.get(field.name, (1 << field.n_bits) - 1)
+
+
 def format_value(field: Field, value: int, mask: int, names: PortNames | None = None) -> str:
     """A field's value, with its mask where that is not complete."""
-    full = _COUNTING.get(field.name, (1 << field.n_bits) - 1)
+    full = all_bits(field)
     if field.name == "in_port" and mask == full:
         return format_port(value, names)
     if field.name == "tun_flags" and mask == full:
         return "oam" if value & 1 else "0"
     if field.n_bits == 48:
         return format_mac(value, mask)
-    if field.name in ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst"):
+    if field.name == "tcp_flags" and mask == full:
+        return format_tcp_flags(value, mask)
+    if field.name in IPV4_FIELDS:
         return format_ip(value, mask, 32)
-    if field.n_bits == 128 and not field.name.startswith(("xxreg", "ct_")):
+    if field.n_bits == 128 and not field.name.startswith(("xxreg", "ct_label")):
         return format_ip(value, mask, 128)
     hexadecimal = field.name.startswith(_HEX_FIELDS)
     text = format_hex(value) if hexadecimal else str(value)

@@ -14,7 +14,7 @@ from gossamer.pipeline.field_syntax import (
     parse_subfield,
     parse_value,
 )
-from gossamer.pipeline.field_views import NXM_IN_PORT
+from gossamer.pipeline.field_views import NXM_IN_PORT, named_bits
 from gossamer.pipeline.pairs import key_values
 
 _NUMBERS: Final = {
@@ -89,9 +89,8 @@ def _whole(dst: SubField) -> SubField:
 def _immediate(dst: SubField, text: str, ports: Mapping[str, int] | None) -> int:
     if dst.field is NXM_IN_PORT and not dst.low:
         return parse_port(text, ports)
-    if not dst.low and dst.n_bits == dst.field.n_bits:
-        return parse_value(dst.field, text)[0]
-    number = parse_number(dst.field.name, text)
+    whole = not dst.low and dst.n_bits in (dst.field.n_bits, named_bits(dst.field))
+    number = parse_value(dst.field, text)[0] if whole else parse_number(dst.field.name, text)
     if number >> dst.n_bits:
         raise FieldError(f"{dst.field.name}: {text} does not fit {dst.n_bits} bits")
     return number

@@ -51,6 +51,8 @@ SHOWN = [
     "exit",
     "meter:5,output:1,clear_actions,write_actions(pop_vlan,output:1),write_metadata:0x5/0xf,"
     "goto_table:9",
+    "learn(table=1,eth_type=0x800,nw_tos=252,ct_nw_src=1.2.3.4,tun_flags=oam,tun_gbp_flags=0x3)",
+    "learn(table=1,eth_type=0x800,nw_proto=6,tcp_flags=syn|ack,vlan_vid=5)",
     "learn(table=2,idle_timeout=10,fin_hard_timeout=6,priority=5,send_flow_rem,cookie=0x77,"
     "NXM_OF_VLAN_TCI[0..11],NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])",
     "learn(table=3,limit=9,result_dst=NXM_NX_REG0[3],eth_type=0x800,ip_src=10.0.0.1,in_port=LOCAL,"

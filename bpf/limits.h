@@ -41,7 +41,7 @@
 #define MAX_BUCKETS 131072	/* of all groups together */
 #define GROUP_WORDS 24		/* words of the key that choose a bucket */
 #define MAX_LENGTHS 8		/* lengths that rules of a bridge ask about */
-#define MAX_METERS 65536
+#define MAX_METERS 16384
 #define MAX_BANDS 8
 #define MAX_PASSES 64		/* bridges entered over patch ports by one packet */
 #define PASS_QUEUE 16		/* of them waiting at once */

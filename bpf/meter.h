@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* Meters: a token bucket a band (OpenFlow 1.3.5, 5.7).
+/* Meters: a bucket a band (OpenFlow 1.3.5, 5.7), as the time at which it will be full.
  *
- * As in police.h, a packet passes a band while there is any token in it and
- * may take it into debt: the long-run rate is exact whatever the packets' size.
+ * That is one word, so that CPUs need no lock (the generic cell rate algorithm,
+ * ITU-T I.371, in its virtual scheduling form).  As in police.h, a packet
+ * passes a band while there is any token in it and may take it into debt: the
+ * long-run rate is exact whatever the packets' size.
  */
 #ifndef GOSSAMER_METER_H
 #define GOSSAMER_METER_H
@@ -23,10 +25,12 @@ struct {
 
 enum band_type { BAND_DROP = 1, BAND_DSCP_REMARK = 2 };
 
+#define METER_SHIFT 7	/* times are in 1/128 ns */
+
 struct band {
-	__u64 rate;		/* bytes, or packets, a second */
-	__s64 full;		/* tokens when full: burst times 1,000,000,000 */
-	__u64 filling_ns;	/* after which any debt is paid and the bucket full */
+	__u64 rate;		/* bytes, or packets, a second; 0: nothing passes */
+	__u64 cost;		/* time that a byte, or packet, takes to fill */
+	__u64 burst;		/* time that fills an empty bucket */
 	__u32 type;
 	__u32 precedence;
 };
@@ -53,21 +57,30 @@ struct count {
 };
 
 struct meter_state {
-	struct bpf_spin_lock lock;
-	__u32 begun;
-	__u64 filled;		/* ns */
-	struct count all;
-	struct count band[MAX_BANDS];
-	__s64 tokens[MAX_BANDS];	/* times 1,000,000,000 */
+	__u64 full_at[MAX_BANDS];	/* 0: it has not begun */
 };
 
 /* Written here; the daemon zeroes a meter's when it is added or changed. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MAX_METERS);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct meter_state);
 } meter_states SEC(".maps");
+
+struct meter_counts {
+	struct count all;
+	struct count band[MAX_BANDS];
+};
+
+/* Written here, summed by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_METERS);
+	__type(key, __u32);
+	__type(value, struct meter_counts);
+} meter_counts SEC(".maps");
 
 /* RFC 2597: the drop precedence of an assured forwarding class goes up, to 3 at most. */
 static __always_inline __u8 remark(__u8 tos, __u32 precedence)
@@ -80,53 +93,56 @@ static __always_inline __u8 remark(__u8 tos, __u32 precedence)
 	return class << 5 | (raised > 3 ? 3 : raised) << 3 | (tos & 3);
 }
 
+/* Take what a packet costs out of a bucket; false where there is nothing in it. */
+static __always_inline bool take(__u64 *full_at, struct band *b, __u64 now, __u64 amount)
+{
+	for (int i = 0; i < 4; i++) {
+		__u64 was = *(volatile __u64 *)full_at, from = was;
+
+		if (!was || (__s64)(was - now) < 0)
+			from = now;
+		else if ((__s64)(was - now) >= (__s64)b->burst)
+			return false;
+		if (__sync_val_compare_and_swap(full_at, was, from + amount * b->cost) == was)
+			return true;
+	}
+	return true;	/* four other CPUs were faster: one packet too many */
+}
+
 /* Returns 1 where the packet must be dropped. */
 __attribute__((noinline)) int meter(struct __sk_buff *skb, __u32 index, __u32 level)
 {
 	struct meter_bands *m = bpf_map_lookup_elem(&meter_bands, &index);
 	struct meter_state *s = bpf_map_lookup_elem(&meter_states, &index);
+	struct meter_counts *c = bpf_map_lookup_elem(&meter_counts, &index);
 	struct state *st = state_get(level);
-	__u64 now, passed, rate = 0;
-	__u32 length, exceeded = MAX_BANDS;
+	__u32 length, amount, exceeded = MAX_BANDS;
 	struct flow_key *k;
-	__s64 cost;
+	__u64 now, rate = 0;
 
-	if (!m || !s || !st)
+	if (!m || !s || !c || !st)
 		return 0;
-	now = m->coarse ? st->now : bpf_ktime_get_ns();
+	now = (m->coarse ? st->now : bpf_ktime_get_ns()) << METER_SHIFT;
 	length = st->length;
-	cost = m->packets ? (skb->gso_segs ? skb->gso_segs : 1) : length;
-	cost *= 1000000000ll;
-	bpf_spin_lock(&s->lock);
-	passed = now - s->filled;
-	if ((__s64)passed < 0)
-		passed = 0;
-	s->filled = now;
-	s->all.packets += 1;
-	s->all.bytes += length;
+	amount = m->packets ? (skb->gso_segs ? skb->gso_segs : 1) : length;
+	c->all.packets += 1;
+	c->all.bytes += length;
 	for (__u32 i = 0; i < MAX_BANDS; i++) {
 		struct band *b = &m->bands[i];
-		__s64 tokens = s->tokens[i];
 
 		if (i >= m->n_bands)
 			break;
-		tokens += (passed < b->filling_ns ? passed : b->filling_ns) * b->rate;
-		if (tokens > b->full || !s->begun)
-			tokens = b->full;
-		if (tokens > 0) {
-			tokens -= cost;
-		} else if (b->rate >= rate) {
+		if (b->rate && take(&s->full_at[i], b, now, amount))
+			continue;
+		if (b->rate >= rate) {
 			rate = b->rate;
 			exceeded = i;
 		}
-		s->tokens[i] = tokens;
 	}
-	s->begun = 1;
 	if (exceeded < MAX_BANDS) {
-		s->band[exceeded].packets += 1;
-		s->band[exceeded].bytes += length;
+		c->band[exceeded].packets += 1;
+		c->band[exceeded].bytes += length;
 	}
-	bpf_spin_unlock(&s->lock);
 	if (exceeded >= MAX_BANDS)
 		return 0;
 	if (m->bands[exceeded].type != BAND_DSCP_REMARK) {

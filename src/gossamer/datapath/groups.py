@@ -64,6 +64,7 @@ class Groups:
         self._footprints: defaultdict[int, Footprint] = defaultdict(Footprint)
         """By bridge."""
         self._due: set[_Place] = set()
+        self._gone: set[_Place] = set()
         self._inherited: dict[_Place, tuple[int, int, list[int]]] = {}
         """What an earlier daemon left: (list, counter, bucket counters)."""
 
@@ -163,9 +164,10 @@ class Groups:
         for place in self._due:
             record = self.records.get(place)
             if record is None:
-                self._map.delete(layout.GROUP_KEY.pack(*place))
+                self._gone.add(place)
                 changed.add(place[0])
                 continue
+            self._gone.discard(place)
             buckets = self._bucket_words(place, record, port_is_live)
             image = repr(buckets).encode()
             if image == record.written:
@@ -176,6 +178,12 @@ class Groups:
             changed.add(place[0])
         self._due.clear()
         return changed
+
+    def sweep(self) -> None:
+        """Delete what is gone: after bridges' versions say that paths are stale."""
+        for place in self._gone:
+            self._map.delete(layout.GROUP_KEY.pack(*place))
+        self._gone.clear()
 
     def _bucket_words(
         self, place: _Place, record: GroupRecord, port_is_live: Callable[[int, int], bool]

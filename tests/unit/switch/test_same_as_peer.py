@@ -67,7 +67,7 @@ REFUSED: Final = (
     ("mod-group", "group_id=99,type=all,bucket=output:1"),
 )
 _CHANGES: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT[\d:]+Z\|\d+\||duration=[\d.]+s, |(idle|hard)_age=\d+, |xid=0x[0-9a-f]+|^\S+Z\|\d+\|ofp_util\|.*$", re.M
+    r"duration=[\d.]+s, |(idle|hard)_age=\d+, |xid=0x[0-9a-f]+|^\S+Z\|\d+\|(ofp_util\|.*$)?", re.M
 )
 
 

@@ -160,6 +160,12 @@ class PerCpuArray:
         check(result, "reading a map", place=f"map={self.name}")
         return self._one.raw
 
+    def sums(self, index: int) -> list[int]:
+        """The 64-bit counters of an element, each summed over all CPUs."""
+        words = memoryview(self.read(index)).cast("Q")
+        per_cpu = self.stride // 8
+        return [sum(words[i::per_cpu]) for i in range(per_cpu)]
+
     def zero(self, index: int) -> None:
         """Set an element to zero on all CPUs."""
         key = ctypes.c_uint32(index)

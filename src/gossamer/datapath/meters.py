@@ -103,12 +103,7 @@ class Meters:
     ) -> tuple[int, int, list[tuple[int, int]]]:
         """(packets, bytes) that came to a meter, and of each band that applied to them."""
         index = self._indexes[bridge_id, meter_id]
-        raw = self._counts.read(index)
-        sums = [0] * (layout.METER_COUNTS.size // 8)
-        for cpu in range(self._counts.n_cpus):
-            values = layout.METER_COUNTS.unpack_from(raw, cpu * self._counts.stride)
-            sums = [a + b for a, b in zip(sums, values, strict=True)]
-        packets, n_bytes, *rest = sums
+        packets, n_bytes, *rest = self._counts.sums(index)
         n = len(self.records[bridge_id, meter_id].bands)
         return packets, n_bytes, [(rest[2 * i], rest[2 * i + 1]) for i in range(n)]
 

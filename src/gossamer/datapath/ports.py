@@ -145,12 +145,7 @@ class Ports:
 
     def statistics(self, port_id: int) -> PortStatistics:
         """Counters of a port, of all CPUs together."""
-        raw = self._counters.read(port_id)
-        sums = [0] * 6
-        for cpu in range(self._counters.n_cpus):
-            values = layout.PORT_COUNTERS.unpack_from(raw, cpu * self._counters.stride)
-            sums = [a + b for a, b in zip(sums, values, strict=True)]
-        return PortStatistics(*sums)
+        return PortStatistics(*self._counters.sums(port_id))
 
     def _write(self, port_id: int, record: PortRecord, before: PortSettings | None) -> None:
         settings = record.settings

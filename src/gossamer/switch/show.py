@@ -11,7 +11,7 @@ from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
 from gossamer.switch.flow_text import flow_line
 from gossamer.switch.port import Port
-from gossamer.switch.tracing import trace_json, trace_text
+from gossamer.switch.tracing import trace_json
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
@@ -44,9 +44,6 @@ def commands(switch: Switch) -> dict[str, Command]:
         "ofproto/list": Command("", 0, 0, lambda argv: ofproto_list(switch)),
         "bridge/dump-flows": Command(
             "[--offload-stats] bridge", 1, 2, lambda argv: dump_flows(switch, argv)
-        ),
-        "ofproto/trace": Command(
-            "bridge flow [-generate|packet]", 2, 4, lambda argv: trace_text(switch, argv)
         ),
         "gossamer/trace": Command(
             "bridge flow [packet]", 2, 4, lambda argv: trace_json(switch, argv)

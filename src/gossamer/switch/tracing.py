@@ -1,4 +1,4 @@
-"""`ovs-appctl ofproto/trace` and `gossamer/trace`: where a packet would go (ovs-vswitchd(8)).
+"""`ovs-appctl gossamer/trace`: where a packet would go, as JSON.
 
 The packet runs through the reference pipeline over the switch's own tables;
 nothing is sent, counted or learned.
@@ -21,21 +21,16 @@ if TYPE_CHECKING:
     from gossamer.switch.switch import Switch
 
 
-def trace_text(switch: Switch, argv: Sequence[str]) -> str:
-    """``ofproto/trace BRIDGE FLOW [-generate|PACKET]``: the steps as Open vSwitch writes them.
+def trace_json(switch: Switch, argv: Sequence[str]) -> str:
+    """``gossamer/trace BRIDGE FLOW [PACKET]``: the steps.
 
     Raises GossamerError for what cannot be understood.
     """
-    return _trace(switch, argv)[1]
-
-
-def trace_json(switch: Switch, argv: Sequence[str]) -> str:
-    """``gossamer/trace BRIDGE FLOW [PACKET]``: the same as JSON.  Raises as trace_text()."""
-    world, _, result = _trace(switch, argv)
+    world, result = _trace(switch, argv)
     return json.dumps(trace_as_data(world, result), indent=1) + "\n"
 
 
-def _trace(switch: Switch, argv: Sequence[str]) -> tuple[World, str, Result]:
+def _trace(switch: Switch, argv: Sequence[str]) -> tuple[World, Result]:
     # A packet is composed from the flow in any case.
     words = [word for word in argv if word not in ("-generate", "--generate", "--names")]
     if len(words) not in (2, 3):
@@ -45,12 +40,12 @@ def _trace(switch: Switch, argv: Sequence[str]) -> tuple[World, str, Result]:
     if name not in world.bridges:
         raise FieldError(f"{name}: unknown bridge", remedy="ovs-vsctl list-br shows all bridges")
     if len(words) == 2:
-        text, result = trace_flow(world, name, flow)
-        return world, text, result
+        _, result = trace_flow(world, name, flow)
+        return world, result
     try:
         packet = bytes.fromhex(words[2])
     except ValueError:
         raise FieldError("the packet is not in hexadecimal", remedy="give its bytes") from None
     ports = {p.name: p.ofport for p in world.bridges[name].ports.values() if p.name}
-    text, result = trace_packet(world, name, parse_flow(flow, ports).in_port, packet)
-    return world, text, result
+    _, result = trace_packet(world, name, parse_flow(flow, ports).in_port, packet)
+    return world, result

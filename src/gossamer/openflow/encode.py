@@ -76,11 +76,9 @@ __all__ = [
     "port_desc_replies",
     "port_stats_replies",
     "port_status",
-    "queue_config_reply",
     "queue_desc_replies",
     "queue_get_config_reply",
     "queue_stats_replies",
-    "queue_stats_reply",
     "request_forward",
     "role_reply",
     "role_status",
@@ -203,18 +201,6 @@ def desc_reply(d: m.Desc, version: int, xid: int) -> bytes:
         for text, n in ((d.mfr, 256), (d.hw, 256), (d.sw, 256), (d.serial, 32), (d.dp, 256))
     )
     return multipart(version, 0, xid, body)
-
-
-def queue_stats_reply(version: int, xid: int) -> bytes:
-    """OFPMP_QUEUE of a switch without queues."""
-    return queue_stats_replies((), version, xid)[0]
-
-
-def queue_config_reply(port: int, version: int, xid: int, *, multipart: bool) -> bytes:
-    """OFPT_QUEUE_GET_CONFIG_REPLY or OFPMP_QUEUE_DESC of a port without queues."""
-    if multipart:
-        return queue_desc_replies((), version, xid)[0]
-    return queue_get_config_reply(port, (), version, xid)
 
 
 _METADATA_FIELDS: Final = tuple(

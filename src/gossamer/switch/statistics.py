@@ -138,15 +138,18 @@ def _check_queue(session: Session, port: int, queue_id: int) -> None:
 def queues(session: Session, message: m.QueueStatsRequest, xid: int) -> None:
     """OFPMP_QUEUE: no port has queues of its own."""
     _check_queue(session, message.port, message.queue_id)
-    session.connection.send(encode.queue_stats_reply(session.version, xid))
+    send_all(session, encode.queue_stats_replies((), session.version, xid))
 
 
 def queue_config(session: Session, message: m.QueueConfigRequest, xid: int) -> None:
     """OFPT_QUEUE_GET_CONFIG_REQUEST and OFPMP_QUEUE_DESC."""
     _check_queue(session, message.port, message.queue_id)
-    session.connection.send(
-        encode.queue_config_reply(message.port, session.version, xid, multipart=message.multipart)
-    )
+    if message.multipart:
+        send_all(session, encode.queue_desc_replies((), session.version, xid))
+    else:
+        session.connection.send(
+            encode.queue_get_config_reply(message.port, (), session.version, xid)
+        )
 
 
 def send_all(session: Session, messages: Iterable[bytes]) -> None:

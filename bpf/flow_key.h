@@ -3,9 +3,9 @@
 #ifndef GOSSAMER_FLOW_KEY_H
 #define GOSSAMER_FLOW_KEY_H
 
-#define KEY_LEN 320
+#define KEY_LEN 384
 #define KEY_WORDS (KEY_LEN / 4)
-#define PACKET_WORD 48 /* words before it are pipeline state */
+#define PACKET_WORD 64 /* words before it are pipeline state */
 #define PACKET_WORDS (KEY_WORDS - PACKET_WORD)
 #define VLAN_CFI 0x1000
 #define FRAG_ANY 1
@@ -43,49 +43,53 @@ struct flow_key {
 	__u8 tun_erspan_ver; /* 133 */
 	__u8 tun_ttl; /* 134 */
 	__u8 tun_tos; /* 135 */
-	__be32 pkt_mark; /* 136 */
-	__be32 ct_state; /* 140 */
-	__be16 ct_zone; /* 144 */
-	__u8 ct_nw_proto; /* 146 */
-	__u8 _pad0; /* 147 */
-	__be32 ct_mark; /* 148 */
-	__u8 ct_label[16]; /* 152 */
-	__be32 ct_nw_src; /* 168 */
-	__be32 ct_nw_dst; /* 172 */
-	__be16 ct_tp_src; /* 176 */
-	__be16 ct_tp_dst; /* 178 */
-	__be32 conj_id; /* 180 */
-	__be32 dp_hash; /* 184 */
-	__be32 actset_output; /* 188 */
-	__u8 eth_dst[6]; /* 192 */
-	__u8 eth_src[6]; /* 198 */
-	__be16 eth_type; /* 204 */
-	__be16 vlan_tci; /* 206 */
-	__be16 vlan_tpid; /* 208 */
-	__be16 vlan1_tpid; /* 210 */
-	__be16 vlan1_tci; /* 212 */
-	__be16 _pad1; /* 214 */
-	__be32 mpls_lse0; /* 216 */
-	__be32 mpls_lse1; /* 220 */
-	__be32 mpls_lse2; /* 224 */
-	__u8 nw_proto; /* 228 */
-	__u8 nw_tos; /* 229 */
-	__u8 nw_ttl; /* 230 */
-	__u8 nw_frag; /* 231 */
-	__be32 nw_src; /* 232 */
-	__be32 nw_dst; /* 236 */
-	__u8 ipv6_src[16]; /* 240 */
-	__u8 ipv6_dst[16]; /* 256 */
-	__be32 ipv6_label; /* 272 */
-	__be16 tp_src; /* 276 */
-	__be16 tp_dst; /* 278 */
-	__be16 tcp_flags; /* 280 */
-	__be16 ipv6_exthdr; /* 282 */
-	__u8 arp_sha[6]; /* 284 */
-	__u8 arp_tha[6]; /* 290 */
-	__u8 nd_target[16]; /* 296 */
-	__be32 pbb_isid; /* 312 */
-	__be32 _pad2; /* 316 */
+	__be32 tun_erspan; /* 136 */
+	__be16 tun_present; /* 140 */
+	__be16 _pad3; /* 142 */
+	__u8 tun_metadata[56]; /* 144 */
+	__be32 pkt_mark; /* 200 */
+	__be32 ct_state; /* 204 */
+	__be16 ct_zone; /* 208 */
+	__u8 ct_nw_proto; /* 210 */
+	__u8 _pad0; /* 211 */
+	__be32 ct_mark; /* 212 */
+	__u8 ct_label[16]; /* 216 */
+	__be32 ct_nw_src; /* 232 */
+	__be32 ct_nw_dst; /* 236 */
+	__be16 ct_tp_src; /* 240 */
+	__be16 ct_tp_dst; /* 242 */
+	__be32 conj_id; /* 244 */
+	__be32 dp_hash; /* 248 */
+	__be32 actset_output; /* 252 */
+	__u8 eth_dst[6]; /* 256 */
+	__u8 eth_src[6]; /* 262 */
+	__be16 eth_type; /* 268 */
+	__be16 vlan_tci; /* 270 */
+	__be16 vlan_tpid; /* 272 */
+	__be16 vlan1_tpid; /* 274 */
+	__be16 vlan1_tci; /* 276 */
+	__be16 _pad1; /* 278 */
+	__be32 mpls_lse0; /* 280 */
+	__be32 mpls_lse1; /* 284 */
+	__be32 mpls_lse2; /* 288 */
+	__u8 nw_proto; /* 292 */
+	__u8 nw_tos; /* 293 */
+	__u8 nw_ttl; /* 294 */
+	__u8 nw_frag; /* 295 */
+	__be32 nw_src; /* 296 */
+	__be32 nw_dst; /* 300 */
+	__u8 ipv6_src[16]; /* 304 */
+	__u8 ipv6_dst[16]; /* 320 */
+	__be32 ipv6_label; /* 336 */
+	__be16 tp_src; /* 340 */
+	__be16 tp_dst; /* 342 */
+	__be16 tcp_flags; /* 344 */
+	__be16 ipv6_exthdr; /* 346 */
+	__u8 arp_sha[6]; /* 348 */
+	__u8 arp_tha[6]; /* 354 */
+	__u8 nd_target[16]; /* 360 */
+	__be32 pbb_isid; /* 376 */
+	__be32 _pad2; /* 380 */
 };
 
 #define WORD_IN_PORT 0
@@ -118,45 +122,48 @@ struct flow_key {
 #define WORD_TUN_ERSPAN_VER 33
 #define WORD_TUN_TTL 33
 #define WORD_TUN_TOS 33
-#define WORD_PKT_MARK 34
-#define WORD_CT_STATE 35
-#define WORD_CT_ZONE 36
-#define WORD_CT_NW_PROTO 36
-#define WORD_CT_MARK 37
-#define WORD_CT_LABEL 38
-#define WORD_CT_NW_SRC 42
-#define WORD_CT_NW_DST 43
-#define WORD_CT_TP_SRC 44
-#define WORD_CT_TP_DST 44
-#define WORD_CONJ_ID 45
-#define WORD_DP_HASH 46
-#define WORD_ACTSET_OUTPUT 47
-#define WORD_ETH_DST 48
-#define WORD_ETH_SRC 49
-#define WORD_ETH_TYPE 51
-#define WORD_VLAN_TCI 51
-#define WORD_VLAN_TPID 52
-#define WORD_VLAN1_TPID 52
-#define WORD_VLAN1_TCI 53
-#define WORD_MPLS_LSE0 54
-#define WORD_MPLS_LSE1 55
-#define WORD_MPLS_LSE2 56
-#define WORD_NW_PROTO 57
-#define WORD_NW_TOS 57
-#define WORD_NW_TTL 57
-#define WORD_NW_FRAG 57
-#define WORD_NW_SRC 58
-#define WORD_NW_DST 59
-#define WORD_IPV6_SRC 60
-#define WORD_IPV6_DST 64
-#define WORD_IPV6_LABEL 68
-#define WORD_TP_SRC 69
-#define WORD_TP_DST 69
-#define WORD_TCP_FLAGS 70
-#define WORD_IPV6_EXTHDR 70
-#define WORD_ARP_SHA 71
-#define WORD_ARP_THA 72
-#define WORD_ND_TARGET 74
-#define WORD_PBB_ISID 78
+#define WORD_TUN_ERSPAN 34
+#define WORD_TUN_PRESENT 35
+#define WORD_TUN_METADATA 36
+#define WORD_PKT_MARK 50
+#define WORD_CT_STATE 51
+#define WORD_CT_ZONE 52
+#define WORD_CT_NW_PROTO 52
+#define WORD_CT_MARK 53
+#define WORD_CT_LABEL 54
+#define WORD_CT_NW_SRC 58
+#define WORD_CT_NW_DST 59
+#define WORD_CT_TP_SRC 60
+#define WORD_CT_TP_DST 60
+#define WORD_CONJ_ID 61
+#define WORD_DP_HASH 62
+#define WORD_ACTSET_OUTPUT 63
+#define WORD_ETH_DST 64
+#define WORD_ETH_SRC 65
+#define WORD_ETH_TYPE 67
+#define WORD_VLAN_TCI 67
+#define WORD_VLAN_TPID 68
+#define WORD_VLAN1_TPID 68
+#define WORD_VLAN1_TCI 69
+#define WORD_MPLS_LSE0 70
+#define WORD_MPLS_LSE1 71
+#define WORD_MPLS_LSE2 72
+#define WORD_NW_PROTO 73
+#define WORD_NW_TOS 73
+#define WORD_NW_TTL 73
+#define WORD_NW_FRAG 73
+#define WORD_NW_SRC 74
+#define WORD_NW_DST 75
+#define WORD_IPV6_SRC 76
+#define WORD_IPV6_DST 80
+#define WORD_IPV6_LABEL 84
+#define WORD_TP_SRC 85
+#define WORD_TP_DST 85
+#define WORD_TCP_FLAGS 86
+#define WORD_IPV6_EXTHDR 86
+#define WORD_ARP_SHA 87
+#define WORD_ARP_THA 88
+#define WORD_ND_TARGET 90
+#define WORD_PBB_ISID 94
 
 #endif

@@ -35,8 +35,8 @@ static __always_inline __u32 hash_fields(struct state *st, __u32 fields, __u32 b
 	__u32 dst_high, dst_low;
 
 	if (fields == HASH_ETH_SRC) {
-		h = hash_word(h, word_of(st, 49) & 0xffff);
-		return hash_word(h, word_of(st, 50));
+		h = hash_word(h, word_of(st, WORD_ETH_SRC) & 0xffff);
+		return hash_word(h, word_of(st, WORD_ETH_SRC + 1));
 	}
 	if (fields == HASH_NW_SRC || fields == HASH_NW_DST) {
 		__u32 v4 = fields == HASH_NW_SRC ? WORD_NW_SRC : WORD_NW_DST;
@@ -48,13 +48,13 @@ static __always_inline __u32 hash_fields(struct state *st, __u32 fields, __u32 b
 		return h;
 	}
 	if (fields == HASH_SYMMETRIC_L4) {
-		dst_high = word_of(st, 48) >> 16;
-		dst_low = word_of(st, 48) << 16 | word_of(st, 49) >> 16;
-		h = hash_word(h, (word_of(st, 49) & 0xffff) ^ dst_high);
-		h = hash_word(h, word_of(st, 50) ^ dst_low);
-		h = hash_word(h, word_of(st, 51) & 0xffff0fff);
+		dst_high = word_of(st, WORD_ETH_DST) >> 16;
+		dst_low = word_of(st, WORD_ETH_DST) << 16 | word_of(st, WORD_ETH_SRC) >> 16;
+		h = hash_word(h, (word_of(st, WORD_ETH_SRC) & 0xffff) ^ dst_high);
+		h = hash_word(h, word_of(st, WORD_ETH_SRC + 1) ^ dst_low);
+		h = hash_word(h, word_of(st, WORD_ETH_TYPE) & 0xffff0fff);
 	} else {
-		h = hash_word(h, word_of(st, 51) & 0xffff0000);
+		h = hash_word(h, word_of(st, WORD_ETH_TYPE) & 0xffff0000);
 	}
 	h = hash_word(h, word_of(st, WORD_NW_PROTO) & 0xff000000);
 	h = hash_word(h, word_of(st, WORD_NW_SRC) ^ word_of(st, WORD_NW_DST));

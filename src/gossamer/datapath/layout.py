@@ -7,7 +7,9 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final
 
-LAYOUT_VERSION: Final = 3
+from gossamer.pipeline.fields import KEY_LEN
+
+LAYOUT_VERSION: Final = 4
 """Raise when a record below changes: maps of another version are not taken over."""
 
 # bpf/limits.h
@@ -77,7 +79,7 @@ BUCKET: Final = Struct("=IIIIII")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")
 POLICE_BUCKET_SIZE: Final = 32
-PUNT_HEAD: Final = Struct("=9I2s2s320s")
+PUNT_HEAD: Final = Struct(f"=9I2s2s{KEY_LEN}s")
 PATH_HEAD: Final = Struct("=QQQQQIHBB")
 """version, packets, bytes, used, learned, hash, n_ops, n_flows, uses_state"""
 PATH_FLOWS_OFFSET: Final = PATH_HEAD.size + CACHE_WORDS * 4 + CACHED_OPS * OP.size

@@ -16,7 +16,7 @@ from gossamer.openflow.table_mod import (
     PROPERTY_VACANCY,
     VACANCY_EVENTS,
 )
-from gossamer.pipeline.fields import FIELDS
+from gossamer.pipeline.fields import FIELDS, OXM_BASIC
 
 _TABLE10: Final = Struct(">B3x32sIIIQQ")
 _TABLE11: Final = Struct(">B7x32sIIIIIIIIQQ")
@@ -30,8 +30,9 @@ _GOTO_TABLE: Final = 1 << 1
 _ALL64: Final = 0xFFFFFFFFFFFFFFFF
 _ACTIONS11: Final = action_bitmap(Version.V11)
 _ACTIONS12: Final = action_bitmap(Version.V12)
-_OXM_BITS: Final = sum(1 << f.oxm[1] for f in FIELDS if f.oxm and f.oxm[1] < 40)
-_WRITABLE_BITS: Final = sum(1 << f.oxm[1] for f in FIELDS if f.oxm and f.oxm[1] < 40 and f.writable)
+_OXM: Final = {f.oxm[1]: f for f in FIELDS if f.oxm and f.oxm[0] == OXM_BASIC and f.oxm[1] < 40}
+_OXM_BITS: Final = sum(1 << number for number in _OXM)
+_WRITABLE_BITS: Final = sum(1 << number for number, f in _OXM.items() if f.writable)
 
 
 def _table_stats(t: TableStats, version: int, is_last: bool) -> bytes:

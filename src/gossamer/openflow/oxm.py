@@ -1,4 +1,4 @@
-"""Headers of fields on the wire: OXM, NXM and ONF's experimenter fields.
+"""Headers of fields on the wire: OXM, NXM and experimenters' fields (ONF's, Nicira's).
 
 OpenFlow 1.3.5 section 7.2.3.2, 1.5.1 section 7.2.3.2, ovs-fields(7).  One field
 may have several headers; which one is sent depends on the version.
@@ -16,7 +16,9 @@ from gossamer.pipeline.field_views import IN_PHY_PORT, NXM_IN_PORT, XREGS, XXREG
 from gossamer.pipeline.fields import (
     BY_NAME,
     FIELDS,
+    NX_VENDOR,
     NXM_0,
+    NXOXM_ET,
     ONF_VENDOR,
     OXM_EXPERIMENTER,
     Field,
@@ -86,7 +88,10 @@ def decode_header(data: bytes, offset: int) -> Header:
             raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_LEN)
         vendor = int.from_bytes(data[offset + 4 : offset + 8], "big")
         header_bytes, length = 8, length - 4
-        field = _ONF.get(number) if vendor == ONF_VENDOR else None
+        if vendor == ONF_VENDOR:
+            field = _ONF.get(number)
+        else:
+            field = _BY_WIRE.get((OXM_EXPERIMENTER << 32 | vendor, number))
     else:
         field = _BY_WIRE.get((oxm_class, number))
     if field is not None and length != field.wire_bytes * (2 if masked else 1):
@@ -171,10 +176,12 @@ def encode_header(field: Field, version: int, masked: bool) -> bytes:
     Versions below 1.2 (and every Nicira action, whatever the version) prefer NXM.
     """
     length = field.wire_bytes * (2 if masked else 1)
-    number = _onf_number(field, version)
+    number, vendor = _onf_number(field, version), ONF_VENDOR
+    if field.oxm is not None and field.oxm[0] == NXOXM_ET:
+        number, vendor = field.oxm[1], NX_VENDOR
     if number is not None:
         head = OXM_EXPERIMENTER << 16 | number << 9 | int(masked) << 8 | (length + 4)
-        return head.to_bytes(4, "big") + ONF_VENDOR.to_bytes(4, "big")
+        return head.to_bytes(4, "big") + vendor.to_bytes(4, "big")
     nxm = field.nxm is not None and (
         version < Version.V12
         or field.oxm is None

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-KEY_LEN: Final = 320
+KEY_LEN: Final = 384
 """Length of a flow key in bytes; a multiple of 8, at most 512."""
 KEY_BITS: Final = KEY_LEN * 8
 
@@ -28,6 +28,8 @@ OXM_EXPERIMENTER: Final = 0xFFFF
 OXM_PACKET_REGS: Final = 0x8001
 ONF_VENDOR: Final = 0x4F4E4600
 NX_VENDOR: Final = 0x00002320
+NXOXM_ET: Final = (OXM_EXPERIMENTER << 32) | NX_VENDOR
+"""Class of fields whose header says OXM_EXPERIMENTER and whose body begins with NX_VENDOR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,10 @@ SLOTS: Final = _slots(
     ("tun_erspan_ver", 1),
     ("tun_ttl", 1),
     ("tun_tos", 1),
+    ("tun_erspan", 4),  # version 1's index, version 2's direction and hardware id
+    ("tun_present", 2),  # which options of tun_metadata there are, see TUN_METADATA_LEN
+    ("_pad3", 2),
+    ("tun_metadata", 56),  # Geneve's options, where the TLV table puts them
     ("pkt_mark", 4),
     ("ct_state", 4),
     ("ct_zone", 2),
@@ -113,6 +119,13 @@ SLOTS: Final = _slots(
     ("pbb_isid", 4),
     ("_pad2", 4),
 )
+
+TUN_METADATA_LEN: Final = SLOTS["tun_metadata"].length
+"""Bytes that the options of Geneve have, all together, in the key.
+
+An option takes whole words.  That it is there is bit n of tun_present (the lowest is 0), where
+n is the number of its first word in tun_metadata: an option of zeros is not the same as none.
+"""
 
 FRAG_ANY: Final = 1
 """nw_frag bit: the packet is a fragment (ovs-fields(7), ip_frag)."""
@@ -239,6 +252,10 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("tun_flags", "tun_flags", 16, 2, None, _nx1(104), _M, _W, NONE),
     Field("tun_gbp_id", "tun_gbp_id", 16, 2, None, _nx1(38), _M, _W, NONE),
     Field("tun_gbp_flags", "tun_gbp_flags", 8, 1, None, _nx1(39), _M, _W, NONE),
+    Field("tun_erspan_ver", "tun_erspan_ver", 4, 1, (NXOXM_ET, 12), None, _M, _W, NONE),
+    Field("tun_erspan_idx", "tun_erspan", 20, 4, (NXOXM_ET, 11), None, _M, _W, NONE, 8),
+    Field("tun_erspan_dir", "tun_erspan", 1, 1, (NXOXM_ET, 13), None, _M, _W, NONE, 6),
+    Field("tun_erspan_hwid", "tun_erspan", 6, 1, (NXOXM_ET, 14), None, _M, _W, NONE),
     Field("pkt_mark", "pkt_mark", 32, 4, None, _nx1(33), _M, _W, NONE),
     Field("ct_state", "ct_state", 32, 4, None, _nx1(105), _M, _R, NONE),
     Field("ct_zone", "ct_zone", 16, 2, None, _nx1(106), _E, _R, NONE),

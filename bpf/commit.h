@@ -425,6 +425,9 @@ __attribute__((noinline)) int commit(struct __sk_buff *skb, __u32 level)
 			return -1;
 		if ((st->touched & GROUP_ARP_ND) && st->l4_proto == 58 && commit_nd(skb, st))
 			return -1;
+		if ((st->touched & GROUP_TRANSPORT) && k->transport != w->transport &&
+		    commit_transport(skb, st, w->transport, k->transport))
+			return -1;
 	}
 	__builtin_memcpy(st->wire, &st->key[PACKET_WORD], sizeof(st->wire));
 	return 0;

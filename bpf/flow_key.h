@@ -68,7 +68,7 @@ struct flow_key {
 	__be16 vlan_tpid; /* 272 */
 	__be16 vlan1_tpid; /* 274 */
 	__be16 vlan1_tci; /* 276 */
-	__be16 _pad1; /* 278 */
+	__be16 transport; /* 278 */
 	__be32 mpls_lse0; /* 280 */
 	__be32 mpls_lse1; /* 284 */
 	__be32 mpls_lse2; /* 288 */
@@ -145,6 +145,7 @@ struct flow_key {
 #define WORD_VLAN_TPID 68
 #define WORD_VLAN1_TPID 68
 #define WORD_VLAN1_TCI 69
+#define WORD_TRANSPORT 69
 #define WORD_MPLS_LSE0 70
 #define WORD_MPLS_LSE1 71
 #define WORD_MPLS_LSE2 72

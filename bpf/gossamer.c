@@ -44,6 +44,8 @@ const volatile __u32 capturing = 0;
 #include "meter.h"
 #include "conjunction.h"
 #include "translate.h"
+#include "transport.h"
+#include "commit_transport.h"
 #include "commit.h"
 #include "punt.h"
 #include "normal.h"

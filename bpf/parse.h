@@ -363,6 +363,7 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 	st->l3 = st->l4 = st->nd_sll = st->nd_tll = 0;
 	st->l4_proto = 0;
 	st->l3_type = 0;
+	st->transport_read = 0;
 	st->network = 14;
 	if (load(skb, 0, &eth, 14))
 		return -1;

@@ -26,6 +26,7 @@ struct op {
 #define GROUP_L4	(1 << 3)
 #define GROUP_ARP_ND	(1 << 4)
 #define GROUP_MPLS	(1 << 5)
+#define GROUP_TRANSPORT	(1 << 6)	/* beyond the key: transport.h */
 #define HIDDEN_WORDS	(KEY_WORDS - WORD_NW_PROTO)	/* what labels hide */
 
 struct flow_ref {
@@ -124,6 +125,7 @@ struct state {
 	__u8 at_ingress;		/* redirect_peer works only from there */
 	__u8 vlan_changed;
 	__u8 cacheable;
+	__u8 transport_read;		/* the level's `transports` are this packet's */
 	__u32 n_short;
 	__u32 n_outputs;		/* done or pending, of all passes */
 	__u32 n_spread;			/* copies of the flood under way */

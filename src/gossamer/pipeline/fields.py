@@ -94,7 +94,7 @@ SLOTS: Final = _slots(
     ("vlan_tpid", 2),  # its ethertype; state, not matchable
     ("vlan1_tpid", 2),
     ("vlan1_tci", 2),  # the tag below it
-    ("_pad1", 2),
+    ("transport", 2),  # version of what lies beyond the key (bpf/transport.h); state
     ("mpls_lse0", 4),
     ("mpls_lse1", 4),
     ("mpls_lse2", 4),

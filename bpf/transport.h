@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* What connection tracking reads of a packet beyond its flow key, and what NAT changes there:
+ * the identifier of an ICMP query, the packet that an ICMP error quotes, the ports of a later
+ * fragment (those of the first), and TCP's sequence numbers.
+ *
+ * As with the key, changes are written down first and carried out by commit(): a packet has up to
+ * MAX_TRANSPORTS versions of these values, number 0 as it came, and the key's word `transport`
+ * says which one holds.  So a copy of the key (patch port, clone, recirculation) brings them back.
+ */
+#ifndef GOSSAMER_TRANSPORT_H
+#define GOSSAMER_TRANSPORT_H
+
+#define MAX_TRANSPORTS 8	/* a power of two */
+#define MAX_FRAGMENTED 4096	/* datagrams whose fragments are under way */
+#define FRAGMENT_TIMEOUT_NS 15000000000ull
+#define FRAGMENT_UNITS 8192	/* of 8 bytes: 64 KB */
+
+enum transport_kind {
+	TRANSPORT_PORTS,	/* TCP, UDP, SCTP: the key has them */
+	TRANSPORT_OTHER,	/* a protocol without ports */
+	TRANSPORT_ECHO,		/* an ICMP query; `sport` is its identifier */
+	TRANSPORT_QUOTED,	/* an ICMP error: addresses and ports are those it quotes */
+	TRANSPORT_LATER,	/* a later fragment; ports (or identifier) of its first */
+	TRANSPORT_INVALID,	/* belongs to no connection */
+	TRANSPORT_OVERLAP,	/* a fragment over another one: to be dropped */
+};
+
+struct transport {
+	__be32 src[4], dst[4];	/* IPv4 in the first word */
+	__be16 sport, dport;
+	__be32 seq, ack;
+};
+
+struct transports {
+	__u8 kind;
+	__u8 proto;		/* of the connection: the quoted one, or that of the first fragment */
+	__u8 icmp_type;		/* of the query, quoted or not */
+	__u8 icmp_code;
+	__u16 quoted_l4;	/* from the ICMP header to the quoted packet's transport header */
+	__u16 quoted_check;	/* from there on to its checksum; 0: it is not in the quotation */
+	__u32 n;		/* versions there are */
+	struct transport as[MAX_TRANSPORTS];
+};
+
+/* Of the packet at each level of nesting. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_NESTING);
+	__type(key, __u32);
+	__type(value, struct transports);
+} transports SEC(".maps");
+
+static __always_inline struct transports *transports_get(__u32 level)
+{
+	return bpf_map_lookup_elem(&transports, &level);
+}
+
+struct fragment_key {
+	__be32 src[4], dst[4];
+	__be32 id;
+	__u16 zone;		/* the network that the addresses belong to */
+	__u8 proto;		/* 0 for IPv6 */
+	__u8 ipv6;
+};
+
+#define FRAGMENT_FIRST		(1ull << 0)	/* the first one has come */
+#define FRAGMENT_BROKEN		(1ull << 1)	/* some overlapped: the rest is dropped too */
+
+struct fragmented {		/* a datagram */
+	__u64 begun;		/* ns; with FRAGMENT_* of its own in `flags` */
+	__u64 flags;
+	__u32 units_seen;	/* of 8 bytes */
+	__u32 units_all;	/* 0: the last one has not come */
+	__u8 proto, icmp_type, icmp_code, pad;
+	__be16 sport, dport;
+	__u64 seen[FRAGMENT_UNITS / 64];
+};
+
+/* Written and read here; the longest unused goes when it is full, and its rest counts as unknown. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FRAGMENTED);
+	__type(key, struct fragment_key);
+	__type(value, struct fragmented);
+} ct_fragments SEC(".maps");
+
+/* An empty one to begin with: it is too large for the stack.  Nobody writes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct fragmented);
+} no_fragments SEC(".maps");
+
+/* Those that are identified by an id: echo and the old IPv4 queries (RFC 792, RFC 4443). */
+static __always_inline bool is_query(__u8 type, bool ipv6)
+{
+	return ipv6 ? type == 128 || type == 129 :
+		      type == 0 || type == 8 || (type >= 13 && type <= 16);
+}
+
+static __always_inline bool is_error(__u8 type, bool ipv6)
+{
+	return ipv6 ? type >= 1 && type <= 4 :
+		      type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+}
+
+static __always_inline int quoted_network(struct __sk_buff *skb, bool ipv6, struct transport *t,
+					  struct extension_walk *walk)
+{
+	if (ipv6) {
+		struct ipv6hdr ip;
+
+		if (walk->left < sizeof(ip) || load(skb, walk->off, &ip, sizeof(ip)) ||
+		    ip.version != 6)
+			return -1;
+		__builtin_memcpy(t->src, &ip.saddr, 16);
+		__builtin_memcpy(t->dst, &ip.daddr, 16);
+		walk->proto = ip.nexthdr;
+		walk->off += sizeof(ip);
+		walk->left -= sizeof(ip);
+		if (is_extension(walk->proto))
+			bpf_loop(MAX_IPV6_EXTENSIONS, ipv6_extension, walk, 0);
+		return walk->broken || walk->frag ? -1 : 0;
+	} else {
+		struct iphdr ip;
+
+		if (walk->left < sizeof(ip) || load(skb, walk->off, &ip, sizeof(ip)) ||
+		    ip.version != 4 || ip.ihl < 5 || ip.ihl * 4 > walk->left ||
+		    (ip.frag_off & bpf_htons(0x3fff)))
+			return -1;
+		t->src[0] = ip.saddr;
+		t->dst[0] = ip.daddr;
+		walk->proto = ip.protocol;
+		walk->off += ip.ihl * 4;
+		walk->left -= ip.ihl * 4;
+		return 0;
+	}
+}
+
+/* The packet that an ICMP error quotes: to whom it went wrong is whom the error goes to. */
+__attribute__((noinline)) int transport_quoted(struct __sk_buff *skb, __u32 ipv6, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct transports *tr = transports_get(level);
+	struct extension_walk walk = { .skb = skb };
+	struct transport *t;
+	__be16 ports[2];
+
+	if (!st || !tr || st->l4_length < 8)
+		return -1;
+	t = &tr->as[0];
+	walk.off = st->l4 + 8;
+	walk.left = st->l4_length - 8;
+	if (quoted_network(skb, ipv6, t, &walk))
+		return -1;
+	if (ipv6 ? differ(t->src, key_of(st)->ipv6_dst, 16) : t->src[0] != key_of(st)->nw_dst)
+		return -1;
+	tr->proto = walk.proto;
+	tr->quoted_l4 = walk.off - st->l4;
+	tr->quoted_check = 0;
+	/* An IPv4 error need not quote more than eight bytes (RFC 792). */
+	switch (walk.proto) {
+	case 6:
+		if (walk.left < (ipv6 ? 20 : 8))
+			return -1;
+		tr->quoted_check = walk.left >= 18 ? 16 : 0;
+		break;
+	case 17:
+		tr->quoted_check = 6;
+		break;
+	case 132:
+		break;
+	case 1:
+	case 58: {
+		__u8 icmp[6];
+
+		if ((walk.proto == 58) != !!ipv6)
+			return 0;
+		if (walk.left < 8 || load(skb, walk.off, icmp, 6) || !is_query(icmp[0], ipv6) || icmp[1])
+			return -1;
+		tr->icmp_type = icmp[0];
+		tr->icmp_code = icmp[1];
+		tr->quoted_check = 2;
+		__builtin_memcpy(&t->sport, icmp + 4, 2);
+		return 0;
+	}
+	default:
+		return 0;
+	}
+	if (walk.left < 8 || load(skb, walk.off, ports, 4))
+		return -1;
+	t->sport = ports[0];
+	t->dport = ports[1];
+	return 0;
+}
+
+struct fragment {		/* the one at hand */
+	struct fragment_key key;
+	__u32 offset, length;	/* bytes of the datagram */
+	__u32 more;
+	__u32 transport;	/* protocol in its first header */
+};
+
+static long find_fragment(__u32 i, struct extension_walk *walk)
+{
+	__u8 ext[4];
+	__u32 len;
+
+	if (walk->proto == 44 || !is_extension(walk->proto) || walk->left < 8 || walk->off > 0x600 ||
+	    load(walk->skb, walk->off, ext, 4))
+		return 1;
+	len = walk->proto == 51 ? (ext[1] + 2) * 4 : (ext[1] + 1) * 8;
+	if (len > walk->left)
+		return 1;
+	walk->proto = ext[0];
+	walk->off += len;
+	walk->left -= len;
+	return 0;
+}
+
+/* Which part of which datagram this is. */
+static __always_inline int read_fragment(struct __sk_buff *skb, struct state *st, bool ipv6,
+					 struct fragment *f)
+{
+	struct flow_key *k = key_of(st);
+
+	if (ipv6) {
+		struct extension_walk walk = { .skb = skb };
+		struct ipv6hdr ip;
+		struct {
+			__u8 next, reserved;
+			__be16 where;
+			__be32 id;
+		} header;
+
+		if (load(skb, st->l3, &ip, sizeof(ip)))
+			return -1;
+		walk.off = st->l3 + sizeof(ip);
+		walk.left = bpf_ntohs(ip.payload_len);
+		walk.proto = ip.nexthdr;
+		bpf_loop(MAX_IPV6_EXTENSIONS, find_fragment, &walk, 0);
+		if (walk.proto != 44 || walk.left < 8 || load(skb, walk.off, &header, 8))
+			return -1;
+		f->key.id = header.id;
+		f->key.ipv6 = 1;
+		f->offset = bpf_ntohs(header.where) & 0xfff8;
+		f->more = bpf_ntohs(header.where) & 1;
+		f->length = walk.left - 8;
+		__builtin_memcpy(f->key.src, k->ipv6_src, 16);
+		__builtin_memcpy(f->key.dst, k->ipv6_dst, 16);
+	} else {
+		struct iphdr ip;
+
+		if (load(skb, st->l3, &ip, sizeof(ip)))
+			return -1;
+		f->key.id = ip.id;
+		f->key.proto = ip.protocol;
+		f->offset = (bpf_ntohs(ip.frag_off) & 0x1fff) * 8;
+		f->more = bpf_ntohs(ip.frag_off) & 0x2000;
+		f->length = bpf_ntohs(ip.tot_len) - ip.ihl * 4;
+		f->key.src[0] = k->nw_src;
+		f->key.dst[0] = k->nw_dst;
+	}
+	/* All but the last end on eight bytes (RFC 791, RFC 8200); none reaches beyond the largest. */
+	if (!f->length || (f->more && (f->length & 7)) || f->offset + f->length > 65535)
+		return -1;
+	return 0;
+}
+
+struct units {			/* of 8 bytes, being marked as seen */
+	struct fragmented *datagram;
+	__u32 first, end;
+	__u32 n_old;		/* of them seen before */
+};
+
+static long see_units(__u32 i, struct units *units)
+{
+	__u32 word = units->first / 64 + i, begin = word * 64;
+	__u64 mask = ~0ull;
+
+	if (begin >= units->end || word >= FRAGMENT_UNITS / 64)
+		return 1;
+	if (units->first > begin)
+		mask <<= (units->first - begin) & 63;
+	if (units->end - begin < 64)
+		mask &= (1ull << ((units->end - begin) & 63)) - 1;
+	units->n_old += __builtin_popcountll(
+		__sync_fetch_and_or(&units->datagram->seen[word], mask) & mask);
+	return 0;
+}
+
+static __always_inline bool fragments_over(struct fragmented *datagram, __u64 now, bool first)
+{
+	/* one that another CPU is about to fill has no time yet */
+	if (!(datagram->flags & FRAGMENT_FIRST))
+		return false;
+	if (now - datagram->begun > FRAGMENT_TIMEOUT_NS)
+		return true;
+	/* whole: the next first fragment begins another one, as identifiers come again soon */
+	return first && !(datagram->flags & FRAGMENT_BROKEN) && datagram->units_all &&
+	       datagram->units_seen == datagram->units_all;
+}
+
+/* Enter a fragment into its datagram; what it is then: `kind`, or TRANSPORT_LATER, _INVALID or
+ * _OVERLAP. */
+static __always_inline __u32 enter_fragment(struct state *st, struct transports *tr,
+					    struct fragment *f, __u32 kind)
+{
+	struct fragmented *datagram = bpf_map_lookup_elem(&ct_fragments, &f->key);
+	struct units units = {};
+	__u32 zero = 0, n_units, all;
+
+	if (datagram && fragments_over(datagram, st->now, !f->offset)) {
+		bpf_map_delete_elem(&ct_fragments, &f->key);
+		datagram = NULL;
+	}
+	if (!datagram) {
+		void *none = bpf_map_lookup_elem(&no_fragments, &zero);
+
+		if (f->offset || !none)
+			return TRANSPORT_INVALID;
+		bpf_map_update_elem(&ct_fragments, &f->key, none, BPF_NOEXIST);
+		datagram = bpf_map_lookup_elem(&ct_fragments, &f->key);
+		if (!datagram)
+			return TRANSPORT_INVALID;
+	}
+	if (datagram->flags & FRAGMENT_BROKEN)
+		return TRANSPORT_OVERLAP;
+	if (f->offset && !(datagram->flags & FRAGMENT_FIRST))
+		return TRANSPORT_INVALID;
+	units.datagram = datagram;
+	units.first = f->offset / 8;
+	units.end = (f->offset + f->length + 7) / 8;
+	n_units = units.end - units.first;
+	bpf_loop(n_units / 64 + 2, see_units, &units, 0);
+	if (units.n_old) {
+		/* the very same again is only left out */
+		if (units.n_old < n_units)
+			__sync_fetch_and_or(&datagram->flags, FRAGMENT_BROKEN);
+		return TRANSPORT_OVERLAP;
+	}
+	all = datagram->units_all;
+	if (!f->more && !all)
+		all = datagram->units_all = units.end;
+	if (all && (units.end > all || (!f->more && units.end != all))) {
+		__sync_fetch_and_or(&datagram->flags, FRAGMENT_BROKEN);
+		return TRANSPORT_OVERLAP;
+	}
+	__sync_fetch_and_add(&datagram->units_seen, n_units);
+	if (f->offset) {
+		tr->proto = datagram->proto;
+		tr->icmp_type = datagram->icmp_type;
+		tr->icmp_code = datagram->icmp_code;
+		tr->as[0].sport = datagram->sport;
+		tr->as[0].dport = datagram->dport;
+		return TRANSPORT_LATER;
+	}
+	datagram->proto = tr->proto;
+	datagram->icmp_type = tr->icmp_type;
+	datagram->icmp_code = tr->icmp_code;
+	if (kind == TRANSPORT_ECHO) {
+		datagram->sport = tr->as[0].sport;
+	} else if (kind == TRANSPORT_PORTS) {
+		datagram->sport = key_of(st)->tp_src;
+		datagram->dport = key_of(st)->tp_dst;
+	}
+	datagram->begun = st->now;
+	__sync_fetch_and_or(&datagram->flags, FRAGMENT_FIRST);
+	return kind;
+}
+
+static __always_inline bool has_transport_header(__u8 proto, bool ipv6)
+{
+	return proto == 6 || proto == 17 || proto == 132 || proto == (ipv6 ? 58 : 1);
+}
+
+static __always_inline __u32 read_header(struct __sk_buff *skb, struct state *st,
+					 struct transports *tr, bool ipv6)
+{
+	struct flow_key *k = key_of(st);
+	__u8 type = bpf_ntohs(k->tp_src), code = bpf_ntohs(k->tp_dst);
+
+	if (!has_transport_header(k->nw_proto, ipv6))
+		/* IPv6: a chain of headers that is broken hides the protocol */
+		return ipv6 && !k->nw_proto ? TRANSPORT_INVALID : TRANSPORT_OTHER;
+	if (!st->l4_proto)
+		return TRANSPORT_INVALID;
+	if (st->l4_proto != 1 && st->l4_proto != 58)
+		return TRANSPORT_PORTS;
+	tr->icmp_type = type;
+	tr->icmp_code = code;
+	if (is_query(type, ipv6))
+		return code || load(skb, st->l4 + 4, &tr->as[0].sport, 2) ? TRANSPORT_INVALID :
+									    TRANSPORT_ECHO;
+	if (is_error(type, ipv6))
+		return transport_quoted(skb, ipv6, st->level) ? TRANSPORT_INVALID : TRANSPORT_QUOTED;
+	return TRANSPORT_INVALID;
+}
+
+__attribute__((noinline)) int read_fragments(struct __sk_buff *skb, __u32 kind, __u32 zone,
+					     __u32 level)
+{
+	struct state *st = state_get(level);
+	struct transports *tr = transports_get(level);
+	struct fragment f = {};
+
+	if (!st || !tr)
+		return TRANSPORT_INVALID;
+	f.key.zone = zone;
+	if (read_fragment(skb, st, key_of(st)->eth_type == bpf_htons(0x86dd), &f))
+		return TRANSPORT_INVALID;
+	return enter_fragment(st, tr, &f, kind);
+}
+
+/* Read what there is, once a packet: `kind` of its transports, also returned.  An IP packet that
+ * enters the first zone on its way. */
+__attribute__((noinline)) int read_transport(struct __sk_buff *skb, __u32 zone, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct transports *tr = transports_get(level);
+	struct flow_key *k;
+	bool ipv6;
+	__u32 kind;
+
+	if (!st || !tr)
+		return TRANSPORT_INVALID;
+	if (st->transport_read)
+		return tr->kind;
+	st->transport_read = 1;
+	k = key_of(st);
+	ipv6 = k->eth_type == bpf_htons(0x86dd);
+	__builtin_memset(tr, 0, offsetof(struct transports, as) + sizeof(struct transport));
+	tr->n = 1;
+	tr->proto = k->nw_proto;
+	if (!st->l3)
+		kind = TRANSPORT_INVALID;
+	else if (k->nw_frag & FRAG_LATER)
+		kind = TRANSPORT_LATER;
+	else
+		kind = read_header(skb, st, tr, ipv6);
+	if (kind != TRANSPORT_INVALID && kind != TRANSPORT_QUOTED && (k->nw_frag & FRAG_ANY))
+		kind = read_fragments(skb, kind, zone, level);
+	tr->kind = kind;
+	return kind;
+}
+
+/* A further version of the values, for a change; NULL: there were too many. */
+static __always_inline struct transport *change_transport(struct state *st, struct transports *tr)
+{
+	__u32 from = key_of(st)->transport & (MAX_TRANSPORTS - 1), to = tr->n;
+
+	if (to >= MAX_TRANSPORTS)
+		return NULL;
+	touch(st, GROUP_TRANSPORT);
+	tr->as[to & (MAX_TRANSPORTS - 1)] = tr->as[from];
+	tr->n = to + 1;
+	key_of(st)->transport = to;
+	return &tr->as[to & (MAX_TRANSPORTS - 1)];
+}
+
+#endif

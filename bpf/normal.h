@@ -17,7 +17,7 @@ struct fdb_key {
 
 struct fdb_entry {
 	__u32 port;		/* id */
-	__u32 pad;
+	__u32 fixed;		/* put there by hand: neither moves nor ages */
 	__u64 used;		/* coarse monotonic ns */
 };
 
@@ -75,6 +75,8 @@ static __always_inline void learn(struct state *st, struct bridge *br, __u16 vla
 	__builtin_memcpy(key.mac, k->eth_src, 6);
 	entry = bpf_map_lookup_elem(&fdb, &key);
 	if (entry) {
+		if (entry->fixed)
+			return;
 		if (entry->port != st->in_port) {
 			entry->port = st->in_port;
 			__sync_fetch_and_add(&br->fdb_moves, 1);
@@ -98,7 +100,7 @@ static __always_inline __u32 fdb_lookup(struct state *st, struct bridge *br, __u
 
 	__builtin_memcpy(key.mac, k->eth_dst, 6);
 	entry = bpf_map_lookup_elem(&fdb, &key);
-	if (!entry || st->now - entry->used > br->fdb_age_ns)
+	if (!entry || (!entry->fixed && st->now - entry->used > br->fdb_age_ns))
 		return 0;
 	return entry->port;
 }

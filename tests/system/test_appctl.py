@@ -158,15 +158,26 @@ def test_a_static_address_survives_a_flush_and_leads_packets(world: World) -> No
     assert mac not in world.appctl("fdb/show", "br0")
 
 
-def test_a_static_address_comes_back_where_a_packet_moved_it(world: World) -> None:
+def test_a_packet_does_not_move_a_static_address(world: World) -> None:
+    number = world.host.vsctl("get", "interface", "vb", "ofport")
+    line = rf"^ +(\d+) +0  {world.a.mac}  static$"
     try:
         world.appctl("fdb/add", "br0", "vb", "0", world.a.mac)
-        assert world.a.ping("10.0.0.2", 1) <= 1  # va speaks with that address
-        line = rf"^ +(\d+) +0  {world.a.mac}  static$"
-        number = world.host.vsctl("get", "interface", "vb", "ofport")
-        eventually(lambda: re.findall(line, world.appctl("fdb/show", "br0"), re.M) == [number])
+        assert world.a.ping("10.0.0.2", 1) == 0  # va speaks with that address and hears nothing
+        assert re.findall(line, world.appctl("fdb/show", "br0"), re.M) == [number]
     finally:
         world.appctl("fdb/del", "br0", "0", world.a.mac)
+
+
+def test_addresses_are_counted_as_they_come_and_move(world: World) -> None:
+    assert world.appctl("fdb/stats-clear", "br0") == "statistics successfully cleared\n"
+    assert world.a.ping("10.0.0.2", 1) == 1
+    shown = world.appctl("fdb/stats-show", "br0")
+    learned = len(world.appctl("fdb/show", "br0").splitlines()) - 1
+    assert f"learned MAC entries     : {learned}\n" in shown
+    assert "expired MAC entries     : 0\n" in shown
+    world.appctl("fdb/stats-clear")
+    assert "learned MAC entries     : 0\n" in world.appctl("fdb/stats-show", "br0")
 
 
 def test_addresses_that_make_no_sense_are_refused(world: World) -> None:

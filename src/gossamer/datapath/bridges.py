@@ -14,7 +14,7 @@ from gossamer.datapath.settings import BridgeSettings
 from gossamer.errors import DatapathError
 
 _VERSION, _MEMBERS, _AGE = 0, 1, 2  # 64-bit words of struct bridge
-_LIMIT, _COUNT, _FLAGS, _DEPTH = 6, 7, 8, 9  # 32-bit words
+_LIMIT, _COUNT, _FLAGS, _DEPTH, _MOVES = 6, 7, 8, 9, 18  # 32-bit words
 
 
 class Bridges:
@@ -98,6 +98,10 @@ class Bridges:
     def learned(self, bridge_id: int) -> int:
         """How many addresses the kernel counts as learned."""
         return int(self._array.words32[self._at32(bridge_id, _COUNT)])
+
+    def moves(self, bridge_id: int) -> int:
+        """How often, modulo 2^32, an address was seen behind another port."""
+        return int(self._array.words32[self._at32(bridge_id, _MOVES)])
 
     def limit(self, bridge_id: int) -> int:
         """How many it may learn."""

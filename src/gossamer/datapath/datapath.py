@@ -10,7 +10,7 @@ from pathlib import Path
 from gossamer.datapath import layout, loader
 from gossamer.datapath.bridges import Bridges
 from gossamer.datapath.compile import parse_depth
-from gossamer.datapath.fdb import Fdb
+from gossamer.datapath.fdb import Fdb, Removed
 from gossamer.datapath.flows import FlowWriter
 from gossamer.datapath.groups import BUCKET_WORDS, Groups
 from gossamer.datapath.index import IndexArray
@@ -23,6 +23,7 @@ from gossamer.datapath.punts import decode_punt
 from gossamer.datapath.settings import (
     BridgeSettings,
     FdbEntry,
+    FdbTotals,
     MissAction,
     PortSettings,
     PortStatistics,
@@ -116,6 +117,8 @@ class Datapath:
         cache = PerCpuArray("cache", fds["cache"], 2 * layout.PATH_SIZE, layout.CACHE_SETS)
         self._statistics = Statistics(counters, misses, cache)
         self._fdb = Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size))
+        self._learned_before: dict[int, FdbTotals] = {}
+        """What `clear_fdb_totals()` found."""
         self._settings: dict[int, BridgeSettings] = {}
         self._drops = PerCpuArray("drops", fds["drops"], 8, len(layout.DROP_REASONS))
         self._punts: list[tuple[Punt, int]] = []
@@ -203,7 +206,8 @@ class Datapath:
         self._publish()
         self._changed.discard(bridge_id)
         self._bridges.remove(bridge_id)
-        self._fdb.flush(bridge_id)
+        self._fdb.flush(bridge_id, whole=True)
+        self._learned_before.pop(bridge_id, None)
         self._statistics.forget_bridge(bridge_id)
         for table_id in range(256):
             self.set_table_miss(bridge_id, table_id, MissAction.DROP)
@@ -344,11 +348,54 @@ class Datapath:
     # -- learned addresses, drops, punts ---------------------------------------------
 
     def fdb(self, bridge_id: int) -> list[FdbEntry]:
-        """What a bridge has learned."""
+        """The addresses a bridge knows."""
         return self._fdb.entries(bridge_id, self._settings[bridge_id].mac_ageing_s)
 
+    def put_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
+        """Put an address behind a port: it neither moves nor ages, and a flush leaves it.
+
+        Raises DatapathError where there is no room for it.
+        """
+        if self._fdb.put(bridge_id, port_id, vlan, mac):
+            self._bridges.set_learned(bridge_id, self._bridges.learned(bridge_id) + 1)
+        self._touch(bridge_id)
+
+    def delete_fdb(self, bridge_id: int, vlan: int, mac: bytes) -> bool:
+        """Take out what `put_fdb()` put there; False where there is no such address."""
+        if not self._fdb.delete(bridge_id, vlan, mac):
+            return False
+        self._bridges.set_learned(bridge_id, max(0, self._bridges.learned(bridge_id) - 1))
+        self._touch(bridge_id)
+        return True
+
+    def fdb_totals(self, bridge_id: int) -> FdbTotals:
+        """What happened to a bridge's addresses since `clear_fdb_totals()`, or the daemon's start."""
+        now = self._fdb_totals(bridge_id)
+        before = self._learned_before.get(bridge_id, FdbTotals())
+        return FdbTotals(
+            learned=now.learned - before.learned,
+            expired=now.expired - before.expired,
+            evicted=now.evicted - before.evicted,
+            moved=(now.moved - before.moved) % (1 << 32),
+        )
+
+    def _fdb_totals(self, bridge_id: int) -> FdbTotals:
+        removed = self._fdb.removed.get(bridge_id, Removed())
+        # Only the daemon takes addresses out, so those that went and those there are, are all.
+        there = sum(1 for e in self.fdb(bridge_id) if not e.fixed)
+        return FdbTotals(
+            learned=removed.expired + removed.evicted + removed.flushed + there,
+            expired=removed.expired,
+            evicted=removed.evicted,
+            moved=self._bridges.moves(bridge_id),
+        )
+
+    def clear_fdb_totals(self, bridge_id: int) -> None:
+        """Begin counting at zero again."""
+        self._learned_before[bridge_id] = self._fdb_totals(bridge_id)
+
     def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None:
-        """Forget a bridge's addresses, or those behind one of its ports."""
+        """Forget what a bridge has learned, or all that is behind one of its ports."""
         self._bridges.set_learned(bridge_id, self._fdb.flush(bridge_id, port_id))
         self._touch(bridge_id)
 

@@ -98,12 +98,23 @@ class TableStatistics:
 
 @dataclass(frozen=True, slots=True)
 class FdbEntry:
-    """A learned address."""
+    """An address: learned, or put there by hand (`fixed`)."""
 
     vlan: int
     mac: bytes
     port_id: int
     age_s: float
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FdbTotals:
+    """What happened to a bridge's addresses since the daemon began, or was told to forget it."""
+
+    learned: int = 0
+    expired: int = 0
+    evicted: int = 0
+    moved: int = 0
 
 
 class PuntReason(IntEnum):

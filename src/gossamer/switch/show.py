@@ -38,9 +38,6 @@ class Command:
 def commands(switch: Switch) -> dict[str, Command]:
     """The commands of the switch, by name."""
     return {
-        "fdb/show": Command("bridge", 1, 1, lambda argv: fdb_show(switch, argv[0])),
-        "fdb/stats-show": Command("bridge", 1, 1, lambda argv: fdb_stats_show(switch, argv[0])),
-        "fdb/flush": Command("[bridge]", 0, 1, lambda argv: fdb_flush(switch, argv)),
         "ofproto/list": Command("", 0, 0, lambda argv: ofproto_list(switch)),
         "bridge/dump-flows": Command(
             "[--offload-stats] bridge", 1, 2, lambda argv: dump_flows(switch, argv)
@@ -63,36 +60,6 @@ def _bridge(switch: Switch, name: str, error: str = "no such bridge") -> Bridge:
 
 def _named_or_all(switch: Switch, argv: Sequence[str], error: str) -> list[Bridge]:
     return [_bridge(switch, argv[0], error)] if argv else list(switch.bridges.values())
-
-
-def fdb_show(switch: Switch, name: str) -> str:
-    """Addresses learned, with the OpenFlow number of the port each was seen on."""
-    bridge = _bridge(switch, name)
-    lines = [" port  VLAN  MAC                Age"]
-    for entry in switch.datapath.fdb(bridge.ports.bridge_id):
-        port = bridge.ports.by_port_id.get(entry.port_id)
-        if port is None:
-            continue  # its port went a moment ago; the entry goes with it
-        number = "LOCAL" if port.is_local else str(port.ofport)
-        lines.append(f"{number:>5}  {entry.vlan:4d}  {entry.mac.hex(':')}  {int(entry.age_s):3d}")
-    return "\n".join(lines) + "\n"
-
-
-def fdb_stats_show(switch: Switch, name: str) -> str:
-    """How full the table of addresses is."""
-    bridge = _bridge(switch, name)
-    n = len(switch.datapath.fdb(bridge.ports.bridge_id))
-    return (
-        f'Statistics for bridge "{name}":\n'
-        f"  Current/maximum MAC entries in the table: {n}/{bridge.config.mac_table_size}\n"
-    )
-
-
-def fdb_flush(switch: Switch, argv: Sequence[str]) -> str:
-    """Forget all learned addresses, of one bridge or of all."""
-    for bridge in _named_or_all(switch, argv, "no such bridge"):
-        switch.datapath.flush_fdb(bridge.ports.bridge_id)
-    return "table successfully flushed"
 
 
 def ofproto_list(switch: Switch) -> str:

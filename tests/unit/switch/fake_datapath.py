@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from gossamer.datapath.settings import (
     BridgeSettings,
     FdbEntry,
+    FdbTotals,
     MissAction,
     PortSettings,
     PortStatistics,
@@ -43,6 +44,7 @@ class FakeBridge:
     counters: dict[tuple[int, int, int, int], Counters] = field(default_factory=dict)
     miss: dict[int, MissAction] = field(default_factory=dict)
     fdb: list[FdbEntry] = field(default_factory=list)
+    forgotten: int = 0
     groups: dict[int, Group] = field(default_factory=dict)
     meters: dict[int, Meter] = field(default_factory=dict)
 
@@ -195,9 +197,27 @@ class FakeDatapath:
     def fdb(self, bridge_id: int) -> list[FdbEntry]:
         return self.bridges[bridge_id].fdb
 
+    def put_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
+        self.delete_fdb(bridge_id, vlan, mac)
+        self.bridges[bridge_id].fdb.append(FdbEntry(vlan, mac, port_id, 0.0, fixed=True))
+
+    def delete_fdb(self, bridge_id: int, vlan: int, mac: bytes) -> bool:
+        bridge = self.bridges[bridge_id]
+        before = len(bridge.fdb)
+        bridge.fdb = [e for e in bridge.fdb if (e.vlan, e.mac, e.fixed) != (vlan, mac, True)]
+        return len(bridge.fdb) < before
+
+    def fdb_totals(self, bridge_id: int) -> FdbTotals:
+        bridge = self.bridges[bridge_id]
+        return FdbTotals(sum(1 for e in bridge.fdb if not e.fixed) - bridge.forgotten)
+
+    def clear_fdb_totals(self, bridge_id: int) -> None:
+        bridge = self.bridges[bridge_id]
+        bridge.forgotten = sum(1 for e in bridge.fdb if not e.fixed)
+
     def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None:
         self.flushed.append((bridge_id, port_id))
-        self.bridges[bridge_id].fdb = []
+        self.bridges[bridge_id].fdb = [e for e in self.bridges[bridge_id].fdb if e.fixed]
 
     def read_punts(self) -> list[Punt]:
         punts, self.punts = self.punts, []

@@ -13,6 +13,7 @@ import pytest
 from fake_datapath import FakeDatapath, wait_until
 from running_switch import RunningSwitch, bridge
 
+from gossamer.daemon.appctl.fdb import FdbCommands
 from gossamer.datapath.settings import FdbEntry, MissAction
 from gossamer.errors import GossamerError
 from gossamer.switch.config import (
@@ -492,7 +493,7 @@ def test_commands_say_what_open_vswitch_says(switch: RunningSwitch) -> None:
     switch.apply(bridge(), bridge("br1", 0, datapath_type="netdev"))
 
     def run(name: str, *argv: str) -> str:
-        command = switch.switch.commands[name]
+        command = {**switch.switch.commands, **FdbCommands(switch.switch).commands()}[name]
         assert command.min_args <= len(argv) <= command.max_args
         out = switch.call(lambda: command.run(argv))
         assert isinstance(out, str)
@@ -504,8 +505,23 @@ def test_commands_say_what_open_vswitch_says(switch: RunningSwitch) -> None:
     assert run("fdb/show", "br0") == (
         " port  VLAN  MAC                Age\n    2    10  0a:0b:0c:0d:0e:0f   12\n"
     )
+    assert run("fdb/add", "br0", "v1", "0", "00:00:00:00:00:77") == ""
+    assert run("fdb/stats-show", "br0") == (
+        'Statistics for bridge "br0":\n'
+        "  Current/maximum MAC entries in the table: 2/8192\n"
+        "  Current static MAC entries in the table : 1\n"
+        "  Total number of learned MAC entries     : 1\n"
+        "  Total number of expired MAC entries     : 0\n"
+        "  Total number of evicted MAC entries     : 0\n"
+        "  Total number of port moved MAC entries  : 0\n"
+    )
     assert run("fdb/flush", "br0") == "table successfully flushed"
-    assert run("fdb/show", "br0") == " port  VLAN  MAC                Age\n"
+    assert run("fdb/show", "br0") == (
+        " port  VLAN  MAC                Age\n    1     0  00:00:00:00:00:77  static\n"
+    )
+    assert run("fdb/del", "br0", "0", "00:00:00:00:00:77") == ""
+    assert run("fdb/stats-clear") == "statistics successfully cleared"
+    assert "learned MAC entries     : 0\n" in run("fdb/stats-show", "br0")
     assert run("ofproto/list") == "br0\nbr1\n"
     shown = run("dpif/show")
     assert "netdev@ovs-netdev: hit:0 missed:0\n  br1:\n    br1 65534/5: (tap)\n" in shown

@@ -36,7 +36,7 @@ class AppctlCommands:
     def __init__(self, switch: Switch, datapath: Datapath, pin_dir: Path) -> None:
         self._switch = switch
         self._cache = PathCache(pin_dir)
-        self._fdb = FdbCommands(switch, pin_dir)
+        self._fdb = FdbCommands(switch)
         self._datapath = datapath
         self._kernel = KernelRun(datapath, pin_dir)
         self._tracing = Tracing(switch, self._kernel)
@@ -83,12 +83,10 @@ class AppctlCommands:
 
     def each_second(self, now_s: float) -> None:
         """What is to be done about once a second."""
-        self._fdb.refresh()
         self.coverage.run(now_s)
         self._kernel.forget_if_idle(now_s)
 
     def close(self) -> None:
         """Let go of the maps."""
         self._cache.close()
-        self._fdb.close()
         self._kernel.close()

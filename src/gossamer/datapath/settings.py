@@ -14,6 +14,8 @@ class PortKind(IntEnum):
     DEVICE = 1
     INTERNAL = 2
     PATCH = 3
+    TUNNEL = 4
+    """No device: `Datapath.set_tunnel()` says what packets are wrapped in."""
 
 
 class VlanMode(IntEnum):

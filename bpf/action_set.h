@@ -63,7 +63,9 @@ __attribute__((noinline)) int put_set_aside(__u32 level)
 		st->failure = DROP_TOO_DEEP;
 		return 0;
 	}
-	aside = &st->sets_aside[n & (MAX_SETS_ASIDE - 1)];
+	aside = set_aside_get(level, n);
+	if (!aside)
+		return 0;
 	aside->used = st->set_used;
 	aside->n_set = st->n_set;
 	__builtin_memcpy(aside->slots, st->slots, sizeof(aside->slots));
@@ -86,7 +88,9 @@ __attribute__((noinline)) int take_set_back(__u32 level)
 	if (!st || !st->n_sets_aside)
 		return 0;
 	n = (st->n_sets_aside - 1) & (MAX_SETS_ASIDE - 1);
-	aside = &st->sets_aside[n];
+	aside = set_aside_get(level, n);
+	if (!aside)
+		return 0;
 	st->set_used = aside->used;
 	st->n_set = aside->n_set;
 	__builtin_memcpy(st->slots, aside->slots, sizeof(aside->slots));

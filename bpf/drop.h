@@ -32,6 +32,11 @@ enum drop_reason {
 	DROP_NO_BUCKET,		/* a group none of whose buckets is live */
 	DROP_METER,		/* a meter's drop band */
 	DROP_MPLS_STACK,	/* a fourth label, or one that may be below three */
+	DROP_CT_FULL,		/* no room for the connection: all that were looked at are established */
+	DROP_CT_ZONE_LIMIT,	/* the connection's zone has as many as it may */
+	DROP_CT_NAT_FULL,	/* no address and port free in a range of nat() */
+	DROP_CT_FRAGMENT,	/* it overlaps another fragment, or its first one is not known */
+	DROP_CT_INVALID,	/* tracking failed half way: a connection went while it was used */
 	DROP_REASONS
 };
 

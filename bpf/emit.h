@@ -49,11 +49,11 @@ static long emit_state_word(__u32 i, __u32 *level)
 
 	if (!st || w >= PACKET_WORD)
 		return 1;
-	if (st->key[w] || (st->shown & (1ull << w))) {
+	if (st->key[w] || (st->shown[w >> 6 & 1] & (1ull << (w & 63)))) {
 		struct op op = { .code = DO_SET, .a = w, .b = st->key[w], .c = 0xffffffff };
 
 		emit_op(st, &op);
-		st->shown |= 1ull << w;
+		st->shown[w >> 6 & 1] |= 1ull << (w & 63);
 	}
 	return 0;
 }

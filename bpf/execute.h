@@ -59,11 +59,14 @@ static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, 
 		count_drop(DROP_PASSES);
 		return;
 	}
-	pass = &st->passes[st->pass_tail & (PASS_QUEUE - 1)];
+	pass = pass_get(st->level, st->pass_tail);
+	if (!pass)
+		return;
 	pass->port = peer;
+	pass->resume = 0;
 	pass->touched = st->touched;
 	pass->limit = shorter(st);
-	__builtin_memcpy(pass->packet, &st->key[PACKET_WORD], sizeof(pass->packet));
+	__builtin_memcpy(&pass->key[PACKET_WORD], &st->key[PACKET_WORD], PACKET_WORDS * 4);
 	st->pass_tail++;
 	st->passes_begun++;
 }
@@ -538,7 +541,9 @@ static long next_pass(__u32 i, struct queue *queue)
 
 	if (!st || st->pass_head == st->pass_tail)
 		return 1;
-	waiting = &st->passes[st->pass_head & (PASS_QUEUE - 1)];
+	waiting = pass_get(queue->level, st->pass_head);
+	if (!waiting)
+		return 1;
 	st->pass_head++;
 	id = waiting->port;
 	port = port_get(id);
@@ -552,7 +557,8 @@ static long next_pass(__u32 i, struct queue *queue)
 	}
 	/* The key is the copy's; the headers are still as the last commit left them. */
 	if (st->touched)
-		__builtin_memcpy(&st->key[PACKET_WORD], waiting->packet, sizeof(waiting->packet));
+		__builtin_memcpy(&st->key[PACKET_WORD], &waiting->key[PACKET_WORD],
+				 PACKET_WORDS * 4);
 	key_of(st)->in_port = bpf_htonl(port->ofport);
 	st->in_port = id;
 	st->bridge = port->bridge;

@@ -3,9 +3,9 @@
 #ifndef GOSSAMER_FLOW_KEY_H
 #define GOSSAMER_FLOW_KEY_H
 
-#define KEY_LEN 384
+#define KEY_LEN 416
 #define KEY_WORDS (KEY_LEN / 4)
-#define PACKET_WORD 64 /* words before it are pipeline state */
+#define PACKET_WORD 72 /* words before it are pipeline state */
 #define PACKET_WORDS (KEY_WORDS - PACKET_WORD)
 #define VLAN_CFI 0x1000
 #define FRAG_ANY 1
@@ -58,38 +58,40 @@ struct flow_key {
 	__be32 ct_nw_dst; /* 236 */
 	__be16 ct_tp_src; /* 240 */
 	__be16 ct_tp_dst; /* 242 */
-	__be32 conj_id; /* 244 */
-	__be32 dp_hash; /* 248 */
-	__be32 actset_output; /* 252 */
-	__u8 eth_dst[6]; /* 256 */
-	__u8 eth_src[6]; /* 262 */
-	__be16 eth_type; /* 268 */
-	__be16 vlan_tci; /* 270 */
-	__be16 vlan_tpid; /* 272 */
-	__be16 vlan1_tpid; /* 274 */
-	__be16 vlan1_tci; /* 276 */
-	__be16 transport; /* 278 */
-	__be32 mpls_lse0; /* 280 */
-	__be32 mpls_lse1; /* 284 */
-	__be32 mpls_lse2; /* 288 */
-	__u8 nw_proto; /* 292 */
-	__u8 nw_tos; /* 293 */
-	__u8 nw_ttl; /* 294 */
-	__u8 nw_frag; /* 295 */
-	__be32 nw_src; /* 296 */
-	__be32 nw_dst; /* 300 */
-	__u8 ipv6_src[16]; /* 304 */
-	__u8 ipv6_dst[16]; /* 320 */
-	__be32 ipv6_label; /* 336 */
-	__be16 tp_src; /* 340 */
-	__be16 tp_dst; /* 342 */
-	__be16 tcp_flags; /* 344 */
-	__be16 ipv6_exthdr; /* 346 */
-	__u8 arp_sha[6]; /* 348 */
-	__u8 arp_tha[6]; /* 354 */
-	__u8 nd_target[16]; /* 360 */
-	__be32 pbb_isid; /* 376 */
-	__be32 _pad2; /* 380 */
+	__u8 ct_ipv6_src[16]; /* 244 */
+	__u8 ct_ipv6_dst[16]; /* 260 */
+	__be32 conj_id; /* 276 */
+	__be32 dp_hash; /* 280 */
+	__be32 actset_output; /* 284 */
+	__u8 eth_dst[6]; /* 288 */
+	__u8 eth_src[6]; /* 294 */
+	__be16 eth_type; /* 300 */
+	__be16 vlan_tci; /* 302 */
+	__be16 vlan_tpid; /* 304 */
+	__be16 vlan1_tpid; /* 306 */
+	__be16 vlan1_tci; /* 308 */
+	__be16 transport; /* 310 */
+	__be32 mpls_lse0; /* 312 */
+	__be32 mpls_lse1; /* 316 */
+	__be32 mpls_lse2; /* 320 */
+	__u8 nw_proto; /* 324 */
+	__u8 nw_tos; /* 325 */
+	__u8 nw_ttl; /* 326 */
+	__u8 nw_frag; /* 327 */
+	__be32 nw_src; /* 328 */
+	__be32 nw_dst; /* 332 */
+	__u8 ipv6_src[16]; /* 336 */
+	__u8 ipv6_dst[16]; /* 352 */
+	__be32 ipv6_label; /* 368 */
+	__be16 tp_src; /* 372 */
+	__be16 tp_dst; /* 374 */
+	__be16 tcp_flags; /* 376 */
+	__be16 ipv6_exthdr; /* 378 */
+	__u8 arp_sha[6]; /* 380 */
+	__u8 arp_tha[6]; /* 386 */
+	__u8 nd_target[16]; /* 392 */
+	__be32 pbb_isid; /* 408 */
+	__be32 _pad2; /* 412 */
 };
 
 #define WORD_IN_PORT 0
@@ -135,36 +137,38 @@ struct flow_key {
 #define WORD_CT_NW_DST 59
 #define WORD_CT_TP_SRC 60
 #define WORD_CT_TP_DST 60
-#define WORD_CONJ_ID 61
-#define WORD_DP_HASH 62
-#define WORD_ACTSET_OUTPUT 63
-#define WORD_ETH_DST 64
-#define WORD_ETH_SRC 65
-#define WORD_ETH_TYPE 67
-#define WORD_VLAN_TCI 67
-#define WORD_VLAN_TPID 68
-#define WORD_VLAN1_TPID 68
-#define WORD_VLAN1_TCI 69
-#define WORD_TRANSPORT 69
-#define WORD_MPLS_LSE0 70
-#define WORD_MPLS_LSE1 71
-#define WORD_MPLS_LSE2 72
-#define WORD_NW_PROTO 73
-#define WORD_NW_TOS 73
-#define WORD_NW_TTL 73
-#define WORD_NW_FRAG 73
-#define WORD_NW_SRC 74
-#define WORD_NW_DST 75
-#define WORD_IPV6_SRC 76
-#define WORD_IPV6_DST 80
-#define WORD_IPV6_LABEL 84
-#define WORD_TP_SRC 85
-#define WORD_TP_DST 85
-#define WORD_TCP_FLAGS 86
-#define WORD_IPV6_EXTHDR 86
-#define WORD_ARP_SHA 87
-#define WORD_ARP_THA 88
-#define WORD_ND_TARGET 90
-#define WORD_PBB_ISID 94
+#define WORD_CT_IPV6_SRC 61
+#define WORD_CT_IPV6_DST 65
+#define WORD_CONJ_ID 69
+#define WORD_DP_HASH 70
+#define WORD_ACTSET_OUTPUT 71
+#define WORD_ETH_DST 72
+#define WORD_ETH_SRC 73
+#define WORD_ETH_TYPE 75
+#define WORD_VLAN_TCI 75
+#define WORD_VLAN_TPID 76
+#define WORD_VLAN1_TPID 76
+#define WORD_VLAN1_TCI 77
+#define WORD_TRANSPORT 77
+#define WORD_MPLS_LSE0 78
+#define WORD_MPLS_LSE1 79
+#define WORD_MPLS_LSE2 80
+#define WORD_NW_PROTO 81
+#define WORD_NW_TOS 81
+#define WORD_NW_TTL 81
+#define WORD_NW_FRAG 81
+#define WORD_NW_SRC 82
+#define WORD_NW_DST 83
+#define WORD_IPV6_SRC 84
+#define WORD_IPV6_DST 88
+#define WORD_IPV6_LABEL 92
+#define WORD_TP_SRC 93
+#define WORD_TP_DST 93
+#define WORD_TCP_FLAGS 94
+#define WORD_IPV6_EXTHDR 94
+#define WORD_ARP_SHA 95
+#define WORD_ARP_THA 96
+#define WORD_ND_TARGET 98
+#define WORD_PBB_ISID 102
 
 #endif

@@ -42,6 +42,7 @@ const volatile __u32 capturing = 0;
 #include "labels.h"
 #include "links.h"
 #include "meter.h"
+#include "conntrack.h"
 #include "conjunction.h"
 #include "translate.h"
 #include "transport.h"

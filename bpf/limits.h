@@ -51,6 +51,13 @@
 #define LEARN_EVERY_NS 500000000ull	/* a cached path learns again, for timeouts' sake */
 #define MAX_NESTING 4		/* our program inside a device we send to */
 
+#define MAX_CONNECTIONS (1 << 20)
+#define CT_ZONES 65536
+#define CT_POLICIES 1024	/* timeout policies; 0 is the default one */
+#define CT_NAT_RULES 65536
+#define CT_EXPECTATIONS 65536
+#define CT_EVENT_RING_BYTES (1 << 20)
+
 #define PUNT_RING_BYTES (8 << 20)
 #define PUNTS_PER_SECOND 5000	/* and port, so that a flood starves no other port */
 

@@ -89,11 +89,14 @@ struct short_copy {		/* an output of the packet's first bytes, which comes last 
 	__u32 packet[PACKET_WORDS];
 };
 
-struct pass {			/* a copy waiting to enter a bridge over a patch port */
+struct pass {			/* a copy waiting to enter a bridge over a patch port, or again */
 	__u32 port;
 	__u32 touched;
 	__u32 limit;		/* bytes it may have, 0 any number */
-	__u32 packet[PACKET_WORDS];
+	__u32 resume;		/* table it goes on in, plus one; 0: it came over a patch port */
+	__u32 n_set;		/* operations of its action set */
+	__u32 key[KEY_WORDS];	/* only its packet part counts where it came over a patch port */
+	struct op set[SET_ROOM];
 };
 
 struct tags {			/* VLAN tags; all zero: none */
@@ -157,7 +160,7 @@ struct state {
 	__u32 n_set;
 	__u32 set_done;			/* the action set was laid: it runs once */
 	__u32 n_skip;			/* operations to leave out (OP_SKIP) */
-	__u64 shown;			/* pipeline words the path sets, so must set back */
+	__u64 shown[2];			/* pipeline words the path sets, so must set back */
 	__u32 uses_state;		/* the path reads pipeline words (packet-in) */
 	__u32 level;			/* of this state */
 	__u32 dirty;			/* pipeline words of the key were written */
@@ -183,14 +186,12 @@ struct state {
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
 	struct op punt;			/* being written */
 	__u8 header[64];		/* being moved */
-	struct pass passes[PASS_QUEUE];
 	struct short_copy shorts[MAX_SHORT];
 	struct alternative alternatives[MAX_ALTERNATIVES];
 	struct conjunction conjunctions[MAX_CONJUNCTIONS];
 	struct scope scopes[MAX_SCOPES];
 	struct save saves[MAX_SCOPES];
 	__u32 stack[MAX_STACK][4];
-	struct action_set sets_aside[MAX_SETS_ASIDE];
 	struct op ops[PATH_OPS];
 };
 
@@ -202,6 +203,21 @@ struct {
 	__type(value, struct state);
 } states SEC(".maps");
 
+/* What a visit needs beside its state, which must be below 32 KiB (a per-CPU value's limit). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_NESTING * PASS_QUEUE);
+	__type(key, __u32);
+	__type(value, struct pass);
+} passes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_NESTING * MAX_SETS_ASIDE);
+	__type(key, __u32);
+	__type(value, struct action_set);
+} sets_aside SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -212,6 +228,18 @@ struct {
 static __always_inline struct state *state_get(__u32 level)
 {
 	return bpf_map_lookup_elem(&states, &level);
+}
+
+static __always_inline struct pass *pass_get(__u32 level, __u32 n)
+{
+	n = level * PASS_QUEUE + (n & (PASS_QUEUE - 1));
+	return bpf_map_lookup_elem(&passes, &n);
+}
+
+static __always_inline struct action_set *set_aside_get(__u32 level, __u32 n)
+{
+	n = level * MAX_SETS_ASIDE + (n & (MAX_SETS_ASIDE - 1));
+	return bpf_map_lookup_elem(&sets_aside, &n);
 }
 
 /* memcmp() would become a call that BPF does not have. */

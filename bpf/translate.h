@@ -412,7 +412,7 @@ __attribute__((noinline)) int translate(__u32 level)
 	st->n_buckets = 0;
 	st->n_sets_aside = 0;
 	st->uses_state = 0;
-	st->shown = 0;
+	st->shown[0] = st->shown[1] = 0;
 	st->cacheable = 1;
 	enter_table(0, 1, level);
 	bpf_loop(2 * MAX_RESUBMITS + 2, run_frame, &level, 0);

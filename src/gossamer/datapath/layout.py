@@ -12,6 +12,9 @@ from gossamer.pipeline.fields import KEY_LEN
 LAYOUT_VERSION: Final = 4
 """Raise when a record below changes: maps of another version are not taken over."""
 
+CT_LAYOUT_VERSION: Final = 1
+"""The same for the maps of bpf/conntrack.h alone: connections outlive a change of the others."""
+
 # bpf/limits.h
 MAX_PORTS: Final = 16384
 MAX_BRIDGES: Final = 256
@@ -41,6 +44,11 @@ METER_SHIFT: Final = 7
 """Meters count time in 1/128 ns."""
 MAX_BANDS: Final = 8
 INJECT_MARK: Final = 0x60550A3E
+MAX_CONNECTIONS: Final = 1 << 20
+CT_ZONES: Final = 65536
+CT_POLICIES: Final = 1024
+CT_NAT_RULES: Final = 65536
+CT_EXPECTATIONS: Final = 65536
 
 KEY_CLASSES: Final = (3, 7, 15, MATCH_WORDS)
 """Words (beside the subtable's number) that keys of each rules_* map have."""
@@ -76,6 +84,16 @@ BANDS_SIZE: Final = BANDS_HEAD.size + MAX_BANDS * BAND.size
 METER_STATE: Final = Struct(f"={MAX_BANDS}Q")
 METER_COUNTS: Final = Struct(f"={2 + 2 * MAX_BANDS}Q")
 BUCKET: Final = Struct("=IIIIII")
+CT_TUPLE: Final = Struct("=16s16s2s2sBBH")
+CT_CONNECTION: Final = Struct("=IIQ2Q2QII16s" + 2 * "IIHBB" + "16s16s2s2s2iHBB")
+CT_ALIAS: Final = Struct("=40sII")
+CT_ZONE: Final = Struct("=IIHHI")
+CT_POLICY: Final = Struct("=12I")
+CT_CONFIG: Final = Struct("=IIIIQ")
+CT_SHARED: Final = Struct("=I60xI60xII56x")
+CT_NAT_RULE: Final = Struct("=I16s16sHH")
+CT_EXPECTATION: Final = Struct("=40s16sII16s")
+CT_EVENT: Final = Struct("=QII40sII2Q2Q")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")
 POLICE_BUCKET_SIZE: Final = 32
@@ -103,6 +121,72 @@ class PortFlag(IntFlag):
 FORWARD_BPDU: Final = 1
 ASKS_LENGTHS: Final = 2
 """struct bridge, flags."""
+
+
+class CtFlag(IntFlag):
+    """struct ct_connection, flags."""
+
+    SWAPPED = 1 << 0
+    SRC_NAT = 1 << 1
+    DST_NAT = 1 << 2
+    EXPECTED = 1 << 3
+    REPLIED = 1 << 4
+
+
+class CtConfigFlag(IntFlag):
+    """struct ct_config, flags."""
+
+    NO_SEQUENCE_CHECK = 1 << 0
+    TELL_NEW = 1 << 1
+    TELL_INVALID = 1 << 2
+    TELL_GONE = 1 << 3
+
+
+CT_ZONE_LIMITED: Final = 1
+"""struct ct_zone, flags."""
+
+CT_TIMEOUTS: Final = (
+    "tcp_first",
+    "tcp_opening",
+    "tcp_open",
+    "tcp_closing",
+    "tcp_fin_wait",
+    "tcp_closed",
+    "other_first",
+    "other_multiple",
+    "other_bidirectional",
+    "icmp_first",
+    "icmp_reply",
+)
+"""enum ct_timeout, in its order."""
+
+CT_COUNTS: Final = (
+    "created",
+    "expired",
+    "evicted",
+    "full",
+    "zone_full",
+    "nat_full",
+    "invalid",
+    "tcp_flags",
+    "tcp_sequence",
+)
+"""enum ct_count, in its order."""
+
+CT_TCP_STATES: Final = (
+    "CLOSED",
+    "LISTEN",
+    "SYN_SENT",
+    "SYN_RECV",
+    "ESTABLISHED",
+    "CLOSE_WAIT",
+    "FIN_WAIT_1",
+    "CLOSING",
+    "LAST_ACK",
+    "FIN_WAIT_2",
+    "TIME_WAIT",
+)
+"""enum ct_tcp_state, in its order."""
 
 
 class ParseDepth(IntEnum):
@@ -211,6 +295,11 @@ DROP_REASONS: Final = (
     "no_bucket",
     "meter",
     "mpls_stack",
+    "ct_full",
+    "ct_zone_limit",
+    "ct_nat_full",
+    "ct_fragment",
+    "ct_invalid",
 )
 """enum drop_reason, in its order."""
 

@@ -1,7 +1,7 @@
 """Load the BPF programs and pin them with their maps, or take over what is pinned.
 
-Under the pin directory: ``maps-V/NAME`` and ``program-HASH``, V being the
-layout's version and HASH that of the object file.  The same object is not
+Under the pin directory: ``maps-V/NAME``, ``conntrack-V/NAME`` and ``program-HASH``, V
+being the layout's version and HASH that of the object file.  The same object is not
 loaded again; a new one is loaded over the same maps, and ports are moved to
 it one by one, each atomically.
 """
@@ -55,8 +55,26 @@ MAP_NAMES = (
     "police_buckets",
     "drops",
     "states",
+    "passes",
+    "sets_aside",
     "nesting",
+    "ct_works",
 )
+CT_MAP_NAMES = (
+    "ct_connections",
+    "ct_aliases",
+    "ct_slots",
+    "ct_zones",
+    "ct_timeouts",
+    "ct_config",
+    "ct_shared",
+    "ct_nat_rules",
+    "ct_parents",
+    "ct_expectations",
+    "ct_counters",
+    "ct_events",
+)
+"""Maps that live on when the layout of the others changes: established connections go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +86,28 @@ class Loaded:
     taken_over: bool
 
 
+def map_path(pin_dir: Path, name: str) -> Path:
+    """Where a map is pinned."""
+    if name in CT_MAP_NAMES:
+        return pin_dir / f"conntrack-{layout.CT_LAYOUT_VERSION}" / name
+    return pin_dir / f"maps-{layout.LAYOUT_VERSION}" / name
+
+
 def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = False) -> Loaded:
     """The datapath pinned under `pin_dir`, loaded where it is not there yet.
 
     Raises DatapathError where the kernel refuses (no BPF, no bpffs, verifier).
     """
-    maps_dir = pin_dir / f"maps-{layout.LAYOUT_VERSION}"
     digest = _digest(object_file, capturing)
     program_path = pin_dir / f"program-{digest}"
-    pinned = _pinned_maps(maps_dir)
+    pinned = _pinned_maps(pin_dir)
     if pinned is not None:
         program_fd = libbpf.object_get(program_path)
         if program_fd is not None:
             return Loaded(program_fd, pinned, taken_over=True)
-    maps_dir.mkdir(parents=True, exist_ok=True)
-    program_fd, map_fds = _load_object(object_file, maps_dir, program_path, capturing)
+    for name in (MAP_NAMES[0], CT_MAP_NAMES[0]):
+        map_path(pin_dir, name).parent.mkdir(parents=True, exist_ok=True)
+    program_fd, map_fds = _load_object(object_file, pin_dir, program_path, capturing)
     for old in pin_dir.glob("program-*"):
         if old != program_path:
             old.unlink()
@@ -91,10 +116,11 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
 
 def unpin(pin_dir: Path) -> None:
     """Remove every pin; what ports still run lives until it is detached."""
-    for directory in pin_dir.glob("maps-*"):
-        for path in directory.iterdir():
-            path.unlink()
-        directory.rmdir()
+    for pattern in ("maps-*", "conntrack-*"):
+        for directory in pin_dir.glob(pattern):
+            for path in directory.iterdir():
+                path.unlink()
+            directory.rmdir()
     for path in pin_dir.glob("program-*"):
         path.unlink()
     if pin_dir.exists():
@@ -124,11 +150,11 @@ def _digest(object_file: Path, capturing: bool) -> str:
     return hashlib.sha256(data + bytes([capturing])).hexdigest()[:16]
 
 
-def _pinned_maps(maps_dir: Path) -> dict[str, int] | None:
+def _pinned_maps(pin_dir: Path) -> dict[str, int] | None:
     """All maps, where all are pinned; None where one is missing."""
     fds: dict[str, int] = {}
-    for name in MAP_NAMES:
-        fd = libbpf.object_get(maps_dir / name)
+    for name in (*MAP_NAMES, *CT_MAP_NAMES):
+        fd = libbpf.object_get(map_path(pin_dir, name))
         if fd is None:
             for opened in fds.values():
                 os.close(opened)
@@ -138,7 +164,7 @@ def _pinned_maps(maps_dir: Path) -> dict[str, int] | None:
 
 
 def _load_object(
-    object_file: Path, maps_dir: Path, program_path: Path, capturing: bool
+    object_file: Path, pin_dir: Path, program_path: Path, capturing: bool
 ) -> tuple[int, dict[str, int]]:
     handle = lib.bpf_object__open_file(str(object_file).encode(), None)
     if not handle:
@@ -159,10 +185,10 @@ def _load_object(
                 )
             else:
                 map_pointers[name] = item
-                path = str(maps_dir / name).encode()
+                path = str(map_path(pin_dir, name)).encode()
                 check(lib.bpf_map__set_pin_path(item, path), "naming a pin", place=name)
             item = lib.bpf_object__next_map(handle, item)
-        missing = set(MAP_NAMES) ^ set(map_pointers)
+        missing = {*MAP_NAMES, *CT_MAP_NAMES} ^ set(map_pointers)
         if missing:
             raise DatapathError(
                 f"maps of the object and the daemon differ: {', '.join(sorted(missing))}",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-KEY_LEN: Final = 384
+KEY_LEN: Final = 416
 """Length of a flow key in bytes; a multiple of 8, at most 512."""
 KEY_BITS: Final = KEY_LEN * 8
 
@@ -83,6 +83,8 @@ SLOTS: Final = _slots(
     ("ct_nw_dst", 4),
     ("ct_tp_src", 2),
     ("ct_tp_dst", 2),
+    ("ct_ipv6_src", 16),
+    ("ct_ipv6_dst", 16),
     ("conj_id", 4),
     ("dp_hash", 4),
     ("actset_output", 4),
@@ -264,6 +266,8 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("ct_nw_proto", "ct_nw_proto", 8, 1, None, _nx1(119), _E, _R, NONE),
     Field("ct_nw_src", "ct_nw_src", 32, 4, None, _nx1(120), _M, _R, NONE),
     Field("ct_nw_dst", "ct_nw_dst", 32, 4, None, _nx1(121), _M, _R, NONE),
+    Field("ct_ipv6_src", "ct_ipv6_src", 128, 16, None, _nx1(122), _M, _R, NONE),
+    Field("ct_ipv6_dst", "ct_ipv6_dst", 128, 16, None, _nx1(123), _M, _R, NONE),
     Field("ct_tp_src", "ct_tp_src", 16, 2, None, _nx1(124), _M, _R, NONE),
     Field("ct_tp_dst", "ct_tp_dst", 16, 2, None, _nx1(125), _M, _R, NONE),
     Field("conj_id", "conj_id", 32, 4, None, _nx1(37), _E, _R, NONE),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from gossamer.datapath import layout
+from gossamer.datapath.loader import OBJECT_FILE
 from gossamer.pipeline.layout import c_header
 
 BPF = Path(__file__).resolve().parents[3] / "bpf"
@@ -32,7 +34,8 @@ def _defines(name: str) -> dict[str, int]:
     "name",
     ["MAX_PORTS", "MAX_BRIDGES", "MAX_TABLES", "MAX_SUBTABLES", "MAX_TABLE_INDEX", "MAX_MEMBERS",
      "MAX_FLOWS", "MAX_MASKS", "MATCH_WORDS", "CACHE_WORDS", "CACHE_SETS", "SMALL_OPS", "LARGE_OPS",
-     "CACHED_OPS", "CACHED_FLOWS", "INJECT_MARK"],
+     "CACHED_OPS", "CACHED_FLOWS", "INJECT_MARK", "MAX_CONNECTIONS", "CT_ZONES", "CT_POLICIES",
+     "CT_NAT_RULES", "CT_EXPECTATIONS"],
 )  # fmt: skip
 def test_a_limit_is_the_same_in_c_and_python(name: str) -> None:
     assert _defines("limits.h")[name] == getattr(layout, name)
@@ -50,3 +53,32 @@ def test_rule_operations_are_numbered_alike() -> None:
     body = text[text.index("enum rule_op") : text.index("};", text.index("enum rule_op"))]
     names = re.findall(r"^\tOP_(\w+)", body, re.M)
     assert names == [op.name for op in layout.RuleOp]
+
+
+def _enum(header: str, name: str) -> list[str]:
+    text = (BPF / header).read_text()
+    body = text[text.index(f"enum {name} {{") :]
+    return re.findall(r"^\t(\w+)", body[: body.index("};")], re.M)
+
+
+def test_counters_and_states_of_connections_are_named_in_the_order_of_their_enums() -> None:
+    counts = _enum("conntrack.h", "ct_count")[:-1]
+    assert [n.removeprefix("CT_COUNT_").lower() for n in counts] == list(layout.CT_COUNTS)
+    states = _enum("conntrack.h", "ct_tcp_state")
+    assert [n.removeprefix("CT_TCP_") for n in states] == list(layout.CT_TCP_STATES)
+    timeouts = _enum("conntrack.h", "ct_timeout")[:-1]
+    names = [n.removeprefix("CT_").removesuffix("_TIMEOUT").lower() for n in timeouts]
+    assert names == list(layout.CT_TIMEOUTS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ct_tuple", "ct_connection", "ct_alias", "ct_zone", "ct_policy", "ct_config", "ct_shared",
+     "ct_nat_rule", "ct_expectation"],
+)  # fmt: skip
+def test_a_record_of_connections_has_the_same_size_in_c_and_python(name: str) -> None:
+    dump = subprocess.run(
+        ["bpftool", "btf", "dump", "file", str(OBJECT_FILE)], check=True, capture_output=True
+    ).stdout.decode()
+    found = re.search(rf"STRUCT '{name}' size=(\d+)", dump)
+    assert found and int(found[1]) == getattr(layout, name.upper()).size

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath import layout, libbpf
 from gossamer.datapath.libbpf import check, lib
-from gossamer.datapath.loader import OBJECT_FILE
+from gossamer.datapath.loader import OBJECT_FILE, map_path
 from gossamer.datapath.maps import PerCpuArray
 from gossamer.errors import DatapathError
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 IDLE_S: Final = 60.0
 """How long a program nobody runs is kept."""
-_PRIVATE: Final = ("states", "nesting", "cache", "drops")
+_PRIVATE: Final = ("states", "passes", "sets_aside", "ct_works", "nesting", "cache", "drops")
 _MIN_FRAME: Final = 14
 _SKB_SIZE: Final = 192
 _MARK_OFFSET: Final = 8
@@ -77,7 +77,7 @@ class KernelRun:
 
     def __init__(self, datapath: Datapath, pin_dir: Path) -> None:
         self._datapath = datapath
-        self._maps_dir = pin_dir / f"maps-{layout.LAYOUT_VERSION}"
+        self._pin_dir = pin_dir
         self._program: _Program | None = None
         self._error: DatapathError | None = None
         self._waiting: list[Callable[[DatapathError | None], None]] = []
@@ -99,7 +99,7 @@ class KernelRun:
     def _load(self) -> None:
         """In the thread: load, and wake the loop."""
         try:
-            self._program = _load_capturing(self._maps_dir)
+            self._program = _load_capturing(self._pin_dir)
         except DatapathError as e:
             self._error = e
         finally:
@@ -165,7 +165,7 @@ class KernelRun:
         os.close(self._wake_write)
 
 
-def _load_capturing(maps_dir: Path) -> _Program:
+def _load_capturing(pin_dir: Path) -> _Program:
     handle = lib.bpf_object__open_file(str(OBJECT_FILE).encode(), None)
     if not handle:
         raise DatapathError(
@@ -184,7 +184,7 @@ def _load_capturing(maps_dir: Path) -> _Program:
             elif name in _PRIVATE:
                 found[name] = item
             else:
-                path = maps_dir / name
+                path = map_path(pin_dir, name)
                 if not path.exists():
                     raise DatapathError("the datapath is not pinned here", place=str(path))
                 # A map that is pinned there is used, not made anew.

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Connections: what is kept of each, and where.  docs/conntrack.md has the rules.
+ *
+ * A connection is found by its canonical tuple: of the tuple of a packet and
+ * that of its answer the smaller one, so that both directions find the same
+ * entry and no second one is needed.  Only where addresses are translated is
+ * there an alias, the canonical tuple of what answers look like.
+ *
+ * Every connection has a slot.  A new one takes the next slot that a clock's
+ * hand finds free, or whose connection has expired, or whose connection was
+ * never answered; so nobody has to sweep, and a flood of new connections
+ * pushes out its like and never one that is established.
+ */
+#ifndef GOSSAMER_CONNTRACK_H
+#define GOSSAMER_CONNTRACK_H
+
+/* Bits of ct_state (ovs-fields(7)). */
+#define CT_NEW		0x01
+#define CT_ESTABLISHED	0x02
+#define CT_RELATED	0x04
+#define CT_REPLY	0x08
+#define CT_INVALID	0x10
+#define CT_TRACKED	0x20
+#define CT_SNAT		0x40
+#define CT_DNAT		0x80
+
+enum ct_family { CT_IPV4 = 4, CT_IPV6 = 6 };
+
+/* One direction of a connection.  IPv4 addresses are the first word, zeros follow.  Of ICMP
+ * `sport` is the identifier, `dport` type << 8 | code of what the source sends. */
+struct ct_tuple {
+	__be32 src[4];
+	__be32 dst[4];
+	__be16 sport;
+	__be16 dport;
+	__u8 proto;
+	__u8 family;		/* enum ct_family */
+	__u16 zone;
+};
+
+/* States of one side of a TCP connection, in the order that rules compare them by. */
+enum ct_tcp_state {
+	CT_TCP_CLOSED,
+	CT_TCP_LISTEN,
+	CT_TCP_SYN_SENT,
+	CT_TCP_SYN_RECV,
+	CT_TCP_ESTABLISHED,
+	CT_TCP_CLOSE_WAIT,
+	CT_TCP_FIN_WAIT_1,
+	CT_TCP_CLOSING,
+	CT_TCP_LAST_ACK,
+	CT_TCP_FIN_WAIT_2,
+	CT_TCP_TIME_WAIT,
+};
+
+/* Those of everything else, in `state` of the originator's side. */
+enum ct_other_state { CT_FIRST, CT_MULTIPLE, CT_BIDIRECTIONAL };
+
+struct ct_peer {		/* a side of a TCP connection */
+	__u32 seqlo;		/* highest sequence number it sent */
+	__u32 seqhi;		/* highest one its peer lets it send */
+	__u16 max_win;
+	__u8 wscale;		/* CT_WSCALE_* */
+	__u8 state;		/* enum ct_tcp_state, or ct_other_state */
+};
+
+#define CT_WSCALE_FLAG		0x80
+#define CT_WSCALE_UNKNOWN	0x40
+#define CT_WSCALE_MASK		0x0f
+
+/* Flags of a connection. */
+#define CT_SWAPPED	(1 << 0)	/* its key is the tuple of the answers, not of the originator */
+#define CT_SRC_NAT	(1 << 1)
+#define CT_DST_NAT	(1 << 2)
+#define CT_EXPECTED	(1 << 3)	/* related: an expectation brought it; parent in ct_parents */
+#define CT_REPLIED	(1 << 4)	/* packets were seen in both directions */
+
+struct ct_reply {		/* the tuple of answers, where addresses are translated */
+	__be32 src[4];
+	__be32 dst[4];
+	__be16 sport;
+	__be16 dport;
+};
+
+/* With its key, and what the kernel puts before both, it must stay below 256 bytes: 152 are free
+ * for it, or a connection would cost twice as much. */
+struct ct_connection {
+	struct bpf_spin_lock lock;	/* of all that packets change */
+	__u32 slot;
+	__u64 expires;			/* ns, of the clock of state.now */
+	__u64 packets[2];		/* of the originator, of the answers */
+	__u64 bytes[2];
+	__u32 created_s;
+	__u32 mark;
+	__be32 label[4];
+	struct ct_peer peer[2];		/* the originator, the one who answers */
+	struct ct_reply reply;		/* only with CT_SRC_NAT or CT_DST_NAT */
+	__s32 seq_skew[2];		/* by how much a helper's rewriting moved what follows, by direction */
+	__u16 policy;			/* index in ct_timeouts */
+	__u8 flags;
+	__u8 alg;			/* 0, 21 (FTP), 69 (TFTP) */
+};
+
+/* Written here; the daemon reads, and deletes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_CONNECTIONS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ct_tuple);
+	__type(value, struct ct_connection);
+} ct_connections SEC(".maps");
+
+/* The canonical tuple of answers that are translated: which connection they belong to. */
+struct ct_alias {
+	struct ct_tuple key;	/* in ct_connections */
+	__u32 swapped;		/* the alias is the tuple of the originator's side, not of answers */
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_CONNECTIONS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ct_tuple);
+	__type(value, struct ct_alias);
+} ct_aliases SEC(".maps");
+
+/* Who has a slot: a key of ct_connections whose `slot` says the same, else it is free. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_CONNECTIONS);
+	__type(key, __u32);
+	__type(value, struct ct_tuple);
+} ct_slots SEC(".maps");
+
+#define CT_ZONE_LIMITED (1 << 0)	/* `limit` is its own; else the default one holds */
+
+struct ct_zone {
+	__u32 limit;		/* connections; 0: any number */
+	__u32 count;		/* written here */
+	__u16 policy;		/* index in ct_timeouts, taken by new connections */
+	__u16 flags;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CT_ZONES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct ct_zone);
+} ct_zones SEC(".maps");
+
+enum ct_timeout {
+	CT_TCP_FIRST,		/* SYN seen */
+	CT_TCP_OPENING,
+	CT_TCP_OPEN,
+	CT_TCP_CLOSING_TIMEOUT,
+	CT_TCP_FIN_WAIT,
+	CT_TCP_CLOSED_TIMEOUT,
+	CT_OTHER_FIRST,
+	CT_OTHER_MULTIPLE,
+	CT_OTHER_BIDIRECTIONAL,
+	CT_ICMP_FIRST,
+	CT_ICMP_REPLY,
+	CT_TIMEOUTS
+};
+
+struct ct_policy {
+	__u32 seconds[12];	/* by enum ct_timeout */
+};
+
+/* Written by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CT_POLICIES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct ct_policy);
+} ct_timeouts SEC(".maps");
+
+#define CT_NO_SEQUENCE_CHECK	(1 << 0)
+#define CT_TELL_NEW		(1 << 1)	/* events that are wanted */
+#define CT_TELL_INVALID		(1 << 2)
+#define CT_TELL_GONE		(1 << 3)
+
+struct ct_config {
+	__u32 max_connections;	/* at most MAX_CONNECTIONS; 0: that many */
+	__u32 default_limit;	/* of zones without one; 0: any number */
+	__u32 flags;
+	__u32 hash_seed;	/* of nat() with random */
+	__u64 test_now;		/* capturing only: the time in ns, 0: the clock's */
+};
+
+/* Written by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct ct_config);
+} ct_config SEC(".maps");
+
+/* What all CPUs share, each on a cache line of its own. */
+struct ct_shared {
+	__u32 n_connections;
+	__u32 pad0[15];
+	__u32 hand;		/* of the clock over the slots */
+	__u32 pad1[15];
+	__u32 n_aliases;
+	__u32 n_expectations;
+	__u32 pad2[14];
+};
+
+/* Written here; corrected by the daemon when it deletes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct ct_shared);
+} ct_shared SEC(".maps");
+
+/* Where nat() may translate to; its number is made from its content. */
+#define CT_NAT_PERSISTENT	(1 << 2)
+#define CT_NAT_HASH		(1 << 3)
+#define CT_NAT_RANDOM		(1 << 4)
+
+struct ct_nat_rule {
+	__u32 flags;		/* (CT_SRC_NAT | CT_DST_NAT) >> 1, CT_NAT_* */
+	__be32 first[4];	/* addresses as in tuples; all zero: not changed */
+	__be32 last[4];
+	__u16 first_port;	/* 0: not changed, unless it must be */
+	__u16 last_port;
+};
+
+/* Written by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CT_NAT_RULES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct ct_nat_rule);
+} ct_nat_rules SEC(".maps");
+
+/* Of connections that an expectation brought: the originator's tuple of the one it belongs to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CT_EXPECTATIONS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ct_tuple);
+	__type(value, struct ct_tuple);
+} ct_parents SEC(".maps");
+
+/* A connection that a helper (ALG) read of in another one.  Its key is the tuple of the first
+ * packet to come, with source port 0, and with source address 0 where that may be any. */
+struct ct_expectation {
+	struct ct_tuple parent;	/* the originator's */
+	__be32 nat[4];		/* what the answers' address becomes, all zero: no translation */
+	__u32 nat_destination;	/* it is their destination (SNAT), not their source (DNAT) */
+	__u32 mark;
+	__be32 label[4];
+};
+
+/* Written by the daemon; taken out here when it is met. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, CT_EXPECTATIONS);
+	__type(key, struct ct_tuple);
+	__type(value, struct ct_expectation);
+} ct_expectations SEC(".maps");
+
+enum ct_count {
+	CT_COUNT_CREATED,
+	CT_COUNT_EXPIRED,
+	CT_COUNT_EVICTED,	/* never answered, and its slot was wanted */
+	CT_COUNT_FULL,
+	CT_COUNT_ZONE_FULL,
+	CT_COUNT_NAT_FULL,
+	CT_COUNT_INVALID,
+	CT_COUNT_TCP_FLAGS,	/* of the invalid ones: flags that do not go together */
+	CT_COUNT_TCP_SEQUENCE,	/* of the invalid ones: outside the window */
+	CT_COUNTS
+};
+
+/* Written here, summed by the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CT_COUNTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} ct_counters SEC(".maps");
+
+enum ct_event_type { CT_EVENT_NEW = 1, CT_EVENT_INVALID, CT_EVENT_GONE };
+
+struct ct_event {
+	__u64 now;
+	__u32 type;		/* enum ct_event_type */
+	__u32 in_port;		/* port id; 0 for CT_EVENT_GONE */
+	struct ct_tuple tuple;	/* of the originator, or of a packet that is invalid */
+	__u32 mark;
+	__u32 flags;		/* of the connection */
+	__u64 packets[2];
+	__u64 bytes[2];
+};
+
+/* Read by the daemon, where ct_config asks for events. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, CT_EVENT_RING_BYTES);
+} ct_events SEC(".maps");
+
+static __always_inline void ct_count(__u32 which)
+{
+	__u64 *n = bpf_map_lookup_elem(&ct_counters, &which);
+
+	if (n)
+		*n += 1;
+}
+
+/* What tracking knows of the packet in hand; one a level, as `states`. */
+struct ct_work {
+	struct ct_tuple tuple;	/* the packet's; of an ICMP error: what the packet it tells of answers */
+	struct ct_tuple key;	/* canonical */
+	__u32 swapped;		/* `key` is the answer's tuple */
+	__u32 reply;		/* the packet goes against the originator */
+	__u32 error;		/* it is an ICMP error about the connection */
+	__u32 ct_state;
+	/* TCP */
+	__u32 seq, ack;
+	__u32 payload;		/* bytes */
+	__u16 win;
+	__u8 tcp_flags;
+	__u8 wscale;		/* of its options, only where SYN is set */
+	/* what was asked for */
+	__u16 zone;
+	__u16 flags;		/* CT_DO_* */
+	__u32 nat_rule;
+	__u32 set[5], set_mask[5];	/* exec(): of the mark, of the label */
+	struct ct_connection connection;	/* a new one while it is made, else a copy */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_NESTING);
+	__type(key, __u32);
+	__type(value, struct ct_work);
+} ct_works SEC(".maps");
+
+static __always_inline struct ct_work *ct_work_get(__u32 level)
+{
+	return bpf_map_lookup_elem(&ct_works, &level);
+}
+
+/* The type of answers to an ICMP query, and of queries to an answer; 0xff for other types. */
+static __always_inline __u32 icmp_reversed(__u32 type, __u32 family)
+{
+	if (family == CT_IPV6)
+		return type == 128 || type == 129 ? type ^ 1 : 0xff;
+	if (type == 8 || type == 0)
+		return type ^ 8;
+	if (type == 13 || type == 14)
+		return type ^ 3;
+	if (type == 15 || type == 16)
+		return type ^ 31;
+	return 0xff;
+}
+
+static __always_inline bool ct_is_icmp(const struct ct_tuple *t)
+{
+	return t->proto == (t->family == CT_IPV6 ? 58 : 1);
+}
+
+/* The tuple of answers. */
+static __always_inline void ct_reverse(struct ct_tuple *to, const struct ct_tuple *from)
+{
+	__builtin_memcpy(to->src, from->dst, 16);
+	__builtin_memcpy(to->dst, from->src, 16);
+	to->proto = from->proto;
+	to->family = from->family;
+	to->zone = from->zone;
+	if (ct_is_icmp(from)) {
+		__u32 type = bpf_ntohs(from->dport) >> 8;
+
+		to->sport = from->sport;
+		to->dport = bpf_htons(icmp_reversed(type, from->family) << 8);
+	} else {
+		to->sport = from->dport;
+		to->dport = from->sport;
+	}
+}
+
+/* Is the answer's tuple the smaller one?  By words of 64 bits as they lie in memory, then ports
+ * (types of ICMP) in network order. */
+static __always_inline bool ct_is_swapped(const struct ct_tuple *t)
+{
+	const __u64 *src = (const __u64 *)t->src, *dst = (const __u64 *)t->dst;
+
+	if (src[0] != dst[0])
+		return src[0] > dst[0];
+	if (src[1] != dst[1])
+		return src[1] > dst[1];
+	if (ct_is_icmp(t)) {
+		__u32 type = bpf_ntohs(t->dport) >> 8;
+
+		return type > icmp_reversed(type, t->family);
+	}
+	return bpf_ntohs(t->sport) > bpf_ntohs(t->dport);
+}
+
+/* The canonical tuple; true where it is the answer's. */
+static __always_inline bool ct_canonical(struct ct_tuple *key, const struct ct_tuple *t)
+{
+	if (ct_is_swapped(t)) {
+		ct_reverse(key, t);
+		return true;
+	}
+	*key = *t;
+	return false;
+}
+
+#endif

@@ -120,6 +120,12 @@ static __always_inline void write_action(struct state *st, struct op *op)
 	case OP_OUTPUT_REG:
 	case OP_CONTROLLER:
 		slot = SET_OUTPUT;
+		if (st->set_used & (1 << SET_GROUP))
+			break;	/* the group overrules it */
+		if (op->code == OP_OUTPUT)
+			key_of(st)->actset_output = bpf_htonl(op->b);
+		else if (op->code == OP_CONTROLLER && (op->flags & 1))
+			key_of(st)->actset_output = bpf_htonl(OFPP_CONTROLLER);
 		break;
 	case OP_COPY_TTL_IN:
 		slot = SET_COPY_TTL_IN;
@@ -138,6 +144,7 @@ static __always_inline void write_action(struct state *st, struct op *op)
 		break;
 	case OP_GROUP:
 		slot = SET_GROUP;
+		key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
 		break;
 	case OP_RESUBMIT:
 		slot = SET_RESUBMIT;

@@ -32,6 +32,7 @@ __attribute__((noinline)) int pass_flow(__u32 id, __u32 generation, __u32 level)
 	if (!st)
 		return 0;
 	credit(ref, 1, st->length, st->now);
+	st->n_passed += !(id & TABLE_MISS);
 	n = st->n_flows;
 	if (n < CACHED_FLOWS) {
 		st->flows[n] = ref;
@@ -49,6 +50,8 @@ static long emit_state_word(__u32 i, __u32 *level)
 
 	if (!st || w >= PACKET_WORD)
 		return 1;
+	if (w == WORD_ACTSET_OUTPUT && st->key[w] == bpf_htonl(ACTSET_UNSET))
+		return 0;	/* nobody is told of it */
 	if (st->key[w] || (st->shown[w >> 6 & 1] & (1ull << (w & 63)))) {
 		struct op op = { .code = DO_SET, .a = w, .b = st->key[w], .c = 0xffffffff };
 
@@ -81,6 +84,18 @@ static __always_inline void before_change(struct state *st)
 		save_scopes(st->level);
 }
 
+/* Floods, NORMAL and packet-ins go by the in_port that actions may have written. */
+static __always_inline void emit_in_port(struct state *st)
+{
+	__be32 in_port = key_of(st)->in_port;
+	struct op op = { .code = DO_SET, .a = WORD_IN_PORT, .b = in_port, .c = 0xffffffff };
+
+	if (in_port == st->told_in_port)
+		return;
+	emit_op(st, &op);
+	st->told_in_port = in_port;
+}
+
 /* A packet-in shows registers and metadata as they are here: the path sets them first. */
 __attribute__((noinline)) int emit_controller(__u32 max_len, __u32 who, __u32 where, __u32 level)
 {
@@ -94,6 +109,7 @@ __attribute__((noinline)) int emit_controller(__u32 max_len, __u32 who, __u32 wh
 	if (!st)
 		return 0;
 	st->uses_state = 1;
+	emit_in_port(st);
 	bpf_loop(PACKET_WORD - 2, emit_state_word, &level, 0);
 	n = st->n_flows;
 	if (n && n <= CACHED_FLOWS)
@@ -109,12 +125,15 @@ static __always_inline void emit_output(struct state *st, __u32 ofport)
 
 	switch (ofport) {
 	case OFPP_NORMAL:
+		emit_in_port(st);
 		emit_simple(st, DO_NORMAL, 0, 0);
 		return;
 	case OFPP_FLOOD:
+		emit_in_port(st);
 		emit_simple(st, DO_FLOOD, 0, 0);
 		return;
 	case OFPP_ALL:
+		emit_in_port(st);
 		emit_simple(st, DO_ALL, 0, 0);
 		return;
 	case OFPP_IN_PORT:

@@ -232,13 +232,21 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 	if (!br || !in)
 		return 0;
 	k = key_of(st);
-	vlan = ingress_vlan(in, st->in_port, k->vlan_tci);
+	if (st->in_port) {
+		vlan = ingress_vlan(in, st->in_port, k->vlan_tci);
+	} else {
+		/* An action wrote in_port: from the controller, or nowhere, any VLAN is fine. */
+		__u32 ofport = bpf_ntohl(k->in_port);
+		bool anywhere = ofport == OFPP_CONTROLLER || ofport == OFPP_NONE;
+
+		vlan = anywhere ? bpf_ntohs(k->vlan_tci) & 0xfff : -1;
+	}
 	/* A tag that was cut short is no tag, but no untagged frame either. */
 	if (vlan < 0 || (!k->vlan_tci && is_vlan(k->eth_type))) {
 		count_drop(DROP_VLAN_INGRESS);
 		return 0;
 	}
-	if (reserved_mac(k) && !(br->flags & BRIDGE_FORWARD_BPDU)) {
+	if (st->in_port && reserved_mac(k) && !(br->flags & BRIDGE_FORWARD_BPDU)) {
 		count_drop(DROP_RESERVED_MAC);
 		return 0;
 	}
@@ -247,12 +255,13 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 	st->tags.tpid = k->vlan_tpid;
 	st->tags.inner_tci = k->vlan1_tci;
 	st->tags.inner_tpid = k->vlan1_tpid;
-	shortcut = shortcut_of(st, vlan);
+	shortcut = st->in_port ? shortcut_of(st, vlan) : NULL;
 	if (shortcut && shortcut_holds(shortcut, st, br, vlan)) {
 		set_egress_tag(shortcut->port, vlan, level);
 		return shortcut->port;
 	}
-	learn(st, br, vlan);
+	if (st->in_port)
+		learn(st, br, vlan);
 	if (k->eth_dst[0] & 1)
 		return TO_MEMBERS;
 	id = fdb_lookup(st, br, vlan);
@@ -309,6 +318,8 @@ static __always_inline void set_key_word(struct state *st, struct op *op)
 		touch(st, op->d);
 	else
 		st->dirty = 1;
+	if (w == WORD_IN_PORT)
+		st->in_port = port_id_of(st->bridge, bpf_ntohl(op->b));
 	st->key[w] = (st->key[w] & ~op->c) | op->b;
 }
 
@@ -560,6 +571,7 @@ static long next_pass(__u32 i, struct queue *queue)
 		__builtin_memcpy(&st->key[PACKET_WORD], &waiting->key[PACKET_WORD],
 				 PACKET_WORDS * 4);
 	key_of(st)->in_port = bpf_htonl(port->ofport);
+	key_of(st)->actset_output = 0;
 	st->in_port = id;
 	st->bridge = port->bridge;
 	st->pass_limit = waiting->limit;

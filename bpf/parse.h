@@ -197,6 +197,9 @@ struct extension_walk {
 	__u32 proto;
 	__u32 frag;
 	__u32 broken;		/* a header is cut short or lies about its length */
+	__u32 met;		/* OFPIEH_* */
+	__u32 place;		/* in RFC 8200's order, plus one, of the last that was met */
+	__u32 destinations;
 };
 
 static __always_inline bool is_extension(__u32 proto)
@@ -204,11 +207,69 @@ static __always_inline bool is_extension(__u32 proto)
 	return proto == 0 || proto == 43 || proto == 60 || proto == 51 || proto == 44;
 }
 
+/* OFPIEH_* (OpenFlow 1.3.5, 7.2.3.7). */
+#define EXT_NO_NEXT		(1 << 0)
+#define EXT_ESP			(1 << 1)
+#define EXT_AUTHENTICATION	(1 << 2)
+#define EXT_DESTINATION		(1 << 3)
+#define EXT_FRAGMENT		(1 << 4)
+#define EXT_ROUTING		(1 << 5)
+#define EXT_HOP_BY_HOP		(1 << 6)
+#define EXT_REPEATED		(1 << 7)
+#define EXT_UNORDERED		(1 << 8)
+
+/* Which bit a next header sets (low half), and its place in the order of RFC 8200, 4.1 (high). */
+static __always_inline __u32 extension_kind(__u32 proto)
+{
+	switch (proto) {
+	case 0:
+		return EXT_HOP_BY_HOP | 1 << 16;
+	case 43:
+		return EXT_ROUTING | 3 << 16;
+	case 44:
+		return EXT_FRAGMENT | 4 << 16;
+	case 51:
+		return EXT_AUTHENTICATION | 5 << 16;
+	case 50:
+		return EXT_ESP | 6 << 16;
+	case 59:
+		return EXT_NO_NEXT | 7 << 16;
+	case 60:
+		return EXT_DESTINATION | 7 << 16;
+	}
+	return 0;
+}
+
+static __always_inline void meet_extension(struct extension_walk *walk)
+{
+	__u32 kind = extension_kind(walk->proto);
+	__u32 bit = kind & 0xffff, place = kind >> 16;
+	bool again = walk->met & bit;
+
+	if (!bit)
+		return;
+	if (bit == EXT_DESTINATION) {
+		/* Twice is right: before the routing header, and last. */
+		walk->destinations += 1;
+		again = walk->destinations > 2;
+		if (walk->place < 2)
+			place = 2;
+	}
+	if (again)
+		walk->met |= EXT_REPEATED;
+	else if (place < walk->place)
+		walk->met |= EXT_UNORDERED;
+	walk->met |= bit;
+	if (place > walk->place)
+		walk->place = place;
+}
+
 static long ipv6_extension(__u32 i, struct extension_walk *walk)
 {
 	__u8 ext[4];
 	__u32 len;
 
+	meet_extension(walk);
 	if (!is_extension(walk->proto))
 		return 1;
 	walk->broken = 1;
@@ -259,8 +320,10 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, struct state *st, 
 	walk.off = l3 + sizeof(ip);
 	walk.left = left;
 	walk.proto = ip.nexthdr;
-	if (is_extension(walk.proto))
+	if (extension_kind(walk.proto)) {
 		bpf_loop(MAX_IPV6_EXTENSIONS, ipv6_extension, &walk, 0);
+		k->ipv6_exthdr = bpf_htons(walk.met);
+	}
 	/* A chain that is broken hides the protocol: nothing above the addresses is known. */
 	if (!walk.broken) {
 		k->nw_proto = walk.proto;
@@ -425,6 +488,8 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 		parse_arp(skb, st, off);
 	} else if (type == bpf_htons(0x8847) || type == bpf_htons(0x8848)) {
 		parse_mpls(skb, st, off, level);
+	} else if (type == bpf_htons(0x88e7) && off + 16 <= skb->len) {
+		load(skb, off, &k->pbb_isid, 4);
 	}
 	return 0;
 out:

@@ -46,6 +46,7 @@ enum rule_op {
 	OP_MEMBER,		/* a: number, b: port, c: by weight, not order */
 	OP_SEND,		/* to the port that was chosen */
 	OP_LARGER,		/* b: bytes; whether the frame is longer, into the last scratch word */
+	OP_SLOW,		/* what the kernel cannot do: the daemon takes the packet through this bridge */
 };
 
 /* A field that the packet has not is not set: what a match cannot say for good. */
@@ -103,6 +104,7 @@ enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REAS
 /* For the daemon itself. */
 #define REASON_LEARN	0x80
 #define REASON_FIN	0x81
+#define REASON_SLOW	0x82	/* the controller's id is how many rules are credited already */
 
 struct small_program {
 	__u32 n_ops;

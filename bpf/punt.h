@@ -15,6 +15,7 @@ struct punt {
 	__u32 to_port;		/* capture mode: port id of this output; else 0 */
 	__be16 vlan_tci;	/* a tag the kernel holds beside the frame, */
 	__be16 vlan_tpid;	/* 0: it holds none */
+	__u32 gso_size;		/* a train of segments of this many bytes, 0: one packet */
 	__u32 key[KEY_WORDS];
 	__u8 data[];
 };
@@ -86,6 +87,7 @@ static __always_inline bool punt_allowed(struct state *st)
 		p->to_port = to_port;                                                       \
 		p->vlan_tci = 0;                                                            \
 		p->vlan_tpid = 0;                                                           \
+		p->gso_size = skb->gso_size;                                                \
 		if (skb->vlan_present) {                                                    \
 			p->vlan_tci = bpf_htons(skb->vlan_tci);                     \
 			p->vlan_tpid = skb->vlan_proto;                                     \

@@ -34,6 +34,8 @@ struct flow_ref {
 	__u32 generation;	/* the flow's; a later flow of the same id is another one */
 };
 #define TABLE_MISS (1u << 31)
+#define ACTSET_UNSET 0xfffffff7	/* actset_output: no output in the action set (OpenFlow 1.5.1, 7.2.1) */
+#define SLOW_PATH 0xffffffff	/* as a failure: not dropped, the daemon does it */
 
 struct frame {			/* where a resubmit returns to */
 	__u32 program;
@@ -148,7 +150,10 @@ struct state {
 	__u32 n_conjunctions;
 	__u32 conjunction_id;		/* whose clauses are all there */
 	/* translation */
-	__u32 failure;			/* drop reason that voids the whole pass */
+	__u32 failure;			/* drop reason that voids the whole pass, or SLOW_PATH */
+	__u32 n_passed;			/* rules credited with this packet */
+	__be32 came_by;			/* in_port of the key before translation */
+	__be32 told_in_port;		/* what the path says it is */
 	__u32 n_resubmits;
 	__u32 enter;			/* table to go on in, plus one; 0 none */
 	__u32 enter_as;			/* in_port of that look-up; OFPP_IN_PORT: the packet's own */

@@ -193,6 +193,7 @@ static long run_op(__u32 i, struct run *run)
 			put_set_aside(run->level);
 		st->set_used = 0;
 		st->n_set = 0;
+		key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
 		return 0;
 	case OP_EXIT:
 		if (leave_bucket(st))
@@ -275,6 +276,9 @@ static long run_op(__u32 i, struct run *run)
 	case OP_FIN:
 		if (key_of(st)->tcp_flags & bpf_htons(TCP_FIN | TCP_RST))
 			emit_controller(14, REASON_FIN << 16, run->table & 0xff, run->level);
+		return 0;
+	case OP_SLOW:
+		st->failure = SLOW_PATH;
 		return 0;
 	case OP_PUSH:
 		push_stack(st);
@@ -392,8 +396,12 @@ __attribute__((noinline)) int translate(__u32 level)
 	/* tunnel and other ingress metadata will stay; registers begin at zero */
 	__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
 	__builtin_memset(&st->key[KEY_WORDS], 0, 16 * 4);
-	if (key_of(st)->eth_type != st->l3_type)
+	if (key_of(st)->eth_type != st->l3_type && key_of(st)->eth_type != bpf_htons(0x88e7))
 		hide(st);
+	st->came_by = key_of(st)->in_port;
+	st->told_in_port = st->came_by;
+	key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
+	st->n_passed = 0;
 	st->failure = 0;
 	st->n_resubmits = 0;
 	st->enter = 0;
@@ -419,7 +427,13 @@ __attribute__((noinline)) int translate(__u32 level)
 	/* Nobody sees what is put back last. */
 	if (st->n_ops && st->n_ops <= PATH_OPS && st->ops[st->n_ops - 1].code == DO_RESTORE)
 		st->n_ops--;
-	if (st->failure) {
+	if (st->failure == SLOW_PATH) {
+		struct op op = { .code = DO_CONTROLLER };
+
+		op.b = (st->n_passed & 0xffff) | REASON_SLOW << 16;
+		st->n_ops = 0;
+		emit_op(st, &op);
+	} else if (st->failure) {
 		/* Too deep or too long: the whole packet is dropped, nothing half done. */
 		st->n_ops = 0;
 		emit_simple(st, DO_DROP, 0, st->failure);
@@ -429,6 +443,8 @@ __attribute__((noinline)) int translate(__u32 level)
 	if (st->n_ops > CACHED_OPS)
 		st->cacheable = 0;
 	__builtin_memcpy(&st->key[PACKET_WORD], st->saved, sizeof(st->saved));
+	key_of(st)->in_port = st->came_by;
+	key_of(st)->actset_output = 0;
 	return 0;
 }
 

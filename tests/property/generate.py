@@ -23,9 +23,9 @@ _UNSUPPORTED: Final = (
     "tun_", "ct_", "pkt_mark", "conj_id", "dp_hash", "actset", "packet_type",
 )  # fmt: skip
 _MATCHABLE: Final = [f for f in FIELDS if not f.name.startswith(_UNSUPPORTED)]
-_GATED: Final = {"pbb_isid": "pbb", "ipv6_exthdr": "ipv6_exthdr"}
+_GATED: Final = {"pbb_isid": "pbb_header", "ipv6_exthdr": "ipv6_exthdr"}
 """Fields that rules only look at where a feature is on."""
-_GATED_WRITES: Final = {"mpls": "mpls", "sctp": "set_sctp", "in_port": "set_in_port"}
+_GATED_WRITES: Final = {"mpls": "mpls", "sctp": "set_sctp", "in_port": "set_in_port", "pbb": "pbb"}
 """Beginnings of fields that rules only write where a feature is on."""
 _STATE: Final = [f for f in _MATCHABLE if f.name == "metadata" or f.name.startswith("reg")][:5]
 
@@ -280,7 +280,7 @@ def case(seed: int, n_packets: int, features: frozenset[str] = FEATURES) -> Case
         name, members = rng.choice(shapes)
         devices = [p.ofport for p in members if p.peer is None]
         mpls = 0.25 if "mpls" in features else 0.03
-        backbone = 0.15 if "pbb" in features else 0.0
+        backbone = 0.15 if "pbb_header" in features else 0.0
         data = packets.packet(rng, mpls, backbone)
         entries.append(PacketCase(name, rng.choice(devices), data))
     built = []

@@ -204,6 +204,11 @@ def _emit(program: Program, flags: int, code: RuleOp, a: int = 0, b: int = 0, c:
     program.ops.append(OP.pack(code, flags, a, b, c, d))
 
 
+def _slow(program: Program) -> None:
+    """What the kernel cannot do: packets that come this far go on in the reference pipeline."""
+    _emit(program, 0, RuleOp.SLOW)
+
+
 _NEEDED_BITS: Final = {
     Need.L4: 2 << slot_shift("nw_frag"),
     Need.TAG: 0x1000 << slot_shift("vlan_tci"),
@@ -251,6 +256,9 @@ def _needs(f: Field) -> tuple[Need, int]:
 
 def _change(program: Program, flags: int, fields: tuple[Field, ...], change: Program) -> None:
     """Operations that change the first of `fields`, left out where the packet lacks one."""
+    if fields[0].slot == "pbb_isid":
+        _slow(program)
+        return
     if fields[0].slot == "vlan_tci":
         change.reads |= _BOTH_TAGS
         _emit(change, flags, RuleOp.FIX_TAG)
@@ -409,7 +417,8 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             _emit(program, flags, RuleOp.OUTPUT, 0, port)
         case act.OutputReg(source=source, max_len=max_len):
             if source.n_bits > 32:
-                raise UnsupportedActionError(f"output to a port number of {source.n_bits} bits")
+                _slow(program)
+                return
             program.reads |= ((1 << source.n_bits) - 1) << source.shift
             first = source.shift % 32
             if first + source.n_bits <= 32:
@@ -460,9 +469,8 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             program.reads |= _ETH_TYPE | _TTL
             program.writes |= _TTL
             if len(ids) > MAX_TTL_CONTROLLERS:
-                raise DatapathError(
-                    f"dec_ttl names {len(ids)} controllers, {MAX_TTL_CONTROLLERS} are possible"
-                )
+                _slow(program)
+                return
             packed = sum(number << 16 * i for i, number in enumerate(ids))
             _emit(program, flags, RuleOp.DEC_TTL, len(ids), packed & 0xFFFFFFFF, packed >> 32)
         case act.Resubmit(in_port=in_port, table_id=table_id):
@@ -493,7 +501,8 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
                 _compile(act.Controller(max_len=max_len), program, flags, names)
                 return
             if flags & OP_WRITE:
-                raise UnsupportedActionError("output(max_len=) cannot be written to the action set")
+                _slow(program)
+                return
             _emit(program, flags, RuleOp.TRUNCATE, 0, max_len)
             _compile(act.Output(port), program, flags, names)
             _emit(program, flags, RuleOp.TRUNCATE, 0, 0)
@@ -504,10 +513,9 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             _emit(program, flags, RuleOp.LEARN, 0, names.learn(action))
             if action.result is not None:
                 if action.limit:
-                    raise DatapathError(
-                        "learn(limit=, result_dst=): the kernel does not know how many are learned",
-                        remedy="leave out the limit, or the result",
-                    )
+                    # Whether there is room is known where the flows are.
+                    _slow(program)
+                    return
                 _compile(act.RegLoad(action.result, 1), program, flags, names)
         case act.FinTimeout():
             program.reads |= _FIN_OR_RST
@@ -558,6 +566,8 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             _stack_push(program, flags, source)
         case act.StackPop(dst=dst):
             _stack_pop(program, flags, dst)
+        case act.PushPbb() | act.PopPbb():
+            _slow(program)
         case act.Note() | act.SetQueue():
             return  # nothing a packet would show
         case _:

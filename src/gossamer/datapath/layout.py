@@ -97,7 +97,7 @@ CT_EVENT: Final = Struct("=QII40sII2Q2Q")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")
 POLICE_BUCKET_SIZE: Final = 32
-PUNT_HEAD: Final = Struct(f"=9I2s2s{KEY_LEN}s")
+PUNT_HEAD: Final = Struct(f"=9I2s2sI{KEY_LEN}s")
 PATH_HEAD: Final = Struct("=QQQQQIHBB")
 """version, packets, bytes, used, learned, hash, n_ops, n_flows, uses_state"""
 PATH_FLOWS_OFFSET: Final = PATH_HEAD.size + CACHE_WORDS * 4 + CACHED_OPS * OP.size
@@ -246,6 +246,7 @@ class RuleOp(IntEnum):
     MEMBER = 33
     SEND = 34
     LARGER = 35
+    SLOW = 36
 
 
 class Need(IntFlag):

@@ -21,6 +21,7 @@ def decode_punt(record: bytes) -> tuple[Punt, int]:
         to_port,
         vlan_tci,
         vlan_tpid,
+        gso_size,
         key,
     ) = layout.PUNT_HEAD.unpack_from(record)
     data = record[layout.PUNT_HEAD.size : layout.PUNT_HEAD.size + captured]
@@ -42,5 +43,6 @@ def decode_punt(record: bytes) -> tuple[Punt, int]:
         total_len=total_len,
         key=int.from_bytes(key[:KEY_LEN], "big"),
         data=data,
+        gso_size=gso_size,
     )
     return punt, to_port

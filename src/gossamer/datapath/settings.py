@@ -126,6 +126,9 @@ class PuntReason(IntEnum):
     """`userdata_id` is that of the learn action: `Datapath.learn_action()`."""
     FIN = 0x81
     """A FIN or RST passed a flow with fin_timeout."""
+    SLOW = 0x82
+    """The kernel cannot do all that the rules say: the packet begins anew in the reference
+    pipeline.  `controller_id` is how many flows are credited with it already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ class Punt:
     total_len: int
     key: int
     data: bytes
+    gso_size: int = 0
+    """Bytes of payload a segment where the frame is a train of TCP segments."""
 
     @property
     def in_port(self) -> int:

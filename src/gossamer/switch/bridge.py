@@ -19,13 +19,14 @@ from gossamer.switch.config import BridgeConfig, FailMode, SslConfig
 from gossamer.switch.connections import Controllers
 from gossamer.switch.contract import Poller
 from gossamer.switch.flow_event import FlowEvent, RemovedReason
-from gossamer.switch.packet_in import PacketForController, from_datapath
+from gossamer.switch.packet_in import PacketForController, as_on_the_wire, from_datapath
 from gossamer.switch.packet_out import check as check_packet_out
 from gossamer.switch.packet_out import packet_out
 from gossamer.switch.port import Port
 from gossamer.switch.ports import BridgePorts, PortListener
 from gossamer.switch.resume import resume
 from gossamer.switch.ruleset import Mode, RuleSet
+from gossamer.switch.slow_path import take_through
 from gossamer.switch.status import BridgeStatus
 from gossamer.switch.table import N_TABLES, Table
 from gossamer.switch.table_mod import passed_a_mark
@@ -187,9 +188,12 @@ class Bridge(PortListener):
             elif punt.reason == PuntReason.FIN:
                 if flow is not None:
                     self.rules.fin_passed(flow)
+            elif punt.reason == PuntReason.SLOW:
+                take_through(self._switch, self, punt)
             else:
                 userdata = self.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
-                self.packet_in(from_datapath(punt, flow, userdata, self))
+                for part in as_on_the_wire(punt):
+                    self.packet_in(from_datapath(part, flow, userdata, self))
         if lessons:
             self.learn(lessons)
 

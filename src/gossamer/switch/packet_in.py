@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from gossamer.datapath.offload import on_the_wire
 from gossamer.openflow import message as m
 from gossamer.pipeline.action import CONTROLLER_MAX_LEN, Controller
 from gossamer.pipeline.meter import METER_CONTROLLER
@@ -78,6 +79,14 @@ def _meter_of(flow: Flow | None, controller_id: int, userdata: bytes) -> int:
         ):
             return action.meter_id
     return METER_CONTROLLER
+
+
+def as_on_the_wire(punt: Punt) -> list[Punt]:
+    """The packets a wire would have carried for one that came whole from a virtual device."""
+    if len(punt.data) < punt.total_len:
+        return [punt]
+    frames = on_the_wire(punt.data, punt.gso_size)
+    return [replace(punt, data=f, total_len=len(f)) for f in frames]
 
 
 def from_datapath(

@@ -38,10 +38,13 @@ def check(message: m.PacketOut) -> None:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, "shorter than an Ethernet header")
 
 
-def account(switch: Switch, result: Result, n_bytes: int) -> None:
-    """Credit flows with a packet that the reference pipeline took past them, and learn from it."""
+def account(switch: Switch, result: Result, n_bytes: int, credited: int = 0) -> None:
+    """Credit flows with a packet that the reference pipeline took past them, and learn from it.
+
+    The first `credited` of them have been by the kernel.
+    """
     now = time.monotonic()
-    for flow in result.flows:
+    for flow in result.flows[credited:]:
         flow.own_packets += 1
         flow.own_bytes += n_bytes
         flow.used_s = now
@@ -79,13 +82,18 @@ def perform(switch: Switch, bridge: Bridge, in_port: int, data: bytes, actions: 
     except PacketError as e:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, e.message) from e
     account(switch, result, len(data))
+    deliver(switch, result)
+
+
+def deliver(switch: Switch, result: Result) -> None:
+    """Send what the reference pipeline let out: by ports, and up to controllers."""
     for output in result.outputs:
         sender = switch.bridges[output.bridge]
         port = sender.ports.by_ofport[output.ofport]
         try:
             switch.datapath.transmit(port.port_id, output.packet)
         except DatapathError as e:
-            # A device that is down or gone loses packets; that is no fault of the request.
+            # A device that is down or gone loses packets; that is nobody's fault.
             log.debug("bridge=%s port=%s: %s", output.bridge, port.name, e)
     for punt in result.punts:
         sender = switch.bridges[punt.bridge]

@@ -1,0 +1,28 @@
+"""Packets that meet what the kernel cannot do: the reference pipeline takes them through.
+
+The kernel sends such a packet up as it entered the bridge, with how many flows
+are credited with it already.  docs/compat.md lists what leads here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gossamer.datapath.offload import on_the_wire
+from gossamer.pipeline.execute import Pipeline
+from gossamer.switch.packet_out import account, deliver
+from gossamer.switch.world import world_of
+
+if TYPE_CHECKING:
+    from gossamer.datapath.settings import Punt
+    from gossamer.switch.bridge import Bridge
+    from gossamer.switch.switch import Switch
+
+
+def take_through(switch: Switch, bridge: Bridge, punt: Punt) -> None:
+    """Do for a punted packet what the rules say, from the first table of its bridge on."""
+    pipeline = Pipeline(world_of(switch))
+    for frame in on_the_wire(punt.data, punt.gso_size):
+        result = pipeline.run(bridge.name, punt.in_port, frame)
+        account(switch, result, len(frame), credited=punt.controller_id)
+        deliver(switch, result)

@@ -17,6 +17,19 @@ BPF_TC_F_REPLACE: Final = 1
 BPF_ANY: Final = 0
 BPF_NOEXIST: Final = 1
 
+class MapInfo(ctypes.Structure):
+    """The beginning of struct bpf_map_info."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+    )
+
+
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 RING_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_ubyte), ctypes.c_size_t
@@ -90,6 +103,10 @@ def _load() -> Any:
         "bpf_object__find_map_by_name": (pointer, (pointer, text)),
         "bpf_object__find_program_by_name": (pointer, (pointer, text)),
         "bpf_map__name": (text, (pointer,)),
+        "bpf_map__key_size": (ctypes.c_uint32, (pointer,)),
+        "bpf_map__value_size": (ctypes.c_uint32, (pointer,)),
+        "bpf_map__max_entries": (ctypes.c_uint32, (pointer,)),
+        "bpf_obj_get_info_by_fd": (int_, (int_, pointer, pointer)),
         "bpf_map__fd": (int_, (pointer,)),
         "bpf_map__is_internal": (ctypes.c_bool, (pointer,)),
         "bpf_map__set_pin_path": (int_, (pointer, text)),
@@ -152,3 +169,12 @@ def object_get(path: Path) -> int | None:
             return None
         raise DatapathError(f"opening a pinned object: {os.strerror(code)}", place=str(path))
     return fd
+
+
+def map_info(fd: int) -> MapInfo:
+    """What kind of map a file descriptor is of.  Raises DatapathError where it is of none."""
+    info = MapInfo()
+    length = ctypes.c_uint32(ctypes.sizeof(info))
+    result = lib.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(length))
+    check(result, "asking about a map")
+    return info

@@ -163,6 +163,29 @@ def _pinned_maps(pin_dir: Path) -> dict[str, int] | None:
     return fds
 
 
+def _check_pinned(path: Path, map_pointer: int) -> None:
+    """See that the map pinned at `path`, if one is, is of the kind that the object wants."""
+    fd = libbpf.object_get(path)
+    if fd is None:
+        return
+    info = libbpf.map_info(fd)
+    os.close(fd)
+    have = (info.key_size, info.value_size, info.max_entries)
+    wanted = (
+        lib.bpf_map__key_size(map_pointer),
+        lib.bpf_map__value_size(map_pointer),
+        lib.bpf_map__max_entries(map_pointer) or info.max_entries,
+    )
+    if have != wanted:
+        raise DatapathError(
+            f"the pinned map has {have[2]} entries of {have[0]} + {have[1]} bytes, "
+            f"these programs want {wanted[2]} of {wanted[0]} + {wanted[1]}",
+            place=str(path),
+            remedy="another version left it: end that one with `ovs-appctl exit --cleanup`, or "
+            f"remove {path.parent.parent}, which ends what is still forwarded by it",
+        )
+
+
 def _load_object(
     object_file: Path, pin_dir: Path, program_path: Path, capturing: bool
 ) -> tuple[int, dict[str, int]]:
@@ -185,8 +208,10 @@ def _load_object(
                 )
             else:
                 map_pointers[name] = item
-                path = str(map_path(pin_dir, name)).encode()
-                check(lib.bpf_map__set_pin_path(item, path), "naming a pin", place=name)
+                path = map_path(pin_dir, name)
+                _check_pinned(path, item)
+                result = lib.bpf_map__set_pin_path(item, str(path).encode())
+                check(result, "naming a pin", place=name)
             item = lib.bpf_object__next_map(handle, item)
         missing = {*MAP_NAMES, *CT_MAP_NAMES} ^ set(map_pointers)
         if missing:

@@ -15,10 +15,32 @@ from gossamer.errors import DatapathError
 _BATCH = 4096
 
 
+def check_shape(name: str, fd: int, key_size: int, value_size: int, entries: int | None) -> None:
+    """See that a map is what the daemon takes it for.
+
+    Raises DatapathError where it is not: the compiled programs are of another
+    version than the daemon, or a map of another version is pinned.
+    """
+    info = libbpf.map_info(fd)
+    have = (info.key_size, info.value_size, info.max_entries if entries else None)
+    if have == (key_size, value_size, entries):
+        return
+
+    def text(key: int, value: int, n: int | None) -> str:
+        return f"{f'{n} entries of ' if n else ''}{key} + {value} bytes"
+
+    raise DatapathError(
+        f"it has {text(*have)}, the daemon expects {text(key_size, value_size, entries)}",
+        place=f"map={name}",
+        remedy="programs and daemon are of different versions: run make build, or install again",
+    )
+
+
 class HashMap:
     """A hash map whose keys and values are bytes of fixed length."""
 
     def __init__(self, name: str, fd: int, key_size: int, value_size: int) -> None:
+        check_shape(name, fd, key_size, value_size, None)
         self.name = name
         self.fd = fd
         self.key_size = key_size
@@ -100,6 +122,7 @@ class MappedArray:
     """
 
     def __init__(self, name: str, fd: int, value_size: int, entries: int) -> None:
+        check_shape(name, fd, 4, value_size, entries)
         self.name = name
         self.fd = fd
         self.stride = (value_size + 7) & ~7
@@ -145,6 +168,7 @@ class PerCpuArray:
     """An array with a value for each CPU."""
 
     def __init__(self, name: str, fd: int, value_size: int, entries: int) -> None:
+        check_shape(name, fd, 4, value_size, entries)
         self.name = name
         self.fd = fd
         self.stride = (value_size + 7) & ~7

@@ -59,6 +59,9 @@ MAP_NAMES = (
     "sets_aside",
     "nesting",
     "ct_works",
+    "transports",
+    "ct_fragments",
+    "no_fragments",
 )
 CT_MAP_NAMES = (
     "ct_connections",

@@ -3,8 +3,9 @@
  *
  * A connection is found by its canonical tuple: of the tuple of a packet and
  * that of its answer the smaller one, so that both directions find the same
- * entry and no second one is needed.  Only where addresses are translated is
- * there an alias, the canonical tuple of what answers look like.
+ * entry and no second one is needed.  One whose addresses are translated is
+ * found by the tuple of its first packet, marked CT_TRANSLATED; the tuple of
+ * its answers is an alias for that.
  *
  * Every connection has a slot.  A new one takes the next slot that a clock's
  * hand finds free, or whose connection has expired, or whose connection was
@@ -25,6 +26,8 @@
 #define CT_DNAT		0x80
 
 enum ct_family { CT_IPV4 = 4, CT_IPV6 = 6 };
+#define CT_FAMILY	0x0f
+#define CT_TRANSLATED	0x80	/* beside the family, in keys of ct_connections */
 
 /* One direction of a connection.  IPv4 addresses are the first word, zeros follow.  Of ICMP
  * `sport` is the identifier, `dport` type << 8 | code of what the source sends. */
@@ -34,7 +37,7 @@ struct ct_tuple {
 	__be16 sport;
 	__be16 dport;
 	__u8 proto;
-	__u8 family;		/* enum ct_family */
+	__u8 family;		/* enum ct_family, and CT_TRANSLATED */
 	__u16 zone;
 };
 
@@ -69,7 +72,7 @@ struct ct_peer {		/* a side of a TCP connection */
 #define CT_WSCALE_MASK		0x0f
 
 /* Flags of a connection. */
-#define CT_SWAPPED	(1 << 0)	/* its key is the tuple of the answers, not of the originator */
+#define CT_SWAPPED	(1 << 0)	/* its key is the tuple of its answers, not of its first packet */
 #define CT_SRC_NAT	(1 << 1)
 #define CT_DST_NAT	(1 << 2)
 #define CT_EXPECTED	(1 << 3)	/* related: an expectation brought it; parent in ct_parents */
@@ -110,19 +113,13 @@ struct {
 	__type(value, struct ct_connection);
 } ct_connections SEC(".maps");
 
-/* The canonical tuple of answers that are translated: which connection they belong to. */
-struct ct_alias {
-	struct ct_tuple key;	/* in ct_connections */
-	__u32 swapped;		/* the alias is the tuple of the originator's side, not of answers */
-	__u32 pad;
-};
-
+/* By the tuple of answers that are translated: the key of the connection they belong to. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_CONNECTIONS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct ct_tuple);
-	__type(value, struct ct_alias);
+	__type(value, struct ct_tuple);
 } ct_aliases SEC(".maps");
 
 /* Who has a slot: a key of ct_connections whose `slot` says the same, else it is free. */
@@ -137,10 +134,10 @@ struct {
 
 struct ct_zone {
 	__u32 limit;		/* connections; 0: any number */
-	__u32 count;		/* written here */
+	__u32 count;		/* written here; those that the daemon removed are still in it */
 	__u16 policy;		/* index in ct_timeouts, taken by new connections */
 	__u16 flags;
-	__u32 pad;
+	__u32 removed;		/* by the daemon: what is left is count - removed */
 };
 
 struct {
@@ -152,17 +149,17 @@ struct {
 } ct_zones SEC(".maps");
 
 enum ct_timeout {
-	CT_TCP_FIRST,		/* SYN seen */
-	CT_TCP_OPENING,
-	CT_TCP_OPEN,
-	CT_TCP_CLOSING_TIMEOUT,
-	CT_TCP_FIN_WAIT,
-	CT_TCP_CLOSED_TIMEOUT,
-	CT_OTHER_FIRST,
-	CT_OTHER_MULTIPLE,
-	CT_OTHER_BIDIRECTIONAL,
-	CT_ICMP_FIRST,
-	CT_ICMP_REPLY,
+	CT_TIMEOUT_TCP_SYN_SENT,
+	CT_TIMEOUT_TCP_SYN_RECV,
+	CT_TIMEOUT_TCP_ESTABLISHED,
+	CT_TIMEOUT_TCP_FIN_WAIT,
+	CT_TIMEOUT_TCP_TIME_WAIT,
+	CT_TIMEOUT_TCP_CLOSE,
+	CT_TIMEOUT_UDP_FIRST,		/* UDP, and all that is neither TCP nor ICMP */
+	CT_TIMEOUT_UDP_SINGLE,
+	CT_TIMEOUT_UDP_MULTIPLE,
+	CT_TIMEOUT_ICMP_FIRST,
+	CT_TIMEOUT_ICMP_REPLY,
 	CT_TIMEOUTS
 };
 
@@ -203,16 +200,19 @@ struct {
 
 /* What all CPUs share, each on a cache line of its own. */
 struct ct_shared {
-	__u32 n_connections;
+	__u32 n_connections;	/* as in ct_zone: those that the daemon removed are still in it */
 	__u32 pad0[15];
 	__u32 hand;		/* of the clock over the slots */
 	__u32 pad1[15];
-	__u32 n_aliases;
+	__u32 n_translated;	/* as n_connections */
+	__u32 pad2[15];
+	__u32 removed;		/* written by the daemon */
+	__u32 translated_removed;
 	__u32 n_expectations;
-	__u32 pad2[14];
+	__u32 pad3[13];
 };
 
-/* Written here; corrected by the daemon when it deletes. */
+/* Written here, but for the last line. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -355,7 +355,7 @@ static __always_inline struct ct_work *ct_work_get(__u32 level)
 /* The type of answers to an ICMP query, and of queries to an answer; 0xff for other types. */
 static __always_inline __u32 icmp_reversed(__u32 type, __u32 family)
 {
-	if (family == CT_IPV6)
+	if ((family & CT_FAMILY) == CT_IPV6)
 		return type == 128 || type == 129 ? type ^ 1 : 0xff;
 	if (type == 8 || type == 0)
 		return type ^ 8;
@@ -368,7 +368,7 @@ static __always_inline __u32 icmp_reversed(__u32 type, __u32 family)
 
 static __always_inline bool ct_is_icmp(const struct ct_tuple *t)
 {
-	return t->proto == (t->family == CT_IPV6 ? 58 : 1);
+	return t->proto == ((t->family & CT_FAMILY) == CT_IPV6 ? 58 : 1);
 }
 
 /* The tuple of answers. */

@@ -10,6 +10,7 @@ from pathlib import Path
 from gossamer.datapath import layout, loader
 from gossamer.datapath.bridges import Bridges
 from gossamer.datapath.compile import parse_depth
+from gossamer.datapath.conntrack import Conntrack
 from gossamer.datapath.fdb import Fdb, Removed
 from gossamer.datapath.flows import FlowWriter
 from gossamer.datapath.groups import BUCKET_WORDS, Groups
@@ -119,6 +120,8 @@ class Datapath:
         self._fdb = Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size))
         self._learned_before: dict[int, FdbTotals] = {}
         """What `clear_fdb_totals()` found."""
+        self.conntrack = Conntrack(fds)
+        """Connections that ct() tracks, of all bridges."""
         self._settings: dict[int, BridgeSettings] = {}
         self._drops = PerCpuArray("drops", fds["drops"], 8, len(layout.DROP_REASONS))
         self._punts: list[tuple[Punt, int]] = []
@@ -167,6 +170,7 @@ class Datapath:
         """Let go of it; packets go on being forwarded."""
         self._transmitter.close()
         self._ring.close()
+        self.conntrack.close()
         for array in self._arrays:
             array.close()
         os.close(self._loaded.program_fd)

@@ -86,11 +86,10 @@ METER_COUNTS: Final = Struct(f"={2 + 2 * MAX_BANDS}Q")
 BUCKET: Final = Struct("=IIIIII")
 CT_TUPLE: Final = Struct("=16s16s2s2sBBH")
 CT_CONNECTION: Final = Struct("=IIQ2Q2QII16s" + 2 * "IIHBB" + "16s16s2s2s2iHBB")
-CT_ALIAS: Final = Struct("=40sII")
 CT_ZONE: Final = Struct("=IIHHI")
 CT_POLICY: Final = Struct("=12I")
 CT_CONFIG: Final = Struct("=IIIIQ")
-CT_SHARED: Final = Struct("=I60xI60xII56x")
+CT_SHARED: Final = Struct("=I60xI60xI60xIII52x")
 CT_NAT_RULE: Final = Struct("=I16s16sHH")
 CT_EXPECTATION: Final = Struct("=40s16sII16s")
 CT_EVENT: Final = Struct("=QII40sII2Q2Q")
@@ -142,19 +141,21 @@ class CtConfigFlag(IntFlag):
     TELL_GONE = 1 << 3
 
 
+CT_TRANSLATED: Final = 0x80
+"""Beside the family, in the keys of connections whose addresses are translated."""
 CT_ZONE_LIMITED: Final = 1
 """struct ct_zone, flags."""
 
 CT_TIMEOUTS: Final = (
-    "tcp_first",
-    "tcp_opening",
-    "tcp_open",
-    "tcp_closing",
+    "tcp_syn_sent",
+    "tcp_syn_recv",
+    "tcp_established",
     "tcp_fin_wait",
-    "tcp_closed",
-    "other_first",
-    "other_multiple",
-    "other_bidirectional",
+    "tcp_time_wait",
+    "tcp_close",
+    "udp_first",
+    "udp_single",
+    "udp_multiple",
     "icmp_first",
     "icmp_reply",
 )

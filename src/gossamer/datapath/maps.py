@@ -68,11 +68,12 @@ class HashMap:
         )
         check(result, "writing a map", place=f"map={self.name}")
 
-    def delete(self, key: bytes) -> None:
-        """Remove; nothing where it is absent."""
+    def delete(self, key: bytes) -> bool:
+        """Remove; False where it was absent."""
         result = lib.bpf_map_delete_elem(self.fd, key)
         if result < 0 and ctypes.get_errno() != errno.ENOENT:
             check(result, "deleting from a map", place=f"map={self.name}")
+        return bool(result >= 0)
 
     def delete_all(self, keys: Sequence[bytes]) -> None:
         """Remove many; absent ones are passed over."""

@@ -1,0 +1,562 @@
+"""Connections in the kernel (bpf/conntrack.h): read, removed, limited; docs/conntrack.md has the rules.
+
+The kernel makes, moves and expires connections by itself.  The daemon reads
+them, removes some, and says how many there may be and how long they live.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from gossamer.datapath import layout
+from gossamer.datapath.layout import CtConfigFlag, CtFlag
+from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
+from gossamer.errors import DatapathError
+
+IPV4: Final = 4
+IPV6: Final = 6
+_ICMP: Final = {IPV4: 1, IPV6: 58}
+_REVERSED: Final = {
+    IPV4: {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15},
+    IPV6: {128: 129, 129: 128},
+}
+DEFAULT_TIMEOUTS: Final = {
+    "tcp_syn_sent": 30,
+    "tcp_syn_recv": 30,
+    "tcp_established": 86400,
+    "tcp_fin_wait": 900,
+    "tcp_time_wait": 45,
+    "tcp_close": 30,
+    "udp_first": 60,
+    "udp_single": 60,
+    "udp_multiple": 30,
+    "icmp_first": 60,
+    "icmp_reply": 30,
+}
+"""Seconds, by the names of layout.CT_TIMEOUTS; those of Open vSwitch's userspace datapath."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple:
+    """One direction of a connection.
+
+    Addresses are 4 or 16 bytes in network order.  Of ICMP `sport` is the
+    identifier, `dport` type << 8 | code of what `src` sends; protocols
+    without ports have 0 there.
+    """
+
+    src: bytes
+    dst: bytes
+    proto: int
+    sport: int = 0
+    dport: int = 0
+    zone: int = 0
+
+    @property
+    def family(self) -> int:
+        """IPV4 or IPV6."""
+        return IPV4 if len(self.src) == 4 else IPV6
+
+    @property
+    def is_icmp(self) -> bool:
+        """Whether ports are identifier, type and code."""
+        return self.proto == _ICMP[self.family]
+
+    def reversed(self) -> Tuple:
+        """The tuple of answers."""
+        if self.is_icmp:
+            answer = _REVERSED[self.family].get(self.dport >> 8, 0xFF) << 8
+            return Tuple(self.dst, self.src, self.proto, self.sport, answer, self.zone)
+        return Tuple(self.dst, self.src, self.proto, self.dport, self.sport, self.zone)
+
+    def packed(self, mark: int = 0) -> bytes:
+        """`struct ct_tuple`; `mark` is what stands beside the family."""
+        return layout.CT_TUPLE.pack(
+            self.src.ljust(16, b"\0"),
+            self.dst.ljust(16, b"\0"),
+            self.sport.to_bytes(2, "big"),
+            self.dport.to_bytes(2, "big"),
+            self.proto,
+            self.family | mark,
+            self.zone,
+        )
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Tuple:
+        """From `struct ct_tuple`."""
+        src, dst, sport, dport, proto, family, zone = layout.CT_TUPLE.unpack(raw)
+        length = 4 if family & 0xF == IPV4 else 16
+        return cls(
+            src[:length],
+            dst[:length],
+            proto,
+            int.from_bytes(sport, "big"),
+            int.from_bytes(dport, "big"),
+            zone,
+        )
+
+    def canonical(self) -> tuple[Tuple, bool]:
+        """The smaller one of this and the answer's, and whether that is the answer's."""
+        back = self.reversed()
+        swapped = _order(self) > _order(back)
+        return (back, True) if swapped else (self, False)
+
+
+def _order(t: Tuple) -> tuple[int, int, int]:
+    """As ct_is_swapped() compares: by 64-bit words as they lie in memory."""
+    raw = t.src.ljust(16, b"\0")
+    port = t.dport >> 8 if t.is_icmp else t.sport
+    return int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little"), port
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A side of a TCP connection; `state` is a name of layout.CT_TCP_STATES."""
+
+    state: str
+    wscale: int
+    """0 to 14."""
+    wscale_known: bool
+    """Its SYN had a window scale."""
+    liberal: bool
+    """Its SYN was not seen, so windows are taken for the widest there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What the kernel keeps of a connection, at the time it was read."""
+
+    orig: Tuple
+    """Of the packet that made it."""
+    reply: Tuple
+    """Of answers; the reverse of `orig` unless addresses are translated."""
+    flags: CtFlag
+    mark: int
+    label: int
+    """128 bits."""
+    timeout_s: float
+    """Seconds that it lives if no packet comes; 0 where its time is up."""
+    age_s: float
+    n_packets: tuple[int, int]
+    """Of the originator, of answers."""
+    n_bytes: tuple[int, int]
+    peers: tuple[Peer, Peer] | None
+    """The originator's and the other; TCP only."""
+    policy: int
+    alg: int
+    """0, 21 (FTP) or 69 (TFTP)."""
+    parent: Tuple | None
+    """The connection whose helper expected it."""
+    key: bytes
+    """Where the kernel finds it."""
+
+    @property
+    def zone(self) -> int:
+        """Its zone."""
+        return self.orig.zone
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A connection that a helper read of in another one.
+
+    `first` is the tuple of its first packet, with source port 0, and with a
+    source address of zeros where that may be any.  With `nat`, answers are
+    translated: their destination where `nat_destination`, else their source.
+    """
+
+    first: Tuple
+    parent: Tuple
+    mark: int = 0
+    label: int = 0
+    nat: bytes | None = None
+    nat_destination: bool = False
+
+
+class EventType(IntEnum):
+    """bpf/conntrack.h, enum ct_event_type."""
+
+    NEW = 1
+    INVALID = 2
+    GONE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something the kernel told of a connection; `time_s` on time.monotonic()'s clock."""
+
+    time_s: float
+    type: EventType
+    in_port_id: int
+    """Where the packet came in; 0 for GONE."""
+    orig: Tuple
+    """Of the originator; of INVALID the packet's own."""
+    mark: int
+    flags: CtFlag
+    n_packets: tuple[int, int]
+    n_bytes: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneLimit:
+    """Connections a zone may have (0: any number) and has; `own` where the limit is not the
+    default one."""
+
+    limit: int
+    count: int
+    own: bool
+
+
+_ZONE_LIMIT, _ZONE_COUNT, _ZONE_REMOVED = 0, 1, 3
+"""32-bit words of struct ct_zone; between them, 16 bits each, policy and flags."""
+_ZONE_WORDS: Final = layout.CT_ZONE.size // 4
+_MAX, _DEFAULT_LIMIT, _FLAGS = 0, 1, 2
+"""32-bit words of struct ct_config."""
+_TEST_NOW = 2
+"""64-bit word of it."""
+_N, _TRANSLATED, _REMOVED, _TRANSLATED_REMOVED, _EXPECTATIONS = 0, 32, 48, 49, 50
+"""32-bit words of struct ct_shared."""
+
+
+class Conntrack:
+    """The maps of bpf/conntrack.h."""
+
+    def __init__(self, fds: dict[str, int]) -> None:
+        def hashed(name: str, value: int) -> HashMap:
+            return HashMap(name, fds[name], layout.CT_TUPLE.size, value)
+
+        def array(name: str, size: int, entries: int) -> MappedArray:
+            return MappedArray(name, fds[name], size, entries)
+
+        self._connections = hashed("ct_connections", layout.CT_CONNECTION.size)
+        self._aliases = hashed("ct_aliases", layout.CT_TUPLE.size)
+        self._parents = hashed("ct_parents", layout.CT_TUPLE.size)
+        self._expectations = hashed("ct_expectations", layout.CT_EXPECTATION.size)
+        self._zones = array("ct_zones", layout.CT_ZONE.size, layout.CT_ZONES)
+        self._timeouts = array("ct_timeouts", layout.CT_POLICY.size, layout.CT_POLICIES)
+        self._config = array("ct_config", layout.CT_CONFIG.size, 1)
+        self._shared = array("ct_shared", layout.CT_SHARED.size, 1)
+        self._nat_rules = HashMap(
+            "ct_nat_rules", fds["ct_nat_rules"], 4, layout.CT_NAT_RULE.size
+        )
+        self._counters = PerCpuArray(
+            "ct_counters", fds["ct_counters"], 8, len(layout.CT_COUNTS)
+        )
+        self._events_fd = fds["ct_events"]
+        self._ring: Ring | None = None
+        self._events: list[Event] = []
+        self._walk = self._connections.items()
+        if not self._config.words32[_MAX]:
+            self._config.words32[_MAX] = layout.MAX_CONNECTIONS
+            for policy in range(layout.CT_POLICIES):
+                self.set_policy(policy, {})
+
+    def close(self) -> None:
+        """Let go of the maps."""
+        if self._ring is not None:
+            self._ring.close()
+        for mapped in (self._zones, self._timeouts, self._config, self._shared):
+            mapped.close()
+
+    # -- connections -------------------------------------------------------------------
+
+    def connections(self, zone: int | None = None) -> Iterator[Connection]:
+        """All connections, or those of a zone; what changes meanwhile may or may not be seen.
+
+        Those whose time is up are left out, though the kernel may not have removed them yet.
+        """
+        now = self.now_ns()
+        for key, value in self._connections.items():
+            if zone is not None and int.from_bytes(key[38:40], "little") != zone:
+                continue
+            found = self._decode(key, value, now)
+            if found.timeout_s > 0:
+                yield found
+
+    def find(self, packet: Tuple) -> Connection | None:
+        """The connection that a packet of this tuple belongs to, in either direction."""
+        now = self.now_ns()
+        for key in self._keys(packet):
+            value = self._connections.get(key)
+            if value is not None:
+                found = self._decode(key, value, now)
+                if found.timeout_s > 0:
+                    return found
+        return None
+
+    def remove(self, connection: Connection) -> bool:
+        """Remove a connection; False where it was gone already."""
+        return self._remove(connection.key, connection.reply, connection.flags)
+
+    def flush(self, zone: int | None = None) -> int:
+        """Remove all connections, or those of a zone; how many there were."""
+        n = 0
+        for key, value in self._connections.items():
+            if zone is None or int.from_bytes(key[38:40], "little") == zone:
+                found = self._decode(key, value, 0)
+                n += self.remove(found)
+        return n
+
+    def flush_tuple(self, packet: Tuple) -> bool:
+        """Remove the connection that a packet of this tuple belongs to; False where none is."""
+        found = self.find(packet)
+        return found is not None and self.remove(found)
+
+    def sweep(self, limit: int = 4096) -> int:
+        """Remove connections whose time is up, `limit` at most; how many.
+
+        The kernel does so itself where it needs the room; this keeps counts exact.
+        """
+        now = self.now_ns()
+        n = 0
+        for key, value in itertools.islice(self._walk, limit):
+            limit -= 1
+            if int.from_bytes(value[8:16], "little") <= now:
+                found = self._decode(key, value, now)
+                n += self.remove(found)
+        if limit:
+            self._walk = self._connections.items()
+        return n
+
+    def now_ns(self) -> int:
+        """The clock that connections live by: monotonic, or what a test has set."""
+        return int(self._config.words64[_TEST_NOW]) or time.monotonic_ns()
+
+    def set_now_ns(self, now: int) -> None:
+        """Set the clock (capturing programs only look there); 0: the kernel's again."""
+        self._config.words64[_TEST_NOW] = now
+
+    def _keys(self, packet: Tuple) -> Iterator[bytes]:
+        yield packet.canonical()[0].packed()
+        yield packet.packed(layout.CT_TRANSLATED)
+        alias = self._aliases.get(packet.packed())
+        if alias is not None:
+            yield alias
+
+    def _remove(self, key: bytes, reply: Tuple, flags: CtFlag) -> bool:
+        if not self._connections.delete(key):
+            return False
+        zone = int.from_bytes(key[38:40], "little")
+        self._shared.words32[_REMOVED] += 1
+        self._zones.words32[zone * _ZONE_WORDS + _ZONE_REMOVED] += 1
+        if flags & (CtFlag.SRC_NAT | CtFlag.DST_NAT):
+            self._aliases.delete(reply.packed())
+            self._shared.words32[_TRANSLATED_REMOVED] += 1
+        if flags & CtFlag.EXPECTED:
+            self._parents.delete(key)
+        return True
+
+    def _decode(self, key: bytes, value: bytes, now_ns: int) -> Connection:
+        (
+            _, _, expires, packets0, packets1, bytes0, bytes1, created_s, mark, label,
+            _, _, _, wscale0, state0, _, _, _, wscale1, state1,
+            src, dst, sport, dport, _, _, policy, flag_bits, alg,
+        ) = layout.CT_CONNECTION.unpack(value)  # fmt: skip
+        flags = CtFlag(flag_bits)
+        orig = Tuple.unpack(key)
+        if flags & CtFlag.SWAPPED:
+            orig = orig.reversed()
+        reply = orig.reversed()
+        if flags & (CtFlag.SRC_NAT | CtFlag.DST_NAT):
+            length = len(orig.src)
+            reply = Tuple(
+                src[:length],
+                dst[:length],
+                orig.proto,
+                int.from_bytes(sport, "big"),
+                int.from_bytes(dport, "big"),
+                orig.zone,
+            )
+        peers = None
+        if orig.proto == 6:
+            peers = (_peer(wscale0, state0), _peer(wscale1, state1))
+        parent = self._parents.get(key) if flags & CtFlag.EXPECTED else None
+        return Connection(
+            orig,
+            reply,
+            flags,
+            mark,
+            int.from_bytes(label, "big"),
+            max(0.0, (expires - now_ns) / 1e9),
+            max(0.0, now_ns / 1e9 - created_s),
+            (packets0, packets1),
+            (bytes0, bytes1),
+            peers,
+            policy,
+            alg,
+            Tuple.unpack(parent) if parent is not None else None,
+            key,
+        )
+
+    # -- how many, how long --------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """Connections there are, those included whose time is up but that nobody has removed."""
+        words = self._shared.words32
+        return int(words[_N] - words[_REMOVED]) & 0xFFFFFFFF
+
+    @property
+    def maximum(self) -> int:
+        """How many there may be."""
+        return int(self._config.words32[_MAX])
+
+    @maximum.setter
+    def maximum(self, n: int) -> None:
+        if not 0 < n <= layout.MAX_CONNECTIONS:
+            raise DatapathError(
+                f"{n} connections, {layout.MAX_CONNECTIONS} are possible",
+                remedy="MAX_CONNECTIONS is in bpf/limits.h",
+            )
+        self._config.words32[_MAX] = n
+
+    @property
+    def default_limit(self) -> int:
+        """Connections that zones without a limit of their own may have each; 0: any number."""
+        return int(self._config.words32[_DEFAULT_LIMIT])
+
+    @default_limit.setter
+    def default_limit(self, n: int) -> None:
+        self._config.words32[_DEFAULT_LIMIT] = n
+
+    def zone_limit(self, zone: int) -> ZoneLimit:
+        """The limit of a zone, and how many it has."""
+        words = self._zones.words32
+        at = zone * _ZONE_WORDS
+        own = bool(words[at + 2] >> 16 & layout.CT_ZONE_LIMITED)
+        return ZoneLimit(
+            int(words[at + _ZONE_LIMIT]) if own else self.default_limit,
+            int(words[at + _ZONE_COUNT] - words[at + _ZONE_REMOVED]) & 0xFFFFFFFF,
+            own,
+        )
+
+    def set_zone_limit(self, zone: int, limit: int | None) -> None:
+        """Give a zone a limit of its own (0: any number), or the default one again (None)."""
+        words = self._zones.words32
+        at = zone * _ZONE_WORDS
+        words[at + _ZONE_LIMIT] = limit or 0
+        own = layout.CT_ZONE_LIMITED << 16 if limit is not None else 0
+        words[at + 2] = words[at + 2] & 0xFFFF | own
+
+    def limited_zones(self) -> dict[int, ZoneLimit]:
+        """Zones with a limit of their own."""
+        words = self._zones.words32
+        return {
+            zone: self.zone_limit(zone)
+            for zone in range(layout.CT_ZONES)
+            if words[zone * _ZONE_WORDS + 2] >> 16 & layout.CT_ZONE_LIMITED
+        }
+
+    def set_policy(self, policy: int, timeouts_s: dict[str, int]) -> None:
+        """The timeouts of a policy, by the names of layout.CT_TIMEOUTS; others are the default
+        ones.  Policy 0 is that of zones without one."""
+        seconds = {**DEFAULT_TIMEOUTS, **timeouts_s}
+        values = [seconds[name] for name in layout.CT_TIMEOUTS]
+        self._timeouts.write(policy, layout.CT_POLICY.pack(*values, 0))
+
+    def set_zone_policy(self, zone: int, policy: int) -> None:
+        """The policy that connections of a zone get from now on; 0: the default one."""
+        words = self._zones.words32
+        at = zone * _ZONE_WORDS
+        words[at + 2] = words[at + 2] & 0xFFFF0000 | policy
+
+    @property
+    def sequence_check(self) -> bool:
+        """Whether TCP packets outside the window are invalid (tcp-seq-chk)."""
+        return not self._config.words32[_FLAGS] & CtConfigFlag.NO_SEQUENCE_CHECK
+
+    @sequence_check.setter
+    def sequence_check(self, check: bool) -> None:
+        self._set_flag(CtConfigFlag.NO_SEQUENCE_CHECK, not check)
+
+    def _set_flag(self, flag: CtConfigFlag, on: bool) -> None:
+        flags = self._config.words32[_FLAGS] & ~int(flag)
+        self._config.words32[_FLAGS] = flags | (int(flag) if on else 0)
+
+    def counters(self) -> dict[str, int]:
+        """What happened since the maps were made, by the names of layout.CT_COUNTS."""
+        return {
+            name: self._counters.sums(i)[0] for i, name in enumerate(layout.CT_COUNTS)
+        }
+
+    # -- helpers, NAT, events --------------------------------------------------------------
+
+    def expect(self, expectation: Expectation) -> None:
+        """Have the kernel take the connection that `first` begins as related to `parent`."""
+        self._expectations.put(
+            expectation.first.packed(),
+            layout.CT_EXPECTATION.pack(
+                expectation.parent.packed(),
+                (expectation.nat or b"").ljust(16, b"\0"),
+                expectation.nat_destination,
+                expectation.mark,
+                expectation.label.to_bytes(16, "big"),
+            ),
+        )
+        self._shared.words32[_EXPECTATIONS] += 1
+
+    def nat_rule(self, image: bytes) -> int:
+        """The number of a `struct ct_nat_rule`, written where it is new.
+
+        Made from what it says, so that it is the same after a restart of the daemon.
+        """
+        number = int.from_bytes(hashlib.sha256(image).digest()[:4], "little") | 1
+        for _ in range(layout.CT_NAT_RULES):
+            present = self._nat_rules.get(number.to_bytes(4, "little"))
+            if present == image:
+                return number
+            if present is None:
+                self._nat_rules.put(number.to_bytes(4, "little"), image)
+                return number
+            number = (number + 2) & 0xFFFFFFFF
+        raise DatapathError("more nat() ranges than the kernel can hold")
+
+    def set_events(self, *, new: bool = False, invalid: bool = False, gone: bool = False) -> None:
+        """Which events the kernel is to tell; none unless asked."""
+        self._set_flag(CtConfigFlag.TELL_NEW, new)
+        self._set_flag(CtConfigFlag.TELL_INVALID, invalid)
+        self._set_flag(CtConfigFlag.TELL_GONE, gone)
+
+    @property
+    def event_fd(self) -> int:
+        """Readable when there are events."""
+        return self._open_ring().fd
+
+    def read_events(self) -> list[Event]:
+        """The events that came since the last call."""
+        self._open_ring().consume()
+        out, self._events = self._events, []
+        return out
+
+    def _open_ring(self) -> Ring:
+        if self._ring is None:
+            self._ring = Ring(self._events_fd, lambda raw: self._events.append(_event(raw)))
+        return self._ring
+
+
+def _peer(wscale: int, state: int) -> Peer:
+    return Peer(
+        layout.CT_TCP_STATES[state], wscale & 0x0F, bool(wscale & 0x80), bool(wscale & 0x40)
+    )
+
+
+def _event(raw: bytes) -> Event:
+    now, kind, in_port, packet, mark, flags, p0, p1, b0, b1 = layout.CT_EVENT.unpack(
+        raw[: layout.CT_EVENT.size]
+    )
+    return Event(
+        now / 1e9,
+        EventType(kind),
+        in_port,
+        Tuple.unpack(packet),
+        mark,
+        CtFlag(flags),
+        (p0, p1),
+        (b0, b1),
+    )

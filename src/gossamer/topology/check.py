@@ -1,4 +1,4 @@
-"""Are the expectations so?  Real packets: ping for reachability, iperf3 for rates."""
+"""Are the expectations so?  Real packets: ping, connections to a port, iperf3 for rates."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from gossamer.errors import TopologyError
 from gossamer.topology.command import Tools, complaint_of
 from gossamer.topology.expectation import Expectation, address_between, expectations
 from gossamer.topology.model import Topology
-from gossamer.topology.resources import netns_name
+from gossamer.topology.names import netns_name
 from gossamer.topology.seen import Seen
+from gossamer.topology.service import exchange
 
 _PING_TRIES = 3
 _RATE_S = 8
@@ -67,6 +68,8 @@ def _refuse_absent(topology: Topology, wanted: list[Expectation], tools: Tools) 
 def _check(topology: Topology, e: Expectation, tools: Tools) -> Outcome:
     netns = netns_name(topology.name, e.source)
     address = address_between(topology, e.source, e.target)
+    if e.service not in ("", "icmp"):
+        return _service(topology, e, netns, address, tools)
     if e.kind == "rate":
         outcome = _rate(topology, e, netns, address, tools)
         if outcome.ok:
@@ -79,17 +82,29 @@ def _check(topology: Topology, e: Expectation, tools: Tools) -> Outcome:
         for tries in (2, _PING_TRIES, _PING_TRIES):
             received, rtt = _ping(tools, netns, address, tries)
             if received == tries:
-                return Outcome(e.source, e.target, e.text, f"{received}/{tries} answers, {rtt}", True)
-        return Outcome(e.source, e.target, e.text, f"{received}/{tries} answers", received == tries)
+                return Outcome(e.source, e.to, e.text, f"{received}/{tries} answers, {rtt}", True)
+        return Outcome(e.source, e.to, e.text, f"{received}/{tries} answers", received == tries)
     # What was resolved before an edit says nothing about now.
     tools.run("ip", "-n", netns, "neigh", "flush", "to", address)
     received, _ = _ping(tools, netns, address, _PING_TRIES)
     neighbour = tools.run("ip", "-n", netns, "neigh", "show", address)
     resolved = "lladdr" in neighbour and "FAILED" not in neighbour
     measured = f"{received}/{_PING_TRIES} answers"
-    if resolved:
+    if resolved and not e.service:
         measured += ", but its hardware address answers"
-    return Outcome(e.source, e.target, e.text, measured, received == 0 and not resolved)
+    return Outcome(e.source, e.to, e.text, measured, received == 0 and not (resolved and not e.service))
+
+
+def _service(topology: Topology, e: Expectation, netns: str, address: str, tools: Tools) -> Outcome:
+    """A connection to a port, and an exchange on it."""
+    target = netns_name(topology.name, e.target)
+    protocol, _, port = e.service.partition("/")
+    for _ in range(1 if e.kind == "blocked" else 2):
+        # The first try may meet addresses that are still being resolved.
+        answered, measured = exchange(tools, netns, target, protocol, address, int(port))
+        if answered:
+            break
+    return Outcome(e.source, e.to, e.text, measured, answered == (e.kind == "reachable"))
 
 
 def _ping(tools: Tools, netns: str, address: str, tries: int) -> tuple[int, str]:
@@ -129,10 +144,10 @@ def _rate(
             server.communicate()
     measured = _received_bps(report)
     if measured is None:
-        return Outcome(e.source, e.target, e.text, "no iperf3 session", False)
+        return Outcome(e.source, e.to, e.text, "no iperf3 session", False)
     off = abs(measured - e.rate_bps) / e.rate_bps
     text = f"{measured / 1e6:.2f} Mbit/s ({(measured / e.rate_bps - 1) * 100:+.1f} %)"
-    return Outcome(e.source, e.target, e.text, text, off <= e.tolerance)
+    return Outcome(e.source, e.to, e.text, text, off <= e.tolerance)
 
 
 def _wait_listening(topology: Topology, target: str, tools: Tools) -> None:

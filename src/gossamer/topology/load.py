@@ -20,6 +20,7 @@ from gossamer.topology.model import (
     Name,
     Patch,
     Port,
+    SecurityGroup,
     Topology,
 )
 
@@ -30,7 +31,7 @@ _BOUND: Final = re.compile(r"Expected `(int|float)` ([<>]=?) ([0-9.]+)$")
 _PATTERN: Final = re.compile(r"Expected `str` matching regex (.*)$")
 _LENGTH: Final = re.compile(r"Expected `(\w+)` of length (>= )?(\d+)")
 _CHOICE: Final = re.compile(r"Invalid enum value (.+)$")
-_STRUCTS: Final = (Topology, Bridge, Instance, Port, Patch)
+_STRUCTS: Final = (Topology, Bridge, Instance, Port, Patch, SecurityGroup)
 _KEYS: Final = {t: list(t.__struct_fields__) for t in _STRUCTS}
 _ALL_KEYS: Final = sorted({f for fields in _KEYS.values() for f in fields})
 _TYPES: Final = {
@@ -73,7 +74,10 @@ def _completed(plain: dict[str, Any], path: Path) -> dict[str, Any]:
     bridges = plain.get("bridges")
     if isinstance(bridges, dict):
         plain["bridges"] = {k: {} if v is None else v for k, v in bridges.items()}
-    for key in ("instances", "patches", "expect"):
+    groups = plain.get("security_groups")
+    if isinstance(groups, dict):
+        plain["security_groups"] = {k: {} if v is None else v for k, v in groups.items()}
+    for key in ("instances", "patches", "expect", "security_groups"):
         if key in plain and plain[key] is None:
             del plain[key]
     return plain
@@ -95,7 +99,9 @@ def _convert(plain: dict[str, Any]) -> Topology:
     A member of a mapping is converted by itself: the converter does not say
     which of them it found wrong.
     """
-    for key, member in (("bridges", Bridge), ("instances", Instance)):
+    for key, member in (
+        ("bridges", Bridge), ("instances", Instance), ("security_groups", SecurityGroup)
+    ):  # fmt: skip
         for name, value in plain[key].items() if isinstance(plain.get(key), dict) else ():
             _convert_one(name, Name, f"{key}.{name}", value)
             _convert_one(value, member, f"{key}.{name}", value)
@@ -147,6 +153,8 @@ def _keys_at(where: str) -> list[str]:
         return _KEYS[Bridge]
     if parts[0] == "patches":
         return _KEYS[Patch]
+    if parts[0] == "security_groups":
+        return _KEYS[SecurityGroup]
     return _KEYS[Port] if parts[-1] == "ports" else _KEYS[Instance]
 
 
@@ -172,6 +180,8 @@ def _in_words(message: str, leaf: str) -> tuple[str, str]:
         remedy = "write a number, without quotes" if "int" in found[1] else ""
         if found[2] == "null":
             remedy = "write something after it, or take the line out"
+        elif leaf in ("allow", "egress"):
+            remedy = f"write a line with a dash for each rule below {leaf}:, or [] for none"
         elif leaf == "expect":
             remedy = "write a line with a dash for each: - vm1 -> vm2: reachable"
         elif "array" in found[1]:

@@ -52,6 +52,29 @@ class Port(_Strict, frozen=True):
     """What the instance may send: ``1 Mbit/s`` (ingress policing)."""
     burst: Annotated[int, Meta(ge=1, le=4294967295)] | None = None
     """Of that, in kbit."""
+    allow: tuple[str, ...] | None = None
+    """Connections that may come in, all others may not; None: whatever comes, if no group says otherwise."""
+    egress: tuple[str, ...] | None = None
+    """Connections that may go out; None: all, if no group says otherwise."""
+    security_groups: tuple[Name, ...] = ()
+    """Whose rules hold here too."""
+    floating: str | tuple[str, ...] = ()
+    """Addresses outside, behind a router, by which this port is reached and speaks there."""
+    snat: str | tuple[str, ...] = ()
+    """On a router's port: addresses, or ranges of them, that hide what leaves through it."""
+
+    @property
+    def protected(self) -> bool:
+        """Whether rules decide on its connections."""
+        return self.allow is not None or self.egress is not None or bool(self.security_groups)
+
+    def all_floating(self) -> tuple[str, ...]:
+        """`floating`, one or many."""
+        return (self.floating,) if isinstance(self.floating, str) else self.floating
+
+    def all_snat(self) -> tuple[str, ...]:
+        """`snat`, one or many."""
+        return (self.snat,) if isinstance(self.snat, str) else self.snat
 
     def all_addresses(self) -> tuple[str, ...]:
         """`address` and `addresses` together."""
@@ -94,6 +117,13 @@ class Bridge(_Strict, frozen=True):
         }
 
 
+class SecurityGroup(_Strict, frozen=True):
+    """Rules that several ports share: connections that may come in, and that may go out."""
+
+    allow: tuple[str, ...] = ()
+    egress: tuple[str, ...] | None = None
+
+
 class Patch(_Strict, frozen=True):
     """A cable between two bridges, carrying all VLANs or those of `trunks`."""
 
@@ -108,4 +138,5 @@ class Topology(_Strict, frozen=True):
     bridges: Annotated[dict[Name, Bridge], Meta(min_length=1)]
     instances: dict[Name, Instance] = {}
     patches: tuple[Patch, ...] = ()
+    security_groups: dict[Name, SecurityGroup] = {}
     expect: tuple[str | dict[str, str], ...] = ()

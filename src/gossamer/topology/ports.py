@@ -45,6 +45,11 @@ def port_differences(seen: Seen, spec: Spec) -> list[Difference]:
             if a not in far.addresses
         ]
         out += [
+            missing(f"address {a}, which is translated,", "floating")
+            for a in spec.get("answers", ())
+            if a not in far.addresses
+        ]
+        out += [
             Difference("addresses", f"address {a} is not in the file")
             for a in _surplus(far, spec, None)
         ]
@@ -57,12 +62,13 @@ def port_differences(seen: Seen, spec: Spec) -> list[Difference]:
 
 def _surplus(far: SeenLink, spec: Spec, old: Spec | None) -> list[str]:
     """Addresses to remove: a port that the file gives none may have what it likes."""
-    before = (old or {}).get("addresses", ())
+    before = [*(old or {}).get("addresses", ()), *(old or {}).get("answers", ())]
     wanted = spec["addresses"]
     return sorted(
         a
         for a in far.addresses
         if a not in wanted
+        and a not in spec.get("answers", ())
         and (a in before or (wanted and not ip_address(a.partition("/")[0]).is_link_local))
     )
 
@@ -147,6 +153,11 @@ def _inside(spec: Spec, far: SeenLink | None, old: Spec | None) -> list[tuple[st
             # Nobody else has it: to wait for an answer that never comes takes seconds.
             nodad = " nodad" if ":" in address else ""
             lines.append((f"address replace {address} dev {inside}{nodad}", f"addresses[{i}]"))
+    for address in spec.get("answers", ()):
+        if far is None or address not in far.addresses:
+            # Neighbours are answered; deprecated, so that the router itself speaks from its own address.
+            line = f"address replace {address} dev {inside} nodad preferred_lft 0"
+            lines.append((line, "floating"))
     if far is None or not far.up:
         lines.append((f"link set {inside} up", ""))
     return lines

@@ -6,48 +6,23 @@ How each kind is compared with what is, made and removed stands in `kind.py`.
 
 from __future__ import annotations
 
-import hashlib
 from ipaddress import ip_interface
 from typing import Any, Final
 
 from gossamer.errors import TopologyError
 from gossamer.topology.model import Bridge, Instance, Port, Topology
+from gossamer.topology.names import default_mac, netns_name, patch_name, veth_name
+from gossamer.topology.nat import translations
+from gossamer.topology.policy import policy_flows
 from gossamer.topology.port_names import instance_ports
+
+__all__ = ["Spec", "default_mac", "netns_name", "patch_name", "resources", "veth_name"]
 
 Spec = dict[str, Any]
 
 DEFAULT_MTU: Final = 1500
-_DEVICE_NAME_LENGTH: Final = 15
 _DEFAULT_FLOW: Final = "priority=0,actions=NORMAL"
 """What Open vSwitch gives a bridge in fail mode standalone."""
-_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-def netns_name(topology: str, instance: str) -> str:
-    """The network namespace of an instance."""
-    return f"{topology}-{instance}"
-
-
-def veth_name(topology: str, instance: str, index: int) -> str:
-    """The host's end of an instance's port; at most 15 characters, the same every time."""
-    number = int.from_bytes(_digest(f"{topology}/{instance}")[:8], "big")
-    short = "".join(_DIGITS[number // 36**i % 36] for i in range(5))
-    suffix = f"-{short}.{index}"
-    return instance[: _DEVICE_NAME_LENGTH - len(suffix)] + suffix
-
-
-def default_mac(topology: str, instance: str, index: int) -> str:
-    """The address of a port that the file gives none: locally administered, the same every time."""
-    return "02:" + _digest(f"{topology}/{instance}/{index}")[:5].hex(":")
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
-
-
-def patch_name(here: str, there: str) -> str:
-    """A patch port on bridge `here`."""
-    return f"{here}-to-{there}"
 
 
 def resources(topology: Topology) -> dict[str, Spec]:
@@ -62,11 +37,14 @@ def resources(topology: Topology) -> dict[str, Spec]:
         a, b = patch.between
         out[f"patch/{a}/{b}"] = {"a": a, "b": b, "trunks": sorted(patch.trunks)}
     devices: dict[str, str] = {}
+    translated = translations(topology)
     for name, instance in topology.instances.items():
         netns = netns_name(topology.name, name)
         out[f"instance/{name}"] = {"netns": netns}
         for i, port in enumerate(instance.ports):
             spec = out[f"port/{name}/{i}"] = _port_spec(topology.name, name, i, port)
+            if (name, i) in translated:
+                spec["answers"] = translated[name, i].extra_addresses()
             other = devices.setdefault(spec["device"], name)
             if other != name:
                 raise TopologyError(
@@ -76,7 +54,7 @@ def resources(topology: Topology) -> dict[str, Spec]:
                 )
         out[f"routing/{name}"] = _routing_spec(netns, instance)
     for name, bridge in topology.bridges.items():
-        out[f"flows/{name}"] = _flows_spec(topology.name, name, bridge)
+        out[f"flows/{name}"] = _flows_spec(topology, name, bridge)
     return out
 
 
@@ -117,8 +95,8 @@ def _routing_spec(netns: str, instance: Instance) -> Spec:
     }
 
 
-def _flows_spec(topology: str, name: str, bridge: Bridge) -> Spec:
-    declared = [" ".join(flow.split()) for flow in bridge.flows]
+def _flows_spec(topology: Topology, name: str, bridge: Bridge) -> Spec:
+    declared = [" ".join(flow.split()) for flow in bridge.flows] or policy_flows(topology, name)
     shared = bool(bridge.controllers)
     if not declared and not shared and bridge.fail_mode == "standalone":
         declared = [_DEFAULT_FLOW]
@@ -126,7 +104,7 @@ def _flows_spec(topology: str, name: str, bridge: Bridge) -> Spec:
         "bridge": name,
         "flows": declared,
         "ports": {
-            f"{instance}.eth{i}": veth_name(topology, instance, i)
+            f"{instance}.eth{i}": veth_name(topology.name, instance, i)
             for flow in declared
             for instance, i in instance_ports(flow)
         },

@@ -10,7 +10,8 @@ from gossamer.errors import TopologyError
 from gossamer.topology.command import Tools, complaint_of
 from gossamer.topology.expectation import address_between
 from gossamer.topology.model import Topology
-from gossamer.topology.resources import netns_name, veth_name
+from gossamer.topology.names import netns_name, veth_name
+from gossamer.topology.nat import translations
 
 
 def flow_between(
@@ -81,4 +82,7 @@ def _mac_of_address(topology: Topology, address: str, tools: Tools) -> str:
         for i, port in enumerate(instance.ports):
             if any(str(ip_interface(a).ip) == address for a in port.all_addresses()):
                 return _mac(tools, netns_name(topology.name, name), f"eth{i}")
+    for (router, index), translation in translations(topology).items():
+        if any(address == str(outside) for outside, _ in translation.floating):
+            return _mac(tools, netns_name(topology.name, router), f"eth{index}")
     raise TopologyError(f"no instance has the address {address}", remedy="is the gateway right?")

@@ -1,0 +1,144 @@
+"""The flows of a bridge with stateful rules or translated addresses, in place of the file's own."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gossamer.topology.membership import Member, members
+from gossamer.topology.model import Port, Topology
+from gossamer.topology.names import default_mac
+from gossamer.topology.nat import Where, add_translation, translations
+from gossamer.topology.security import (
+    GROUP_BIT,
+    Protected,
+    add_security,
+    flooded,
+    heard,
+    rules_of,
+)
+from gossamer.topology.stages import (
+    LOAD_PORT,
+    LOAD_VLAN,
+    LOAD_ZONE,
+    VLAN,
+    FlowList,
+    Stage,
+    go,
+    zones,
+)
+
+_TAG_PRESENT: Final = 0x1000  # OFPVID_PRESENT
+
+
+def policy_flows(topology: Topology, bridge: str) -> list[str]:
+    """The flows that rules and translated addresses of a bridge's ports ask for; none where none do."""
+    numbers = _zones(topology)
+    protected = list(_protected(topology, bridge, numbers))
+    routers = {w: t for w, t in translations(topology).items() if _port(topology, w).bridge == bridge}
+    if not protected and not routers:
+        return []
+    flows = FlowList()
+    ports = list(members(topology, bridge))
+    _add_admission(flows, ports, protected)
+    add_security(flows, topology, protected)
+    flows.add(Stage.SOURCE_NAT, 0, "", go(Stage.TARGET_NAT))
+    flows.add(Stage.TARGET_NAT, 0, "", go(Stage.RECEIVER))
+    for where, translation in routers.items():
+        port = _port(topology, where)
+        add_translation(
+            flows, translation, _name(where), port.vlan or 0, _mac(topology, where), numbers[f"nat {where}"]
+        )
+    for vlan in sorted({p.vlan for p in protected}):
+        _add_groupcast(flows, vlan, ports, [p for p in protected if p.vlan == vlan])
+    flows.add(Stage.RECEIVER, 0, "", go(Stage.DELIVER))
+    flows.add(Stage.DELIVER, 0, "", "NORMAL")
+    return flows.lines()
+
+
+def _zones(topology: Topology) -> dict[str, int]:
+    """Of all ports, whether they need one or not: a rule added to one must not renumber others."""
+    every = [(n, i) for n, instance in topology.instances.items() for i in range(len(instance.ports))]
+    return zones(topology.name, [f"{use} {where}" for use in ("port", "nat") for where in every])
+
+
+def _protected(topology: Topology, bridge: str, numbers: dict[str, int]) -> list[Protected]:
+    out = []
+    for name, instance in topology.instances.items():
+        for i, port in enumerate(instance.ports):
+            if port.bridge == bridge and port.protected:
+                where = (name, i)
+                allow, egress = rules_of(topology, port)
+                out.append(
+                    Protected(
+                        _name(where), port, port.vlan or 0, _mac(topology, where),
+                        numbers[f"port {where}"], instance.forward, allow, egress,
+                    )
+                )  # fmt: skip
+    return out
+
+
+def _port(topology: Topology, where: Where) -> Port:
+    return topology.instances[where[0]].ports[where[1]]
+
+
+def _name(where: Where) -> str:
+    return f'"{where[0]}.eth{where[1]}"'
+
+
+def _mac(topology: Topology, where: Where) -> str:
+    mac = topology.instances[where[0]].ports[where[1]].mac
+    return mac.lower() if mac else default_mac(topology.name, *where)
+
+
+def _add_admission(flows: FlowList, ports: list[Member], protected: list[Protected]) -> None:
+    """Into the VLAN that a frame's port and tag say.
+
+    NORMAL does so too, later: here it is to find receivers, and to refuse
+    what NORMAL never sees.
+    """
+    table, checked = Stage.ADMIT, go(Stage.SENDER)
+    own = {p.name: p for p in protected}
+    for port in ports:
+        who = f"in_port={port.name}"
+        if port.native is None:
+            flows.add(table, 60, f"{who},vlan_tci=0x0000/0x1fff", "drop")
+        elif port.native or port.name in own:
+            zone = f"load:{own[port.name].zone}->{LOAD_ZONE}," if port.name in own else ""
+            actions = f"load:{port.native}->{LOAD_VLAN},{zone}{checked}"
+            flows.add(table, 60, f"{who},vlan_tci=0x0000/0x1fff", actions)
+        if port.tagged is not None:
+            for vlan in sorted(port.tagged):
+                flows.add(table, 50, f"{who},dl_vlan={vlan}", f"load:{vlan}->{LOAD_VLAN},{checked}")
+            flows.add(table, 40, f"{who},vlan_tci=0x1000/0x1000", "drop")
+    flows.add(
+        table, 10, "vlan_tci=0x1000/0x1000",
+        f"move:OXM_OF_VLAN_VID[0..11]->{LOAD_VLAN[:-2]}[0..11],{checked}",
+    )  # fmt: skip
+    flows.add(table, 0, "", checked)
+
+
+def _add_groupcast(flows: FlowList, vlan: int, ports: list[Member], protected: list[Protected]) -> None:
+    """Broadcasts and multicasts: protected ports get what their rules allow, the others all.
+
+    NORMAL would flood to all alike.  Ports that have the frame as it is come
+    first, then its tag is taken off or put on for the rest.
+    """
+    for match in flooded(vlan):
+        flows.add(Stage.RECEIVER, 70, match, go(Stage.DELIVER))
+    names = {p.name for p in protected}
+    hearing = [p.name for p in protected if any(heard(r) for r in p.allow)]
+    copies = [f"load:{name}->{LOAD_PORT},{go(Stage.GROUPCAST)})" for name in hearing]
+    forms = [(p.name, p.form(vlan)) for p in ports if p.name not in names]
+    tagged = [f"output:{n}" for n, form in forms if form == "tagged"]
+    untagged = [f"output:{n}" for n, form in forms if form == "untagged"]
+    match = f"{VLAN}={vlan},{GROUP_BIT}"
+    strip = ["strip_vlan", *untagged] if untagged else []
+    push = ["push_vlan:0x8100", f"set_field:{_TAG_PRESENT | vlan}->vlan_vid", *tagged] if tagged else []
+    flows.add(
+        Stage.RECEIVER, 60, f"{match},vlan_tci=0x1000/0x1000",
+        ",".join((*(f"clone(strip_vlan,{c}" for c in copies), *tagged, *strip)) or "drop",
+    )  # fmt: skip
+    flows.add(
+        Stage.RECEIVER, 60, f"{match},vlan_tci=0x0000/0x1fff",
+        ",".join((*(f"clone({c}" for c in copies), *untagged, *push)) or "drop",
+    )  # fmt: skip

@@ -155,6 +155,50 @@ def bundles(draw: st.DrawFn) -> Action:
     )  # fmt: skip
 
 
+@st.composite
+def nats(draw: st.DrawFn) -> act.Nat:
+    """nat inside of ct, with all that may stand there."""
+    if draw(st.booleans()):
+        return act.Nat()
+    src = draw(st.booleans())
+    length = draw(st.sampled_from((4, 16)))
+    addresses = sorted(draw(st.integers(1, (1 << 8 * length) - 1)) for _ in range(2))
+    first, last = (a.to_bytes(length, "big") for a in addresses)
+    ports = draw(st.none() | st.lists(st.integers(1, 0xFFFF), min_size=2, max_size=2).map(sorted))
+    kind = draw(st.sampled_from(("", "hash", "random")))
+    # Flags are only shown behind addresses.
+    return act.Nat(
+        src, not src, (first, draw(st.sampled_from((first, last)))),
+        (ports[0], ports[1]) if ports else None, draw(st.booleans()), kind == "hash",
+        kind == "random",
+    )  # fmt: skip
+
+
+_CT_FIELDS: Final = [BY_NAME[name] for name in _CT_ONLY]
+
+
+@st.composite
+def cts(draw: st.DrawFn) -> Action:
+    """ct, with what it may run."""
+    commit = draw(st.booleans())
+    zone_field = draw(st.none() | subfields(_READABLE, 16, 16))
+    inside: tuple[Action, ...] = ()
+    if commit:
+        field = draw(st.sampled_from(_CT_FIELDS))
+        mask = draw(bits(field.n_bits)) or 1
+        moved = draw(subfields(_READABLE, field.n_bits))
+        inside = (
+            act.SetField(field, draw(bits(field.n_bits)) & mask, mask),
+            act.RegMove(moved, SubField(field, 0, moved.n_bits)),
+        )[draw(st.integers(0, 2)) :]
+    return act.Ct(
+        commit, commit and draw(st.booleans()), draw(st.none() | st.integers(0, 254)),
+        0 if zone_field else draw(u16), zone_field,
+        draw(st.none() | (nats() if commit else st.just(act.Nat()))),
+        draw(st.sampled_from((0, act.CT_ALG_FTP, act.CT_ALG_TFTP))), inside,
+    )  # fmt: skip
+
+
 controllers: Final = st.builds(
     act.Controller, max_len=u16, controller_id=u16, reason=st.integers(0, 5),
     userdata=st.binary(max_size=9), pause=st.booleans(), meter_id=u32, as_output=st.just(False),
@@ -186,7 +230,7 @@ _simple: Final = st.one_of(
 )  # fmt: skip
 plain_actions: Final = st.one_of(
     _simple, set_fields(), loads(), moves(), named_sets(), learns(), multipaths(), bundles(),
-    controllers,
+    controllers, cts(), st.just(act.CtClear()),
 )  # fmt: skip
 actions: Final = st.recursive(
     plain_actions,

@@ -64,11 +64,11 @@ def decode_action_list(data: bytes, version: int) -> Actions:
     return actions
 
 
-def _decode_list(data: bytes, version: int, depth: int) -> Actions:
+def _decode_list(data: bytes, version: int, depth: int, in_ct: bool = False) -> Actions:
     if depth > _MAX_NESTED:
         raise OpenFlowError(ErrorCode.BAD_ACTION_TOO_MANY, "actions nested too deeply")
     actions = tuple(_decode_each(data, version, depth))
-    check_list(actions, version, alone=depth > 0)
+    check_list(actions, version, alone=depth > 0, in_ct=in_ct)
     return actions
 
 
@@ -82,7 +82,10 @@ def _decode_each(data: bytes, version: int, depth: int) -> Iterator[Action]:
         kind, length = unpack_from(">HH", data, offset)
         if kind == _VENDOR:
             yield decode_vendor(
-                data, offset, version, lambda inner: _decode_list(inner, version, depth + 1)
+                data,
+                offset,
+                version,
+                lambda inner, in_ct: _decode_list(inner, version, depth + 1, in_ct),
             )
         else:
             wanted = kinds.get(kind)

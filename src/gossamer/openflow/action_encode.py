@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gossamer.openflow.action_choice import encode_bundle, encode_multipath
+from gossamer.openflow.action_ct import encode_ct, encode_ct_clear, encode_nat
 from gossamer.openflow.action_field import said_bits
 from gossamer.openflow.action_frame import be, nicira, nxm, packed_bits, plain
 from gossamer.openflow.action_learn import encode_learn
@@ -145,6 +146,12 @@ def _encode_extension(action: Action, version: int) -> bytes:
             return encode_multipath(action)
         case act.Bundle():
             return encode_bundle(action)
+        case act.Ct(actions=inside):
+            return encode_ct(action, b"".join(_encode(a, version) for a in inside))
+        case act.Nat():
+            return encode_nat(action)
+        case act.CtClear():
+            return encode_ct_clear()
         case act.Learn():
             return encode_learn(action)
         case act.Conjunction(conj_id=conj_id, clause=clause, n_clauses=n_clauses):

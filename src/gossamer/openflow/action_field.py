@@ -23,8 +23,8 @@ from gossamer.pipeline.fields import BY_NAME, VLAN_CFI, Field
 ARP_OP: Final = BY_NAME["arp_op"]
 """16 bits on the wire, of which packets use (and the key keeps) the lower 8."""
 
-_CT_ONLY: Final = frozenset(("ct_mark", "ct_label"))
-"""Writable, but by actions inside of ct() only."""
+CT_ONLY: Final = frozenset(("ct_mark", "ct_label"))
+"""Writable, but by actions inside of ct() only (action_order.py)."""
 
 
 def decode_set(body: bytes, offset: int, *, may_mask: bool, standard: bool) -> act.SetField:
@@ -39,7 +39,7 @@ def decode_set(body: bytes, offset: int, *, may_mask: bool, standard: bool) -> a
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_MASK)
     if any(body[entry.end :]):
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, "padding is not zero")
-    if not f.writable or f.name in _CT_ONLY or (standard and f is IN_PORT):
+    if not f.writable or (standard and f is IN_PORT):
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{f.name} is read only")
     if not is_valid_value(f, value) or (f is VLAN_VID and standard and not value & mask & VLAN_CFI):
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{f.name}: {value:#x}")
@@ -99,7 +99,7 @@ def pushed(field: Field, low: int, n_bits: int) -> SubField:
 
 
 def _check_writable(field: Field) -> None:
-    if not field.writable or field.name in _CT_ONLY:
+    if not field.writable:
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{field.name} is read only")
 
 
@@ -107,6 +107,8 @@ def target(field: Field, low: int, n_bits: int) -> SubField:
     """Bits to write.  Raises OpenFlowError for those a field does not have, and read-only ones."""
     check_bits(field, low, n_bits)
     _check_writable(field)
+    if field.name in CT_ONLY:
+        raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{field.name} is for ct alone")
     if is_nxm_port(field) and n_bits == 16 and not low:
         n_bits = field.n_bits
     if field is ARP_OP and n_bits == 16:

@@ -7,6 +7,7 @@ from struct import unpack_from
 from typing import Final, NamedTuple
 
 from gossamer.openflow.action_choice import decode_bundle, decode_multipath
+from gossamer.openflow.action_ct import decode_ct, decode_nat
 from gossamer.openflow.action_field import (
     decode_set,
     field_at,
@@ -28,14 +29,15 @@ from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR, Field
 
 _TUN_ID: Final = BY_NAME["tun_id"]
 _ALL64: Final = 0xFFFFFFFFFFFFFFFF
+_CT: Final = 35
 _CLONE: Final = 42
 _MAX_CLAUSES: Final = 64
 _EGRESS: Final = 2
 _ETH_HEADER: Final = 14
 
 
-Nested = Callable[[bytes], act.Actions]
-"""Reads the action list inside another action."""
+Nested = Callable[[bytes, bool], act.Actions]
+"""Reads the action list inside another action; True: which is a ct."""
 
 
 def decode_vendor(data: bytes, offset: int, version: int, nested: Nested) -> Action:
@@ -60,7 +62,9 @@ def decode_vendor(data: bytes, offset: int, version: int, nested: Nested) -> Act
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_LEN)
     body = data[offset : offset + length]
     if vendor == NX_VENDOR and subtype == _CLONE:
-        return act.Clone(nested(body[16:]))
+        return act.Clone(nested(body[16:], False))
+    if vendor == NX_VENDOR and subtype == _CT:
+        return decode_ct(body, lambda inner: nested(inner, True))
     return known.decode(body)
 
 
@@ -245,8 +249,12 @@ def _check_pkt_larger(body: bytes) -> Action:
     return act.CheckPktLarger(target(field, low, 1), length)
 
 
-def _clone(body: bytes) -> Action:
-    raise AssertionError("decode_vendor() reads clones")
+def _nesting(body: bytes) -> Action:
+    raise AssertionError("decode_vendor() reads actions that have others inside")
+
+
+def _ct_clear(body: bytes) -> Action:
+    return act.CtClear()
 
 
 def _exit(body: bytes) -> Action:
@@ -350,12 +358,15 @@ _NICIRA: Final = {
     32: _Known(24, _output_reg2),
     33: _Known(0, _reg_load2, until=_V14),
     34: _Known(16, _conjunction),
+    _CT: _Known(0, _nesting, at_least=24),
+    36: _Known(0, decode_nat),
     37: _Known(0, _controller2),
     38: _Known(32, _sample2),
     39: _Known(16, _output_trunc),
     40: _Known(16, _group, until=_V10),
     41: _Known(32, _sample3),
-    _CLONE: _Known(0, _clone),
+    _CLONE: _Known(0, _nesting),
+    43: _Known(16, _ct_clear),
     44: _Known(16, _resubmit_table_ct),
     45: _Known(0, decode_learn, at_least=40),
     49: _Known(24, _check_pkt_larger),

@@ -216,7 +216,7 @@ _OF_CONNECTION: Final = frozenset(
 """Fields of a packet's connection, which there is only when ct_state says so."""
 _CT_STATE: Final = BY_NAME["ct_state"]
 _CT_OF_CONNECTION: Final = 0x01 | 0x02 | 0x04 | 0x08 | 0x40 | 0x80
-_CT_TRACKED, _CT_INVALID = 0x20, 0x10
+_CT_TRACKED, CT_INVALID = 0x20, 0x10
 
 
 def says_tracked(match: Match) -> bool:
@@ -224,7 +224,7 @@ def says_tracked(match: Match) -> bool:
     value, mask = match.field(_CT_STATE)
     return bool(
         value & _CT_OF_CONNECTION
-        or (value & _CT_TRACKED and mask & _CT_INVALID and not value & _CT_INVALID)
+        or (value & _CT_TRACKED and mask & CT_INVALID and not value & CT_INVALID)
     )
 
 

@@ -15,12 +15,14 @@ from typing import Final
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.interned import Interned
-from gossamer.openflow.match import has_prerequisite, says_tracked
+from gossamer.openflow.match import CT_INVALID, has_prerequisite, says_tracked
 from gossamer.openflow.message import Version
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, LearnTo, SubField
 from gossamer.pipeline.fields import (
     BY_NAME,
+    ETH_IPV4,
+    ETH_IPV6,
     ETH_PBB,
     FRAG_LATER,
     IP_SCTP,
@@ -49,6 +51,8 @@ _ETH_TYPE: Final = BY_NAME["eth_type"]
 _NW_PROTO: Final = BY_NAME["nw_proto"]
 _NW_TTL: Final = BY_NAME["nw_ttl"]
 _MPLS_TTL: Final = BY_NAME["mpls_ttl"]
+_CT_STATE: Final = BY_NAME["ct_state"]
+_ALG_PROTOCOLS: Final = {act.CT_ALG_FTP: IP_TCP, act.CT_ALG_TFTP: IP_UDP}
 _OWN_FIELDS: Final = frozenset(
     ("eth_src", "eth_dst", "ip_src", "ip_dst", "ip_dscp", "vlan_vid", "vlan_pcp")
 )
@@ -183,6 +187,8 @@ class _Checker:
             case act.Resubmit(with_ct=True):
                 if not says_tracked(self.match):
                     raise _inconsistent("resubmit(,,ct) needs a match on a tracked packet")
+            case act.Ct():
+                self._ct(action)
             case act.Meter(meter_id=meter_id):
                 if not 0 < meter_id <= METER_MAX:
                     raise OpenFlowError(
@@ -194,6 +200,25 @@ class _Checker:
                 )
             case act.Learn():
                 _check_learn(action, self.match)
+
+    def _ct(self, action: act.Ct) -> None:
+        """Also for OpenFlow 1.0: there is no packet that such a ct could do anything to."""
+        eth_type = self.match.field(_ETH_TYPE)[0]
+        proto = self.match.field(_NW_PROTO)[0]
+        if eth_type not in (ETH_IPV4, ETH_IPV6):
+            raise _inconsistent("ct needs a match on ip or ipv6")
+        if action.commit and self.match.field(_CT_STATE)[0] & CT_INVALID:
+            raise _inconsistent("an invalid packet cannot be committed")
+        if action.alg in _ALG_PROTOCOLS and proto != _ALG_PROTOCOLS[action.alg]:
+            raise _inconsistent("the helper is for packets of another protocol")
+        if action.zone_field is not None:
+            _need_prerequisite(action.zone_field.field, self.match)
+            return
+        nat = action.nat
+        if nat and nat.addresses and (len(nat.addresses[0]) == 4) != (eth_type == ETH_IPV4):
+            raise _inconsistent("nat's addresses are of the other family")
+        for inside in action.actions:
+            self.check(inside)
 
     def _packets_are(self, field: Field) -> None:
         """Packets must have `field`, where the version cares."""

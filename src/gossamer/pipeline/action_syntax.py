@@ -9,6 +9,7 @@ from typing import Final
 from gossamer.errors import FieldError
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.ct_syntax import parse_ct
 from gossamer.pipeline.field_syntax import (
     parse_field,
     parse_ipv4,
@@ -298,6 +299,10 @@ def _write_actions(text: str, ports: Ports) -> Action:
     return act.WriteActions(parse_actions(text, ports))
 
 
+def _ct(text: str, ports: Ports) -> Action:
+    return parse_ct(text, lambda inside: parse_actions(inside, ports))
+
+
 _ACTIONS: Final[dict[str, _Read]] = {
     "output": _output,
     "controller": _controller,
@@ -352,6 +357,8 @@ _ACTIONS: Final[dict[str, _Read]] = {
     "clone": _clone,
     "check_pkt_larger": _check_pkt_larger,
     "delete_field": lambda text, _: act.DeleteField(parse_field(text)),
+    "ct": _ct,
+    "ct_clear": _nothing(act.CtClear()),
     "exit": _nothing(act.Exit()),
     "write_metadata": _write_metadata,
     "clear_actions": _nothing(act.ClearActions()),

@@ -7,6 +7,7 @@ from typing import Final
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.field_views import named_bits
+from gossamer.pipeline.format_ct import format_ct, format_nat
 from gossamer.pipeline.format_field import (
     PortNames,
     all_bits,
@@ -191,6 +192,12 @@ def _format_extension(action: Action, names: PortNames | None) -> str:
                 f"obs_domain_id={action.obs_domain_id},obs_point_id={action.obs_point_id}"
                 f"{where}{_DIRECTIONS[action.direction]})"
             )
+        case act.Ct():
+            return format_ct(action, lambda inside: format_actions(inside, names))
+        case act.Nat():
+            return format_nat(action)
+        case act.CtClear():
+            return "ct_clear"
         case act.Learn():
             return _format_learn(action, names)
         case _:

@@ -71,6 +71,44 @@ EVERYWHERE: list[tuple[Action, str]] = [
     ),
     (act.Clone((act.Output(1), act.Clone((act.Output(2),)))), "clone(output:1,clone(output:2))"),
     (act.Clone(()), "clone(drop)"),
+    (act.Ct(), "ct()"),
+    (act.Ct(table=4, zone=65535, nat=act.Nat()), "ct(table=4,zone=65535,nat)"),
+    (
+        act.Ct(
+            True, True, 0, zone_field=SubField(REG0, 8, 16),
+            nat=act.Nat(
+                src=True, addresses=(b"\x0a\0\0\1", b"\x0a\0\0\x09"), ports=(1024, 65535),
+                persistent=True, random=True,
+            ),
+        ),
+        "ct(commit,force,table=0,zone=NXM_NX_REG0[8..23],"
+        "nat(src=10.0.0.1-10.0.0.9:1024-65535,persistent,random))",
+    ),
+    (
+        act.Ct(
+            True,
+            nat=act.Nat(
+                dst=True, addresses=(bytes(15) + b"\1", bytes(15) + b"\2"), ports=(80, 80), hash=True
+            ),
+            actions=(
+                act.RegMove(SubField(REG1, 0, 32), SubField(BY_NAME["ct_mark"], 0, 32)),
+                act.RegMove(SubField(REG0, 0, 16), SubField(BY_NAME["ct_label"], 112, 16)),
+            ),
+            alg=act.CT_ALG_FTP,
+        ),
+        "ct(commit,nat(dst=[::1]-[::2]:80,hash),"
+        "exec(move:NXM_NX_REG1[]->NXM_NX_CT_MARK[],"
+        "move:NXM_NX_REG0[0..15]->NXM_NX_CT_LABEL[112..127]),"
+        "alg=ftp)",
+    ),
+    (
+        act.Ct(
+            True, nat=act.Nat(src=True, addresses=(bytes(15) + b"\1",) * 2), alg=act.CT_ALG_TFTP
+        ),
+        "ct(commit,nat(src=::1),alg=tftp)",
+    ),
+    (act.Ct(True, nat=act.Nat(dst=True)), "ct(commit,nat(dst))"),
+    (act.CtClear(), "ct_clear"),
     (
         act.Controller(1234, 5678, 2, b"\1\2\3", True, as_output=False),
         "controller(reason=invalid_ttl,max_len=1234,id=5678,userdata=01.02.03,pause)",

@@ -25,7 +25,9 @@ MATCHES: Final = (
     "icmp6,icmp_type=135,nd_target=fe80::1", "mpls,mpls_label=5", "dl_vlan=5,dl_vlan_pcp=3",
     "vlan_tci=0x1000/0x1000", "reg3=5/0xff", "xreg1=0x55", "tun_id=5", "metadata=0x5/0xff",
     "in_port=1", "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00", "tcp,tcp_flags=+syn-ack",
-    "ip,nw_tos=48,nw_ecn=1,nw_ttl=5", "ct_state=+trk+est,ct_zone=5", "ct_mark=0x5/0xf",
+    "ip,nw_tos=48,nw_ecn=1,nw_ttl=5", "ct_state=+trk+est,ct_zone=5", "ct_mark=0x5/0xf", "ct_state=new|trk",
+    "ct_state=0x21/0x31", "ct_label=0x1/0x3", "ct_state=+trk-inv,ip,ct_nw_src=10.0.0.0/8,ct_nw_proto=6",
+    "ct_state=+est,ip,ct_nw_proto=17,ct_tp_dst=53/0xfff0",
     "pkt_mark=3", "conj_id=7,ip", "ip,ip_frag=later", "udp6,tp_src=53/0xfff0", "sctp,tp_dst=5",
     "rarp", "mplsm", "tun_src=1.2.3.4", "tun_ipv6_dst=::1", "tun_gbp_id=5", "tun_flags=oam",
     "ipv6,ipv6_label=5", "actset_output=1", "xxreg1=5", "dl_type=0x88cc", "icmp,icmp_type=8",
@@ -47,6 +49,11 @@ FLOWS: Final = (
     "send_flow_rem,priority=77,actions=1",
     "idle_timeout=5,hard_timeout=9,priority=79,actions=controller",
     "priority=80,actions=controller(max_len=5,id=2,userdata=01.02)",
+    "priority=82,ct_state=-trk,ip,actions=ct(table=1,zone=NXM_NX_REG0[0..15])",
+    "priority=83,tcp,actions=ct(commit,zone=5,nat(src=10.0.0.1-10.0.0.9:1024-65535,random),alg=ftp)",
+    "priority=84,udp6,actions=ct(commit,force,nat(dst=[fe80::1]:53),exec(load:5->NXM_NX_CT_MARK[]))",
+    "priority=85,ip,actions=ct(commit,exec(set_field:0x1/0x3->ct_label,move:reg0[]->ct_mark[])),ct_clear",
+    "priority=86,ipv6,actions=ct(commit,nat(src),table=3),ct(nat,table=4)",
     "priority=81,actions=clear_actions,write_metadata:5/0xf",
 )
 GROUPS: Final = (
@@ -76,7 +83,10 @@ def flows() -> list[str]:
     lines = list(FLOWS)
     for table, (_, text) in enumerate(EVERYWHERE, 1):
         needs = ""
-        if ",ct)" in text:
+        if text.startswith("ct("):
+            needs = "ipv6," if "::" in text else "ip,"
+            needs = "tcp6," if "=ftp" in text else "udp6," if "=tftp" in text else needs
+        elif ",ct)" in text:
             needs = "ct_state=+trk+est,ip,"
         elif text.startswith("fin_"):
             needs = "tcp,"

@@ -115,6 +115,10 @@ def status(as_json: bool) -> None:
     states = converge.known(tools.rundir)
     drifts = {s.name: converge.drift(s, tools) if alive else [] for s in states}
     ports = _ports(tools) if alive else []
+    hosts = [spec["host"] for s in states for key, spec in s.resources.items() if key.startswith("daemon/")]
+    for host in hosts:
+        if tools.at(host).answers():
+            ports += _ports(tools.at(host))
     out.line(f"gossamerd: {'running' if alive else 'not running'} ({tools.rundir})")
     if states:
         out.table("", ("topology", "resources", "changed by hand", "file"),
@@ -125,8 +129,8 @@ def status(as_json: bool) -> None:
             out.table(f"{name} is not as declared; gossamer up repairs:", ("what", "found"),
                       [row[1:] for row in _step_rows(drift)])  # fmt: skip
     if ports:
-        out.table("", ("bridge", "port", "ofport", "link", "packets in/out"),
-                  [(p["bridge"], p["port"], _shown(p["ofport"]), _shown(p["link"]),
+        out.table("", ("host", "bridge", "port", "ofport", "link", "packets in/out"),
+                  [(p["host"] or "-", p["bridge"], p["port"], _shown(p["ofport"]), _shown(p["link"]),
                     f"{_shown(p['rx_packets'])}/{_shown(p['tx_packets'])}") for p in ports])  # fmt: skip
     out.data(
         {
@@ -153,7 +157,7 @@ def _ports(tools: Tools) -> list[dict[str, Any]]:
             _, ofport, link, statistics = interfaces.get(port, (port, None, None, ["map", []]))
             counted = dict(statistics[1])
             out.append(
-                {"bridge": bridge, "port": port, "ofport": ofport if isinstance(ofport, int) else None,
+                {"host": tools.netns, "bridge": bridge, "port": port, "ofport": ofport if isinstance(ofport, int) else None,
                  "link": link if isinstance(link, str) else None,
                  "rx_packets": counted.get("rx_packets"), "tx_packets": counted.get("tx_packets")}
             )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gossamer.topology.command import Refused, Tools
 from gossamer.topology.difference import Difference, compare, missing
-from gossamer.topology.resources import Spec, patch_name
+from gossamer.topology.names import patch_name
+from gossamer.topology.resources import Spec
 from gossamer.topology.seen import Seen, SeenBridge
 
 # -- bridges -------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def patch_differences(seen: Seen, spec: Spec) -> list[Difference]:
             continue
         out += compare("between", bridge, port.bridge, f"the bridge of {name}")
         out += compare("between", "patch", port.type, f"the type of {name}")
-        out += compare("between", peer, port.peer, f"the peer of {name}")
+        out += compare("between", peer, port.options.get("peer", ""), f"the peer of {name}")
         out += compare("trunks", frozenset(spec["trunks"]), port.trunks, f"trunks of {name}")
         out += compare("trunks", None, port.tag, f"tag of {name}")
         out += compare("trunks", None, port.mode, f"vlan_mode of {name}")

@@ -37,15 +37,29 @@ class Refused(TopologyError):
 
 
 class Tools:
-    """Commands against the daemon of one run directory."""
+    """Commands against the daemon of one run directory, and the network namespace it runs in.
 
-    def __init__(self, rundir: Path) -> None:
+    `netns` is the name of that namespace; without it, it is ours.
+    """
+
+    def __init__(self, rundir: Path, netns: str | None = None) -> None:
         self.rundir = rundir
+        self.netns = netns
+        own = {} if netns else os.environ
         self.environment = os.environ | {
             "OVS_RUNDIR": str(rundir),
-            "OVS_DBDIR": os.environ.get("OVS_DBDIR", str(rundir)),
-            "OVS_LOGDIR": os.environ.get("OVS_LOGDIR", str(rundir)),
+            "OVS_DBDIR": own.get("OVS_DBDIR", str(rundir)),
+            "OVS_LOGDIR": own.get("OVS_LOGDIR", str(rundir)),
         }
+        self._hosts: dict[str, Tools] = {}
+
+    def at(self, host: str | None) -> Tools:
+        """The tools for a host, by the name of its namespace; these for None."""
+        if host is None:
+            return self
+        if host not in self._hosts:
+            self._hosts[host] = Tools(self.rundir / "hosts" / host, host)
+        return self._hosts[host]
 
     def run(self, *command: str, stdin: str | None = None, timeout_s: float = 30) -> str:
         """Output of a command.  Raises TopologyError with what it complained of."""
@@ -90,9 +104,8 @@ class Tools:
         """
         if not commands:
             return
-        where = ("-n", netns) if netns else ()
         done = self.attempt(
-            "ip", *where, "-batch", "-", stdin="\n".join(line for line, _ in commands) + "\n"
+            *self.ip_command(netns), "-batch", "-", stdin="\n".join(line for line, _ in commands) + "\n"
         )
         if done.returncode:
             number = _FAILED_LINE.search(done.stderr)
@@ -102,9 +115,21 @@ class Tools:
                 f"{complaint_of(done)} (ip {line})", attribute=attribute, remedy=next(remedies, "")
             )
 
+    def ip_command(self, netns: str | None = None) -> tuple[str, ...]:
+        """ip(8) with the namespace it is to work in: that one, or the daemon's."""
+        where = netns or self.netns
+        return ("ip", "-n", where) if where else ("ip",)
+
+    def answers(self) -> bool:
+        """True where the daemon answers."""
+        pidfile = self.rundir / "ovs-vswitchd.pid"
+        if not pidfile.exists():
+            return False
+        return self.attempt("ovs-appctl", "--timeout=5", "version").returncode == 0
+
     def require_daemon(self) -> None:
         """Raises TopologyError where no daemon answers: the database alone would let us wait."""
-        if self.attempt("ovs-appctl", "--timeout=5", "version").returncode:
+        if not self.answers():
             raise TopologyError(
                 "gossamerd does not answer",
                 place=str(self.rundir),

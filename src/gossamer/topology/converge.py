@@ -27,6 +27,7 @@ from gossamer.topology.state import State, alone, known
 
 __all__ = ["State", "Step", "Verb", "down", "drift", "known", "plan", "up"]
 
+_HOSTS: Final = ("host/", "daemon/")
 _ROUNDS: Final = 3
 """A change may undo another: the kernel drops the routes of an address that goes."""
 
@@ -84,7 +85,8 @@ def _plan(state: State, wanted: dict[str, Spec], tools: Tools, seen: Seen) -> li
             steps.append(Step(Verb.UPDATE, key, have, spec, differences or _edited(have, spec)))
         elif differences:
             steps.append(Step(Verb.REPAIR, key, have, spec, differences))
-    return steps
+    # Nothing can be changed on a host whose daemon does not run.
+    return sorted(steps, key=lambda s: not (s.verb is Verb.REPAIR and s.key.startswith(_HOSTS)))
 
 
 def _edited(have: Spec, spec: Spec) -> tuple[Difference, ...]:
@@ -114,7 +116,7 @@ def up(topology: Topology, source: Path, tools: Tools, progress: Progress | None
         except _About as e:
             raise e.placed(topology, source) from None
         except TopologyError as e:
-            if e.place.startswith(("instances.", "bridges.", "patches")):
+            if e.place.startswith(("instances.", "bridges.", "patches", "hosts.", "networks.")):
                 place = Document.read(source).place(e.place)
                 raise TopologyError(e.message, place=place, remedy=e.remedy) from None
             raise
@@ -217,6 +219,8 @@ def _named(key: str) -> str:
             return f"patch {names[0]} to {names[1]}"
         case "flows":
             return f"flows of {names[0]}"
+        case "daemon":
+            return f"gossamerd of {names[0]}"
         case "routing":
             return f"routing of {names[0]}"
         case _:

@@ -56,11 +56,11 @@ def _one(topology: Topology, line: str | dict[str, str], place: str) -> Expectat
             f"{left!r} is no pair of instances", place=place, remedy="write: vm1 -> vm2: reachable"
         )
     for name in arrow.group(1, 2):
-        if name not in topology.instances:
+        if name not in topology.machines:
             raise TopologyError(
                 f"there is no instance {name!r}",
                 place=place,
-                remedy=f"instances are {', '.join(topology.instances) or 'none'}",
+                remedy=f"instances are {', '.join(topology.machines) or 'none'}",
             )
     source, target = arrow[1], arrow[2]
     if source == target:
@@ -142,4 +142,4 @@ def address_between(topology: Topology, source: str, target: str) -> str:
 
 
 def _addresses(topology: Topology, name: str) -> list[IPv4Interface | IPv6Interface]:
-    return [ip_interface(a) for port in topology.instances[name].ports for a in port.all_addresses()]
+    return [ip_interface(a) for port in topology.machines[name].ports for a in port.all_addresses()]

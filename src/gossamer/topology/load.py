@@ -16,8 +16,11 @@ from gossamer.topology.model import (
     MAC_PATTERN,
     NAME_PATTERN,
     Bridge,
+    Gateway,
+    Host,
     Instance,
     Name,
+    Network,
     Patch,
     Port,
     SecurityGroup,
@@ -31,7 +34,9 @@ _BOUND: Final = re.compile(r"Expected `(int|float)` ([<>]=?) ([0-9.]+)$")
 _PATTERN: Final = re.compile(r"Expected `str` matching regex (.*)$")
 _LENGTH: Final = re.compile(r"Expected `(\w+)` of length (>= )?(\d+)")
 _CHOICE: Final = re.compile(r"Invalid enum value (.+)$")
-_STRUCTS: Final = (Topology, Bridge, Instance, Port, Patch, SecurityGroup)
+_STRUCTS: Final = (
+    Topology, Bridge, Instance, Port, Patch, Host, Network, Gateway, SecurityGroup
+)  # fmt: skip
 _KEYS: Final = {t: list(t.__struct_fields__) for t in _STRUCTS}
 _ALL_KEYS: Final = sorted({f for fields in _KEYS.values() for f in fields})
 _TYPES: Final = {
@@ -46,6 +51,7 @@ _TYPES: Final = {
 _CHOICES: Final = {
     "mode": "access, trunk, native-tagged or native-untagged",
     "fail_mode": "standalone or secure",
+    "kind": "vxlan, gre, geneve, vlan or flat",
 }
 
 
@@ -71,13 +77,17 @@ def load(path: Path) -> Topology:
 def _completed(plain: dict[str, Any], path: Path) -> dict[str, Any]:
     """With a name, and with what people leave empty."""
     plain.setdefault("name", _name_of(path))
-    bridges = plain.get("bridges")
-    if isinstance(bridges, dict):
-        plain["bridges"] = {k: {} if v is None else v for k, v in bridges.items()}
+    hosts = plain.get("hosts")
+    if isinstance(hosts, dict):
+        plain["hosts"] = hosts = {k: {} if v is None else v for k, v in hosts.items()}
+    for holder in (plain, *(hosts.values() if isinstance(hosts, dict) else ())):
+        bridges = holder.get("bridges") if isinstance(holder, dict) else None
+        if isinstance(bridges, dict):
+            holder["bridges"] = {k: {} if v is None else v for k, v in bridges.items()}
     groups = plain.get("security_groups")
     if isinstance(groups, dict):
         plain["security_groups"] = {k: {} if v is None else v for k, v in groups.items()}
-    for key in ("instances", "patches", "expect", "security_groups"):
+    for key in ("instances", "patches", "expect", "security_groups", "hosts", "networks"):
         if key in plain and plain[key] is None:
             del plain[key]
     return plain
@@ -99,14 +109,24 @@ def _convert(plain: dict[str, Any]) -> Topology:
     A member of a mapping is converted by itself: the converter does not say
     which of them it found wrong.
     """
-    for key, member in (
-        ("bridges", Bridge), ("instances", Instance), ("security_groups", SecurityGroup)
-    ):  # fmt: skip
+    members = (
+        ("bridges", Bridge), ("instances", Instance), ("security_groups", SecurityGroup),
+        ("networks", Network), ("hosts", Host),
+    )  # fmt: skip
+    for key, member in members:
         for name, value in plain[key].items() if isinstance(plain.get(key), dict) else ():
             _convert_one(name, Name, f"{key}.{name}", value)
+            if member is Host and isinstance(value, dict):
+                _convert_bridges(value.get("bridges"), f"{key}.{name}.bridges")
             _convert_one(value, member, f"{key}.{name}", value)
     topology: Topology = _convert_one(plain, Topology, "", plain)
     return topology
+
+
+def _convert_bridges(bridges: Any, place: str) -> None:
+    for name, value in bridges.items() if isinstance(bridges, dict) else ():
+        _convert_one(name, Name, f"{place}.{name}", value)
+        _convert_one(value, Bridge, f"{place}.{name}", value)
 
 
 def _convert_one(value: Any, to: Any, place: str, data: Any) -> Any:
@@ -149,12 +169,17 @@ def _keys_at(where: str) -> list[str]:
     parts = re.sub(r"\[\d+\]", "", where).split(".")
     if where == "":
         return _KEYS[Topology]
-    if parts[0] == "bridges":
-        return _KEYS[Bridge]
-    if parts[0] == "patches":
-        return _KEYS[Patch]
-    if parts[0] == "security_groups":
-        return _KEYS[SecurityGroup]
+    if parts[0] == "hosts":
+        # Below a host stands what may stand at the top.
+        inside = parts[2:]
+        if not inside:
+            return _KEYS[Host]
+        parts = inside
+    for key, struct in (("bridges", Bridge), ("patches", Patch), ("security_groups", SecurityGroup)):
+        if parts[0] == key:
+            return _KEYS[struct]
+    if parts[0] == "networks":
+        return _KEYS[Gateway] if parts[-1] == "gateways" else _KEYS[Network]
     return _KEYS[Port] if parts[-1] == "ports" else _KEYS[Instance]
 
 

@@ -35,7 +35,7 @@ def members(topology: Topology, bridge: str) -> Iterator[Member]:
     """The ports that the file gives a bridge, its own among them."""
     for name, instance in topology.instances.items():
         for i, port in enumerate(instance.ports):
-            if port.bridge == bridge:
+            if port.bridge == bridge and instance.host is None:
                 yield _member(f'"{name}.eth{i}"', port.vlan, port.trunks, port.mode, port.protected)
     for patch in topology.patches:
         if bridge in patch.between:

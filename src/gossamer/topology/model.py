@@ -34,13 +34,15 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Port(_Strict, frozen=True):
-    """A network card of an instance, and the bridge port it is plugged into.
+    """A network card of an instance or host, and the bridge port it is plugged into.
 
     Without `vlan` and `trunks` the port carries every VLAN.  `vlan` makes an
-    access port; with `mode` it is the native VLAN of a trunk.
+    access port; with `mode` it is the native VLAN of a trunk.  A port in a
+    `network` has neither: its host gives it a VLAN of its own.
     """
 
-    bridge: Name
+    bridge: Name | None = None
+    network: Name | None = None
     address: str | None = None
     addresses: tuple[str, ...] = ()
     vlan: Vlan | None = None
@@ -87,13 +89,15 @@ class Port(_Strict, frozen=True):
 
 
 class Instance(_Strict, frozen=True):
-    """A host: a network namespace with ports eth0, eth1, ...
+    """A network namespace with ports eth0, eth1, ...
 
-    `forward` makes it a router; `nat` names the port whose address hides what
-    the others send through it.
+    Without `host` its ports are on bridges of this machine.  `forward` makes
+    it a router; `nat` names the port whose address hides what the others send
+    through it.
     """
 
     ports: Annotated[tuple[Port, ...], Meta(min_length=1)]
+    host: Name | None = None
     gateway: str | None = None
     routes: tuple[str, ...] = ()
     forward: bool = False
@@ -131,12 +135,72 @@ class Patch(_Strict, frozen=True):
     trunks: tuple[Vlan, ...] = ()
 
 
+class Host(_Strict, frozen=True):
+    """A machine of its own: a network namespace with a gossamerd and a database.
+
+    Its ports are its uplinks, plugged into bridges of this machine: the
+    underlay.  Its own bridges go by their names on it alone.
+    """
+
+    ports: tuple[Port, ...] = ()
+    gateway: str | None = None
+    routes: tuple[str, ...] = ()
+    forward: bool = False
+    tunnel_address: str | None = None
+    """Where tunnels to it end; without this the first address of its ports."""
+    bridges: dict[Name, Bridge] = {}
+    patches: tuple[Patch, ...] = ()
+
+
+class Gateway(_Strict, frozen=True):
+    """Where a tunnelled network and a VLAN of a physical network are one."""
+
+    host: Name
+    bridge: Name
+    """The bridge of the host that the physical network is plugged into."""
+    vlan: Vlan | None = None
+    """Without this frames are untagged there."""
+
+
+class Network(_Strict, frozen=True):
+    """A virtual layer-2 network over all hosts that have instances in it.
+
+    `id` is the VNI or key of tunnels, and the VLAN of kind vlan.  `bridge` is
+    the hosts' bridge to the physical network, of kinds vlan and flat.
+    """
+
+    kind: Literal["vxlan", "gre", "geneve", "vlan", "flat"]
+    id: Annotated[int, Meta(ge=0, le=4294967295)] | None = None
+    bridge: Name | None = None
+    mtu: Annotated[int, Meta(ge=576, le=65535)] | None = None
+    """Without this as large as the way between the hosts allows."""
+    l2_population: bool = False
+    """Every host knows where each address is: nothing is learned, and ARP is answered at once."""
+    gateways: tuple[Gateway, ...] = ()
+
+    @property
+    def tunnelled(self) -> bool:
+        """True where frames cross in tunnels."""
+        return self.kind not in ("vlan", "flat")
+
+
 class Topology(_Strict, frozen=True):
     """The whole file."""
 
     name: Name
     bridges: Annotated[dict[Name, Bridge], Meta(min_length=1)]
+    hosts: dict[Name, Host] = {}
+    networks: dict[Name, Network] = {}
     instances: dict[Name, Instance] = {}
     patches: tuple[Patch, ...] = ()
     security_groups: dict[Name, SecurityGroup] = {}
     expect: tuple[str | dict[str, str], ...] = ()
+
+    @property
+    def machines(self) -> dict[str, Instance | Host]:
+        """Hosts and instances: all that have a namespace."""
+        return {**self.hosts, **self.instances}
+
+    def bridges_at(self, host: str | None) -> dict[str, Bridge]:
+        """The declared bridges of a host, or of this machine."""
+        return self.hosts[host].bridges if host else self.bridges

@@ -14,17 +14,29 @@ _ADDRESS: Final = re.compile(r"^addresses\[(\d+)\]$")
 
 def document_path(topology: Topology, key: str, attribute: str) -> str:
     """The path in the document, such as ``instances.vm1.ports[0].mac``."""
-    kind, name, *rest = key.split("/")
+    kind, first, *rest = key.split("/")
+    host, _, name = first.rpartition(":")
+    above = f"hosts.{host}." if host else ""
     if kind == "patch":
-        between = [frozenset(p.between) for p in topology.patches]
+        patches = topology.hosts[host].patches if host in topology.hosts else topology.patches
+        between = [frozenset(p.between) for p in patches]
         wanted = frozenset((name, rest[0]))
-        return _join(f"patches[{between.index(wanted)}]" if wanted in between else "patches", attribute)
+        if wanted not in between:
+            # Those that networks need stand nowhere.
+            return above.rstrip(".") or "patches"
+        return _join(f"{above}patches[{between.index(wanted)}]", attribute)
+    if kind == "tunnel":
+        return above.rstrip(".")
     if kind in ("bridge", "flows"):
-        return _join(f"bridges.{name}", attribute)
+        if host in topology.hosts and name not in topology.hosts[host].bridges:
+            return above.rstrip(".")
+        return _join(f"{above}bridges.{name}", attribute)
+    machine = topology.hosts.get(name) or topology.instances.get(name)
+    group = "hosts" if name in topology.hosts else "instances"
     if kind != "port":
-        return _join(f"instances.{name}", attribute)
-    where = f"instances.{name}.ports[{rest[0]}]"
-    ports = topology.instances[name].ports if name in topology.instances else ()
+        return _join(f"{group}.{name}", attribute)
+    where = f"{group}.{name}.ports[{rest[0]}]"
+    ports = machine.ports if machine else ()
     found = _ADDRESS.match(attribute)
     if found and int(rest[0]) < len(ports) and ports[int(rest[0])].address:
         # `address` stands before `addresses`, where the file has both.

@@ -185,6 +185,6 @@ def delete_port(tools: Tools, spec: Spec) -> None:
 
 def _delete_device(tools: Tools, device: str) -> None:
     # Whoever removed its namespace removed it too, only some time later: then it is gone before us.
-    done = tools.attempt("ip", "link", "del", device)
+    done = tools.attempt(*tools.ip_command(), "link", "del", device)
     if done.returncode and "Cannot find device" not in done.stderr:
         raise Refused(complaint_of(done), remedy=f"remove it by hand: ip link del {device}")

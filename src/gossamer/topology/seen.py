@@ -43,8 +43,7 @@ class SeenPort:
     trunks: frozenset[int]
     mode: str | None
     type: str
-    peer: str
-    """Of a patch port."""
+    options: dict[str, str]
     rate_kbps: int
     burst_kb: int
     error: str
@@ -87,6 +86,20 @@ class Seen:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._namespaces: dict[str, SeenNamespace] = {}
+        self._hosts: dict[str, Seen] = {}
+
+    def at(self, host: str | None) -> Seen:
+        """What is on a host, by the name of its namespace; this for None."""
+        if host is None:
+            return self
+        if host not in self._hosts:
+            self._hosts[host] = Seen(self._tools.at(host))
+        return self._hosts[host]
+
+    @cached_property
+    def answers(self) -> bool:
+        """True where the daemon answers."""
+        return self._tools.answers()
 
     @cached_property
     def _rows(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -125,7 +138,7 @@ class Seen:
                     frozenset(_many(row["trunks"])),
                     _one(row["vlan_mode"]),
                     interface["type"],
-                    dict(interface["options"]).get("peer", ""),
+                    dict(interface["options"]),
                     interface["ingress_policing_rate"],
                     interface["ingress_policing_burst"],
                     _one(interface["error"]) or "",
@@ -135,8 +148,10 @@ class Seen:
 
     @cached_property
     def links(self) -> dict[str, SeenLink]:
-        """Devices of the host, by name."""
-        return _links(json.loads(self._tools.run("ip", "-j", "link", "show") or "[]"))
+        """Devices in the daemon's namespace, by name."""
+        return _links(
+            json.loads(self._tools.run(*self._tools.ip_command(), "-j", "link", "show") or "[]")
+        )
 
     @cached_property
     def namespaces(self) -> frozenset[str]:

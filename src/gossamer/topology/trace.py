@@ -57,7 +57,7 @@ def flow_between(
     flow = f"in_port={ofport},{name},dl_src={own_mac},dl_dst={next_mac},{addresses}"
     if number:
         flow += f",{kind}_src=40000,{kind}_dst={number}"
-    return port.bridge, flow
+    return port.bridge or "", flow
 
 
 def _route(tools: Tools, netns: str, address: str, source: str) -> Any:

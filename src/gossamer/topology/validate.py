@@ -8,13 +8,19 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip
 from typing import Final
 
 from gossamer.errors import TopologyError
-from gossamer.topology.allow import Direction, parse_rule
 from gossamer.topology.expectation import expectations
 from gossamer.topology.flows import match_of
-from gossamer.topology.model import Bridge, Instance, Port, Topology, parse_rate_bps
-from gossamer.topology.nat import translations
+from gossamer.topology.model import Bridge, Host, Instance, Port, Topology, parse_rate_bps
 from gossamer.topology.port_names import instance_ports
 from gossamer.topology.resources import resources
+from gossamer.topology.validate_networks import (
+    check_names,
+    check_network_port,
+    check_networks,
+    check_unprotected,
+    check_uplink,
+)
+from gossamer.topology.validate_security import check_security
 
 Interface = IPv4Interface | IPv6Interface
 
@@ -26,19 +32,29 @@ _MOST_KBPS: Final = 4294967295
 
 def check(topology: Topology) -> None:
     """Raises TopologyError with a path such as ``instances.vm1.ports[0].mac`` in `place`."""
-    for name, bridge in topology.bridges.items():
-        _check_bridge(bridge, f"bridges.{name}")
-        _check_flows(topology, name, f"bridges.{name}.flows")
-    for name, instance in topology.instances.items():
-        for i, port in enumerate(instance.ports):
-            _check_port(topology, port, f"instances.{name}.ports[{i}]")
-        _check_instance(instance, f"instances.{name}")
-    _check_patches(topology)
-    _check_devices(topology)
+    check_names(topology)
+    for host, above in ((None, ""), *((h, f"hosts.{h}.") for h in topology.hosts)):
+        for name, bridge in topology.bridges_at(host).items():
+            _check_bridge(bridge, f"{above}bridges.{name}")
+            _check_flows(topology, host, name, f"{above}bridges.{name}.flows")
+        _check_patches(topology, host, above)
+        _check_devices(topology, host, above)
+    for group, machines in (("hosts", topology.hosts), ("instances", topology.instances)):
+        for name, machine in machines.items():
+            for i, port in enumerate(machine.ports):
+                _check_port(topology, port, _host_of(machine), f"{group}.{name}.ports[{i}]")
+                if group == "hosts" or _host_of(machine):
+                    check_unprotected(port, f"{group}.{name}.ports[{i}]")
+            _check_machine(machine, f"{group}.{name}")
+    check_networks(topology)
     _check_twice(topology)
-    _check_security(topology)
+    check_security(topology)
     resources(topology)
     expectations(topology)
+
+
+def _host_of(machine: Instance | Host) -> str | None:
+    return machine.host if isinstance(machine, Instance) else None
 
 
 def _check_bridge(bridge: Bridge, place: str) -> None:
@@ -58,9 +74,9 @@ def _check_bridge(bridge: Bridge, place: str) -> None:
             )
 
 
-def _check_flows(topology: Topology, bridge: str, place: str) -> None:
+def _check_flows(topology: Topology, host: str | None, bridge: str, place: str) -> None:
     matches: set[str] = set()
-    for i, flow in enumerate(topology.bridges[bridge].flows):
+    for i, flow in enumerate(topology.bridges_at(host)[bridge].flows):
         where = f"{place}[{i}]"
         text = flow.strip()
         if "\n" in text or text.startswith("#") or not re.search(r"\bactions?=", text):
@@ -78,9 +94,10 @@ def _check_flows(topology: Topology, bridge: str, place: str) -> None:
             )
         matches.add(match)
         for instance, number in instance_ports(text):
-            ports = topology.instances[instance].ports if instance in topology.instances else ()
-            if number >= len(ports) or ports[number].bridge != bridge:
-                here = [f"{n}.eth{k}" for n, k, p in _ports(topology) if p.bridge == bridge]
+            here = [
+                f"{n}.eth{k}" for n, k, p, at in _ports(topology) if p.bridge == bridge and at == host
+            ]
+            if f"{instance}.eth{number}" not in here:
                 raise TopologyError(
                     f"there is no port {instance}.eth{number} on bridge {bridge}",
                     place=where,
@@ -88,12 +105,18 @@ def _check_flows(topology: Topology, bridge: str, place: str) -> None:
                 )
 
 
-def _check_port(topology: Topology, port: Port, place: str) -> None:
-    if port.bridge not in topology.bridges:
+def _check_port(topology: Topology, port: Port, host: str | None, place: str) -> None:
+    if port.network is not None:
+        check_network_port(topology, port, host, place)
+    elif port.bridge is None:
         raise TopologyError(
-            f"there is no bridge {port.bridge!r}",
+            "bridge is missing", place=place, remedy="add bridge:, or network: on a host; see docs/cli.md"
+        )
+    elif port.bridge not in topology.bridges_at(host):
+        raise TopologyError(
+            f"there is no bridge {port.bridge!r}" + (f" on {host}" if host else ""),
             place=f"{place}.bridge",
-            remedy=f"bridges are {', '.join(topology.bridges)}",
+            remedy=f"bridges are {', '.join(topology.bridges_at(host)) or 'none'}",
         )
     if port.address is not None:
         _address(port.address, f"{place}.address")
@@ -186,8 +209,8 @@ def _check_vlans(port: Port, place: str) -> None:
         )
 
 
-def _check_instance(instance: Instance, place: str) -> None:
-    if instance.nat and int(instance.nat[3:]) >= len(instance.ports):
+def _check_machine(instance: Instance | Host, place: str) -> None:
+    if isinstance(instance, Instance) and instance.nat and int(instance.nat[3:]) >= len(instance.ports):
         raise TopologyError(
             f"there is no port {instance.nat}",
             place=f"{place}.nat",
@@ -221,7 +244,7 @@ def _check_instance(instance: Instance, place: str) -> None:
         _check_hop(via.strip(), subnets, where)
 
 
-def _is_default(instance: Instance, version: int) -> bool:
+def _is_default(instance: Instance | Host, version: int) -> bool:
     return instance.gateway is not None and ip_address(instance.gateway).version == version
 
 
@@ -248,7 +271,8 @@ def _check_hop(text: str, subnets: list[Interface], place: str) -> None:
     )
 
 
-def _check_patches(topology: Topology) -> None:
+def _check_patches(topology: Topology, host: str | None, above: str) -> None:
+    bridges = topology.bridges_at(host)
     joined: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -257,14 +281,14 @@ def _check_patches(topology: Topology) -> None:
         return name
 
     pairs: set[frozenset[str]] = set()
-    for i, patch in enumerate(topology.patches):
-        place = f"patches[{i}].between"
+    for i, patch in enumerate(topology.hosts[host].patches if host else topology.patches):
+        place = f"{above}patches[{i}].between"
         for bridge in patch.between:
-            if bridge not in topology.bridges:
+            if bridge not in bridges:
                 raise TopologyError(
                     f"there is no bridge {bridge!r}",
                     place=place,
-                    remedy=f"bridges are {', '.join(topology.bridges)}",
+                    remedy=f"bridges are {', '.join(bridges)}",
                 )
         a, b = patch.between
         if a == b:
@@ -274,7 +298,7 @@ def _check_patches(topology: Topology) -> None:
                 f"{a} and {b} are joined already", place=place, remedy="one patch carries all VLANs"
             )
         pairs.add(frozenset(patch.between))
-        if any(_forwards_by_itself(topology.bridges[x]) is False for x in patch.between):
+        if any(_forwards_by_itself(bridges[x]) is False for x in patch.between):
             continue
         if root(a) == root(b):
             raise TopologyError(
@@ -290,73 +314,13 @@ def _forwards_by_itself(bridge: Bridge) -> bool:
     return not bridge.flows and not bridge.controllers and bridge.fail_mode == "standalone"
 
 
-def _check_security(topology: Topology) -> None:
-    """Rules, the groups they name, and the ports and bridges they are for."""
-    for name, group in topology.security_groups.items():
-        _check_rules(topology, group.allow, "in", f"security_groups.{name}.allow")
-        _check_rules(topology, group.egress or (), "out", f"security_groups.{name}.egress")
-    for name, i, port in _ports(topology):
-        place = f"instances.{name}.ports[{i}]"
-        _check_rules(topology, port.allow or (), "in", f"{place}.allow")
-        _check_rules(topology, port.egress or (), "out", f"{place}.egress")
-        for k, group_name in enumerate(port.security_groups):
-            if group_name not in topology.security_groups:
-                raise TopologyError(
-                    f"there is no security group {group_name!r}",
-                    place=f"{place}.security_groups[{k}]",
-                    remedy=_groups(topology),
-                )
-        if port.protected:
-            _check_stateful(topology, port, place, "a port with rules")
-    for (name, i), translation in translations(topology).items():
-        port = topology.instances[name].ports[i]
-        what = "snat" if translation.hiding else "floating addresses"
-        _check_stateful(topology, port, f"instances.{name}.ports[{i}]", f"a router's port with {what}")
-
-
-def _check_rules(topology: Topology, rules: tuple[str, ...], direction: Direction, place: str) -> None:
-    for i, text in enumerate(rules):
-        try:
-            rule = parse_rule(text, direction)
-        except TopologyError as e:
-            raise TopologyError(e.message, place=f"{place}[{i}]", remedy=e.remedy) from None
-        if rule.group is not None and rule.group not in topology.security_groups:
-            raise TopologyError(
-                f"{text!r}: there is no security group {rule.group!r}",
-                place=f"{place}[{i}]",
-                remedy=_groups(topology),
-            )
-
-
-def _groups(topology: Topology) -> str:
-    if not topology.security_groups:
-        return "declare it below security_groups: at the top of the file"
-    return f"security groups are {', '.join(topology.security_groups)}"
-
-
-def _check_stateful(topology: Topology, port: Port, place: str, what: str) -> None:
-    """Flows with ct() stand in for those of the bridge, and need to know what the port carries."""
-    bridge = topology.bridges[port.bridge]
-    if port.trunks or port.mode not in (None, "access"):
-        raise TopologyError(
-            f"{what} carries one VLAN",
-            place=f"{place}.{'trunks' if port.trunks else 'mode'}",
-            remedy="make it an access port: vlan: 10, without trunks and mode",
-        )
-    if bridge.flows or bridge.controllers:
-        key = "flows" if bridge.flows else "controllers"
-        raise TopologyError(
-            f"bridge {port.bridge} has {key}, and {what} makes flows of its own",
-            place=f"bridges.{port.bridge}.{key}",
-            remedy=f"take the {key} out, or put the port on a bridge of its own and join them by a patch",
-        )
-
-
-def _check_devices(topology: Topology) -> None:
+def _check_devices(topology: Topology, host: str | None, above: str) -> None:
     where: dict[str, str] = {}
-    for name, bridge in topology.bridges.items():
+    for name, bridge in topology.bridges_at(host).items():
         for i, device in enumerate(bridge.devices):
-            if device in topology.bridges:
+            if host:
+                check_uplink(topology.hosts[host], device, f"{above}bridges.{name}.devices[{i}]")
+            if device in topology.bridges_at(host):
                 reason = f"{device} is a bridge"
             elif device in where:
                 reason = f"{device} is on bridge {where[device]} already"
@@ -365,7 +329,7 @@ def _check_devices(topology: Topology) -> None:
                 continue
             raise TopologyError(
                 reason,
-                place=f"bridges.{name}.devices[{i}]",
+                place=f"{above}bridges.{name}.devices[{i}]",
                 remedy="a device is on one bridge; bridges are joined by patches",
             )
 
@@ -379,19 +343,23 @@ def _check_twice(topology: Topology) -> None:
 def _check_unique(
     topology: Topology, one: str, many: str, values: Callable[[Port], list[str]]
 ) -> None:
-    owners: dict[tuple[str, int | None, str], str] = {}
-    for name, i, port in _ports(topology):
+    owners: dict[tuple[str | int | None, ...], str] = {}
+    for name, i, port, host in _ports(topology):
         for value in values(port):
-            owner = owners.setdefault((port.bridge, port.vlan, value), f"{name} eth{i}")
+            # A network is one wherever its ports are.
+            segment = (port.network,) if port.network else (host, port.bridge, port.vlan)
+            owner = owners.setdefault((*segment, value), f"{name} eth{i}")
             if owner != f"{name} eth{i}" or values(port).count(value) > 1:
+                group = "hosts" if name in topology.hosts else "instances"
                 raise TopologyError(
                     f"{value} is given twice: to {owner} and to {name} eth{i}",
-                    place=f"instances.{name}.ports[{i}].{one if port.address or one == 'mac' else many}",
-                    remedy="give each its own, or put them in different VLANs or on different bridges",
+                    place=f"{group}.{name}.ports[{i}].{one if port.address or one == 'mac' else many}",
+                    remedy="give each its own, or put them in different VLANs or networks or on different bridges",
                 )
 
 
-def _ports(topology: Topology) -> Iterator[tuple[str, int, Port]]:
-    for name, instance in topology.instances.items():
-        for i, port in enumerate(instance.ports):
-            yield name, i, port
+def _ports(topology: Topology) -> Iterator[tuple[str, int, Port, str | None]]:
+    """(instance or host, index, port, the host its bridge is on)."""
+    for name, machine in topology.machines.items():
+        for i, port in enumerate(machine.ports):
+            yield name, i, port, _host_of(machine)

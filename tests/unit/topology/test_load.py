@@ -10,7 +10,8 @@ from gossamer.errors import TopologyError
 from gossamer.topology.expectation import expectations
 from gossamer.topology.load import load
 from gossamer.topology.model import Topology, parse_rate_bps
-from gossamer.topology.resources import default_mac, resources, veth_name
+from gossamer.topology.names import default_mac, veth_name
+from gossamer.topology.resources import resources
 
 GOOD = """\
 name: small

@@ -205,7 +205,7 @@ static long search_subtable(__u32 i, struct search *search)
 }
 
 /* Search table `table` (bridge * 256 + table_id).  Returns 1 with st->found set, 0 on a miss. */
-static __always_inline int classify(__u32 table, __u32 level)
+__attribute__((noinline)) int classify(__u32 table, __u32 level)
 {
 	struct table *t = bpf_map_lookup_elem(&tables, &table);
 	struct state *st = state_get(level);

@@ -392,8 +392,8 @@ static __always_inline bool differs(struct state *st)
 	return d != 0;
 }
 
-/* Returns 0, or -1 where the kernel refused: the packet must go no further. */
-__attribute__((noinline)) int commit(struct __sk_buff *skb, __u32 level)
+/* All but what lies beyond the key. */
+__attribute__((noinline)) int commit_key(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct flow_key *k, *w;
@@ -425,12 +425,21 @@ __attribute__((noinline)) int commit(struct __sk_buff *skb, __u32 level)
 			return -1;
 		if ((st->touched & GROUP_ARP_ND) && st->l4_proto == 58 && commit_nd(skb, st))
 			return -1;
-		if ((st->touched & GROUP_TRANSPORT) && k->transport != w->transport &&
-		    commit_transport(skb, st, w->transport, k->transport))
-			return -1;
 	}
 	__builtin_memcpy(st->wire, &st->key[PACKET_WORD], sizeof(st->wire));
 	return 0;
+}
+
+/* Returns 0, or -1 where the kernel refused: the packet must go no further.  Two calls from here
+ * take less of the stack than one within the other. */
+static __always_inline int commit(struct __sk_buff *skb, struct state *st, __u32 level)
+{
+	__u16 have = WIRE(st)->transport, want = key_of(st)->transport;
+
+	if (st->l4 && (st->touched & GROUP_TRANSPORT) && have != want &&
+	    commit_transport(skb, st, have, want))
+		return -1;
+	return commit_key(skb, level);
 }
 
 #endif

@@ -87,21 +87,30 @@ struct ct_reply {		/* the tuple of answers, where addresses are translated */
 
 /* With its key, and what the kernel puts before both, it must stay below 256 bytes: 152 are free
  * for it, or a connection would cost twice as much. */
+#define CT_CONNECTION                                                                        \
+	__u32 slot;                                                                          \
+	__u64 expires;			/* ns, of the clock of state.now */                  \
+	__u64 packets[2];		/* of the originator, of the answers */              \
+	__u64 bytes[2];                                                                      \
+	__u32 created_s;                                                                     \
+	__u32 mark;                                                                          \
+	__be32 label[4];                                                                     \
+	struct ct_peer peer[2];		/* the originator, the one who answers */            \
+	struct ct_reply reply;		/* only with CT_SRC_NAT or CT_DST_NAT */             \
+	__s32 seq_skew[2];		/* by how much a helper's rewriting moved what       \
+					 * follows, by direction */                          \
+	__u16 policy;			/* index in ct_timeouts */                           \
+	__u8 flags;                                                                          \
+	__u8 alg			/* 0, 21 (FTP), 69 (TFTP) */
+
 struct ct_connection {
 	struct bpf_spin_lock lock;	/* of all that packets change */
-	__u32 slot;
-	__u64 expires;			/* ns, of the clock of state.now */
-	__u64 packets[2];		/* of the originator, of the answers */
-	__u64 bytes[2];
-	__u32 created_s;
-	__u32 mark;
-	__be32 label[4];
-	struct ct_peer peer[2];		/* the originator, the one who answers */
-	struct ct_reply reply;		/* only with CT_SRC_NAT or CT_DST_NAT */
-	__s32 seq_skew[2];		/* by how much a helper's rewriting moved what follows, by direction */
-	__u16 policy;			/* index in ct_timeouts */
-	__u8 flags;
-	__u8 alg;			/* 0, 21 (FTP), 69 (TFTP) */
+	CT_CONNECTION;
+};
+
+struct ct_image {			/* one that is made, or copied: locks live in maps only */
+	__u32 unlocked;
+	CT_CONNECTION;
 };
 
 /* Written here; the daemon reads, and deletes. */
@@ -337,7 +346,7 @@ struct ct_work {
 	__u16 flags;		/* CT_DO_* */
 	__u32 nat_rule;
 	__u32 set[5], set_mask[5];	/* exec(): of the mark, of the label */
-	struct ct_connection connection;	/* a new one while it is made, else a copy */
+	struct ct_image connection;	/* a new one while it is made, else a copy */
 };
 
 struct {

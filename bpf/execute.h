@@ -136,7 +136,7 @@ __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 			return 0;
 	}
 	flush_pending(skb, st);
-	if (st->touched && differs(st) && commit(skb, level)) {
+	if (st->touched && differs(st) && commit(skb, st, level)) {
 		count_drop(DROP_REWRITE);
 		return 0;
 	}
@@ -190,18 +190,16 @@ static long spread_one(__u32 i, struct spread *spread)
 }
 
 /* A copy to every port but the ingress one, each once. */
-__attribute__((noinline)) int flood(struct __sk_buff *skb, __u32 flags, __u32 vlan, __u32 level)
+static __always_inline void flood(struct __sk_buff *skb, struct state *st, __u32 flags, __u32 vlan,
+				  __u32 level)
 {
-	struct state *st = state_get(level);
 	struct spread spread = { .skb = skb, .level = level, .flags = flags, .vlan = vlan };
 	struct bridge *br;
 	__u64 list;
 
-	if (!st)
-		return 0;
 	br = bridge_get(st->bridge);
 	if (!br)
-		return 0;
+		return;
 	list = *(volatile __u64 *)&br->members;
 	spread.offset = LIST_OFFSET(list);
 	/* A count on the stack would look new to the verifier in each round. */
@@ -209,7 +207,6 @@ __attribute__((noinline)) int flood(struct __sk_buff *skb, __u32 flags, __u32 vl
 	bpf_loop(list_length(list), spread_one, &spread, 0);
 	if (!st->n_spread)
 		count_drop(DROP_NO_MEMBER);
-	return 0;
 }
 
 #define TO_MEMBERS 0xffffffff
@@ -282,23 +279,45 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 	return id;
 }
 
-static __always_inline void normal(struct __sk_buff *skb, struct state *st, __u32 level)
+/* After NORMAL: later actions see the packet as it was. */
+static __always_inline void put_tags_back(struct state *st)
 {
-	__u32 id = switch_normal(level);
+	struct flow_key *k = key_of(st);
 
+	if (!st->touched)
+		return;
+	k->vlan_tci = st->tags.tci;
+	k->vlan_tpid = st->tags.tpid;
+	k->vlan1_tci = st->tags.inner_tci;
+	k->vlan1_tpid = st->tags.inner_tpid;
+}
+
+/* To all members, or as NORMAL decides.  Flooding is inlined, since calls may be eight deep. */
+static __always_inline void spread_out(struct __sk_buff *skb, struct state *st, __u32 code,
+				       __u32 level)
+{
+	__u32 flags = code == DO_ALL ? 0 : FLOOD_NO_FLOOD, vlan = ANY_VLAN, id = TO_MEMBERS;
+
+	if (code == DO_NORMAL) {
+		id = switch_normal(level);
+		vlan = st->normal_vlan;
+	}
 	if (id == TO_MEMBERS)
-		flood(skb, FLOOD_NO_FLOOD, st->normal_vlan, level);
+		flood(skb, st, flags, vlan, level);
 	else if (id)
 		send(skb, id, level);
-	/* Later actions see the packet as it was. */
-	if (st->touched && id) {
-		struct flow_key *k = key_of(st);
+	if (id && code == DO_NORMAL)
+		put_tags_back(st);
+}
 
-		k->vlan_tci = st->tags.tci;
-		k->vlan_tpid = st->tags.tpid;
-		k->vlan1_tci = st->tags.inner_tci;
-		k->vlan1_tpid = st->tags.inner_tpid;
-	}
+/* A path that is NORMAL and nothing else. */
+__attribute__((noinline)) int normal(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
+
+	if (st)
+		spread_out(skb, st, DO_NORMAL, level);
+	return 0;
 }
 
 struct walk {			/* of a path's operations */
@@ -337,7 +356,7 @@ static __always_inline void controller(struct __sk_buff *skb, struct state *st, 
 	st->n_outputs++;
 	if (st->touched && differs(st)) {
 		flush_pending(skb, st);
-		if (commit(skb, level)) {
+		if (commit(skb, st, level)) {
 			count_drop(DROP_REWRITE);
 			return;
 		}
@@ -414,13 +433,9 @@ static long do_op(__u32 i, struct walk *walk)
 		send(walk->skb, op.b, walk->level);
 		break;
 	case DO_NORMAL:
-		normal(walk->skb, st, walk->level);
-		break;
 	case DO_FLOOD:
-		flood(walk->skb, FLOOD_NO_FLOOD, ANY_VLAN, walk->level);
-		break;
 	case DO_ALL:
-		flood(walk->skb, 0, ANY_VLAN, walk->level);
+		spread_out(walk->skb, st, op.code, walk->level);
 		break;
 	case DO_SET:
 		set_key_word(st, &op);
@@ -470,8 +485,9 @@ static long do_op(__u32 i, struct walk *walk)
 	return 0;
 }
 
-/* One bridge: find the packet's path, or make it, and perform it. */
-__attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
+/* One bridge: find the packet's path, or make it, and perform it.  Inlined where a pass follows
+ * another, since calls may be eight deep and no deeper. */
+static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct walk walk = { .skb = skb, .level = level };
@@ -517,8 +533,7 @@ __attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
 		if (walk.n_ops == 1 && path->ops[0].code == DO_OUTPUT)
 			return send(skb, path->ops[0].b, level);
 		if (walk.n_ops == 1 && path->ops[0].code == DO_NORMAL) {
-			normal(skb, st, level);
-			return 0;
+			return normal(skb, level);
 		}
 		if (path->uses_state)
 			__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
@@ -534,6 +549,11 @@ __attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
 	st->skipping = 0;
 	bpf_loop(walk.n_ops, do_op, &walk, 0);
 	return 0;
+}
+
+__attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
+{
+	return perform(skb, level);
 }
 
 struct queue {
@@ -580,7 +600,7 @@ static long next_pass(__u32 i, struct queue *queue)
 		c->rx_packets += 1;
 		c->rx_bytes += queue->skb->len;
 	}
-	pass(queue->skb, queue->level);
+	perform(queue->skb, queue->level);
 	return 0;
 }
 
@@ -603,7 +623,7 @@ static long send_short(__u32 i, struct queue *queue)
 	flush_pending(skb, st);
 	__builtin_memcpy(&st->key[PACKET_WORD], st->shorts[at].packet, sizeof(st->shorts[at].packet));
 	st->shorts[at].limit = 0;
-	if ((st->touched && differs(st) && commit(skb, queue->level)) ||
+	if ((st->touched && differs(st) && commit(skb, st, queue->level)) ||
 	    bpf_skb_change_tail(skb, limit - (skb->vlan_present ? 4 : 0), 0)) {
 		count_drop(DROP_REWRITE);
 		return 0;

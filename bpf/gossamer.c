@@ -60,12 +60,8 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	struct state *st = state_get(level);
 	struct port *port = port_get(id);
 	struct port_counters *c = bpf_map_lookup_elem(&port_counters, &id);
-	struct bridge *br;
 
 	if (!st || !port || !c)
-		return -1;
-	br = bridge_get(port->bridge);
-	if (!br)
 		return -1;
 	c->rx_packets += 1;
 	c->rx_bytes += skb->len;
@@ -102,10 +98,6 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->passes_begun = 0;
 	st->pass_head = st->pass_tail = 0;
 	key_of(st)->in_port = bpf_htonl(port->ofport);
-	if (parse(skb, br->depth, level)) {
-		count_drop(DROP_PARSE);
-		return -1;
-	}
 	return 0;
 }
 
@@ -165,6 +157,10 @@ int gossamer(struct __sk_buff *skb)
 		return bpf_redirect(ifindex, BPF_F_INGRESS);	/* from the daemon, to the host */
 	if (receive(skb, id, level))
 		return TC_ACT_SHOT;
+	if (parse(skb, level)) {
+		count_drop(DROP_PARSE);
+		return TC_ACT_SHOT;
+	}
 	pass(skb, level);
 	if (st->pass_tail) {
 		struct queue queue = { .skb = skb, .level = level };

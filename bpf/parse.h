@@ -158,21 +158,24 @@ __attribute__((noinline)) int parse_l4(struct __sk_buff *skb, __u32 what, __u32 
 	return 0;
 }
 
-static __always_inline void parse_ipv4(struct __sk_buff *skb, struct state *st, __u32 l3,
-				       __u32 level)
+__attribute__((noinline)) int parse_ipv4(struct __sk_buff *skb, __u32 l3, __u32 level)
 {
-	struct flow_key *k = key_of(st);
+	struct state *st = state_get(level);
+	struct flow_key *k;
 	struct iphdr ip;
 	__u32 header, total, frag;
 
+	if (!st)
+		return 0;
+	k = key_of(st);
 	if (load(skb, l3, &ip, sizeof(ip)))
-		return;
+		return 0;
 	header = ip.ihl * 4;
 	total = bpf_ntohs(ip.tot_len);
 	if (!total && skb->gso_size)
 		total = skb->len - l3;
 	if (ip.version != 4 || header < 20 || total < header || l3 + total > skb->len)
-		return;
+		return 0;
 	frag = bpf_ntohs(ip.frag_off);
 	k->nw_proto = ip.protocol;
 	k->nw_tos = ip.tos;
@@ -185,10 +188,11 @@ static __always_inline void parse_ipv4(struct __sk_buff *skb, struct state *st, 
 		k->nw_frag = FRAG_ANY;
 		if (frag & 0x1fff) {
 			k->nw_frag = FRAG_ANY | FRAG_LATER;
-			return;
+			return 0;
 		}
 	}
 	parse_l4(skb, ip.protocol, l3 + header, total - header, level);
+	return 0;
 }
 
 struct extension_walk {
@@ -197,9 +201,7 @@ struct extension_walk {
 	__u32 proto;
 	__u32 frag;
 	__u32 broken;		/* a header is cut short or lies about its length */
-	__u32 met;		/* OFPIEH_* */
-	__u32 place;		/* in RFC 8200's order, plus one, of the last that was met */
-	__u32 destinations;
+	struct extensions *met;
 };
 
 static __always_inline bool is_extension(__u32 proto)
@@ -240,28 +242,35 @@ static __always_inline __u32 extension_kind(__u32 proto)
 	return 0;
 }
 
-static __always_inline void meet_extension(struct extension_walk *walk)
+/* `met` lies in a map: on the stack the verifier would walk through each value it may have. */
+static __always_inline void meet_extension(struct extensions *met, __u32 proto)
 {
-	__u32 kind = extension_kind(walk->proto);
+	__u32 kind = extension_kind(proto);
 	__u32 bit = kind & 0xffff, place = kind >> 16;
-	bool again = walk->met & bit;
+	bool again = met->bits & bit;
 
 	if (!bit)
 		return;
 	if (bit == EXT_DESTINATION) {
 		/* Twice is right: before the routing header, and last. */
-		walk->destinations += 1;
-		again = walk->destinations > 2;
-		if (walk->place < 2)
+		met->destinations += 1;
+		again = met->destinations > 2;
+		if (met->place < 2)
 			place = 2;
 	}
 	if (again)
-		walk->met |= EXT_REPEATED;
-	else if (place < walk->place)
-		walk->met |= EXT_UNORDERED;
-	walk->met |= bit;
-	if (place > walk->place)
-		walk->place = place;
+		met->bits |= EXT_REPEATED;
+	else if (place < met->place)
+		met->bits |= EXT_UNORDERED;
+	met->bits |= bit;
+	if (place > met->place)
+		met->place = place;
+}
+
+static __always_inline struct extensions *extensions_begin(struct state *st)
+{
+	__builtin_memset(&st->extensions, 0, sizeof(st->extensions));
+	return &st->extensions;
 }
 
 static long ipv6_extension(__u32 i, struct extension_walk *walk)
@@ -269,7 +278,7 @@ static long ipv6_extension(__u32 i, struct extension_walk *walk)
 	__u8 ext[4];
 	__u32 len;
 
-	meet_extension(walk);
+	meet_extension(walk->met, walk->proto);
 	if (!is_extension(walk->proto))
 		return 1;
 	walk->broken = 1;
@@ -302,27 +311,31 @@ static long ipv6_extension(__u32 i, struct extension_walk *walk)
 	return 0;
 }
 
-static __always_inline void parse_ipv6(struct __sk_buff *skb, struct state *st, __u32 l3,
-				       __u32 level)
+__attribute__((noinline)) int parse_ipv6(struct __sk_buff *skb, __u32 l3, __u32 level)
 {
-	struct flow_key *k = key_of(st);
+	struct state *st = state_get(level);
+	struct flow_key *k;
 	struct ipv6hdr ip;
 	struct extension_walk walk = { .skb = skb };
 	__u32 left;
 
+	if (!st)
+		return 0;
+	k = key_of(st);
 	if (load(skb, l3, &ip, sizeof(ip)))
-		return;
+		return 0;
 	left = bpf_ntohs(ip.payload_len);
 	if (!left && skb->gso_size)
 		left = skb->len - l3 - sizeof(ip);
 	if (ip.version != 6 || l3 + sizeof(ip) + left > skb->len)
-		return;
+		return 0;
 	walk.off = l3 + sizeof(ip);
 	walk.left = left;
 	walk.proto = ip.nexthdr;
 	if (extension_kind(walk.proto)) {
+		walk.met = extensions_begin(st);
 		bpf_loop(MAX_IPV6_EXTENSIONS, ipv6_extension, &walk, 0);
-		k->ipv6_exthdr = bpf_htons(walk.met);
+		k->ipv6_exthdr = bpf_htons(walk.met->bits);
 	}
 	/* A chain that is broken hides the protocol: nothing above the addresses is known. */
 	if (!walk.broken) {
@@ -343,8 +356,9 @@ static __always_inline void parse_ipv6(struct __sk_buff *skb, struct state *st, 
 	st->l3 = l3;
 	st->l3_type = bpf_htons(0x86dd);
 	if (walk.broken || (walk.frag & FRAG_LATER) || walk.off > 0x600)
-		return;
+		return 0;
 	parse_l4(skb, walk.proto | OVER_IPV6, walk.off, walk.left, level);
+	return 0;
 }
 
 static __always_inline int parse_arp(struct __sk_buff *skb, struct state *st, __u32 l3)
@@ -369,37 +383,41 @@ static __always_inline int parse_arp(struct __sk_buff *skb, struct state *st, __
 }
 
 /* Up to three labels; below the last, IP as its first four bits say, or ARP that is whole. */
-static __always_inline void parse_mpls(struct __sk_buff *skb, struct state *st, __u32 off,
-				       __u32 level)
+__attribute__((noinline)) int parse_mpls(struct __sk_buff *skb, __u32 off, __u32 level)
 {
-	struct flow_key *k = key_of(st);
+	struct state *st = state_get(level);
+	struct flow_key *k;
 	__be32 bottom = bpf_htonl(0x100), lse;
 	__u8 version;
 
+	if (!st)
+		return 0;
+	k = key_of(st);
 	if (load(skb, off, &lse, 4))
-		return;
+		return 0;
 	k->mpls_lse0 = lse;
 	off += 4;
 	if (!(lse & bottom)) {
 		if (load(skb, off, &lse, 4))
-			return;
+			return 0;
 		k->mpls_lse1 = lse;
 		off += 4;
 	}
 	if (!(lse & bottom)) {
 		if (load(skb, off, &lse, 4))
-			return;
+			return 0;
 		k->mpls_lse2 = lse;
 		off += 4;
 	}
 	if (!(lse & bottom) || load(skb, off, &version, 1))
-		return;
+		return 0;
 	if (version >> 4 == 4)
-		parse_ipv4(skb, st, off, level);
+		parse_ipv4(skb, off, level);
 	else if (version >> 4 == 6)
-		parse_ipv6(skb, st, off, level);
+		parse_ipv6(skb, off, level);
 	else if (version == 0 && !parse_arp(skb, st, off))
 		st->l3_type = bpf_htons(0x0806);
+	return 0;
 }
 
 static __always_inline bool is_vlan(__be16 type)
@@ -408,7 +426,7 @@ static __always_inline bool is_vlan(__be16 type)
 }
 
 /* Fill the key's packet part.  Returns 0, or -1 for what is no Ethernet frame. */
-__attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 level)
+__attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct flow_key *k;
@@ -417,9 +435,13 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 		__u8 dst[6], src[6];
 		__be16 type;
 	} eth;
+	struct bridge *br;
 	__be16 type;
 
 	if (!st)
+		return -1;
+	br = bridge_get(st->bridge);
+	if (!br)
 		return -1;
 	k = key_of(st);
 	__builtin_memset(&st->key[PACKET_WORD], 0, PACKET_WORDS * 4);
@@ -478,16 +500,16 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 depth, __u32 le
 	}
 	k->eth_type = type;
 	st->network = off;
-	if (depth == PARSE_L2)
+	if (br->depth == PARSE_L2)
 		return 0;
 	if (type == bpf_htons(0x0800)) {
-		parse_ipv4(skb, st, off, level);
+		parse_ipv4(skb, off, level);
 	} else if (type == bpf_htons(0x86dd)) {
-		parse_ipv6(skb, st, off, level);
+		parse_ipv6(skb, off, level);
 	} else if (type == bpf_htons(0x0806) || type == bpf_htons(0x8035)) {
 		parse_arp(skb, st, off);
 	} else if (type == bpf_htons(0x8847) || type == bpf_htons(0x8848)) {
-		parse_mpls(skb, st, off, level);
+		parse_mpls(skb, off, level);
 	} else if (type == bpf_htons(0x88e7) && off + 16 <= skb->len) {
 		load(skb, off, &k->pbb_isid, 4);
 	}

@@ -106,6 +106,12 @@ struct tags {			/* VLAN tags; all zero: none */
 	__be16 inner_tci, inner_tpid;
 };
 
+struct extensions {		/* headers of IPv6 that were met */
+	__u32 bits;		/* OFPIEH_* */
+	__u32 place;		/* in RFC 8200's order, plus one, of the last */
+	__u32 destinations;
+};
+
 struct state {
 	__u32 key[KEY_WORDS + 16];	/* struct flow_key, then temporaries of programs */
 	__u32 wire[PACKET_WORDS];	/* what the headers hold now; valid once touched */
@@ -117,6 +123,7 @@ struct state {
 	__u32 bridge;
 	__u32 touched;			/* groups ever written in this packet */
 	__u32 pending;			/* port id of an output not yet done, 0 none */
+	struct extensions extensions;
 	__u32 first_port;		/* where the packet entered the switch */
 	__u32 length;			/* of the packet when it came */
 	__u32 frame_length;		/* with a tag that the kernel holds beside it */

@@ -111,7 +111,7 @@ static __always_inline bool is_error(__u8 type, bool ipv6)
 		      type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
 }
 
-static __always_inline int quoted_network(struct __sk_buff *skb, bool ipv6, struct transport *t,
+static __always_inline int quoted_network(struct __sk_buff *skb, struct state *st, bool ipv6, struct transport *t,
 					  struct extension_walk *walk)
 {
 	if (ipv6) {
@@ -123,6 +123,7 @@ static __always_inline int quoted_network(struct __sk_buff *skb, bool ipv6, stru
 		__builtin_memcpy(t->src, &ip.saddr, 16);
 		__builtin_memcpy(t->dst, &ip.daddr, 16);
 		walk->proto = ip.nexthdr;
+		walk->met = extensions_begin(st);
 		walk->off += sizeof(ip);
 		walk->left -= sizeof(ip);
 		if (is_extension(walk->proto))
@@ -158,7 +159,7 @@ __attribute__((noinline)) int transport_quoted(struct __sk_buff *skb, __u32 ipv6
 	t = &tr->as[0];
 	walk.off = st->l4 + 8;
 	walk.left = st->l4_length - 8;
-	if (quoted_network(skb, ipv6, t, &walk))
+	if (quoted_network(skb, st, ipv6, t, &walk))
 		return -1;
 	if (ipv6 ? differ(t->src, key_of(st)->ipv6_dst, 16) : t->src[0] != key_of(st)->nw_dst)
 		return -1;

@@ -22,6 +22,7 @@ from typing import Final
 from gossamer.errors import TopologyError
 from gossamer.topology.matches import source_field, target_field
 from gossamer.topology.model import Instance, Port, Topology
+from gossamer.topology.security import LINK_ICMPV6
 from gossamer.topology.stages import VLAN, FlowList, Stage, go
 
 Address = IPv4Address | IPv6Address
@@ -218,6 +219,11 @@ def add_translation(
     for word in _WORD.values():
         flows.add(Stage.SOURCE_NAT, 50, f"{from_router},{word}", known.format(int(Stage.SOURCE_NAT_RULES)))
         flows.add(Stage.TARGET_NAT, 50, f"{to_router},{word}", known.format(int(Stage.TARGET_NAT_RULES)))
+    # What is of the link alone is of no connection.
+    for match in ("ipv6_src=fe80::/10", *(f"icmp_type={kind}" for kind in LINK_ICMPV6)):
+        word = "icmp6" if match.startswith("icmp") else "ipv6"
+        flows.add(Stage.SOURCE_NAT, 60, f"{from_router},{word},{match}", go(Stage.TARGET_NAT))
+        flows.add(Stage.TARGET_NAT, 60, f"{to_router},{word},{match}", go(Stage.RECEIVER))
     for state in _KNOWN:
         flows.add(
             Stage.SOURCE_NAT_RULES, 100, f"{from_router},ct_state=+trk+{state}", go(Stage.TARGET_NAT)

@@ -36,7 +36,7 @@ _ROUTER_ADVERTISEMENT: Final = 134
 _NEIGHBOUR_SOLICITATION: Final = 135
 _NEIGHBOUR_ADVERTISEMENT: Final = 136
 _REDIRECT: Final = 137
-_RECEIVED: Final = (
+LINK_ICMPV6: Final = (
     *_MULTICAST_LISTENERS, _ROUTER_SOLICITATION, _ROUTER_ADVERTISEMENT, _NEIGHBOUR_SOLICITATION,
     _NEIGHBOUR_ADVERTISEMENT,
 )  # fmt: skip
@@ -109,7 +109,7 @@ def _add_addresses(flows: FlowList, ports: list[Protected]) -> None:
         if port.router or not addresses:
             # Whose packets a router forwards is not known, nor what an instance without a declared address has.
             flows.add(table, 50, f"{sender},arp,arp_sha={port.mac}", passes)
-            for kind in (*_RECEIVED, _REDIRECT) if port.router else _SPOKEN:
+            for kind in (*LINK_ICMPV6, _REDIRECT) if port.router else _SPOKEN:
                 flows.add(table, 50, f"{sender},icmp6,icmp_type={kind}", passes)
             flows.add(table, 30, f"{sender},ip", known)
             flows.add(table, 30, f"{sender},ipv6", known)
@@ -146,7 +146,7 @@ def _add_client(flows: FlowList, port: Protected, sender: str) -> None:
     table, passes = Stage.SENDER, go(Stage.SOURCE_NAT)
     flows.add(table, 45, f"{sender},udp,nw_src=0.0.0.0,tp_src=68,tp_dst=67", passes)
     flows.add(table, 45, f"{sender},udp6,ipv6_src={link_local(port.mac)},tp_src=546,tp_dst=547", passes)
-    for kind in (*_RECEIVED, _REDIRECT):
+    for kind in (*LINK_ICMPV6, _REDIRECT):
         flows.add(table, 40, f"{sender},icmp6,icmp_type={kind}", "drop")
     serves = {r.ports for r in port.allow if r.protocol in ("udp", "any")}
     if (67, 67) not in serves:
@@ -170,8 +170,8 @@ def _add_states(flows: FlowList, rules: Stage, accept: Stage, then: Stage) -> No
     flows.add(rules, 90, "ct_state=+trk-new+rel", go(then))
     flows.add(rules, 80, "ct_state=+trk+est+rpl,ct_mark=0", go(then))
     for word in ("ip", "ipv6"):
-        # It has no ports to compare; its first fragment was judged by them.
-        flows.add(rules, 45, f"ct_state=+trk+est-rpl,ct_mark=0,{word},ip_frag=later", go(then))
+        # It has no ports to compare.  The first fragment is judged by them; without it the rest is nothing.
+        flows.add(rules, 45, f"ct_state=+trk-rpl,ct_mark=0,{word},ip_frag=later", go(then))
         flows.add(rules, 10, f"ct_state=+trk+est-rpl,{word}", _MARKED)
         flows.add(accept, 20, f"ct_state=+trk+new,{word}", f"ct(commit,zone={ZONE_BITS}),{go(then)}")
         flows.add(accept, 10, f"ct_mark=0x1,{word}", f"{_UNMARKED},{go(then)}")
@@ -204,7 +204,7 @@ def _add_basics(flows: FlowList) -> None:
 
 
 def _basics() -> list[str]:
-    return ["arp", *(f"icmp6,icmp_type={k}" for k in _RECEIVED), DHCP_ANSWER, DHCPV6_ANSWER]
+    return ["arp", *(f"icmp6,icmp_type={k}" for k in LINK_ICMPV6), DHCP_ANSWER, DHCPV6_ANSWER]
 
 
 def _add_receiver(flows: FlowList, topology: Topology, port: Protected, receiver: str) -> None:

@@ -87,7 +87,7 @@ def test_the_examples_are_right() -> None:
 def test_the_file_of_the_manual_is_right(tmp_path: Path) -> None:
     manual = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text()
     topology = _load(tmp_path, manual.partition("```yaml\n")[2].partition("```")[0])
-    assert len(expectations(topology)) == 4
+    assert len(expectations(topology)) == 5
     assert resources(topology)["routing/vm3"]["nat"] == "eth1"
 
 

@@ -72,6 +72,14 @@ def _matching(flows: list[str], stage: Stage, *parts: str) -> list[str]:
     return [f for f in flows if f.startswith(f"table={int(stage)},") and all(p in f for p in parts)]
 
 
+def test_the_file_of_the_manual_is_right(tmp_path: Path) -> None:
+    manual = (Path(__file__).resolve().parents[3] / "docs" / "security-groups.md").read_text()
+    topology = _load(tmp_path, manual.partition("```yaml\n")[2].partition("```")[0])
+    assert len(expectations(topology)) == 2
+    for stage in Stage:
+        assert f"\n| {int(stage)} |" in manual, stage
+
+
 @pytest.mark.parametrize(
     ("text", "protocol", "ports", "peer"),
     [
@@ -215,6 +223,8 @@ def test_the_router_translates_on_the_bridge_outside(tmp_path: Path) -> None:
     assert "nat(dst=10.0.0.10)" in inwards
     (outwards,) = _matching(flows, Stage.SOURCE_NAT_RULES, "nw_src=10.0.0.10,ct_state=+trk+new")
     assert "nat(src=203.0.113.10)" in outwards
+    # The router finds its neighbours as before: that is no connection.
+    assert len(_matching(flows, Stage.SOURCE_NAT, "icmp6", "priority=60")) > 5
     hidden = _matching(flows, Stage.SOURCE_NAT_RULES, "priority=20", "nat(src=")
     assert ["203.0.113.20-203.0.113.23" in f or "2001:db8::20" in f for f in hidden] == [True, True]
     answered = _matching(flows, Stage.TARGET_NAT, "arp_op=1")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer.daemon.appctl import protocols, vlog
+from gossamer.daemon.appctl.conntrack import coverage_name
 from gossamer.daemon.appctl.coverage import Coverage
 from gossamer.daemon.appctl.dpctl import Dpctl
 from gossamer.daemon.appctl.fdb import FdbCommands
@@ -16,7 +17,7 @@ from gossamer.daemon.appctl.load import Load
 from gossamer.daemon.appctl.paths import PathCache
 from gossamer.daemon.appctl.tracing import Tracing
 from gossamer.daemon.control import ANY_NUMBER
-from gossamer.datapath.layout import DROP_REASONS
+from gossamer.datapath.layout import CT_COUNTS, DROP_REASONS
 
 if TYPE_CHECKING:
     from ovs.poller import Poller
@@ -41,10 +42,15 @@ class AppctlCommands:
         self._kernel = KernelRun(datapath, pin_dir)
         self._tracing = Tracing(switch, self._kernel)
         known = {f"drop_{reason}" for reason in DROP_REASONS[1:]} | {"bridge_reconfigure"}
-        self.coverage = Coverage(self._drops, frozenset(known), time.monotonic())
+        known |= {coverage_name(count) for count in CT_COUNTS}
+        self.coverage = Coverage(self._counts, frozenset(known), time.monotonic())
 
-    def _drops(self) -> dict[str, int]:
-        return {f"drop_{reason}": n for reason, n in self._datapath.drops().items()}
+    def _counts(self) -> dict[str, int]:
+        counters = self._datapath.conntrack.counters()
+        return {
+            **{f"drop_{reason}": n for reason, n in self._datapath.drops().items()},
+            **{coverage_name(count): n for count, n in counters.items() if n},
+        }
 
     def commands(self) -> dict[str, Command]:
         """The commands, by name."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl import datapaths
+from gossamer.daemon.appctl.conntrack import ConntrackCommands
+from gossamer.daemon.appctl.dpctl_arguments import DpctlError, options
 from gossamer.daemon.appctl.flow_dump import Shape, flow_lines
 from gossamer.errors import FieldError
 from gossamer.pipeline.fields import BY_NAME, get_slot, put
@@ -39,7 +41,6 @@ _IN_PORT: Final = BY_NAME["in_port"]
 
 _BY_PACKETS: Final = "paths are made by packets alone; add OpenFlow flows with ovs-ofctl"
 _BY_DATABASE: Final = "bridges and ports are made in the database: use ovs-vsctl"
-_NO_CONNTRACK: Final = "this datapath has no connection tracking"
 _NO_FRAGMENTS: Final = "this datapath does not reassemble fragments"
 
 _REFUSED: Final = (
@@ -56,25 +57,6 @@ _REFUSED: Final = (
     ("offload-stats-show", "[dp]", 0, 1, "nothing is offloaded to hardware"),
     ("cache-get-size", "[dp]", 0, 1, "the size of the cache is fixed"),
     ("cache-set-size", "dp cache <size>", 3, 3, "the size of the cache is fixed"),
-    ("dump-conntrack", "[-m] [-s] [dp] [zone=N]", 0, 4, _NO_CONNTRACK),
-    (
-        "flush-conntrack",
-        "[dp] [zone=N] [ct-orig-tuple] [ct-reply-tuple]",
-        0,
-        4,
-        _NO_CONNTRACK,
-    ),
-    ("ct-stats-show", "[dp] [zone=N]", 0, 3, _NO_CONNTRACK),
-    ("ct-bkts", "[dp] [gt=N]", 0, 2, _NO_CONNTRACK),
-    ("ct-set-maxconns", "[dp] maxconns", 1, 2, _NO_CONNTRACK),
-    ("ct-get-maxconns", "[dp]", 0, 1, _NO_CONNTRACK),
-    ("ct-get-nconns", "[dp]", 0, 1, _NO_CONNTRACK),
-    ("ct-enable-tcp-seq-chk", "[dp]", 0, 1, _NO_CONNTRACK),
-    ("ct-disable-tcp-seq-chk", "[dp]", 0, 1, _NO_CONNTRACK),
-    ("ct-get-tcp-seq-chk", "[dp]", 0, 1, _NO_CONNTRACK),
-    ("ct-set-limits", "[dp] [default=L] [zone=N,limit=L]...", 1, _HUGE, _NO_CONNTRACK),
-    ("ct-del-limits", "[dp] zone=N1[,N2]...", 1, 2, _NO_CONNTRACK),
-    ("ct-get-limits", "[dp] [zone=N1[,N2]...]", 0, 2, _NO_CONNTRACK),
     ("ipf-set-enabled", "[dp] v4|v6", 1, 2, _NO_FRAGMENTS),
     ("ipf-set-disabled", "[dp] v4|v6", 1, 2, _NO_FRAGMENTS),
     ("ipf-set-min-frag", "[dp] v4|v6 minfragment", 2, 3, _NO_FRAGMENTS),
@@ -82,49 +64,6 @@ _REFUSED: Final = (
     ("ipf-get-status", "[dp]", 0, 1, _NO_FRAGMENTS),
 )
 """Commands of the peer that this datapath cannot do: name, usage, arguments, why."""
-
-
-class DpctlError(CommandError):
-    """An error as dpctl words it: the daemon's name, the text, and the C library's."""
-
-    def __init__(self, text: str, errno: str = "") -> None:
-        super().__init__(f"ovs-vswitchd: {text}{f' ({errno})' if errno else ''}")
-
-
-@dataclass(slots=True)
-class Options:
-    """What stood before the arguments."""
-
-    verbosity: int = 0
-    statistics: bool = False
-    names: bool | None = None
-
-    @property
-    def shows_names(self) -> bool:
-        """Ports by name: where it was asked for, or more than the short form was."""
-        return self.names if self.names is not None else self.verbosity > 0
-
-
-def options(argv: Sequence[str]) -> tuple[Options, list[str]]:
-    """Options, and the arguments behind them.  Raises CommandError for one nobody knows."""
-    found = Options()
-    rest = list(argv)
-    while rest and rest[0].startswith("-") and rest[0] != "-":
-        word = rest.pop(0)
-        if word in ("--statistics", "--clear", "--may-create", "--more", "--names", "--no-names"):
-            found.statistics |= word == "--statistics"
-            found.verbosity += word == "--more"
-            if word.endswith("names"):
-                found.names = word == "--names"
-            continue
-        if word.startswith("--"):
-            raise CommandError(f"Unrecognized option {word}")
-        for letter in word[1:]:
-            if letter not in "ms":
-                raise CommandError(f"Unrecognized option -{letter}")
-            found.verbosity += letter == "m"
-            found.statistics |= letter == "s"
-    return found, rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +103,7 @@ class Dpctl:
             "get-flow": ("[dp] ufid", 1, 2, self.get_flow),
             "del-flows": ("[dp] [file]", 0, 2, self.del_flows),
         }
+        own |= ConntrackCommands(self._switch).commands()
         out = {f"dpctl/{name}": Command(*c) for name, c in own.items()}
         for name, usage, low, high, why in _REFUSED:
             out[f"dpctl/{name}"] = Command(usage, low, high, self._refusing(name, why))

@@ -65,6 +65,7 @@ class Load:
             "ports": sum(len(b.ports.ports) for b in bridges),
             "rules": sum(len(b.tables) for b in bridges),
             "udpif keys": len(self._cache.read().paths),
+            "ct conns": self._switch.datapath.conntrack.count,
         }
         return " ".join(f"{name}:{n}" for name, n in sorted(usage.items()) if n) + "\n"
 

@@ -1,0 +1,294 @@
+"""Connections as ovs-appctl shows them, and the words that pick some out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gossamer.daemon.appctl.conntrack import ConntrackCommands
+from gossamer.daemon.appctl.ct_text import connection_text
+from gossamer.datapath.conntrack import Connection, Peer, Tuple, ZoneLimit
+from gossamer.datapath.layout import CtFlag
+from gossamer.errors import DatapathError
+from gossamer.switch.show import CommandError
+
+
+def direction(
+    src: str, dst: str, proto: int, sport: int = 0, dport: int = 0, zone: int = 0
+) -> Tuple:
+    return Tuple(ip_address(src).packed, ip_address(dst).packed, proto, sport, dport, zone)
+
+
+def connection(orig: Tuple, reply: Tuple | None = None, **others: Any) -> Connection:
+    values: dict[str, Any] = {
+        "flags": CtFlag(0), "mark": 0, "label": 0, "timeout_s": 29.9, "age_s": 1.0,
+        "n_packets": (0, 0), "n_bytes": (0, 0), "peers": None, "policy": 0, "alg": 0,
+        "parent": None, "key": orig.packed(),
+    }  # fmt: skip
+    return Connection(orig=orig, reply=reply or orig.reversed(), **{**values, **others})
+
+
+def peers(first: str, second: str) -> tuple[Peer, Peer]:
+    return Peer(first, 7, True, False), Peer(second, 0, False, True)
+
+
+TCP = connection(
+    direction("10.1.1.1", "10.1.1.2", 6, 34567, 80, 5),
+    peers=peers("ESTABLISHED", "FIN_WAIT_2"),
+    mark=2,
+    label=0x5,
+)
+UDP6 = connection(direction("fc00::1", "fc00::2", 17, 1, 2))
+PING = connection(direction("10.1.1.1", "10.1.1.2", 1, 77, 0x0800))
+
+
+class FakeConntrack:
+    """Connections and limits in memory."""
+
+    def __init__(self, *connections: Connection) -> None:
+        self.all = list(connections)
+        self.maximum_ = 1000
+        self.sequence_check = True
+        self.default_limit = 0
+        self.limits: dict[int, int] = {}
+
+    def connections(self, zone: int | None = None) -> Iterator[Connection]:
+        return iter([c for c in self.all if zone in (None, c.zone)])
+
+    def find(self, t: Tuple) -> Connection | None:
+        return next((c for c in self.all if t in (c.orig, c.reply)), None)
+
+    def remove(self, c: Connection) -> bool:
+        self.all.remove(c)
+        return True
+
+    def flush(self, zone: int | None = None) -> int:
+        self.all = [c for c in self.all if zone not in (None, c.zone)]
+        return 0
+
+    @property
+    def count(self) -> int:
+        return len(self.all)
+
+    @property
+    def maximum(self) -> int:
+        return self.maximum_
+
+    @maximum.setter
+    def maximum(self, n: int) -> None:
+        if n > 5000:
+            raise DatapathError("too many")
+        self.maximum_ = n
+
+    def zone_limit(self, zone: int) -> ZoneLimit:
+        own = zone in self.limits
+        n = sum(c.zone == zone for c in self.all)
+        return ZoneLimit(self.limits.get(zone, self.default_limit), n, own)
+
+    def set_zone_limit(self, zone: int, limit: int | None) -> None:
+        if limit is None:
+            self.limits.pop(zone, None)
+        else:
+            self.limits[zone] = limit
+
+    def limited_zones(self) -> dict[int, ZoneLimit]:
+        return {zone: self.zone_limit(zone) for zone in self.limits}
+
+
+class Asked:
+    """A switch of one datapath, and what its commands say."""
+
+    def __init__(self, *connections: Connection) -> None:
+        self.conntrack = FakeConntrack(*connections)
+        bridge = SimpleNamespace(name="br0", config=SimpleNamespace(datapath_type=""))
+        datapath = SimpleNamespace(conntrack=self.conntrack)
+        switch: Any = SimpleNamespace(bridges={"br0": bridge}, datapath=datapath)
+        self.commands = ConntrackCommands(switch).commands()
+
+    def __call__(self, line: str) -> str:
+        name, *argv = line.split()
+        _, low, high, run = self.commands[name]
+        assert low <= len(argv) <= high
+        return run(argv)
+
+    def error(self, line: str) -> str:
+        with pytest.raises(CommandError) as e:
+            self(line)
+        return e.value.message
+
+
+@pytest.fixture
+def asked() -> Asked:
+    return Asked(TCP, UDP6, PING)
+
+
+def test_a_connection_is_written_as_the_peer_writes_it() -> None:
+    def short(c: Connection) -> str:
+        return connection_text(c, verbose=False, statistics=False)
+
+    assert short(TCP) == (
+        "tcp,orig=(src=10.1.1.1,dst=10.1.1.2,sport=34567,dport=80),"
+        "reply=(src=10.1.1.2,dst=10.1.1.1,sport=80,dport=34567),"
+        "zone=5,mark=2,labels=0x5,protoinfo=(state=TIME_WAIT)"
+    )
+    assert short(UDP6) == (
+        "udp,orig=(src=fc00::1,dst=fc00::2,sport=1,dport=2),"
+        "reply=(src=fc00::2,dst=fc00::1,sport=2,dport=1)"
+    )
+    assert short(PING) == (
+        "icmp,orig=(src=10.1.1.1,dst=10.1.1.2,id=77,type=8,code=0),"
+        "reply=(src=10.1.1.2,dst=10.1.1.1,id=77,type=0,code=0)"
+    )
+    assert short(replace(UDP6, alg=69)).endswith(",helper=tftp")
+    assert short(connection(direction("10.0.0.1", "10.0.0.2", 132))) == (
+        "sctp,orig=(src=10.0.0.1,dst=10.0.0.2,sport=0,dport=0),"
+        "reply=(src=10.0.0.2,dst=10.0.0.1,sport=0,dport=0)"
+    )
+
+
+def test_more_is_written_where_more_is_asked_for() -> None:
+    verbose = connection_text(
+        replace(TCP, parent=direction("10.1.1.1", "10.1.1.2", 6, 1, 21, 5)),
+        verbose=True,
+        statistics=False,
+    )
+    assert "state_orig=ESTABLISHED,state_reply=FIN_WAIT_2,wscale_orig=7,wscale_reply=0" in verbose
+    assert verbose.endswith(
+        ",flags_orig=WINDOW_SCALE,flags_reply=BE_LIBERAL)"
+        ",parent=(src=10.1.1.1,dst=10.1.1.2,sport=1,dport=21)"
+    )
+    counted = connection_text(
+        replace(UDP6, n_packets=(3, 0), n_bytes=(180, 0)), verbose=False, statistics=True
+    )
+    assert re.fullmatch(
+        r"udp,orig=\(src=fc00::1,dst=fc00::2,sport=1,dport=2,packets=3,bytes=180\),"
+        r"reply=\(src=fc00::2,dst=fc00::1,sport=2,dport=1\),"
+        r"start=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3},timeout=29",
+        counted,
+    )
+
+
+def test_a_dump_may_be_of_one_zone(asked: Asked) -> None:
+    assert len(asked("dump-conntrack").splitlines()) == 3
+    assert len(asked("dump-conntrack -m -s system@ovs-system zone=5").splitlines()) == 1
+    assert asked("dump-conntrack zone=9") == ""
+    assert asked.error("dump-conntrack nope") == (
+        "ovs-vswitchd: datapath not found (Invalid argument)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        ("", 0),
+        ("zone=5", 2),
+        ("system@ovs-system zone=5", 2),
+        ("zone=5 ct_nw_src=10.1.1.1,ct_nw_dst=10.1.1.2,ct_nw_proto=6,ct_tp_src=34567,ct_tp_dst=80", 2),
+        ("ct_nw_src=10.1.1.1", 1),
+        ("ct_nw_proto=6", 2),
+        ("ct_ipv6_dst=fc00::2", 2),
+        ("ct_nw_proto=17,ct_tp_dst=2", 2),
+        ("ct_nw_proto=17 ct_tp_dst=1", 2),
+        ("ct_nw_src=10.1.1.1,ct_nw_dst=10.1.1.2,ct_nw_proto=1,icmp_id=77,icmp_type=8", 2),
+        ("mark=2", 2),
+        ("mark=1/1", 3),
+        ("labels=0x4/0xc", 2),
+    ],
+)
+def test_flushing_takes_what_fits_and_nothing_else(
+    asked: Asked, arguments: str, left: int
+) -> None:
+    assert asked(f"flush-conntrack {arguments}") == ""
+    assert asked.conntrack.count == left
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("zone=x", "failed to parse zone"),
+        ("ct_nw_src=10.0.0", "failed to parse field ct_nw_src"),
+        ("ct_nw_src=10.0.0.1,ct_ipv6_dst=::1", "the L3 protocol does not match ::1"),
+        ("ct_nw_src", "field ct_nw_src missing value"),
+        ("nw_src=10.0.0.1", "invalid conntrack tuple field: nw_src"),
+        ("ct_tp_src=1", "port is set without protocol"),
+        ("ct_nw_proto=6,icmp_id=1", "invalid L4 fields"),
+        ("ct_nw_proto=6 ct_nw_proto=6", "ct_nw_proto is set multiple times"),
+        ("ct_nw_src=10.0.0.1 ct_nw_src=10.0.0.2 x", "invalid arguments"),
+    ],
+)
+def test_what_cannot_be_read_flushes_nothing(asked: Asked, arguments: str, text: str) -> None:
+    assert asked.error(f"flush-conntrack {arguments}") == f"ovs-vswitchd: {text} (Invalid argument)"
+    assert asked.conntrack.count == 3
+
+
+def test_a_whole_tuple_that_no_connection_has_is_told(asked: Asked) -> None:
+    line = "ct_nw_src=10.1.1.9,ct_nw_dst=10.1.1.2,ct_nw_proto=6,ct_tp_src=1,ct_tp_dst=80"
+    assert asked.error(f"flush-conntrack zone=5 {line}") == (
+        "ovs-vswitchd: failed to flush conntrack (No such file or directory)"
+    )
+
+
+def test_connections_are_counted_by_protocol_and_state(asked: Asked) -> None:
+    assert asked("ct-stats-show") == (
+        "Connections Stats:\n    Total: 3\n  TCP: 1\n  UDP: 1\n  ICMP: 1\n"
+    )
+    assert asked("ct-stats-show -m zone=5") == (
+        "Connections Stats:\n    Total: 1\n  TCP: 1\n    Conn per TCP states:\n"
+        "\t  [TIME_WAIT]=1\n"
+    )
+    assert "    Total: 3\n" in asked("ct-bkts").replace("Current Connections", "    Total")
+
+
+def test_limits_are_set_shown_and_taken_away(asked: Asked) -> None:
+    assert asked("ct-get-limits") == "default limit=0\n"
+    assert asked("ct-set-limits default=10 zone=5,limit=3 zone=7,limit=4") == ""
+    assert asked("ct-get-limits") == (
+        "default limit=10\nzone=5,limit=3,count=1\nzone=7,limit=4,count=0\n"
+    )
+    assert asked("ct-get-limits zone=0,7") == (
+        "default limit=10\nzone=0,limit=10,count=2\nzone=7,limit=4,count=0\n"
+    )
+    assert asked("ct-del-limits zone=5,7") == ""
+    assert asked("ct-get-limits") == "default limit=10\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("ct-set-limits default=x", "invalid default limit"),
+        ("ct-set-limits zone=1", "failed to parse zone limit"),
+        ("ct-set-limits zone=1,limit=", "field limit missing value"),
+        ("ct-set-limits zone=70000,limit=1", "failed to parse field zone"),
+        ("ct-set-limits zone=1,limi=1", "invalid zone limit field: limi"),
+        ("ct-get-limits zone=x", "invalid zone"),
+        ("ct-get-limits limit=1", "invalid argument limit=1"),
+        ("ct-set-maxconns many", "maxconns missing or malformed"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(asked: Asked, line: str, text: str) -> None:
+    assert asked.error(line) == f"ovs-vswitchd: {text} (Invalid argument)"
+
+
+def test_a_wrong_limit_sets_none_of_those_before_it(asked: Asked) -> None:
+    asked.error("ct-set-limits default=9 zone=1,limit=1 zone=2")
+    assert asked("ct-get-limits") == "default limit=0\n"
+
+
+def test_how_many_there_may_be_is_set_as_far_as_the_kernel_can(asked: Asked) -> None:
+    assert asked("ct-set-maxconns 500") == "setting maxconns successful"
+    assert asked("ct-get-maxconns") == "500\n"
+    assert "ct set maxconns failed" in asked.error("ct-set-maxconns 5001")
+    assert asked("ct-get-nconns") == "3\n"
+
+
+def test_the_check_of_sequence_numbers_is_switched(asked: Asked) -> None:
+    assert asked("ct-disable-tcp-seq-chk") == "disabling TCP sequence checking successful"
+    assert asked("ct-get-tcp-seq-chk") == "TCP sequence checking: disabled\n"
+    assert asked("ct-enable-tcp-seq-chk") == "enabling TCP sequence checking successful"
+    assert asked("ct-get-tcp-seq-chk") == "TCP sequence checking: enabled\n"

@@ -273,11 +273,10 @@ def test_flow_counters_go_on_when_paths_are_forgotten(world: World) -> None:
 
 
 def test_what_the_datapath_cannot_do_is_said_with_the_reason(world: World) -> None:
-    unsupported = "(Operation not supported)"
-    for command in ("dump-conntrack", "flush-conntrack", "ct-get-limits"):
-        assert world.error(f"dpctl/{command}") == (
-            f"ovs-vswitchd: {command}: this datapath has no connection tracking {unsupported}"
-        )
+    assert world.error("dpctl/ipf-get-status") == (
+        "ovs-vswitchd: ipf-get-status: this datapath does not reassemble fragments "
+        "(Operation not supported)"
+    )
     assert "ovs-ofctl" in world.error("dpctl/add-flow", "in_port(1)", "2")
     assert "ovs-vsctl" in world.error("dpctl/add-if", "ovs-system", "eth9")
     assert world.error("dpctl/dump-flows", "-x") == "Unrecognized option -x"
@@ -682,7 +681,18 @@ _MISTAKES = (
     "bfd/show zz", "bfd/set-forwarding a normal", "mdb/show zz", "mdb/show br0", "mdb/flush zz",
     "dpctl/dump-dps x", "dpctl/dump-flows -x", "dpctl/dump-flows zz", "dpctl/dump-flows type=zz",
     "dpctl/get-flow", "dpctl/add-flow a", "dpctl/add-dp", "dpctl/add-if a", "dpctl/del-dp",
-    "dpctl/flush-conntrack a b c d e",
+    "dpctl/flush-conntrack a b c d e", "dpctl/flush-conntrack zone=x", "dpctl/flush-conntrack zz",
+    "dpctl/flush-conntrack ct_nw_src=10.0.0", "dpctl/flush-conntrack ct_tp_src=1",
+    "dpctl/flush-conntrack ct_nw_src=1.2.3.4,ct_ipv6_dst=::1", "dpctl/flush-conntrack ct_nw_src",
+    "dpctl/flush-conntrack ct_nw_proto=6,icmp_id=1", "dpctl/flush-conntrack a=1,b=2",
+    "dpctl/flush-conntrack ct_nw_src=1.2.3.4,ct_nw_dst=1.2.3.5,ct_nw_proto=6,ct_tp_src=1,ct_tp_dst=2",
+    "dpctl/dump-conntrack zz", "dpctl/dump-conntrack -x", "dpctl/ct-stats-show zz",
+    "dpctl/ct-set-maxconns", "dpctl/ct-set-maxconns many", "dpctl/ct-get-maxconns zz",
+    "dpctl/ct-get-nconns zz", "dpctl/ct-set-limits", "dpctl/ct-set-limits default=x",
+    "dpctl/ct-set-limits zone=1", "dpctl/ct-set-limits zone=1,limit=", "dpctl/ct-set-limits zone=1,x=2",
+    "dpctl/ct-set-limits zone=70000,limit=1", "dpctl/ct-get-limits zone=x", "dpctl/ct-get-limits x=1",
+    "dpctl/ct-del-limits", "dpctl/ct-del-limits x=1", "dpctl/ct-del-limits zone=x",
+    "dpctl/ct-get-tcp-seq-chk zz", "dpctl/ct-bkts zz",
     "ofproto/trace", "ofproto/trace br0", "ofproto/trace zz in_port=1", "ofproto/trace br0 nosuch=1",
     "ofproto/trace br0 in_port=zz", "ofproto/trace br0 priority=1,in_port=1",
     "ofproto/trace br0 in_port=1,tcp_dst=5", "ofproto/trace br0 -x in_port=1",
@@ -700,6 +710,16 @@ _SAME = (
     "ofproto/list", "ofproto/list-tunnels", "bond/list", "bond/show", "stp/show", "rstp/show",
     "stp/tcn", "rstp/tcn", "lacp/show", "lacp/show-stats", "cfm/show", "bfd/show", "autoattach/status",
     "autoattach/show-isid", "autoattach/statistics", "revalidator/wait", "revalidator/purge",
+    "dpctl/dump-conntrack", "dpctl/dump-conntrack -m -s zone=3", "dpctl/flush-conntrack",
+    "dpctl/flush-conntrack zone=3", "dpctl/flush-conntrack ct_nw_src=1.2.3.4",
+    "dpctl/flush-conntrack zone=3 ct_nw_proto=17,ct_tp_dst=53 ct_tp_dst=1",
+    "dpctl/ct-stats-show", "dpctl/ct-stats-show -m zone=1", "dpctl/ct-stats-show verbose", "dpctl/ct-bkts",
+    "dpctl/ct-bkts gt=3", "dpctl/ct-get-nconns", "dpctl/ct-get-limits", "dpctl/ct-get-limits zone=1,2",
+    "dpctl/ct-set-limits default=9 zone=4,limit=2 zone=3,limit=8", "dpctl/ct-get-limits zone=1,4",
+    "dpctl/ct-get-limits", "dpctl/ct-del-limits zone=3,9", "dpctl/ct-get-limits",
+    "dpctl/ct-del-limits zone=4", "dpctl/ct-set-limits default=0", "dpctl/ct-set-maxconns 5000",
+    "dpctl/ct-get-maxconns", "dpctl/ct-disable-tcp-seq-chk", "dpctl/ct-get-tcp-seq-chk",
+    "dpctl/ct-enable-tcp-seq-chk", "dpctl/ct-get-tcp-seq-chk",
     "bridge/reconnect", "bridge/reconnect br0", "fdb/flush", "fdb/flush br0", "fdb/show br1",
     "mdb/flush", "qos/show va", "version", "vlog/set", "vlog/set ofproto_dpif:file:info",
     "vlog/set ANY:file:info", "vlog/reopen", "cfm/set-fault normal", "bfd/set-forwarding normal",

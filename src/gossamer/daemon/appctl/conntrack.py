@@ -58,7 +58,7 @@ class ConntrackCommands:
         flush = "[dp] [zone=N] [mark=X[/M]] [labels=Y[/N]] [ct-orig-tuple [ct-reply-tuple]]"
         return {
             "dump-conntrack": ("[-m] [-s] [dp] [zone=N]", 0, 4, self.dump),
-            "flush-conntrack": (flush, 0, 6, self.flush),
+            "flush-conntrack": (flush, 0, 4, self.flush),
             "ct-stats-show": ("[dp] [zone=N]", 0, 3, self.stats_show),
             "ct-bkts": ("[dp] [gt=N]", 0, 2, self.buckets),
             "ct-set-maxconns": ("[dp] maxconns", 1, 2, self.set_maxconns),

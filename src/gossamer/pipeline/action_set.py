@@ -45,6 +45,14 @@ class ActionSet:
     def __bool__(self) -> bool:
         return bool(self._single or self._sets or self._group or self._output or self._resubmit)
 
+    def copy(self) -> ActionSet:
+        """What was gathered so far, to go on from there apart."""
+        other = ActionSet()
+        other._single, other._sets = dict(self._single), list(self._sets)
+        other._group, other._output, other._resubmit = self._group, self._output, self._resubmit
+        other.output_port = self.output_port
+        return other
+
     def write(self, actions: Actions) -> None:
         """Merge: one of a kind, the last one counts; changes of fields all, in order."""
         for action in actions:

@@ -24,6 +24,8 @@ from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
 from gossamer.pipeline.commit import Buffer, Frame
+from gossamer.pipeline.conntrack.crossing import Rewritten, Traveller, untracked
+from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, KEY_LEN, SLOTS, get_slot, put_slot
 from gossamer.pipeline.meter import Band, BandType, remark
 from gossamer.pipeline.normal import decide
@@ -79,13 +81,29 @@ class _Pass:
     step: Step
     actions: Actions | None = None
     """A packet-out's actions, run instead of table 0."""
+    table_id: int | None = None
+    """Where a copy goes on that went through a ct(), with all it had, and the action set
+    gathered by then."""
+    action_set: ActionSet | None = None
 
 
-class Policed:
-    """What the meters of a pass have decided: for the copy they stand in, and copies of it."""
+class Decided:
+    """What was decided while a pass was performed: by meters, and by what ct() and NAT did, for
+    the copy they stand in and copies of it."""
 
     def __init__(self) -> None:
         self._bands: list[tuple[tuple[int, ...], Band]] = []
+        self._ended: list[tuple[int, ...]] = []
+        self._rewritten: list[tuple[tuple[int, ...], Rewritten]] = []
+
+    def ended(self, effect: Effect) -> None:
+        """The packet was dropped at `effect`."""
+        self._ended.append(effect.copies)
+
+    def rewritten(self, effect: Effect, what: Rewritten) -> None:
+        """NAT wrote into the packet at `effect`."""
+        if what != Rewritten():
+            self._rewritten.append((effect.copies, what))
 
     def exceeded(self, effect: Effect, band: Band) -> None:
         self._bands.append((effect.copies, band))
@@ -94,15 +112,20 @@ class Policed:
         return [band for copy, band in self._bands if effect.copies[: len(copy)] == copy]
 
     def dropped(self, effect: Effect) -> bool:
-        return any(band.type is BandType.DROP for band in self._of(effect))
+        return any(band.type is BandType.DROP for band in self._of(effect)) or any(
+            effect.copies[: len(copy)] == copy for copy in self._ended
+        )
 
-    def remarked(self, effect: Effect) -> Effect:
-        """The effect with the drop precedence of its packet raised."""
-        key = effect.key
+    def changed(self, effect: Effect) -> Effect:
+        """The effect as translation by address and raised drop precedence leave its packet."""
+        key, buffer = effect.key, effect.buffer
+        for copy, what in self._rewritten:
+            if effect.copies[: len(copy)] == copy:
+                key, buffer = what.of(key, buffer)
         for band in self._of(effect):
             if get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6):
                 key = put_slot(key, "nw_tos", remark(get_slot(key, "nw_tos"), band.precedence))
-        return replace(effect, key=key)
+        return replace(effect, key=key, buffer=buffer)
 
 
 class Pipeline:
@@ -140,6 +163,7 @@ class _Journey:
         self.n_bytes = len(frame.packet)
         self.result = Result()
         self.waiting: deque[_Pass] = deque()
+        self.traveller = Traveller()
         self.n_passes = 0
 
     def go(self, bridge: Bridge, in_port: int, actions: Actions | None) -> Result:
@@ -153,14 +177,17 @@ class _Journey:
     def enter(self, entry: _Pass) -> None:
         """Translate a packet in one bridge, and perform what that gave."""
         port = entry.bridge.ports.get(entry.in_port)
-        if port is not None and not (port.receive and port.up):
+        resumed = entry.table_id is not None
+        if not resumed and port is not None and not (port.receive and port.up):
             self.end(entry.step, "port does not receive, dropping", Drop.NO_RECEIVE)
             return
-        key = put_slot(entry.key & ~_STATE, "in_port", entry.in_port)
-        translation = Translation(entry.bridge, key, entry.buffer, self.n_bytes, self.result)
+        key = put_slot(entry.key if resumed else entry.key & ~_STATE, "in_port", entry.in_port)
+        translation = Translation(
+            entry.bridge, key, entry.buffer, self.n_bytes, self.result, entry.action_set
+        )
         first = entry.step is self.result.steps
         if entry.actions is None:
-            translation.table(0, entry.step, honour_miss=True)
+            translation.table(entry.table_id or 0, entry.step, honour_miss=True)
         else:
             translation.packet_out = True
             translation.actions(entry.actions, 0, None, entry.step)
@@ -174,16 +201,56 @@ class _Journey:
         self.result.learned += translation.learned
         if all(isinstance(effect.action, act.Meter) for effect in translation.effects):
             self.result.drops.append(translation.why_nothing)
-        policed = Policed()
+        decided = Decided()
         for effect in translation.effects:
             if isinstance(effect.action, act.Meter):
-                self.meter(entry.bridge, effect, effect.action, policed)
-            elif not policed.dropped(effect):
-                self.perform(entry.bridge, policed.remarked(effect))
+                self.meter(entry.bridge, effect, effect.action, decided)
+            elif decided.dropped(effect):
+                continue
+            elif isinstance(effect.action, act.Ct):
+                self.ct(entry.bridge, decided.changed(effect), effect.action, decided)
+            else:
+                self.perform(entry.bridge, decided.changed(effect))
 
-    def meter(self, bridge: Bridge, effect: Effect, action: act.Meter, policed: Policed) -> None:
+    def ct(self, bridge: Bridge, effect: Effect, action: act.Ct, decided: Decided) -> None:
+        assert effect.request is not None, "a ct() asks for something"
+        now_ns = int(self.world.now_s * NS_PER_S)
+        crossing = self.traveller.cross(
+            self.world.tracking, effect.key, effect.buffer, effect.request, now_ns
+        )
+        if crossing.drop is not None:
+            self.end(effect.step, f"{_CT_DROPS[crossing.drop]}, dropping", crossing.drop)
+            decided.ended(effect)
+            return
+        decided.rewritten(effect, crossing.rewritten)
+        if action.table is None:
+            return
+        if len(self.waiting) >= MAX_WAITING or self.n_passes >= MAX_PASSES:
+            self.end(effect.step, "over the limit of recirculations, dropping", Drop.PASSES)
+            return
+        self.n_passes += 1
+        key, buffer = crossing.key, crossing.buffer
+        assert buffer is not None, "what is not dropped has bytes"
+        in_port = get_slot(key, "in_port")
+        resumed = effect.step.add(
+            Step(StepKind.RESUME, bridge=bridge.name, port=in_port, table_id=action.table, key=key)
+        )
+        resumed.packet = buffer.frame.packet
+        self.waiting.append(
+            _Pass(
+                bridge,
+                in_port,
+                key,
+                buffer,
+                resumed,
+                table_id=action.table,
+                action_set=effect.action_set,
+            )
+        )
+
+    def meter(self, bridge: Bridge, effect: Effect, action: act.Meter, decided: Decided) -> None:
         meter = bridge.meters.get(action.meter_id)
-        if meter is None or policed.dropped(effect):
+        if meter is None or decided.dropped(effect):
             return
         index = bridge.metered.exceeded(meter, self.n_bytes, self.world.now_s)
         self.result.meters.append(MeterUse(bridge.name, meter.meter_id, index))
@@ -192,7 +259,7 @@ class _Journey:
         band = meter.bands[index]
         if band.type is BandType.DROP:
             self.end(effect.step, f"over the rate of meter {meter.meter_id}, dropping", Drop.METER)
-        policed.exceeded(effect, band)
+        decided.exceeded(effect, band)
 
     def end(self, step: Step, text: str, drop: Drop) -> None:
         step.warn(text, drop)
@@ -282,7 +349,15 @@ class _Journey:
             return
         self.n_passes += 1
         entered = step.add(Step(StepKind.BRIDGE, bridge=name, port=in_port, key=key))
-        self.waiting.append(_Pass(bridge, in_port, key, effect.buffer, entered))
+        self.waiting.append(_Pass(bridge, in_port, untracked(key), effect.buffer, entered))
+
+
+_CT_DROPS: Final = {
+    Drop.CT_FULL: "no room for another connection",
+    Drop.CT_ZONE_LIMIT: "the zone has as many connections as it may",
+    Drop.CT_NAT_FULL: "no address and port are free to translate to",
+    Drop.CT_FRAGMENT: "the fragment overlaps another one",
+}
 
 
 def _shown(key: int) -> int:

@@ -40,6 +40,7 @@ def looked_at(action: Action) -> int:
             | act.OutputReg(source=sub)
             | act.StackPush(source=sub)
             | act.StackPop(dst=sub)
+            | act.Ct(zone_field=act.SubField() as sub)
         ):
             return ((1 << sub.n_bits) - 1) << sub.shift
         case _:

@@ -26,6 +26,8 @@ class StepKind(StrEnum):
     """write_actions left these `actions` in the action set."""
     ACTION_SET_WAS = "action_set_was"
     """clear_actions emptied it of these `actions`."""
+    RESUME = "resume"
+    """A copy that went through a ct() enters `table_id` of `bridge`."""
     BUCKET = "bucket"
     """A bucket of a group runs; `text` names it."""
     LEARNED = "learned"
@@ -62,6 +64,10 @@ class Drop(StrEnum):
     MPLS_STACK = "mpls_stack"
     METER = "meter"
     FRAGMENT = "fragment"
+    CT_FULL = "ct_full"
+    CT_ZONE_LIMIT = "ct_zone_limit"
+    CT_NAT_FULL = "ct_nat_full"
+    CT_FRAGMENT = "ct_fragment"
 
 
 @dataclass(slots=True)

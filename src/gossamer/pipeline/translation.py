@@ -22,6 +22,9 @@ from gossamer.pipeline.change import (
     write_subfield,
 )
 from gossamer.pipeline.commit import Buffer
+from gossamer.pipeline.conntrack.asking import request_of
+from gossamer.pipeline.conntrack.crossing import untracked
+from gossamer.pipeline.conntrack.tracker import Request
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, get_slot, put_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.format_field import format_port
@@ -47,7 +50,7 @@ class Effect:
     `copies` are the buckets and clones it stands in, outermost first, by numbers of their own.
     """
 
-    action: act.Output | act.OutputTrunc | act.Controller | act.Meter
+    action: act.Output | act.OutputTrunc | act.Controller | act.Meter | act.Ct
     key: int
     buffer: Buffer
     step: Step
@@ -55,16 +58,26 @@ class Effect:
     reason: int = 0
     table_id: int = 0
     flow: Flow | None = None
+    request: Request | None = None
+    """Of a ct(): what it asks; and the action set that goes along with its copy."""
+    action_set: ActionSet | None = None
 
 
 class Translation:
     """One packet in one bridge."""
 
     def __init__(
-        self, bridge: Bridge, key: int, buffer: Buffer, n_bytes: int, result: Result
+        self,
+        bridge: Bridge,
+        key: int,
+        buffer: Buffer,
+        n_bytes: int,
+        result: Result,
+        action_set: ActionSet | None = None,
     ) -> None:
         self.bridge = bridge
-        self.key = put_slot(key, "actset_output", OFPP_UNSET)
+        self.action_set = ActionSet() if action_set is None else action_set.copy()
+        self.key = put_slot(key, "actset_output", self.action_set.output_port)
         self.buffer = buffer
         self.n_bytes = n_bytes
         """Length of the frame as it came."""
@@ -83,7 +96,6 @@ class Translation:
         self.n_copies = 0
         self.copies: tuple[int, ...] = ()
         self.stack: list[int] = []
-        self.action_set = ActionSet()
 
     @property
     def stopped(self) -> bool:
@@ -212,6 +224,8 @@ class Translation:
                 return self.group(action, table_id, flow, step)
             case act.Clone():
                 self.clone(action, table_id, flow, step)
+            case act.Ct():
+                self.ct(action, step)
             case act.Exit():
                 self.exited = True
                 return False
@@ -254,6 +268,8 @@ class Translation:
                 self.key = write_subfield(self.key, dst, int(self.n_bytes > length), step)
             case act.Conjunction():
                 step.error("executing no-op conjunction action")
+            case act.CtClear():
+                self.key = untracked(self.key)
             case act.ClearActions():
                 self.clear_actions(step)
             case act.WriteActions(actions=written):
@@ -351,6 +367,21 @@ class Translation:
         self.n_copies += 1
         self.copies = (*self.copies, self.n_copies)
         return True
+
+    def ct(self, action: act.Ct, step: Step) -> None:
+        """Write down a ct(); what goes on here is a packet that was never tracked."""
+        self.effects.append(
+            Effect(
+                action,
+                self.key,
+                self.buffer,
+                step,
+                self.copies,
+                request=request_of(action, self.key, step),
+                action_set=self.action_set.copy(),
+            )
+        )
+        self.key = untracked(self.key)
 
     # -- where the packet goes ---------------------------------------------------------
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+from gossamer.pipeline.conntrack.tracker import Tracker, Tracking
 from gossamer.pipeline.flow import Flow, FlowTable
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
@@ -176,11 +177,14 @@ class Bridge:
 
 
 class World:
-    """Bridges that patch ports may join, and the time (CLOCK_MONOTONIC seconds)."""
+    """Bridges that patch ports may join, connections, and the time (CLOCK_MONOTONIC seconds)."""
 
-    def __init__(self, bridges: Iterable[Bridge], now_s: float = 0.0) -> None:
+    def __init__(
+        self, bridges: Iterable[Bridge], now_s: float = 0.0, tracking: Tracking | None = None
+    ) -> None:
         self.bridges: dict[str, Bridge] = {bridge.name: bridge for bridge in bridges}
         self.now_s = now_s
+        self.tracking: Tracking = tracking if tracking is not None else Tracker()
 
 
 N_TABLES: Final = 255

@@ -1,0 +1,40 @@
+"""What a ct() action asks of tracking, for a packet with a key: zones and marks may be read there."""
+
+from __future__ import annotations
+
+from gossamer.pipeline import action as act
+from gossamer.pipeline.change import apply_change
+from gossamer.pipeline.conntrack.tracker import Request
+from gossamer.pipeline.fields import BY_NAME, Field, get
+from gossamer.pipeline.steps import Step
+
+_MARK, _LABEL = BY_NAME["ct_mark"], BY_NAME["ct_label"]
+
+
+def request_of(action: act.Ct, key: int, step: Step) -> Request:
+    """What `action` asks, as things stand; `step` hears of changes that cannot be."""
+    zone = action.zone
+    if action.zone_field is not None:
+        sub = action.zone_field
+        zone = (key >> sub.shift) & ((1 << sub.n_bits) - 1)
+    changed = key
+    masks = {_MARK.name: 0, _LABEL.name: 0}
+    for change in action.actions:
+        changed = apply_change(changed, change, step)
+        field, bits = _written(change)
+        masks[field.name] |= bits
+    mark, label = (
+        (get(changed, field) & masks[field.name], masks[field.name]) for field in (_MARK, _LABEL)
+    )
+    return Request(action.commit, action.force, zone, action.nat, action.alg, mark, label)
+
+
+def _written(change: act.Action) -> tuple[Field, int]:
+    """The field that a change in exec(...) writes, and which bits of it."""
+    match change:
+        case act.SetField(field=field, mask=mask):
+            return field, mask
+        case act.RegLoad(dst=dst) | act.RegMove(dst=dst):
+            return dst.field, ((1 << dst.n_bits) - 1) << dst.low
+        case _:
+            raise AssertionError("exec(...) has changes of ct_mark and ct_label alone")

@@ -1,0 +1,176 @@
+"""A packet on its way through a ct(): read, tracked, and written as NAT wants it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gossamer.pipeline.commit import Buffer, Frame
+from gossamer.pipeline.conntrack.fragments import Refused
+from gossamer.pipeline.conntrack.quoted import quoted, translated
+from gossamer.pipeline.conntrack.reading import Reading, read
+from gossamer.pipeline.conntrack.tracker import (
+    DNAT,
+    SNAT,
+    TRK,
+    Request,
+    Tracking,
+    Verdict,
+)
+from gossamer.pipeline.conntrack.tuple import Tuple
+from gossamer.pipeline.fields import ETH_IPV4, FRAG_ANY, get_slot, put_slot
+from gossamer.pipeline.steps import Drop
+
+CT_SLOTS: Final = (
+    "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_nw_proto", "ct_nw_src", "ct_nw_dst",
+    "ct_tp_src", "ct_tp_dst",
+)  # fmt: skip
+
+
+def untracked(key: int) -> int:
+    """The key of a packet of which tracking has said nothing."""
+    for slot in CT_SLOTS:
+        key = put_slot(key, slot, 0)
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What NAT did to a packet: slots of the key, with what they were and are, and the bytes that
+    no slot tells of, if they changed."""
+
+    slots: tuple[tuple[str, int, int], ...] = ()
+    was: Buffer | None = None
+    now: Buffer | None = None
+
+    def of(self, key: int, buffer: Buffer) -> tuple[int, Buffer]:
+        """A key and buffer that were made before: where nobody wrote since, as NAT has it."""
+        for slot, old, new in self.slots:
+            if get_slot(key, slot) == old:
+                key = put_slot(key, slot, new)
+        return key, self.now if self.now is not None and buffer is self.was else buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """What came of a ct(): the key and buffer of the copy that goes on at a table, and what NAT
+    wrote, or why the packet ends."""
+
+    key: int = 0
+    buffer: Buffer | None = None
+    rewritten: Rewritten = Rewritten()
+    drop: Drop | None = None
+
+
+class Traveller:
+    """What is known of one packet on all its way, in all its copies: which fragment it is."""
+
+    def __init__(self) -> None:
+        self._fragment: Reading | Refused | None = None
+        self._ports: list[tuple[int, int]] = []
+        """Of a later fragment, which has none to be read: by the number in the key."""
+
+    def cross(
+        self, tracking: Tracking, key: int, buffer: Buffer, request: Request, now_ns: int
+    ) -> Crossing:
+        """A ct() on a copy with this key and buffer."""
+        frame = buffer.frame.commit(key)
+        reading = self._read(tracking, frame, request.zone, now_ns)
+        if reading is Refused.OVERLAP:
+            return Crossing(drop=Drop.CT_FRAGMENT)
+        known = reading if isinstance(reading, Reading) else None
+        before = get_slot(key, "ct_state") if get_slot(key, "ct_zone") == request.zone else 0
+        before = before if before & TRK else 0
+        verdict = tracking.track(known, before, request, now_ns)
+        if verdict.drop is not None:
+            return Crossing(drop=verdict.drop)
+        rewritten = Rewritten()
+        if verdict.translated is not None and known is not None:
+            now = verdict.state & ~before
+            rewritten = self._rewrite(frame, buffer, known, verdict.translated, now)
+        key, buffer = rewritten.of(key, buffer)
+        return Crossing(_told(untracked(key), verdict, request.zone), buffer, rewritten)
+
+    def _read(
+        self, tracking: Tracking, frame: Frame, zone: int, now_ns: int
+    ) -> Reading | Refused | None:
+        reading = read(frame)
+        fragment = get_slot(frame.key, "nw_frag") & FRAG_ANY
+        if reading is None or not fragment or reading.error:
+            return reading
+        if self._fragment is None:
+            self._fragment = tracking.fragments.enter(frame, reading, zone, now_ns)
+            if isinstance(self._fragment, Reading):
+                t = self._fragment.tuple
+                self._ports.append((t.sport, t.dport))
+        if isinstance(self._fragment, Refused):
+            return self._fragment
+        if not reading.later:
+            return reading
+        first = self._fragment.tuple
+        sport, dport = self._ports[get_slot(frame.key, "transport")]
+        t = Tuple(reading.tuple.src, reading.tuple.dst, first.proto, sport, dport)
+        return Reading(t, later=True)
+
+    def _rewrite(
+        self, frame: Frame, buffer: Buffer, reading: Reading, to: Tuple, bits: int
+    ) -> Rewritten:
+        key = frame.key
+        wanted: dict[str, int] = {}
+        family = ("nw_src", "nw_dst") if to.is_ipv4 else ("ipv6_src", "ipv6_dst")
+        if bits & SNAT:
+            wanted[family[0]] = int.from_bytes(to.src, "big")
+        if bits & DNAT:
+            wanted[family[1]] = int.from_bytes(to.dst, "big")
+        if reading.error:
+            return self._rewrite_error(frame, buffer, to, bits, wanted)
+        if reading.later:
+            wanted["transport"] = len(self._ports)
+            self._ports.append((to.sport, to.dport))
+        elif to.has_ports:
+            wanted |= {"tp_src": to.sport, "tp_dst": to.dport}
+        return Rewritten(_changes(key, wanted))
+
+    def _rewrite_error(
+        self, frame: Frame, buffer: Buffer, to: Tuple, bits: int, wanted: dict[str, int]
+    ) -> Rewritten:
+        """`to` answers the packet that is quoted; only the side that NAT changes is written."""
+        found = quoted(frame)
+        assert found is not None, "what was tracked was quoted"
+        inside = replace(to.reversed(), zone=0)
+        if not bits & SNAT:
+            inside = replace(inside, dst=found.tuple.dst)
+        if not bits & DNAT:
+            inside = replace(inside, src=found.tuple.src)
+        return Rewritten(_changes(frame.key, wanted), buffer, Buffer(translated(frame, inside)))
+
+
+def _changes(key: int, wanted: dict[str, int]) -> tuple[tuple[str, int, int], ...]:
+    return tuple(
+        (slot, get_slot(key, slot), value)
+        for slot, value in wanted.items()
+        if get_slot(key, slot) != value
+    )
+
+
+def _told(key: int, verdict: Verdict, zone: int) -> int:
+    """The key with what tracking says of the packet."""
+    fields = {
+        "ct_state": verdict.state,
+        "ct_zone": zone,
+        "ct_mark": verdict.mark,
+        "ct_label": verdict.label,
+    }
+    t = verdict.original
+    if t is not None:
+        fields["ct_nw_proto"] = t.proto
+        if get_slot(key, "eth_type") == ETH_IPV4:
+            fields["ct_nw_src"] = int.from_bytes(t.src, "big")
+            fields["ct_nw_dst"] = int.from_bytes(t.dst, "big")
+        if t.is_icmp:
+            fields |= {"ct_tp_src": t.dport >> 8, "ct_tp_dst": t.dport & 0xFF}
+        elif t.has_ports:
+            fields |= {"ct_tp_src": t.sport, "ct_tp_dst": t.dport}
+    for slot, value in fields.items():
+        key = put_slot(key, slot, value)
+    return key

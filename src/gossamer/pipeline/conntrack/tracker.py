@@ -1,0 +1,266 @@
+"""The tracker: packets one by one, each with the ct() it goes through (docs/conntrack.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from gossamer.pipeline.action import Nat
+from gossamer.pipeline.conntrack.connection import Connection
+from gossamer.pipeline.conntrack.fragments import Fragments
+from gossamer.pipeline.conntrack.nat import translated_reply
+from gossamer.pipeline.conntrack.reading import Reading
+from gossamer.pipeline.conntrack.tcp import Move
+from gossamer.pipeline.conntrack.timeouts import DEFAULTS
+from gossamer.pipeline.conntrack.tuple import Tuple
+from gossamer.pipeline.steps import Drop
+
+NEW, EST, REL, RPL, INV, TRK, SNAT, DNAT = (1 << i for i in range(8))
+"""Bits of ct_state (ovs-fields(7))."""
+MAX_CONNECTIONS: Final = 3_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a ct() asks for; `mark` and `label` are (value, mask) of its exec(...)."""
+
+    commit: bool = False
+    force: bool = False
+    zone: int = 0
+    nat: Nat | None = None
+    alg: int = 0
+    mark: tuple[int, int] = (0, 0)
+    label: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What tracking says of a packet.
+
+    `translated` is the tuple that the packet (or what an ICMP error quotes, reversed) has from
+    here on; `drop`: it ends here.
+    """
+
+    state: int = TRK | INV
+    mark: int = 0
+    label: int = 0
+    original: Tuple | None = None
+    translated: Tuple | None = None
+    drop: Drop | None = None
+
+
+class Tracking(Protocol):
+    """What the pipeline asks of a tracker."""
+
+    @property
+    def fragments(self) -> Fragments:
+        """Fragments under way."""
+
+    def track(self, reading: Reading | None, before: int, request: Request, now_ns: int) -> Verdict:
+        """What becomes of a packet in a ct(); `before` is its ct_state in this zone, None as
+        `reading` says that it cannot be tracked."""
+
+
+@dataclass(slots=True)
+class Zone:
+    """A zone: at most `limit` connections (0: any number; None: the default limit)."""
+
+    limit: int | None = None
+    timeouts: Mapping[str, int] = field(default_factory=lambda: DEFAULTS)
+
+
+class Tracker:
+    """All connections."""
+
+    def __init__(self) -> None:
+        self._by_tuple: dict[Tuple, Connection] = {}
+        self._fragments = Fragments()
+        self.zones: dict[int, Zone] = {}
+        self.default_limit = 0
+        self.maximum = MAX_CONNECTIONS
+        self.check_windows = True
+
+    @property
+    def fragments(self) -> Fragments:
+        """Fragments under way."""
+        return self._fragments
+
+    # -- what is kept ------------------------------------------------------------------
+
+    def connections(self, now_ns: int, zone: int | None = None) -> Iterator[Connection]:
+        """Those that live, of a zone or of all, in the order in which they began."""
+        for t, connection in list(self._by_tuple.items()):
+            if (
+                t == connection.original
+                and zone in (None, t.zone)
+                and now_ns < connection.expires_ns
+            ):
+                yield connection
+
+    def find(self, t: Tuple, now_ns: int) -> Connection | None:
+        """The connection that has a tuple, in either direction."""
+        connection = self._by_tuple.get(t)
+        if connection is not None and now_ns >= connection.expires_ns:
+            self.remove(connection)
+            return self.find(t, now_ns)
+        return connection
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection."""
+        for t in (connection.original, connection.reply):
+            if self._by_tuple.get(t) is connection:
+                del self._by_tuple[t]
+
+    def flush(self, zone: int | None = None) -> None:
+        """Forget all connections, or those of a zone."""
+        for connection in list(self._by_tuple.values()):
+            if zone in (None, connection.original.zone):
+                self.remove(connection)
+
+    # -- packets -----------------------------------------------------------------------
+
+    def track(self, reading: Reading | None, before: int, request: Request, now_ns: int) -> Verdict:
+        """What becomes of a packet in a ct(); `before` is its ct_state in this zone."""
+        if reading is None:
+            return Verdict()
+        return _Tracked(self, reading, before, request, now_ns).verdict()
+
+    def room(self, zone: int, now_ns: int) -> Drop | None:
+        """Why a zone can have no further connection, or None; something may go for it."""
+        own = self.zones.get(zone, Zone()).limit
+        limit = self.default_limit if own is None else own
+        if limit and sum(1 for _ in self.connections(now_ns, zone)) >= limit:
+            return Drop.CT_ZONE_LIMIT
+        living = list(self.connections(now_ns)) if len(self._by_tuple) >= self.maximum else []
+        if len(living) < self.maximum:
+            return None
+        dispensable = [connection for connection in living if not connection.protected]
+        if not dispensable:
+            return Drop.CT_FULL
+        self.remove(min(dispensable, key=lambda connection: connection.replied))
+        return None
+
+    def add(self, connection: Connection) -> None:
+        """Keep a new connection."""
+        self._by_tuple[connection.original] = connection
+        self._by_tuple.setdefault(connection.reply, connection)
+
+
+class _Tracked:
+    """One packet in one ct()."""
+
+    def __init__(
+        self, tracker: Tracker, reading: Reading, before: int, request: Request, now_ns: int
+    ) -> None:
+        self.tracker, self.reading, self.request = tracker, reading, request
+        self.now_ns = now_ns
+        self.before = before
+        self.tuple = replace(reading.tuple, zone=request.zone)
+        self.connection: Connection | None = None
+        self.reply = False
+        self.state = before
+        self.translated: Tuple | None = None
+
+    def verdict(self) -> Verdict:
+        self.look_up()
+        if self.request.force and self.reply and self.connection is not None:
+            self.tracker.remove(self.connection)
+            self.connection, self.reply = None, False
+        begins = self.connection is None
+        if self.connection is not None:
+            begins = self.of_connection(self.connection)
+        if begins:
+            drop = self.begin()
+            if drop is not None:
+                return Verdict(drop=drop)
+        connection = self.connection
+        if connection is None:
+            return Verdict(self.state | TRK, original=self.tuple, translated=self.translated)
+        self.translate(connection)
+        if self.request.commit and connection.parent is None:
+            for name in ("mark", "label"):
+                value, mask = getattr(self.request, name)
+                setattr(connection, name, getattr(connection, name) & ~mask | value)
+        return Verdict(
+            self.state | TRK, connection.mark, connection.label,
+            connection.parent or connection.original, self.translated,
+        )  # fmt: skip
+
+    def look_up(self) -> None:
+        """Find the connection, of a packet that was translated by what it has become."""
+        natted = bool(self.before & (SNAT | DNAT))
+        key = self.tuple.reversed() if natted else self.tuple
+        found = self.tracker.find(key, self.now_ns)
+        if found is None:
+            return
+        self.connection = found
+        self.reply = (key != found.original) != natted
+        self.tuple = found.reply if self.reply else found.original
+
+    def of_connection(self, connection: Connection) -> bool:
+        """The bits of a packet that belongs to a connection; whether it ends it for a new one."""
+        direction = RPL if self.reply else 0
+        if self.reading.error:
+            self.state |= REL | direction
+        elif self.before & TRK:
+            pass  # it moved its connection when it was tracked here first
+        elif self.reading.later:
+            self.state |= EST | direction if connection.replied else NEW
+        else:
+            if connection.parent is not None:
+                self.state |= REL
+            move = connection.move(
+                self.reading, self.reply, self.now_ns, check_windows=self.tracker.check_windows
+            )
+            if move is Move.RESTART:
+                self.tracker.remove(connection)
+                self.connection, self.reply = None, False
+                self.tuple = replace(self.reading.tuple, zone=self.request.zone)
+                return True
+            if move is Move.INVALID:
+                self.state = INV
+            elif move is Move.ESTABLISHED:
+                self.state |= EST | direction
+            else:
+                self.state |= NEW
+        return False
+
+    def begin(self) -> Drop | None:
+        """The packet is the first of its connection, or none can be."""
+        request, reading = self.request, self.reading
+        if reading.error or not reading.may_begin:
+            self.state = INV
+            return None
+        self.state = NEW
+        if not request.commit or reading.later:
+            return None
+        drop = self.tracker.room(request.zone, self.now_ns)
+        if drop is not None:
+            return drop
+        reply, src_nat = self.tuple.reversed(), None
+        nat = request.nat
+        if nat is not None and (nat.src or nat.dst):
+            chosen = translated_reply(self.tuple, nat, self.is_free)
+            if chosen is None:
+                return Drop.CT_NAT_FULL
+            if nat.addresses is None or len(nat.addresses[0]) == len(self.tuple.src):
+                src_nat = nat.src
+            reply = chosen
+        timeouts = self.tracker.zones.get(request.zone, Zone()).timeouts
+        connection = Connection.begun(reading, self.tuple, reply, timeouts, self.now_ns)
+        connection.src_nat, connection.alg = src_nat, request.alg
+        self.tracker.add(connection)
+        self.connection = connection
+        return None
+
+    def is_free(self, t: Tuple) -> bool:
+        return self.tracker.find(t, self.now_ns) is None
+
+    def translate(self, connection: Connection) -> None:
+        """Write what NAT decided for the connection, once in a zone."""
+        if connection.src_nat is None or self.request.nat is None or self.state & (SNAT | DNAT):
+            return
+        self.state |= SNAT if connection.src_nat != self.reply else DNAT
+        other = connection.original if self.reply else connection.reply
+        self.translated = other.reversed()

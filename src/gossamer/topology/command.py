@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.errors import TopologyError
+from gossamer.topology.processes import is_in, pid_of
 
 _FAILED_LINE: Final = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
 _NO_DAEMON: Final = re.compile(
@@ -121,9 +122,9 @@ class Tools:
         return ("ip", "-n", where) if where else ("ip",)
 
     def answers(self) -> bool:
-        """True where the daemon answers."""
-        pidfile = self.rundir / "ovs-vswitchd.pid"
-        if not pidfile.exists():
+        """True where the daemon answers, in its namespace."""
+        pid = pid_of(self.rundir / "ovs-vswitchd.pid")
+        if pid is None or (self.netns and not is_in(pid, self.netns)):
             return False
         return self.attempt("ovs-appctl", "--timeout=5", "version").returncode == 0
 

@@ -19,16 +19,16 @@ from typing import Final
 from gossamer.errors import TopologyError
 from gossamer.topology.command import Refused, Tools
 from gossamer.topology.difference import Difference
+from gossamer.topology.processes import NETNS, is_in, pid_of
 from gossamer.topology.resources import Spec
 from gossamer.topology.seen import Seen
 
-_NETNS: Final = Path("/run/netns")
 _END_S: Final = 10.0
 
 
 def start(tools: Tools) -> None:
     """Start gossamerd, and a database where none runs.  Raises TopologyError where it does not start."""
-    where = ["nsenter", f"--net={_NETNS / tools.netns}"] if tools.netns else []
+    where = ["nsenter", f"--net={NETNS / tools.netns}"] if tools.netns else []
     command = [sys.executable, "-m", "gossamer.daemon.main", "--detach", "--no-chdir", "--log-file",
                "-vconsole:off"]  # fmt: skip
     done = subprocess.run(
@@ -47,10 +47,10 @@ def start(tools: Tools) -> None:
 
 def daemon_differences(tools: Tools, seen: Seen, spec: Spec) -> list[Difference]:
     """It runs, in its host's namespace, and answers."""
-    pid = _pid(tools.rundir / "ovs-vswitchd.pid")
+    pid = pid_of(tools.rundir / "ovs-vswitchd.pid")
     if pid is None:
         return [Difference("", "its gossamerd does not run")]
-    if not _is_in(pid, spec["netns"]):
+    if not is_in(pid, spec["netns"]):
         return [Difference("", f"its gossamerd does not run in the namespace {spec['netns']}")]
     return [] if seen.answers else [Difference("", "its gossamerd does not answer")]
 
@@ -59,7 +59,7 @@ def ensure_daemon(tools: Tools, seen: Seen, spec: Spec, old: Spec | None) -> Non
     """Make it so, from whatever is; what it forwards goes on being forwarded."""
     if not daemon_differences(tools, seen, spec):
         return
-    if _pid(tools.rundir / "ovs-vswitchd.pid") is not None:
+    if pid_of(tools.rundir / "ovs-vswitchd.pid") is not None:
         if not tools.answers() or tools.attempt("ovs-appctl", "--timeout=15", "exit").returncode:
             _end(tools.rundir / "ovs-vswitchd.pid", signal.SIGKILL)
         _await_end(tools.rundir / "ovs-vswitchd.pid")
@@ -88,34 +88,15 @@ def daemon_conflict(seen: Seen, spec: Spec) -> Refused | None:
     return None
 
 
-def _pid(pidfile: Path) -> int | None:
-    """The process of a pid file, None where it is gone."""
-    try:
-        pid = int(pidfile.read_text())
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        name = Path(f"/proc/{pid}/cmdline").read_text()
-    except (OSError, ValueError):
-        return None
-    # A number may have become another process's meanwhile.
-    return pid if state != "Z" and ("gossamer" in name or "ovs" in name) else None
-
-
-def _is_in(pid: int, netns: str) -> bool:
-    try:
-        return os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.stat(_NETNS / netns))
-    except OSError:
-        return False
-
-
 def _end(pidfile: Path, number: signal.Signals) -> None:
-    pid = _pid(pidfile)
+    pid = pid_of(pidfile)
     if pid is not None:
         os.kill(pid, number)
 
 
 def _await_end(pidfile: Path) -> None:
     deadline = time.monotonic() + _END_S
-    while (pid := _pid(pidfile)) is not None:
+    while (pid := pid_of(pidfile)) is not None:
         if time.monotonic() > deadline:
             raise Refused(f"process {pid} does not end", remedy=f"see {pidfile.parent}")
         time.sleep(0.02)

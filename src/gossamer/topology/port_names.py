@@ -34,7 +34,7 @@ def instance_ports(flow: str) -> Iterator[tuple[str, int]]:
 def numbered(flow: str, numbers: Mapping[str, int | str]) -> str:
     """The flow with numbers in place of names.
 
-    Raises UnknownPort for a port of an instance that has no number.
+    Raises UnknownPort for what can only be a port and has no number.
     """
 
     def replace(found: re.Match[str]) -> str:
@@ -42,7 +42,7 @@ def numbered(flow: str, numbers: Mapping[str, int | str]) -> str:
         certain = found["before"] or found["quoted"] or _OWN_WORD.search(name)
         if certain and name in numbers:
             return f"{found['before'] or ''}{numbers[name]}"
-        if _INSTANCE_PORT.fullmatch(name):
+        if _INSTANCE_PORT.fullmatch(name) or (found["before"] and _OWN_WORD.search(name)):
             raise UnknownPort(name)
         return found[0]
 

@@ -130,6 +130,10 @@ def _make_cable(tools: Tools, seen: Seen, spec: Spec) -> None:
     if device in seen.links:
         # Half a cable: its other end went with a namespace, or this is what a crash left.
         _delete_device(tools, device)
+    there = seen.namespace(netns)
+    if there is not None and inside in there.links:
+        # The other half, whose host is gone.
+        _delete_device(tools, inside, netns)
     lines = [
         (f"link add {device} type veth peer name {inside} address {spec['mac']} netns {netns}", "mac")
     ]
@@ -183,8 +187,8 @@ def delete_port(tools: Tools, spec: Spec) -> None:
     _delete_device(tools, spec["device"])
 
 
-def _delete_device(tools: Tools, device: str) -> None:
+def _delete_device(tools: Tools, device: str, netns: str | None = None) -> None:
     # Whoever removed its namespace removed it too, only some time later: then it is gone before us.
-    done = tools.attempt(*tools.ip_command(), "link", "del", device)
+    done = tools.attempt(*tools.ip_command(netns), "link", "del", device)
     if done.returncode and "Cannot find device" not in done.stderr:
         raise Refused(complaint_of(done), remedy=f"remove it by hand: ip link del {device}")

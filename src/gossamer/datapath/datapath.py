@@ -34,6 +34,8 @@ from gossamer.datapath.settings import (
 )
 from gossamer.datapath.statistics import Statistics
 from gossamer.datapath.transmit import Transmitter
+from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
@@ -258,6 +260,29 @@ class Datapath:
         if self.takeover:
             return  # not all are added again yet: the list as it was is the better one
         self._bridges.set_members(bridge_id, self._ports.of_bridge(bridge_id))
+
+    # -- tunnels -------------------------------------------------------------------
+
+    def set_tunnel(self, port_id: int, settings: TunnelSettings | None) -> None:
+        """What a port of kind TUNNEL encapsulates in, and which packets are its own; None: nothing.
+
+        Raises DatapathError: the programs carry no tunnels yet.
+        """
+        if settings is not None:
+            name = self._ports.records[port_id].settings.name
+            raise DatapathError("the datapath carries no tunnels yet", place=f"port={name}")
+
+    def attach_uplink(self, ifindex: int) -> None:
+        """Take tunnels' packets from what arrives at a device; there is no tunnel to take them."""
+
+    def detach_uplink(self, ifindex: int) -> None:
+        """Take no more tunnel packets from a device."""
+
+    def set_local_addresses(self, addresses: Iterable[LocalAddress]) -> None:
+        """The addresses of this host that tunnels may end on, all of them."""
+
+    def set_tlv_map(self, bridge_id: int, options: Iterable[TunnelOption]) -> None:
+        """The Geneve options that a bridge's packets bring along and take with them."""
 
     # -- flows ---------------------------------------------------------------------
 

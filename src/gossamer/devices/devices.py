@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.devices.internal import InternalDevices
 from gossamer.devices.link import Link, Links
+from gossamer.devices.underlay import Underlay
 from gossamer.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class HostDevices:
     def __init__(self, rundir: Path) -> None:
         self._links = Links()
         self._internal = InternalDevices(rundir)
+        self.underlay = Underlay()
 
     def link(self, name: str) -> Link | None:
         """The device of that name, None where there is none.
@@ -28,6 +30,10 @@ class HostDevices:
         and adds it as a port at once must not be told that it does not exist.
         """
         return self._links.link(name) or self._links.refresh(name)
+
+    def link_of(self, ifindex: int) -> Link | None:
+        """The device of that number, None where there is none."""
+        return self._links.link_of(ifindex)
 
     def create_internal(self, name: str, mac: bytes | None) -> Link:
         """Create the device of an internal port, or adopt the one made before a restart.
@@ -82,6 +88,7 @@ class HostDevices:
     def close(self) -> None:
         """Close the sockets; devices stay."""
         self._links.close()
+        self.underlay.close()
         self._internal.close()
 
     def destroy(self) -> None:

@@ -103,6 +103,10 @@ class Links:
         """The device of that name."""
         return self._links.get(name)
 
+    def link_of(self, ifindex: int) -> Link | None:
+        """The device of that number."""
+        return self._links.get(self._names.get(ifindex, ""))
+
     def all(self) -> Iterable[Link]:
         """All devices."""
         return self._links.values()

@@ -41,7 +41,7 @@ def lowest_mac(ports: Iterable[Port]) -> bytes | None:
     candidates = [
         port.config.mac or port.mac
         for port in ports
-        if not port.is_local and port.kind is not PortKind.PATCH
+        if not port.is_local and port.kind not in (PortKind.PATCH, PortKind.TUNNEL)
     ]
     return min(
         (m for m in candidates if any(m) and not m[0] & (_MULTICAST | _LOCALLY_ADMINISTERED)),

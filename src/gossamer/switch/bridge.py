@@ -57,7 +57,9 @@ class Bridge(PortListener):
         self.config = config
         self.datapath = switch.datapath
         self.rundir = switch.rundir
-        self.ports = BridgePorts(config, switch.datapath, switch.devices, switch.rundir)
+        self.ports = BridgePorts(
+            config, switch.datapath, switch.devices, switch.rundir, switch.tunnels
+        )
         self.ports.listener = self
         journal = switch.rundir / f"{config.name}{_JOURNAL_SUFFIX}"
         self.rules = RuleSet(config.name, switch.datapath, self.ports.bridge_id, journal)
@@ -305,5 +307,6 @@ class Bridge(PortListener):
     def remove(self) -> None:
         """The bridge ends."""
         self.controllers.close()
+        self.rules.options.close()
         self.rules.journal.remove()
         self.ports.remove()

@@ -6,7 +6,7 @@ place.  Meanings are those of docs/architecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
         Punt,
         TableStatistics,
     )
+    from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+    from gossamer.devices.routes import Route
+    from gossamer.devices.underlay import Address, Neighbour
+    from gossamer.errors import DeviceError
 
 
 Counted = tuple[int, int, Sequence[tuple[int, int]]]
@@ -50,6 +54,21 @@ class Datapath(Protocol):
     def update_port(self, port_id: int, settings: PortSettings) -> None: ...
     def remove_port(self, port_id: int) -> None: ...
     def port_statistics(self, port_id: int) -> PortStatistics: ...
+    def set_tunnel(self, port_id: int, settings: TunnelSettings | None) -> None:
+        """What a port of kind TUNNEL wraps packets in, and which packets are its own."""
+
+    def attach_uplink(self, ifindex: int) -> None:
+        """Take tunnels' packets from what arrives at a device."""
+
+    def detach_uplink(self, ifindex: int) -> None:
+        """Take no more."""
+
+    def set_local_addresses(self, addresses: Iterable[LocalAddress]) -> None:
+        """All addresses of this host, for tunnels to end on."""
+
+    def set_tlv_map(self, bridge_id: int, options: Iterable[TunnelOption]) -> None:
+        """The Geneve options that a bridge's packets may have."""
+
     def transaction(self) -> AbstractContextManager[object]: ...
     def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...
     def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...
@@ -127,11 +146,45 @@ class Poller(Protocol):
     def immediate_wake(self) -> None: ...
 
 
+class Underlay(Protocol):
+    """Addresses and routes of the host (devices/underlay.py); addresses are 16 bytes."""
+
+    def addresses(self) -> Sequence[Address]:
+        """All of the host's."""
+
+    def route(
+        self, destination: bytes, source: bytes | None = None, mark: int = 0
+    ) -> Route | None:
+        """The way to an address, None where there is none."""
+
+    def routes(self) -> Sequence[Route]:
+        """All routes."""
+
+    def neighbours(self) -> Sequence[Neighbour]:
+        """Neighbours whose address is known."""
+
+    def join(self, wanted: Iterable[tuple[bytes, int]]) -> Sequence[DeviceError]:
+        """Be a member of these groups, each on a device, and of no other."""
+
+    def run(self) -> bool:
+        """Whether something changed since the last call."""
+
+    def wait(self, poller: Poller) -> None:
+        """Wake for the next change."""
+
+
 class Devices(Protocol):
     """Linux devices: what there is, and a few things done to them.
 
     Methods that change something raise DeviceError.
     """
+
+    @property
+    def underlay(self) -> Underlay:
+        """What tunnels run over."""
+
+    def link_of(self, ifindex: int) -> Link | None:
+        """The device of that number, None where there is none."""
 
     def link(self, name: str) -> Link | None:
         """The device of that name, None where there is none."""

@@ -7,10 +7,12 @@ from typing import Final
 
 from gossamer.datapath.settings import PortKind, PortSettings, VlanMode
 from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.tunnel import Tunnel
 from gossamer.switch.config import InterfaceConfig, PortConfig, VlanModeName
 from gossamer.switch.contract import Link
 from gossamer.switch.numbering import LOCAL
 from gossamer.switch.status import InterfaceStatus
+from gossamer.switch.tunnels import Egress
 
 # ofp_port_config (OpenFlow 1.3.5, 7.2.1; NO_FLOOD is of OpenFlow 1.0).
 PORT_DOWN: Final = 1 << 0
@@ -67,6 +69,9 @@ class Port:
     patch_peer: int | None = None
     of_config: int = 0
     link_resets: int = 0
+    tunnel: Tunnel | None = None
+    egress: Egress = field(default_factory=Egress)
+    """Of a tunnel: which way its packets leave."""
     settings: PortSettings | None = None
     """What the datapath was told last."""
     shown: tuple[object, ...] = field(default=())
@@ -149,7 +154,7 @@ class Port:
     def status(self) -> InterfaceStatus:
         """The columns of Interface, without statistics: the same object while nothing changed."""
         link = self.link
-        depends_on = (link, self.mac, self.admin_up, self.link_resets)
+        depends_on = (link, self.mac, self.admin_up, self.link_resets, self.egress)
         if self._status is not None and self._status_of == depends_on:
             return self._status
         self._status_of = depends_on
@@ -164,6 +169,15 @@ class Port:
             link_speed_bps=self.speed_mbps * 1_000_000 if link else None,
             duplex=(link.duplex or "full") if link else None,
             link_resets=self.link_resets,
-            status={"driver_name": link.driver} if link else {},
+            status={"driver_name": link.driver} if link else self._tunnel_status(),
         )
         return self._status
+
+    def _tunnel_status(self) -> dict[str, str]:
+        out = {}
+        if self.egress.device:
+            out["tunnel_egress_iface"] = self.egress.device
+            out["tunnel_egress_iface_carrier"] = "up" if self.egress.carrier else "down"
+        if self.egress.mtu:
+            out["tunnel_mtu"] = str(self.egress.mtu)
+        return out

@@ -11,6 +11,7 @@ from typing import Final
 from gossamer.datapath.settings import BridgeSettings, PortKind
 from gossamer.errors import DatapathError, DeviceError, GossamerError
 from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.tunnel import Tunnel
 from gossamer.switch.addresses import default_mac, lowest_mac, patch_mac
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig
 from gossamer.switch.contract import Datapath, Devices, Link
@@ -22,6 +23,8 @@ from gossamer.switch.status import (
     InterfaceStatus,
     PortStatus,
 )
+from gossamer.switch.tunnel_options import TUNNEL_TYPES, UNSUPPORTED, parse_tunnel
+from gossamer.switch.tunnels import Tunnels, settings_of
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +57,19 @@ class BridgePorts:
     """All ports of a bridge, and what follows from them: its MAC, datapath id and MTU."""
 
     def __init__(
-        self, config: BridgeConfig, datapath: Datapath, devices: Devices, rundir: Path
+        self,
+        config: BridgeConfig,
+        datapath: Datapath,
+        devices: Devices,
+        rundir: Path,
+        tunnels: Tunnels | None = None,
     ) -> None:
         self.name = config.name
         self.config = config
         self.datapath = datapath
         self.devices = devices
         self.rundir = rundir
+        self.tunnels = tunnels or Tunnels(datapath, devices)
         self.bridge_id = datapath.add_bridge(config.name)
         self.ports: dict[str, Port] = {}
         self.by_ofport: dict[int, Port] = {}
@@ -93,6 +102,8 @@ class BridgePorts:
             local = InterfaceConfig(self.name, type="internal")
             wanted = {self.name: (PortConfig(self.name, (local,)), local), **wanted}
         before, self._interfaces = self._interfaces, wanted
+        for name in [n for n in before if n not in wanted]:
+            self.tunnels.release(name)
         for name in [n for n in self.ports if n not in wanted]:
             self._remove(self.ports[name], delete_device=True, remember=False)
         # What is up and asked for the same as before is left alone, so that a change of one port
@@ -107,6 +118,7 @@ class BridgePorts:
             or before[name][1] is not interface
         ]
         self.errors.clear()
+        self._let_go_of_tunnels(changed)
         for name in sorted(changed, key=lambda n: n != self.name):
             self._converge_interface(name)
         self._settle(changed)
@@ -129,10 +141,12 @@ class BridgePorts:
             port = self.ports.get(name)
             if port is not None:
                 self._remove(port, delete_device=False, remember=True)
+            self.tunnels.release(name)
             log.warning("bridge=%s port=%s: %s", self.name, name, e.message)
 
     def _converge_port(self, port_config: PortConfig, interface: InterfaceConfig) -> None:
         kind = self._kind(interface)
+        tunnel = self._claim_tunnel(interface) if kind is PortKind.TUNNEL else None
         link = self._device(kind, interface)
         port = self.ports.get(interface.name)
         if port is not None and (
@@ -147,8 +161,10 @@ class BridgePorts:
             port = None
             link = self._device(kind, interface)
         if port is None:
-            self._add(kind, port_config, interface, link)
+            self._add(kind, port_config, interface, link, tunnel)
             return
+        if tunnel is not None:
+            self._set_tunnel(port, tunnel)
         if link is not port.link:
             if link and port.link and link.carrier != port.link.carrier:
                 port.link_resets += 1
@@ -178,6 +194,14 @@ class BridgePorts:
                     remedy="set options:peer to the name of the other patch port",
                 )
             return PortKind.PATCH
+        if interface.type in TUNNEL_TYPES:
+            return PortKind.TUNNEL
+        if interface.type in UNSUPPORTED:
+            raise DeviceError(
+                f"{name}: tunnels of type {interface.type} are not supported",
+                place=f"bridge={self.name} port={name}",
+                remedy=f"types there are: {', '.join(sorted(TUNNEL_TYPES))}",
+            )
         raise DeviceError(
             f"could not open network device {name} (Address family not supported by protocol)",
             place=f"bridge={self.name} port={name}",
@@ -186,7 +210,7 @@ class BridgePorts:
 
     def _device(self, kind: PortKind, interface: InterfaceConfig) -> Link | None:
         name = interface.name
-        if kind is PortKind.PATCH:
+        if kind in (PortKind.PATCH, PortKind.TUNNEL):
             return None
         link = self.devices.link(name)
         if kind is PortKind.INTERNAL:
@@ -200,12 +224,51 @@ class BridgePorts:
             )
         return link
 
+    def _let_go_of_tunnels(self, names: Iterable[str]) -> None:
+        """Two tunnels that exchange their keys must not stand in each other's way."""
+        for name in names:
+            self.tunnels.release(name)
+            port = self.ports.get(name)
+            if port is None or port.tunnel is None:
+                continue
+            if port.interface.options != self._interfaces[name][1].options:
+                self.datapath.set_tunnel(port.port_id, None)
+                self.datapath.flush_fdb(self.bridge_id, port.port_id)
+                port.tunnel = None
+
+    def _claim_tunnel(self, interface: InterfaceConfig) -> Tunnel:
+        tunnel, warnings = parse_tunnel(interface.name, interface.type, interface.options)
+        port = self.ports.get(interface.name)
+        if port is None or port.tunnel != tunnel:
+            for text in warnings:
+                log.warning("%s", text)
+        self.tunnels.claim(interface.name, tunnel)
+        return tunnel
+
+    def _set_tunnel(self, port: Port, tunnel: Tunnel) -> None:
+        if tunnel != port.tunnel:
+            self.datapath.set_tunnel(port.port_id, settings_of(tunnel))
+            port.tunnel = tunnel
+            self.listener.settings_changed()
+
+    def follow_egress(self, names: Iterable[str] | None = None) -> bool:
+        """Note which way tunnels' packets leave; True where that is news for the database."""
+        changed = False
+        for name in names if names is not None else self.ports:
+            port = self.ports.get(name)
+            if port is not None and port.tunnel is not None:
+                egress = self.tunnels.egress(name)
+                changed |= egress != port.egress
+                port.egress = egress
+        return changed
+
     def _add(
         self,
         kind: PortKind,
         port_config: PortConfig,
         interface: InterfaceConfig,
         link: Link | None,
+        tunnel: Tunnel | None = None,
     ) -> None:
         name = interface.name
         if name == self.name:
@@ -229,6 +292,13 @@ class BridgePorts:
             self._numbers.release(name, remember=False)
             raise
         port.settings = settings
+        if tunnel is not None:
+            try:
+                self._set_tunnel(port, tunnel)
+            except GossamerError:
+                self.datapath.remove_port(port.port_id)
+                self._numbers.release(name, remember=False)
+                raise
         self.ports[name] = port
         self.by_ofport[ofport] = port
         self.by_port_id[port.port_id] = port
@@ -238,6 +308,8 @@ class BridgePorts:
 
     def _remove(self, port: Port, *, delete_device: bool, remember: bool) -> None:
         del self.ports[port.name], self.by_ofport[port.ofport], self.by_port_id[port.port_id]
+        if port.tunnel is not None:
+            self.datapath.set_tunnel(port.port_id, None)
         self.datapath.remove_port(port.port_id)
         self._numbers.release(port.name, remember=remember)
         if delete_device and port.kind is PortKind.INTERNAL:
@@ -344,6 +416,8 @@ class BridgePorts:
         """Take everything down: ports, internal devices, flows."""
         for port in sorted(self.ports.values(), key=lambda p: p.is_local):
             self._remove(port, delete_device=True, remember=False)
+        for name in self._interfaces:
+            self.tunnels.release(name)
         self.datapath.remove_bridge(self.bridge_id)
 
     def status(self) -> BridgeStatus:

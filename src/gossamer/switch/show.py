@@ -12,6 +12,7 @@ from gossamer.errors import GossamerError
 from gossamer.switch.flow_text import flow_line
 from gossamer.switch.port import Port
 from gossamer.switch.tracing import trace_json
+from gossamer.switch.tunnel_options import format_tunnel
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
@@ -114,6 +115,8 @@ def dpif_show(switch: Switch) -> str:
 def _port_type(datapath_type: str, port: Port) -> str:
     if port.kind is PortKind.PATCH:
         return f"patch: peer={port.interface.options['peer']}"
+    if port.tunnel is not None:
+        return f"{port.tunnel.kind.value}: {format_tunnel(port.tunnel)}"
     if port.kind is PortKind.INTERNAL:
         return "tap" if datapath_type == "netdev" else "internal"
     return "system"

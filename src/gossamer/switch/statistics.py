@@ -102,7 +102,7 @@ def ports(session: Session, message: m.PortStatsRequest, xid: int) -> None:
 
 def _port_stats(bridge: Bridge, port: Port, now: float) -> m.PortStats:
     counted = bridge.datapath.port_statistics(port.port_id)
-    device = 0 if port.kind is not PortKind.PATCH else None
+    device = 0 if port.kind not in (PortKind.PATCH, PortKind.TUNNEL) else None
     return m.PortStats(
         number=port.ofport,
         rx_packets=counted.rx_packets,

@@ -80,4 +80,6 @@ class SwitchStatus:
 
     bridges: Mapping[str, BridgeStatus] = field(default_factory=dict)
     datapath_types: tuple[str, ...] = ("netdev", "system")
-    iface_types: tuple[str, ...] = ("internal", "patch", "system")
+    iface_types: tuple[str, ...] = (
+        "erspan", "geneve", "gre", "internal", "ip6erspan", "ip6gre", "patch", "system", "vxlan"
+    )  # fmt: skip

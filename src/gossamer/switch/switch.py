@@ -25,6 +25,7 @@ from gossamer.switch.contract import Datapath, Devices, Poller
 from gossamer.switch.port import Port
 from gossamer.switch.show import Command, commands
 from gossamer.switch.status import BridgeStatus, SwitchStatus
+from gossamer.switch.tunnels import Tunnels
 from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Switch:
         self.devices = devices
         self.rundir = rundir
         self.bridges: dict[str, Bridge] = {}
+        self.tunnels = Tunnels(datapath, devices)
         self.changes = 0
         self.commands: dict[str, Command] = commands(self)
         self._failed: dict[str, str] = {}
@@ -72,6 +74,9 @@ class Switch:
         for bridge_config in wanted.values():
             self._apply_bridge(bridge_config, config)
         self._join_patches()
+        self.tunnels.settle()
+        for bridge in self.bridges.values():
+            bridge.ports.follow_egress()
         if not self._took_over:
             self._took_over = True
             if self.datapath.takeover:
@@ -127,7 +132,7 @@ class Switch:
             for port in bridge.ports.ports.values():
                 counters = self.datapath.port_statistics(port.port_id)
                 values = {f.name: getattr(counters, f.name) for f in fields(counters)}
-                if port.kind is PortKind.PATCH:
+                if port.kind in (PortKind.PATCH, PortKind.TUNNEL):
                     values = {k: v for k, v in values.items() if k.endswith(("packets", "bytes"))}
                 out[port.name] = {k: v for k, v in values.items() if v is not None}
         return out
@@ -137,6 +142,10 @@ class Switch:
         changed = self.devices.run()
         if changed:
             self._devices_changed(changed)
+        moved = self.tunnels.run()
+        if moved:
+            for bridge in self.bridges.values():
+                self.changes += bridge.ports.follow_egress(moved)
         punts = self.datapath.read_punts()
         if punts:
             self._punts(punts)
@@ -169,6 +178,7 @@ class Switch:
     def wait(self, poller: Poller) -> None:
         """Say what to wake for."""
         self.devices.wait(poller)
+        self.tunnels.wait(poller)
         if self.datapath.punt_fd >= 0:
             poller.fd_wait(self.datapath.punt_fd, select.POLLIN)
         for bridge in self.bridges.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +23,9 @@ from gossamer.datapath.settings import (
     Punt,
     TableStatistics,
 )
+from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+from gossamer.devices.routes import Route
+from gossamer.devices.underlay import Address, Neighbour
 from gossamer.errors import DatapathError, DeviceError
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
@@ -68,6 +71,10 @@ class FakeDatapath:
         self.sent: list[tuple[int, bytes]] = []
         self.punts: list[Punt] = []
         self.flushed: list[tuple[int, int | None]] = []
+        self.tunnels: dict[int, TunnelSettings] = {}
+        self.uplinks: set[int] = set()
+        self.local_addresses: list[LocalAddress] = []
+        self.tlv_maps: dict[int, list[TunnelOption]] = {}
         self._next_port = 1
         self._next_flow = 1
         self._read_fd, self._write_fd = os.pipe()
@@ -194,6 +201,23 @@ class FakeDatapath:
         n = len(self.bridges[bridge_id].meters[meter_id].bands)
         return 9, 900, [(3, 300)] * n
 
+    def set_tunnel(self, port_id: int, settings: TunnelSettings | None) -> None:
+        self.tunnels.pop(port_id, None)
+        if settings is not None:
+            self.tunnels[port_id] = settings
+
+    def attach_uplink(self, ifindex: int) -> None:
+        self.uplinks.add(ifindex)
+
+    def detach_uplink(self, ifindex: int) -> None:
+        self.uplinks.discard(ifindex)
+
+    def set_local_addresses(self, addresses: Iterable[LocalAddress]) -> None:
+        self.local_addresses = list(addresses)
+
+    def set_tlv_map(self, bridge_id: int, options: Iterable[TunnelOption]) -> None:
+        self.tlv_maps[bridge_id] = list(options)
+
     def fdb(self, bridge_id: int) -> list[FdbEntry]:
         return self.bridges[bridge_id].fdb
 
@@ -256,12 +280,50 @@ class FakeLink:
     driver: str = "veth"
 
 
+class FakeUnderlay:
+    """Addresses and routes that a test lays out, routes by the first bytes of the destination."""
+
+    def __init__(self) -> None:
+        self.own: list[Address] = []
+        self.ways: dict[bytes, Route] = {}
+        self.known: list[Neighbour] = []
+        self.joined: set[tuple[bytes, int]] = set()
+        self.changed = False
+
+    def addresses(self) -> list[Address]:
+        return self.own
+
+    def route(
+        self, destination: bytes, source: bytes | None = None, mark: int = 0
+    ) -> Route | None:
+        fitting = [prefix for prefix in self.ways if destination.startswith(prefix)]
+        return self.ways[max(fitting, key=len)] if fitting else None
+
+    def routes(self) -> list[Route]:
+        return list(self.ways.values())
+
+    def neighbours(self) -> list[Neighbour]:
+        return self.known
+
+    def join(self, wanted: Iterable[tuple[bytes, int]]) -> list[DeviceError]:
+        self.joined = set(wanted)
+        return []
+
+    def run(self) -> bool:
+        changed, self.changed = self.changed, False
+        return changed
+
+    def wait(self, poller: object) -> None:
+        """Nothing wakes it."""
+
+
 class FakeDevices:
     """Devices of a host that has none at first."""
 
     def __init__(self) -> None:
         self.links: dict[str, FakeLink] = {}
         self.changed: set[str] = set()
+        self.underlay = FakeUnderlay()
         self._next_ifindex = 10
 
     def appear(self, name: str, mac: str = "", mtu: int = 1500) -> FakeLink:
@@ -286,6 +348,9 @@ class FakeDevices:
 
     def link(self, name: str) -> FakeLink | None:
         return self.links.get(name)
+
+    def link_of(self, ifindex: int) -> FakeLink | None:
+        return next((link for link in self.links.values() if link.ifindex == ifindex), None)
 
     def create_internal(self, name: str, mac: bytes | None) -> FakeLink:
         if name not in self.links:

@@ -1,0 +1,338 @@
+"""All tunnel ports of the switch together, and what they run over.
+
+No two may take the same packets, whatever bridges they are on.  Addresses,
+routes and devices of the host are followed: tunnels' packets are taken from the
+devices that carry local addresses or lead to remote ones (nothing else is done
+to these devices), multicast groups are joined there, and a port tells which
+device its packets leave by and how long they may be.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gossamer.datapath.tunnel_settings import (
+    LocalAddress,
+    PacketMode,
+    TunnelSettings,
+)
+from gossamer.datapath.tunnel_settings import TunnelKind as Encapsulation
+from gossamer.errors import DatapathError, DeviceError
+from gossamer.pipeline.tunnel import (
+    FLOW,
+    Flow,
+    PacketTypeMode,
+    Tunnel,
+    TunnelKind,
+    format_address,
+    is_ipv4,
+    is_multicast,
+    over_ipv6,
+    overhead,
+)
+
+if TYPE_CHECKING:
+    from gossamer.devices.routes import Route
+    from gossamer.switch.contract import Datapath, Devices, Poller
+
+log = logging.getLogger(__name__)
+
+_LOOPBACK: Final = 1
+"""ifindex of lo, in every network namespace."""
+_ENCAPSULATIONS: Final = {
+    TunnelKind.VXLAN: (Encapsulation.VXLAN, 0),
+    TunnelKind.GENEVE: (Encapsulation.GENEVE, 0),
+    TunnelKind.GRE: (Encapsulation.GRE, 0),
+    TunnelKind.IP6GRE: (Encapsulation.GRE, 6),
+    TunnelKind.ERSPAN: (Encapsulation.ERSPAN, 0),
+    TunnelKind.IP6ERSPAN: (Encapsulation.ERSPAN, 6),
+}
+"""Encapsulation and IP version, which is 0 where the addresses say."""
+_MODES: Final = {
+    PacketTypeMode.LEGACY_L2: PacketMode.LEGACY_L2,
+    PacketTypeMode.LEGACY_L3: PacketMode.LEGACY_L3,
+    PacketTypeMode.PTAP: PacketMode.PTAP,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """The way a tunnel's packets take: device, whether it has carrier, and the MTU inside."""
+
+    device: str = ""
+    carrier: bool = False
+    mtu: int = 0
+    """Longest IP packet that fits into the tunnel, 0 where that is not known."""
+
+
+def settings_of(tunnel: Tunnel) -> TunnelSettings:
+    """The tunnel as the datapath wants it."""
+    encapsulation, family = _ENCAPSULATIONS[tunnel.kind]
+    return TunnelSettings(
+        kind=encapsulation,
+        remote=_short(tunnel.remote),
+        local=None if tunnel.local is None else _short(tunnel.local),
+        in_key=tunnel.in_key,
+        out_key=tunnel.out_key,
+        dst_port=tunnel.dst_port,
+        ttl=tunnel.ttl,
+        tos=tunnel.tos,
+        csum=tunnel.csum,
+        df=tunnel.df,
+        seq=tunnel.seq,
+        packet_mode=_MODES[tunnel.packet_type],
+        gbp=tunnel.gbp,
+        gpe=tunnel.gpe,
+        erspan_version=tunnel.erspan_ver or 1,
+        erspan_index=tunnel.erspan_idx,
+        erspan_direction=tunnel.erspan_dir,
+        erspan_hwid=tunnel.erspan_hwid,
+        family=family,
+    )
+
+
+def _short(address: bytes | Flow) -> bytes | Flow:
+    return address[12:] if isinstance(address, bytes) and is_ipv4(address) else address
+
+
+class Tunnels:
+    """The tunnel ports there are, by name."""
+
+    def __init__(self, datapath: Datapath, devices: Devices) -> None:
+        self._datapath = datapath
+        self._devices = devices
+        self._tunnels: dict[str, Tunnel] = {}
+        self._owners: dict[tuple[object, ...], str] = {}
+        self._egress: dict[str, Egress] = {}
+        self._uplinks: frozenset[int] = frozenset()
+        self._local: tuple[LocalAddress, ...] | None = None
+        self._ways: dict[tuple[bytes, bytes | None, int], Route | None] = {}
+        """What the kernel said of the way to an address; it holds until something changes."""
+        self._stale = False
+
+    def claim(self, name: str, tunnel: Tunnel) -> None:
+        """Reserve the packets of a tunnel for the port of that name.
+
+        Raises DeviceError, in the peer's words, where another port has them.
+        """
+        identity = tunnel.identity()
+        owner = self._owners.get(identity, name)
+        if owner != name:
+            log.warning(
+                "%s: attempting to add tunnel port with same config as port '%s' (%s)",
+                name,
+                owner,
+                format_match(tunnel),
+            )
+            raise DeviceError(
+                f"could not add network device {name} to ofproto (File exists)",
+                place=f"port={name}",
+                remedy=f"give it another key, address or port number than {owner} has",
+            )
+        self._check_extension(name, tunnel)
+        self.release(name)
+        self._owners[identity] = name
+        self._tunnels[name] = tunnel
+        self._stale = True
+
+    def _check_extension(self, name: str, tunnel: Tunnel) -> None:
+        """A packet does not say whether it has a group policy: all of a UDP port must agree."""
+        if tunnel.kind is not TunnelKind.VXLAN:
+            return
+        for other_name, other in self._tunnels.items():
+            if (
+                other_name != name
+                and other.device == tunnel.device
+                and other.gbp != tunnel.gbp
+            ):
+                raise DeviceError(
+                    f"{name}: VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the "
+                    "same dst_port",
+                    place=f"port={name}",
+                    remedy="set options:dst_port to another one",
+                )
+
+    def release(self, name: str) -> None:
+        """Give up what a port had; nothing where it had nothing."""
+        tunnel = self._tunnels.pop(name, None)
+        if tunnel is not None:
+            del self._owners[tunnel.identity()]
+            self._egress.pop(name, None)
+            self._stale = True
+
+    def egress(self, name: str) -> Egress:
+        """The way of a port's packets, as it was found last."""
+        found = self._egress.get(name)
+        if found is None:
+            found = self._egress[name] = self._find_egress(self._tunnels[name])
+        return found
+
+    def __iter__(self) -> Iterator[tuple[str, Tunnel]]:
+        return iter(self._tunnels.items())
+
+    # -- following the host ---------------------------------------------------------------------
+
+    def run(self) -> frozenset[str]:
+        """Follow what changed; the names of the ports whose way is another one now."""
+        if not self._devices.underlay.run() or not self._tunnels:
+            return frozenset()
+        self._stale = True
+        self._ways.clear()
+        self.settle()
+        before = self._egress
+        self._egress = {name: self._find_egress(t) for name, t in self._tunnels.items()}
+        return frozenset(n for n, e in self._egress.items() if before.get(n) != e)
+
+    def wait(self, poller: Poller) -> None:
+        """Wake for the next change."""
+        self._devices.underlay.wait(poller)
+
+    def settle(self) -> None:
+        """Take tunnels' packets where they arrive, after ports or the host changed."""
+        if not self._stale:
+            return
+        self._stale = False
+        groups = self._groups()
+        uplinks = self._wanted_uplinks() | {ifindex for _, ifindex in groups}
+        for ifindex in self._uplinks - uplinks:
+            self._datapath.detach_uplink(ifindex)
+        attached = set()
+        for ifindex in sorted(uplinks):
+            try:
+                if ifindex not in self._uplinks:
+                    self._datapath.attach_uplink(ifindex)
+                attached.add(ifindex)
+            except DatapathError as e:
+                # The device is gone already; that it went is about to be told.
+                log.warning("tunnels: %s", e)
+        self._uplinks = frozenset(attached)
+        for error in self._devices.underlay.join(groups):
+            log.warning("tunnels: %s", error)
+        self._tell_addresses(groups)
+
+    def _tell_addresses(self, groups: frozenset[tuple[bytes, int]]) -> None:
+        local: tuple[LocalAddress, ...] = ()
+        if self._tunnels:
+            addresses = self._devices.underlay.addresses()
+            own = [(a.address, a.ifindex) for a in addresses if not _is_host_only(a.address)]
+            local = tuple(LocalAddress(_packed(a), i) for a, i in (*own, *sorted(groups)))
+        if local != self._local and (self._tunnels or self._local):
+            self._datapath.set_local_addresses(local)
+        self._local = local
+
+    def _wanted_uplinks(self) -> frozenset[int]:
+        """Devices on which tunnels' packets may arrive.
+
+        Those that carry the tunnels' own addresses.  An address of no such
+        device (of lo, as hosts of routed fabrics have it), and a tunnel
+        without one, can be reached by every device with an address.  What
+        leads to a remote host may bring its packets too.
+        """
+        underlay = self._devices.underlay
+        by_address: dict[bytes, set[int]] = {}
+        everywhere: set[int] = set()
+        link_local: set[int] = set()
+        for a in underlay.addresses():
+            if a.ifindex == _LOOPBACK:
+                continue
+            by_address.setdefault(a.address, set()).add(a.ifindex)
+            (link_local if a.link_local else everywhere).add(a.ifindex)
+        out: set[int] = set()
+        for tunnel in self._tunnels.values():
+            if isinstance(tunnel.local, bytes) and tunnel.local in by_address:
+                out |= by_address[tunnel.local]
+            else:
+                out |= everywhere
+            route = self._route(tunnel)
+            if route is not None and route.ifindex in everywhere | link_local:
+                out.add(route.ifindex)
+        return frozenset(out)
+
+    def _route(self, tunnel: Tunnel) -> Route | None:
+        if not isinstance(tunnel.remote, bytes) or is_multicast(tunnel.remote):
+            return None
+        source = tunnel.local if isinstance(tunnel.local, bytes) else None
+        question = (tunnel.remote, source, tunnel.egress_mark or 0)
+        if question not in self._ways:
+            ask = self._devices.underlay.route
+            # With a source that is no address of ours the kernel gives no answer at all.
+            self._ways[question] = ask(*question) or ask(tunnel.remote)
+        return self._ways[question]
+
+    def _groups(self) -> frozenset[tuple[bytes, int]]:
+        """Multicast groups of tunnels, with the devices they are joined on."""
+        out: set[tuple[bytes, int]] = set()
+        underlay = self._devices.underlay
+        for name, tunnel in self._tunnels.items():
+            if not isinstance(tunnel.remote, bytes) or not is_multicast(tunnel.remote):
+                continue
+            ifindex = 0
+            if isinstance(tunnel.local, bytes):
+                found = [a for a in underlay.addresses() if a.address == tunnel.local]
+                ifindex = found[0].ifindex if found else 0
+            else:
+                route = underlay.route(tunnel.remote)
+                ifindex = route.ifindex if route else 0
+            if ifindex > _LOOPBACK:
+                out.add((tunnel.remote, ifindex))
+            else:
+                log.warning(
+                    "port=%s: no device leads to the group %s: set options:local_ip, or a route",
+                    name,
+                    format_address(tunnel.remote),
+                )
+        return frozenset(out)
+
+    def _find_egress(self, tunnel: Tunnel) -> Egress:
+        ifindex, mtu = 0, 0
+        route = self._route(tunnel)
+        if route is not None:
+            ifindex, mtu = route.ifindex, route.mtu
+        elif tunnel.multicast:
+            ifindex = next((i for g, i in self._groups() if g == tunnel.remote), 0)
+        link = self._devices.link_of(ifindex) if ifindex else None
+        if link is not None:
+            return Egress(link.name, link.carrier, (mtu or link.mtu) - self._overhead(tunnel))
+        if tunnel.remote != FLOW:
+            return Egress()
+        # Anywhere: what fits through the narrowest uplink fits through all.
+        links = [self._devices.link_of(i) for i in self._uplinks or self._wanted_uplinks()]
+        lowest = min((link.mtu for link in links if link is not None), default=0)
+        return Egress(mtu=lowest - self._overhead(tunnel)) if lowest else Egress()
+
+    def _overhead(self, tunnel: Tunnel) -> int:
+        return overhead(tunnel, bool(over_ipv6(tunnel)), self.option_bytes(tunnel))
+
+    option_bytes: Callable[[Tunnel], int] = staticmethod(lambda tunnel: 0)
+    """Bytes that Geneve's options may take in a port's packets."""
+
+
+def _packed(address: bytes) -> bytes:
+    return address[12:] if is_ipv4(address) else address
+
+
+def _is_host_only(address: bytes) -> bool:
+    """127.0.0.0/8 and ::1."""
+    if is_ipv4(address):
+        return address[12] == 127
+    return address == bytes(15) + b"\x01"
+
+
+def format_match(tunnel: Tunnel) -> str:
+    """What tells a tunnel's packets from others', as the peer's log and list-tunnels show it."""
+    local = format_address(tunnel.local) if isinstance(tunnel.local, bytes) else "::"
+    if isinstance(tunnel.remote, bytes):
+        ends = f"{local}->{format_address(tunnel.remote)}"
+    elif tunnel.local != FLOW:
+        ends = f"{local}->flow"
+    else:
+        ends = "flow->flow"
+    key = "flow" if tunnel.in_key == FLOW else _hexadecimal(tunnel.in_key)
+    return f"{ends}, key={key}, {tunnel.packet_type.value}"
+
+
+def _hexadecimal(key: int | Flow | None) -> str:
+    return f"{key:#x}" if isinstance(key, int) and key else "0"

@@ -259,6 +259,8 @@ def _change(program: Program, flags: int, fields: tuple[Field, ...], change: Pro
     if fields[0].slot == "pbb_isid":
         _slow(program)
         return
+    if fields[0].marks:
+        _set_bits(change, flags, fields[0].marks, fields[0].marks)
     if fields[0].slot == "vlan_tci":
         change.reads |= _BOTH_TAGS
         _emit(change, flags, RuleOp.FIX_TAG)
@@ -367,6 +369,8 @@ def _stack_pop(program: Program, flags: int, dst: act.SubField) -> None:
     """Pop into the scratch words, and from there to the field, where the stack was not empty."""
     setting = Program()
     _store(setting, flags, dst)
+    if dst.field.marks:
+        _set_bits(setting, flags, dst.field.marks, dst.field.marks)
     _emit(program, flags, RuleOp.POP, len(setting.ops))
     program.ops += setting.ops
     program.reads |= setting.reads

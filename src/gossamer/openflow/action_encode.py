@@ -283,7 +283,7 @@ def _own_action(a: act.SetField, version: int) -> bytes | None:
 def _as_loads(a: act.SetField) -> bytes:
     """NXAST_REG_LOAD for each run of mask bits, or REG_LOAD2 where a field has no short header."""
     f = a.field
-    if len(nxm(f)) != 4:
+    if len(nxm(f)) != 4 or f.marks:
         return nicira(33, _tlv(f, a.value, a.mask, Version.V10))
     return b"".join(
         _load_action(SubField(f, low, n), (a.value >> low) & ((1 << n) - 1))
@@ -311,6 +311,9 @@ def _load_action(d: SubField, value: int) -> bytes:
 
 
 def _encode_load(d: SubField, value: int, version: int) -> bytes:
+    if d.field.marks and version < Version.V15:
+        mask = ((1 << d.n_bits) - 1) << d.low
+        return nicira(33, _tlv(d.field, value << d.low, mask, Version.V10))
     if version < Version.V15:
         return _load_action(d, value)
     # OpenFlow 1.5 has one action for both; a mask that leaves bits of a byte out is written.

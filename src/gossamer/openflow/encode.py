@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import pack
 from typing import Final
 
@@ -48,8 +49,9 @@ from gossamer.openflow.message import PacketInFormat, Version
 from gossamer.openflow.oxm import port_to_16
 from gossamer.openflow.packet_in2 import encode_packet_in2
 from gossamer.openflow.table_features import table_features, table_features_replies
-from gossamer.pipeline.fields import FIELDS
+from gossamer.pipeline.fields import FIELDS, TUN_METADATA_LEN
 from gossamer.pipeline.match import ANY, Match
+from gossamer.pipeline.tlv import LAYOUT, N_FIELDS, OptionMap
 
 __all__ = [
     "aggregate_reply",
@@ -183,9 +185,12 @@ def flow_monitor_paused(version: int, xid: int, *, resumed: bool) -> bytes:
     return nicira_message(version, 23 if resumed else 22, xid, b"")
 
 
-def tlv_table_reply(version: int, xid: int) -> bytes:
-    """NXT_TLV_TABLE_REPLY: no Geneve options can be mapped yet."""
-    return nicira_message(version, 26, xid, pack(">IH10x", 0, 0))
+def tlv_table_reply(maps: Iterable[OptionMap], version: int, xid: int) -> bytes:
+    """NXT_TLV_TABLE_REPLY."""
+    body = pack(">IH10x", TUN_METADATA_LEN, N_FIELDS)
+    for o in maps:
+        body += pack(">HBBH2x", o.option_class, o.option_type, o.length, o.index)
+    return nicira_message(version, 26, xid, body)
 
 
 def bundle_control(c: m.BundleControl, version: int, xid: int) -> bytes:
@@ -217,6 +222,9 @@ def pipeline_match(key: int, *, with_in_port: bool = True) -> Match:
         value = (key >> f.shift) & ((1 << f.n_bits) - 1)
         if value and (with_in_port or f.name != "in_port"):
             match = match.with_field(f, value)
+    for f in LAYOUT.fields.values():
+        if key & f.marks:
+            match = match.with_field(f, (key >> f.shift) & ((1 << f.n_bits) - 1))
     return match
 
 

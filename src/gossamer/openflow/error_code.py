@@ -132,6 +132,7 @@ class ErrorCode(Enum):
     FLOW_MOD_FAILED_IS_SYNC = (_of(_V14, 5, 10),)
     FLOW_MOD_FAILED_UNSUPPORTED = (_of(_V10, 3, 5),)
     FLOW_MOD_FAILED_NX_BAD_TABLE_ID = (_nx(_V10, 5, 257), _nx12(_V12, 13))
+    FLOW_MOD_FAILED_NX_INVALID_TLV_FIELD = (_nx(_V10, 1, 536), _nx12(_V12, 37))
 
     GROUP_MOD_FAILED_GROUP_EXISTS = (_nx(_V10, 6, 0), _of(_V11, 6, 0))
     GROUP_MOD_FAILED_INVALID_GROUP = (_nx(_V10, 6, 1), _of(_V11, 6, 1))

@@ -7,12 +7,17 @@ shapes in use are back after one message each, and a hit costs no bookkeeping.
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+from gossamer.pipeline import tlv
 
 K = TypeVar("K")
 V = TypeVar("V")
 MAX_ENTRIES: Final = 1 << 16
 MAX_WEIGHT: Final = 16 << 20
+
+
+_tables: list[Interned[Any, Any]] = []
 
 
 class Interned(dict[K, V], Generic[K, V]):
@@ -24,6 +29,7 @@ class Interned(dict[K, V], Generic[K, V]):
 
     def __init__(self, max_entries: int = MAX_ENTRIES, max_weight: int = MAX_WEIGHT) -> None:
         super().__init__()
+        _tables.append(self)
         self._max_entries = max_entries
         self._max_weight = max_weight
         self._weight = 0
@@ -41,6 +47,15 @@ class Interned(dict[K, V], Generic[K, V]):
 
 
 _masks: Final[Interned[int, int]] = Interned()
+
+
+def forget_all() -> None:
+    """Empty all tables: what bytes and bits mean is another thing from now on."""
+    for table in _tables:
+        table.clear()
+
+
+tlv.LAYOUT.on_change(forget_all)
 
 
 def same_mask(mask: int) -> int:

@@ -141,6 +141,9 @@ class _Reader:
         if f is IN_PHY_PORT:
             self._read_physical_port(value)
             return entry.end
+        if f.marks:
+            self._read_option(f, value, mask)
+            return entry.end
         self._check_prerequisite(f)
         right = (self.end - entry.value_at - f.wire_bytes) * 8
         self._fix((entry.value_at - offset) * 8, (self.end - entry.value_at) * 8)
@@ -164,6 +167,13 @@ class _Reader:
             raise OpenFlowError(ErrorCode.BAD_MATCH_DUP_FIELD, place=f.name)
         self.match = Match(known.value | value << f.shift, known.mask | mask << f.shift)
         return entry.end
+
+    def _read_option(self, f: Field, value: int, mask: int) -> None:
+        """Geneve's options have the place and the length that the TLV table gives them."""
+        if self.match.mask & f.marks:
+            raise OpenFlowError(ErrorCode.BAD_MATCH_DUP_FIELD, place=f.name)
+        self.match = self.match.with_field(f, value, mask)
+        self.keeps_shape = False
 
     def _read_physical_port(self, port: int) -> None:
         """in_phy_port says nothing new: no port of ours stands on another one."""

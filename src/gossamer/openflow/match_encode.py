@@ -34,6 +34,9 @@ _AFTER_VLAN: Final = (
     "arp_sha", "arp_tha", "tun_id", "tun_flags", "tun_src", "tun_dst", "tun_ipv6_src",
     "tun_ipv6_dst", "tun_gbp_id", "tun_gbp_flags",
 )  # fmt: skip
+_AFTER_OPTIONS: Final = (
+    "tun_erspan_idx", "tun_erspan_ver", "tun_erspan_dir", "tun_erspan_hwid",
+)  # fmt: skip
 _LAST: Final = (
     "pkt_mark", "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_nw_src", "ct_nw_dst",
     "ct_nw_proto", "ct_tp_src", "ct_tp_dst", "metadata",
@@ -131,6 +134,10 @@ def _pieces(match: Match, version: int) -> list[_Piece]:
             add(BY_NAME["nw_tos"], match.field(BY_NAME["nw_tos"])[1] & DSCP_MASK)
         else:
             add(BY_NAME[name])
+    for field, _, mask in match.options():
+        out.append(_piece(field, mask, version, match.mask))
+    for name in _AFTER_OPTIONS:
+        add(BY_NAME[name])
     if version < Version.V15:
         for name in _REGISTERS:
             add(BY_NAME[name])

@@ -9,6 +9,7 @@ from gossamer.openflow.async_config import decode_masks, decode_properties
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Message, Version
 from gossamer.openflow.packet_in2 import decode_resume
+from gossamer.pipeline.tlv import MAX_OPTION, N_FIELDS, OptionMap
 
 
 def _exactly(data: bytes, length: int) -> None:
@@ -52,6 +53,8 @@ def decode_nicira(data: bytes, subtype: int, version: int) -> Message:
         case 21 if version <= Version.V12:
             _exactly(data, 20)
             return m.FlowMonitorCancel(unpack_from(">I", data, 16)[0])
+        case 24:
+            return _tlv_table_mod(data)
         case 25:
             _exactly(data, 16)
             return m.TlvTableRequest()
@@ -69,6 +72,27 @@ def decode_nicira(data: bytes, subtype: int, version: int) -> Message:
             raise OpenFlowError(
                 ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira message {subtype} is not supported"
             )
+
+
+_CLEAR = 2
+
+
+def _tlv_table_mod(data: bytes) -> m.TlvTableMod:
+    """NXT_TLV_TABLE_MOD.  Raises OpenFlowError(BAD_COMMAND, BAD_FIELD_IDX, BAD_OPT_LEN)."""
+    if len(data) < 24 or len(data) % 8:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    command = unpack_from(">H", data, 16)[0]
+    if command > _CLEAR:
+        raise OpenFlowError(ErrorCode.TLV_TABLE_MOD_FAILED_BAD_COMMAND)
+    maps = []
+    for at in range(24, len(data), 8):
+        found = OptionMap(*unpack_from(">HBBH", data, at))
+        if found.index >= N_FIELDS:
+            raise OpenFlowError(ErrorCode.TLV_TABLE_MOD_FAILED_BAD_FIELD_IDX, f"index {found.index}")
+        if not found.length or found.length % 4 or found.length > MAX_OPTION:
+            raise OpenFlowError(ErrorCode.TLV_TABLE_MOD_FAILED_BAD_OPT_LEN, f"{found.length} bytes")
+        maps.append(found)
+    return m.TlvTableMod(command, tuple(maps))
 
 
 def decode_onf(data: bytes, subtype: int, version: int) -> Message:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Version
+from gossamer.pipeline import tlv
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.field_views import IN_PHY_PORT, NXM_IN_PORT, XREGS, XXREGS
 from gossamer.pipeline.fields import (
@@ -18,6 +19,7 @@ from gossamer.pipeline.fields import (
     FIELDS,
     NX_VENDOR,
     NXM_0,
+    NXM_1,
     NXOXM_ET,
     ONF_VENDOR,
     OXM_EXPERIMENTER,
@@ -94,9 +96,24 @@ def decode_header(data: bytes, offset: int) -> Header:
             field = _BY_WIRE.get((OXM_EXPERIMENTER << 32 | vendor, number))
     else:
         field = _BY_WIRE.get((oxm_class, number))
+        if oxm_class == NXM_1 and tlv.FIRST_NUMBER <= number < tlv.FIRST_NUMBER + tlv.N_FIELDS:
+            field = _option(number - tlv.FIRST_NUMBER)
+            # Any length will do: shorter values have zeros in front, longer ones are cut.
+            odd = masked and length % 2 == 1
+            return Header(None if odd else field, odd, masked, header_bytes, length)
     if field is not None and length != field.wire_bytes * (2 if masked else 1):
         return Header(None, True, masked, header_bytes, length)
     return Header(field, False, masked, header_bytes, length)
+
+
+def _option(index: int) -> Field:
+    found = tlv.LAYOUT.fields.get(index)
+    if found is None:
+        raise OpenFlowError(
+            ErrorCode.FLOW_MOD_FAILED_NX_INVALID_TLV_FIELD,
+            f"tun_metadata{index} is mapped to no option",
+        )
+    return found
 
 
 class Entry(NamedTuple):
@@ -129,9 +146,15 @@ def decode_entry(data: bytes, offset: int, *, in_action: bool) -> Entry:
         raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_LEN)
     n = head.payload_bytes // 2 if head.masked else head.payload_bytes
     value = int.from_bytes(data[at : at + n], "big")
-    mask = int.from_bytes(data[at + n : end], "big") if head.masked else (1 << (n * 8)) - 1
+    if head.masked:
+        mask = int.from_bytes(data[at + n : end], "big")
+    else:
+        mask = (1 << (max(n, head.field.wire_bytes if head.field else 0) * 8)) - 1
     if value & ~mask:
         raise OpenFlowError(ErrorCode.BAD_MATCH_BAD_WILDCARDS, "value has bits outside the mask")
+    if head.field is not None and head.field.marks and n > head.field.wire_bytes:
+        value >>= (n - head.field.wire_bytes) * 8
+        mask >>= (n - head.field.wire_bytes) * 8
     if head.field is None:
         raise OpenFlowError(
             ErrorCode.BAD_MATCH_BAD_FIELD, f"field {data[offset : offset + 4].hex()}"

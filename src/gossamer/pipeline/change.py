@@ -75,7 +75,7 @@ def _write(key: int, field: Field, value: int, mask: int, step: Step) -> int:
     if not has_field(key, field):
         step.warn(f"unmet prerequisites for {field.name}, set_field ignored")
         return key
-    key = (key & ~mask) | value
+    key = (key & ~mask) | value | field.marks
     return fix_tag(key) if field.slot == "vlan_tci" else key
 
 

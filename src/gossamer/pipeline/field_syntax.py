@@ -8,6 +8,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
 from gossamer.errors import FieldError
+from gossamer.pipeline import tlv
 from gossamer.pipeline.action import OfPort, SubField
 from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS, named_bits
 from gossamer.pipeline.fields import BY_NAME, FIELDS, FRAG_ANY, FRAG_LATER, Field
@@ -64,11 +65,11 @@ def parse_value(f: Field, text: str) -> tuple[int, int]:
         full = 1
     plain, slash, mask_text = text.partition("/")
     read: Callable[[str, str], int]
-    if f.n_bits == 48:
+    if f.n_bits == 48 and not f.marks:
         read = parse_mac
     elif f.name in IPV4_FIELDS:
         read = parse_ipv4
-    elif f.n_bits == 128 and not f.name.startswith(("xxreg", "ct_label")):
+    elif f.n_bits == 128 and not f.name.startswith(("xxreg", "ct_label", "tun_metadata")):
         read = parse_ipv6
     else:
         read = parse_number
@@ -160,7 +161,7 @@ FIELD_NAMES: Final[Mapping[str, Field]] = {
 
 def parse_field(name: str) -> Field:
     """A field by its name.  Raises FieldError."""
-    f = FIELD_NAMES.get(name) or FIELD_NAMES.get(name.lower())
+    f = FIELD_NAMES.get(name) or FIELD_NAMES.get(name.lower()) or tlv.named(name)
     if f is None:
         raise FieldError(f"unknown field {name!r}", remedy="ovs-fields(7) lists the fields")
     return f

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.errors import FieldError
+from gossamer.pipeline import tlv
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.commit import crc32c
 from gossamer.pipeline.field_syntax import parse_field, parse_number, parse_port, parse_value
@@ -126,6 +127,9 @@ def _resolve(match: Match, name: str) -> Field:
 
 
 def _with(match: Match, name: str, text: str) -> Match:
+    option = tlv.named(name)
+    if option is not None and not text:
+        return match.with_field(option, 0, 0)
     if not text:
         raise FieldError(f"field {name} has no value", remedy=f"write {name}=VALUE")
     if name in ("dl_vlan", "dl_vlan_pcp", "vlan_pcp") or (name == "vlan_vid" and "/" not in text):

@@ -101,6 +101,7 @@ def format_tcp_flags(value: int, mask: int) -> str:
 
 _HEX_FIELDS: Final = ("reg", "xreg", "xxreg", "metadata", "tun_id", "pkt_mark", "dp_hash",
                       "ct_state", "ct_zone", "ct_mark", "ct_label", "tun_gbp_flags",
+                      "tun_metadata", "tun_erspan_idx", "tun_erspan_hwid",
                       "vlan_tci", "eth_type", "ipv6_label", "packet_type")  # fmt: skip
 IPV4_FIELDS: Final = ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst",
                        "ct_nw_src", "ct_nw_dst")  # fmt: skip
@@ -123,13 +124,13 @@ def format_value(field: Field, value: int, mask: int, names: PortNames | None = 
         return format_port(value, names)
     if field.name == "tun_flags" and mask == full:
         return "oam" if value & 1 else "0"
-    if field.n_bits == 48:
+    if field.n_bits == 48 and not field.marks:
         return format_mac(value, mask)
     if field.name == "tcp_flags" and mask == full:
         return format_tcp_flags(value, mask)
     if field.name in IPV4_FIELDS:
         return format_ip(value, mask, 32)
-    if field.n_bits == 128 and not field.name.startswith(("xxreg", "ct_label")):
+    if field.n_bits == 128 and not field.name.startswith(("xxreg", "ct_label", "tun_metadata")):
         return format_ip(value, mask, 128)
     hexadecimal = field.name.startswith(_HEX_FIELDS)
     text = format_hex(value) if hexadecimal else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.pipeline.fields import (
+    BY_NAME,
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
@@ -56,6 +57,14 @@ _IP_WORDS: Final = {
     (ETH_IPV6, IP_UDP): "udp6",
     (ETH_IPV6, IP_SCTP): "sctp6",
 }
+
+
+_ERSPAN: Final = (
+    ("tun_erspan_idx", 1, True),
+    ("tun_erspan_dir", 2, False),
+    ("tun_erspan_hwid", 2, True),
+)
+"""Field, the version of ERSPAN that has it, whether it is hexadecimal."""
 
 
 class _Parts:
@@ -159,9 +168,27 @@ class _Parts:
         flags, known = self.slot("tun_gbp_flags")
         if known:
             self.out.append(f"tun_gbp_flags={format_hex(flags)}")
+        version, known = self.slot("tun_erspan_ver")
+        if known:
+            self.out.append(f"tun_erspan_ver={version}")
+        for name, of_version, hexadecimal in _ERSPAN:
+            value, known = self.match.field(BY_NAME[name])
+            if known and version == of_version:
+                self.out.append(f"{name}={format_hex(value) if hexadecimal else value}")
         flags, known = self.slot("tun_flags")
         if known:
             self.out.append(f"tun_flags={'+' if flags & 1 else '-'}oam")
+        self.options()
+
+    def options(self) -> None:
+        for field, value, mask in self.match.options():
+            if not self.match.value & field.marks:
+                self.out.append(f"{field.name}=NP")
+            elif not mask:
+                self.out.append(field.name)
+            else:
+                whole = mask == (1 << field.n_bits) - 1
+                self.out.append(f"{field.name}={value:#x}" + ("" if whole else f"/{mask:#x}"))
 
     def vlan(self, suffix: str, tci: int, mask: int) -> None:
         vid, pcp = mask & 0xFFF, mask & 0xE000

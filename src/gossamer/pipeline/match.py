@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gossamer.errors import FieldError
 from gossamer.pipeline.fields import BY_NAME, FIELDS, Field, Prerequisite, get_slot, slot_shift
+from gossamer.pipeline.tlv import LAYOUT
 
 
 class FieldMatch(NamedTuple):
@@ -49,8 +50,9 @@ class Match:
             raise FieldError(f"{field.name}: {value:#x}/{mask:#x} does not fit {field.n_bits} bits")
         if value & ~mask:
             raise FieldError(f"{field.name}: value {value:#x} has bits outside its mask {mask:#x}")
-        placed_mask = mask << field.shift
-        return Match((self.value & ~placed_mask) | (value << field.shift), self.mask | placed_mask)
+        placed_mask = mask << field.shift | field.marks
+        placed = value << field.shift | field.marks
+        return Match((self.value & ~placed_mask) | placed, self.mask | placed_mask)
 
     def field(self, field: Field) -> tuple[int, int]:
         """(value, mask) of one field, right-aligned."""
@@ -87,6 +89,13 @@ class Match:
                 continue
             yield FieldMatch(f, (self.value >> f.shift) & mask, mask)
             left &= ~f.full_mask
+        yield from self.options()
+
+    def options(self) -> Iterator[FieldMatch]:
+        """The options of Geneve this match names, by index; a mask of 0 asks only for presence."""
+        for _, f in sorted(LAYOUT.fields.items()):
+            if self.mask & f.marks:
+                yield FieldMatch(f, *self.field(f))
 
     def _vlan_needs_tci(self) -> bool:
         """True when vlan_vid (13 bits incl. present) and vlan_pcp (exact) do not suffice."""

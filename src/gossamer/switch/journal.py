@@ -70,6 +70,8 @@ class Kind(IntEnum):
     """Meters, likewise."""
     TABLES = 8
     """What table-mods chose: table number -> settings."""
+    OPTIONS = 9
+    """The TLV table: (row, place in the key)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Snapshot:
     groups: Sequence[tuple[Group, float]] = ()
     meters: Sequence[tuple[Meter, float]] = ()
     tables: Mapping[int, object] = field(default_factory=dict)
+    options: Sequence[object] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,10 @@ class Journal:
     def tables(self, settings: Mapping[int, object], now: float) -> None:
         """Note what table-mods chose, by table."""
         self._pending.append((Kind.TABLES, 0, now, [pickle.dumps(dict(settings), 5)]))
+
+    def options(self, rows: Sequence[object], now: float) -> None:
+        """Note what the TLV table has."""
+        self._pending.append((Kind.OPTIONS, 0, now, [pickle.dumps(list(rows), 5)]))
 
     def flush(self) -> None:
         """Write what was noted.
@@ -376,6 +383,7 @@ def _write_snapshot(path: Path, snapshot: Snapshot, now: float) -> None:
         for kind, content in (
             (Kind.MODE, snapshot.mode),
             (Kind.TABLES, dict(snapshot.tables)),
+            (Kind.OPTIONS, list(snapshot.options)),
             (Kind.GROUPS, list(snapshot.groups)),
             (Kind.METERS, list(snapshot.meters)),
         ):

@@ -141,7 +141,13 @@ def _ipfix(session: Session, message: m.IpfixStatsRequest, xid: int) -> None:
 
 
 def _tlv_table(session: Session, message: m.TlvTableRequest, xid: int) -> None:
-    session.connection.send(encode.tlv_table_reply(session.version, xid))
+    maps = session.bridge.rules.options.maps()
+    session.connection.send(encode.tlv_table_reply(maps, session.version, xid))
+
+
+def _tlv_table_mod(session: Session, message: m.TlvTableMod, xid: int) -> None:
+    session.require_writer()
+    session.bridge.rules.change_options(message)
 
 
 def _monitor(session: Session, message: m.FlowMonitorRequest, xid: int) -> None:
@@ -181,6 +187,7 @@ HANDLERS: Final[dict[type, Handler]] = {
     m.FlowModTableId: _flow_mod_table_id,
     m.SetControllerId: _controller_id,
     m.FlowAge: _ignore,
+    m.TlvTableMod: _tlv_table_mod,
     m.TlvTableRequest: _tlv_table,
     m.ConnectionFlush: _flush_connections,
     m.IpfixStatsRequest: _ipfix,

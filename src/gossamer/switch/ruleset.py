@@ -22,6 +22,7 @@ from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.match import ANY
 from gossamer.pipeline.meter import Meter
+from gossamer.pipeline.tlv import LAYOUT
 from gossamer.switch.flow_event import FlowEvent, RemovedReason
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.groups import GroupMods
@@ -33,6 +34,7 @@ from gossamer.switch.own_meters import OwnMeters, is_own
 from gossamer.switch.references import references_of
 from gossamer.switch.table import TableSettings
 from gossamer.switch.tables import FlowTables
+from gossamer.switch.tlv_table import TlvTable, options_in
 
 if TYPE_CHECKING:
     from gossamer.switch.contract import Counted, Datapath
@@ -89,6 +91,7 @@ class RuleSet:
         self.tables.stores += (self.groups, self.meters)
         self.group_mods = GroupMods(self.tables, self.groups)
         self.meter_mods = MeterMods(self.tables, self.meters)
+        self.options = TlvTable(datapath, bridge_id)
         self._flow_mods = FlowMods(self.tables, self.check_actions)
         self._datapath = datapath
         self._bridge_id = bridge_id
@@ -124,6 +127,8 @@ class RuleSet:
         nothing was changed.
         """
         if isinstance(message, m.FlowMod):
+            if LAYOUT.fields:
+                self._check_options(message)
             self._flow_mods.apply(message, now, source)
             return self._flow_mods.take_evicted() if self._flow_mods.evicted else []
         if isinstance(message, m.GroupMod):
@@ -132,6 +137,20 @@ class RuleSet:
         else:
             self.meter_mods.apply(message, now, source, xid)
         return []
+
+    def _check_options(self, message: m.FlowMod) -> None:
+        """Raises OpenFlowError for options that this bridge has not mapped (another one has)."""
+        for field in options_in(message.match, message.actions):
+            if not self.options.maps_field(field):
+                raise OpenFlowError(ErrorCode.FLOW_MOD_FAILED_NX_INVALID_TLV_FIELD, field.name)
+
+    def change_options(self, message: m.TlvTableMod) -> None:
+        """Carry out a change of the TLV table.  Raises OpenFlowError; then nothing has changed."""
+        used = {f.name for flow in self.tables for f in options_in(flow.match, flow.actions)}
+        in_use = frozenset(o.index for o in self.options.maps() if f"tun_metadata{o.index}" in used)
+        self.options.apply(message, in_use)
+        self.journal.options(self.options.saved(), time.monotonic())
+        self.flush_journal()
 
     def check_actions(self, actions: Actions) -> None:
         """Raises OpenFlowError for actions that name a group or meter that is not there."""
@@ -275,6 +294,7 @@ class RuleSet:
             if self._empty and self.journal.wants_truncation:
                 self.journal.truncate(mode, now)
                 self.journal.tables(self._table_settings(), now)
+                self.journal.options(self.options.saved(), now)
                 self.journal.flush()
             elif self.journal.wants_compaction:
                 self.journal.compact(self._snapshot(mode), now)
@@ -297,6 +317,7 @@ class RuleSet:
             [(entry.value, entry.created_s) for entry in self.groups.entries()],
             [(entry.value, entry.created_s) for entry in self.meters.entries()],
             self._table_settings(),
+            self.options.saved(),
         )
 
     def _replay(self) -> None:
@@ -348,6 +369,8 @@ class RuleSet:
             case Kind.TABLES:
                 for table in tables.tables:
                     table.choose(record.payload.get(table.table_id, TableSettings()))
+            case Kind.OPTIONS:
+                self.options.restore(record.payload)
             case Kind.MODE:
                 self.mode = record.payload
         tables.events.clear()
@@ -370,6 +393,7 @@ class RuleSet:
 
     def close(self) -> None:
         """The daemon ends."""
+        self.options.close()
         self.journal.close()
 
 

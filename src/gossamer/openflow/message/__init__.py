@@ -106,6 +106,7 @@ from gossamer.openflow.message.session import (
     SetConfig,
     SetControllerId,
     SetFlowFormat,
+    TlvTableMod,
     TlvTableRequest,
 )
 from gossamer.openflow.message.table import (
@@ -155,6 +156,7 @@ Message = (
     | FlowModTableId
     | SetControllerId
     | FlowAge
+    | TlvTableMod
     | TlvTableRequest
     | ConnectionFlush
     | IpfixStatsRequest
@@ -287,6 +289,7 @@ __all__ = [
     "TableReason",
     "TableStats",
     "TableStatsRequest",
+    "TlvTableMod",
     "TlvTableRequest",
     "Version",
 ]

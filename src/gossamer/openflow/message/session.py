@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from gossamer.openflow.message.port import PortDesc
+from gossamer.pipeline.tlv import OptionMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,14 @@ class IpfixStatsRequest:
     """NXST_IPFIX_BRIDGE, or NXST_IPFIX_FLOW (`flow`)."""
 
     flow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TlvTableMod:
+    """NXT_TLV_TABLE_MOD; command 0 adds, 1 deletes by index, 2 deletes all."""
+
+    command: int
+    maps: tuple[OptionMap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

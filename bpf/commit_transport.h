@@ -115,60 +115,25 @@ __attribute__((noinline)) int commit_quoted(struct __sk_buff *skb, __u32 from_at
 	return 0;
 }
 
-struct sack_walk {
-	struct __sk_buff *skb;
-	__u32 at, end;		/* of the options, in the packet */
-	__u32 check;
-	__u32 shift;		/* added to each edge */
-	__u32 failed;
-};
-
-/* One option after the other; SACK's edges move as the acknowledgement does (RFC 2018). */
-static long sack_option(__u32 i, struct sack_walk *walk)
+/* An edge of SACK moves as the acknowledgement does (RFC 2018). */
+static __always_inline int move_edge(struct __sk_buff *skb, __u32 check, __u32 at, __u32 shift)
 {
-	__u8 option[2];
-	__u32 length;
+	__be32 from, to, a, b;
 
-	if (walk->at + 1 > walk->end || bpf_skb_load_bytes(walk->skb, walk->at, option, 1) || !option[0])
-		return 1;
-	if (option[0] == 1) {
-		walk->at++;
-		return 0;
+	if (bpf_skb_load_bytes(skb, at, &from, 4))
+		return -1;
+	to = bpf_htonl(bpf_ntohl(from) + shift);
+	a = from;
+	b = to;
+	/* At an odd place in the checksum's grid of 16 bits, bytes count the other way. */
+	if ((check ^ at) & 1) {
+		a = __builtin_bswap32(a);
+		b = __builtin_bswap32(b);
+		a = a >> 16 | a << 16;
+		b = b >> 16 | b << 16;
 	}
-	if (walk->at + 2 > walk->end || bpf_skb_load_bytes(walk->skb, walk->at, option, 2))
-		return 1;
-	length = option[1];
-	if (length < 2 || walk->at + length > walk->end)
-		return 1;
-	if (option[0] == 5) {
-		for (__u32 edge = 0; edge < MAX_SACK_EDGES; edge++) {
-			__u32 at = walk->at + 2 + 4 * edge;
-			__be32 from, to;
-
-			if (4 * edge + 6 > length)
-				break;
-			if (bpf_skb_load_bytes(walk->skb, at, &from, 4)) {
-				walk->failed = 1;
-				return 1;
-			}
-			to = bpf_htonl(bpf_ntohl(from) + walk->shift);
-			/* An odd place in the checksum's 16-bit grid counts the bytes the other way. */
-			if ((walk->check ^ at) & 1) {
-				__be32 a = __builtin_bswap32(from), b = __builtin_bswap32(to);
-
-				a = a >> 16 | a << 16;
-				b = b >> 16 | b << 16;
-				if (bpf_l4_csum_replace(walk->skb, walk->check, a, b, 4))
-					walk->failed = 1;
-			} else if (bpf_l4_csum_replace(walk->skb, walk->check, from, to, 4)) {
-				walk->failed = 1;
-			}
-			if (bpf_skb_store_bytes(walk->skb, at, &to, 4, 0))
-				walk->failed = 1;
-		}
-	}
-	walk->at += length;
-	return 0;
+	return bpf_l4_csum_replace(skb, check, a, b, 4) ||
+	       bpf_skb_store_bytes(skb, at, &to, 4, 0) ? -1 : 0;
 }
 
 /* Sequence and acknowledgement numbers, and the edges of SACK. */
@@ -177,9 +142,8 @@ __attribute__((noinline)) int commit_sequence(struct __sk_buff *skb, __u32 from_
 {
 	struct state *st = state_get(level);
 	struct transports *tr = transports_get(level);
-	struct sack_walk walk = { .skb = skb };
 	struct transport *from, *to;
-	__u32 l4;
+	__u32 l4, check, shift, at, end, sack = 0;
 	__u8 doff;
 
 	if (!st || !tr)
@@ -187,17 +151,41 @@ __attribute__((noinline)) int commit_sequence(struct __sk_buff *skb, __u32 from_
 	from = &tr->as[from_at & (MAX_TRANSPORTS - 1)];
 	to = &tr->as[to_at & (MAX_TRANSPORTS - 1)];
 	l4 = st->l4;
-	walk.check = l4 + 16;
-	if (replace_word(skb, walk.check, l4 + 4, from->seq, to->seq) ||
-	    replace_word(skb, walk.check, l4 + 8, from->ack, to->ack))
+	check = l4 + 16;
+	if (replace_word(skb, check, l4 + 4, from->seq, to->seq) ||
+	    replace_word(skb, check, l4 + 8, from->ack, to->ack))
 		return -1;
-	walk.shift = bpf_ntohl(to->ack) - bpf_ntohl(from->ack);
-	if (!walk.shift || bpf_skb_load_bytes(skb, l4 + 12, &doff, 1))
+	shift = bpf_ntohl(to->ack) - bpf_ntohl(from->ack);
+	if (!shift || bpf_skb_load_bytes(skb, l4 + 12, &doff, 1))
 		return 0;
-	walk.at = l4 + 20;
-	walk.end = l4 + (doff >> 4) * 4;
-	bpf_loop(MAX_TCP_OPTIONS, sack_option, &walk, 0);
-	return walk.failed ? -1 : 0;
+	at = l4 + 20;
+	end = l4 + (doff >> 4) * 4;
+	for (int i = 0; i < MAX_TCP_OPTIONS; i++) {
+		__u8 option[2] = {};
+
+		if (at + 2 > end || bpf_skb_load_bytes(skb, at, option, 2) || !option[0])
+			break;
+		if (option[0] == 1) {
+			at++;
+			continue;
+		}
+		if (option[1] < 2)
+			break;
+		if (option[0] == 5) {
+			sack = option[1];
+			break;
+		}
+		at += option[1];
+	}
+	if (at + sack > end)
+		return 0;
+	for (__u32 edge = 0; edge < MAX_SACK_EDGES; edge++) {
+		if (4 * edge + 6 > sack)
+			break;
+		if (move_edge(skb, check, at + 2 + 4 * edge, shift))
+			return -1;
+	}
+	return 0;
 }
 
 /* The packet has version `from` of its transport values; give it `to`. */

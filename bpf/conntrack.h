@@ -241,6 +241,7 @@ struct ct_nat_rule {
 	__be32 last[4];
 	__u16 first_port;	/* 0: not changed, unless it must be */
 	__u16 last_port;
+	__u32 family;		/* of the addresses, enum ct_family; 0: there are none */
 };
 
 /* Written by the daemon. */

@@ -46,6 +46,7 @@ const volatile __u32 capturing = 0;
 #include "conjunction.h"
 #include "translate.h"
 #include "transport.h"
+#include "nat.h"
 #include "commit_transport.h"
 #include "commit.h"
 #include "punt.h"

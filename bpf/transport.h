@@ -292,7 +292,10 @@ static long see_units(__u32 i, struct units *units)
 
 static __always_inline bool seen_unit(struct fragmented *datagram, __u32 unit)
 {
-	return unit < FRAGMENT_UNITS && datagram->seen[unit / 64] >> (unit & 63) & 1;
+	__u32 word = unit / 64;
+
+	asm volatile("%0 &= %1" : "+r"(word) : "i"(FRAGMENT_UNITS / 64 - 1));
+	return unit < FRAGMENT_UNITS && datagram->seen[word] >> (unit & 63) & 1;
 }
 
 static __always_inline __u32 break_datagram(struct fragmented *datagram)

@@ -59,6 +59,7 @@ MAP_NAMES = (
     "sets_aside",
     "nesting",
     "ct_works",
+    "nat_works",
     "transports",
     "ct_fragments",
     "no_fragments",

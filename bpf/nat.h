@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Translation of addresses and ports (docs/conntrack.md, NAT): what a connection's answers will
+ * look like is decided once, when it is committed; its packets are then written by that.
+ *
+ * Answers are found by an alias of the connection.  Who enters the alias first has the address and
+ * port: so two CPUs that try the same one cannot both get it.
+ */
+#ifndef GOSSAMER_NAT_H
+#define GOSSAMER_NAT_H
+
+#define NAT_TRIES 256		/* candidates, at most; all of a range that has no more */
+#define NAT_TRIES_IN_ROW 16	/* of a longer range: so many beginning at each of some places */
+
+/* Being decided; one a level. */
+struct nat_work {
+	struct ct_tuple answer;		/* the candidate; later what a packet's tuple becomes */
+	struct ct_tuple key;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_NESTING);
+	__type(key, __u32);
+	__type(value, struct nat_work);
+} nat_works SEC(".maps");
+
+static __always_inline struct nat_work *nat_work_get(__u32 level)
+{
+	return bpf_map_lookup_elem(&nat_works, &level);
+}
+
+static __always_inline bool same_tuple(const struct ct_tuple *a, const struct ct_tuple *b)
+{
+	return !differ(a, b, sizeof(*a));
+}
+
+static __always_inline bool nat_lives(struct ct_tuple *key, __u64 now)
+{
+	struct ct_connection *conn = bpf_map_lookup_elem(&ct_connections, key);
+
+	return conn && conn->expires > now;
+}
+
+/* Is the candidate a tuple of a connection already?  -1: no, but one that has expired, or was
+ * translated otherwise, left its alias there. */
+__attribute__((noinline)) int nat_taken(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct nat_work *nw = nat_work_get(level);
+	struct ct_connection *conn;
+	struct ct_tuple *alias;
+
+	if (!st || !nw)
+		return 1;
+	ct_canonical(&nw->key, &nw->answer);
+	if (nat_lives(&nw->key, st->now))
+		return 1;
+	nw->key = nw->answer;
+	nw->key.family |= CT_TRANSLATED;
+	if (nat_lives(&nw->key, st->now))
+		return 1;
+	alias = bpf_map_lookup_elem(&ct_aliases, &nw->answer);
+	if (!alias)
+		return 0;
+	conn = bpf_map_lookup_elem(&ct_connections, alias);
+	return conn && conn->expires > st->now && !differ(conn->reply.src, nw->answer.src, 32) &&
+			       conn->reply.sport == nw->answer.sport &&
+			       conn->reply.dport == nw->answer.dport ?
+		       1 :
+		       -1;
+}
+
+enum nat_port { NAT_NO_PORT, NAT_SOURCE_PORT, NAT_DESTINATION_PORT, NAT_IDENTIFIER };
+
+struct nat_search {
+	__u32 level;
+	__u32 port;		/* enum nat_port: which one varies */
+	__u32 first, n;		/* its range */
+	__u32 own;		/* where it begins */
+	__u32 hash;
+	__u32 found;
+};
+
+/* The i-th candidate port. */
+static __always_inline __u32 nat_candidate(struct nat_search *search, __u32 i)
+{
+	__u32 first = search->first, n = search->n, from = search->own - first;
+
+	if (n > NAT_TRIES && i >= NAT_TRIES_IN_ROW) {
+		__u32 at = hash_word(search->hash, i / NAT_TRIES_IN_ROW);
+
+		return first + (at % n + i % NAT_TRIES_IN_ROW) % n;
+	}
+	if (from < n)
+		return first + (from + i) % n;
+	return i ? first + i - 1 : search->own;
+}
+
+static long nat_try(__u32 i, struct nat_search *search)
+{
+	struct nat_work *nw = nat_work_get(search->level);
+	struct ct_work *w = ct_work_get(search->level);
+	__u32 port;
+	int taken;
+
+	if (!nw || !w || !search->n)
+		return 1;
+	if (search->port != NAT_NO_PORT) {
+		port = nat_candidate(search, i);
+		if (search->port == NAT_DESTINATION_PORT || search->port == NAT_IDENTIFIER)
+			nw->answer.sport = bpf_htons(port);
+		else
+			nw->answer.dport = bpf_htons(port);
+	}
+	taken = nat_taken(search->level);
+	if (taken > 0)
+		return 0;
+	if (taken < 0)
+		bpf_map_delete_elem(&ct_aliases, &nw->answer);
+	nw->key = w->tuple;
+	nw->key.family |= CT_TRANSLATED;
+	switch (bpf_map_update_elem(&ct_aliases, &nw->answer, &nw->key, BPF_NOEXIST)) {
+	case 0:
+		search->found = 1;
+		return 1;
+	case -17:	/* EEXIST: another CPU was quicker */
+		return 0;
+	default:
+		return 1;
+	}
+}
+
+static __always_inline void nat_search(struct nat_search *search)
+{
+	__u64 tries = search->n;
+
+	if (search->n > NAT_TRIES)
+		tries = NAT_TRIES;
+	else if (search->own - search->first >= search->n)
+		tries = search->n + 1;
+	bpf_loop(tries, nat_try, search, 0);
+}
+
+/* The source port's range where none is given: of its class (RFC 6056 keeps them apart). */
+static __always_inline void nat_port_class(struct nat_search *search, __u32 own)
+{
+	search->own = own;
+	if (own < 512) {
+		search->first = 1;
+		search->n = 511;
+	} else if (own < 1024) {
+		search->first = 600;
+		search->n = 1024 - 600;
+	} else {
+		search->first = 1024;
+		search->n = 65536 - 1024;
+	}
+}
+
+static __always_inline __u32 nat_hash(const struct ct_tuple *t)
+{
+	bool ipv4 = t->family == CT_IPV4;
+	__u64 h = 0;
+
+	/* IPv4 addresses count as the last of four words */
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		h = hash_word(h, ipv4 ? (i == 3 ? bpf_ntohl(t->src[0]) : 0) : bpf_ntohl(t->src[i]));
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		h = hash_word(h, ipv4 ? (i == 3 ? bpf_ntohl(t->dst[0]) : 0) : bpf_ntohl(t->dst[i]));
+	h = hash_word(h, bpf_ntohs(t->sport) << 16 |
+				 bpf_ntohs(ct_is_icmp(t) ? t->sport : t->dport));
+	return hash_word(h, t->proto << 16 | t->zone);
+}
+
+static __always_inline __u32 nat_hash_address(const struct ct_tuple *t)
+{
+	bool ipv4 = t->family == CT_IPV4;
+	__u64 h = 0;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		h = hash_word(h, ipv4 ? (i == 3 ? bpf_ntohl(t->src[0]) : 0) : bpf_ntohl(t->src[i]));
+	return hash_word(h, 0);
+}
+
+/* The address of the range that `hash` says. */
+static __always_inline void nat_address(__be32 *to, const struct ct_nat_rule *rule, __u32 hash,
+					bool ipv4)
+{
+	__u64 low, high, n, first;
+
+	if (ipv4) {
+		n = (__u64)bpf_ntohl(rule->last[0]) - bpf_ntohl(rule->first[0]) + 1;
+		if (n > 0xffffffff)
+			n = 0xffffffff;
+		to[0] = bpf_htonl(bpf_ntohl(rule->first[0]) + (n ? hash % n : 0));
+		to[1] = to[2] = to[3] = 0;
+		return;
+	}
+	first = (__u64)bpf_ntohl(rule->first[2]) << 32 | bpf_ntohl(rule->first[3]);
+	high = (__u64)bpf_ntohl(rule->first[0]) << 32 | bpf_ntohl(rule->first[1]);
+	low = (__u64)bpf_ntohl(rule->last[2]) << 32 | bpf_ntohl(rule->last[3]);
+	n = low - first;
+	/* one that crosses into the next 64 bits by little is small all the same */
+	if (((__u64)bpf_ntohl(rule->last[0]) << 32 | bpf_ntohl(rule->last[1])) - high !=
+	    (low < first ? 1 : 0))
+		n = 0xffffffff;
+	n = n >= 0xffffffff ? 0xffffffff : n + 1;
+	low = first + hash % n;
+	if (low < first)
+		high++;
+	to[0] = bpf_htonl(high >> 32);
+	to[1] = bpf_htonl(high);
+	to[2] = bpf_htonl(low >> 32);
+	to[3] = bpf_htonl(low);
+}
+
+static __always_inline bool nat_has_address(const struct ct_nat_rule *rule)
+{
+	return rule->first[0] | rule->first[1] | rule->first[2] | rule->first[3];
+}
+
+/* The answer's tuple is entered as the alias of a connection that is about to be made. */
+static __always_inline void nat_decided(struct ct_work *w, struct nat_work *nw, __u32 flags)
+{
+	struct ct_shared *shared;
+	__u32 zero = 0;
+
+	__builtin_memcpy(w->connection.reply.src, nw->answer.src, 16);
+	__builtin_memcpy(w->connection.reply.dst, nw->answer.dst, 16);
+	w->connection.reply.sport = nw->answer.sport;
+	w->connection.reply.dport = nw->answer.dport;
+	w->connection.flags = (w->connection.flags & ~CT_SWAPPED) | flags;
+	w->key = nw->key;
+	w->swapped = 0;
+	shared = bpf_map_lookup_elem(&ct_shared, &zero);
+	if (shared)
+		__sync_fetch_and_add(&shared->n_translated, 1);
+}
+
+/* Decide how the connection in `ct_works`, about to be made, is translated by its `nat_rule`, and
+ * reserve that: its `key` is then another one.  `tuple` is the originator's.  Returns 0, also where
+ * the rule has nothing to say; -1: nothing is free. */
+__attribute__((noinline)) int nat_decide(__u32 level)
+{
+	struct nat_search search = { .level = level, .n = 1 };
+	struct ct_work *w = ct_work_get(level);
+	struct nat_work *nw = nat_work_get(level);
+	__u32 hash, flags, random;
+	struct ct_nat_rule *rule;
+	struct ct_tuple *t;
+	bool source, ports;
+
+	if (!w || !nw)
+		return -1;
+	rule = bpf_map_lookup_elem(&ct_nat_rules, &w->nat_rule);
+	if (!rule)
+		return 0;
+	t = &w->tuple;
+	flags = (rule->flags << 1) & (CT_SRC_NAT | CT_DST_NAT);
+	source = flags & CT_SRC_NAT;
+	/* an address of the wrong family decides nothing */
+	if (!flags || (rule->family && rule->family != t->family))
+		return 0;
+	random = rule->flags & CT_NAT_RANDOM ? bpf_get_prandom_u32() : 0;
+	hash = rule->flags & CT_NAT_RANDOM ? random : nat_hash(t);
+	search.hash = hash;
+	ct_reverse(&nw->answer, t);
+	if (nat_has_address(rule)) {
+		__u32 at = rule->flags & CT_NAT_PERSISTENT ? nat_hash_address(t) : hash;
+
+		nat_address(source ? nw->answer.dst : nw->answer.src, rule, at,
+			    t->family == CT_IPV4);
+	}
+	ports = t->proto == 6 || t->proto == 17;
+	if (ct_is_icmp(t)) {
+		search.port = NAT_IDENTIFIER;
+		search.own = bpf_ntohs(t->sport);
+		search.first = 0;
+		search.n = 65536;
+	} else if (ports && source) {
+		search.port = NAT_SOURCE_PORT;
+		nat_port_class(&search, bpf_ntohs(t->sport));
+		if (rule->first_port) {
+			search.first = rule->first_port;
+			search.n = rule->last_port - rule->first_port + 1;
+			search.own = search.first + hash % (search.n ? search.n : 1);
+		}
+	} else if (ports && rule->first_port) {
+		search.port = NAT_DESTINATION_PORT;
+		search.first = rule->first_port;
+		search.n = rule->last_port - rule->first_port + 1;
+		search.own = search.first + hash % (search.n ? search.n : 1);
+		nat_search(&search);
+		if (search.found) {
+			nat_decided(w, nw, flags);
+			return 0;
+		}
+		nw->answer.sport = bpf_htons(search.own);
+		search.port = NAT_SOURCE_PORT;
+		nat_port_class(&search, bpf_ntohs(t->sport));
+	} else if (ports) {
+		search.port = NAT_SOURCE_PORT;
+		nat_port_class(&search, bpf_ntohs(t->sport));
+	}
+	nat_search(&search);
+	if (!search.found)
+		return -1;
+	nat_decided(w, nw, flags);
+	return 0;
+}
+
+/* The same for a connection that a helper expected, whose address is told. */
+static __attribute__((noinline)) int nat_expected(struct ct_expectation *expected, __u32 level)
+{
+	struct nat_search search = { .level = level, .n = 1 };
+	struct ct_work *w = ct_work_get(level);
+	struct nat_work *nw = nat_work_get(level);
+
+	if (!w || !nw || !expected)
+		return -1;
+	if (!(expected->nat[0] | expected->nat[1] | expected->nat[2] | expected->nat[3]))
+		return 0;
+	ct_reverse(&nw->answer, &w->tuple);
+	__builtin_memcpy(expected->nat_destination ? nw->answer.dst : nw->answer.src, expected->nat,
+			 16);
+	nat_search(&search);
+	if (!search.found)
+		return -1;
+	nat_decided(w, nw, expected->nat_destination ? CT_SRC_NAT : CT_DST_NAT);
+	return 0;
+}
+
+/* A connection goes, or was not made after all: its alias with it. */
+static __always_inline void nat_release(const struct ct_tuple *key,
+					const struct ct_connection *conn, struct nat_work *nw)
+{
+	struct ct_shared *shared;
+	struct ct_tuple *owner;
+	__u32 zero = 0;
+
+	if (!(conn->flags & (CT_SRC_NAT | CT_DST_NAT)))
+		return;
+	__builtin_memcpy(nw->answer.src, conn->reply.src, 16);
+	__builtin_memcpy(nw->answer.dst, conn->reply.dst, 16);
+	nw->answer.sport = conn->reply.sport;
+	nw->answer.dport = conn->reply.dport;
+	nw->answer.proto = key->proto;
+	nw->answer.family = key->family & CT_FAMILY;
+	nw->answer.zone = key->zone;
+	owner = bpf_map_lookup_elem(&ct_aliases, &nw->answer);
+	if (owner && same_tuple(owner, key))
+		bpf_map_delete_elem(&ct_aliases, &nw->answer);
+	shared = bpf_map_lookup_elem(&ct_shared, &zero);
+	if (shared)
+		__sync_fetch_and_add(&shared->n_translated, -1);
+}
+
+/* What the packet's tuple becomes, into `answer` of the work: the reversal of the connection's
+ * other tuple. */
+static __always_inline void nat_target(struct ct_work *w, struct nat_work *nw)
+{
+	struct ct_image *conn = &w->connection;
+
+	nw->key = w->key;
+	nw->key.family &= CT_FAMILY;
+	if (!w->reply) {
+		__builtin_memcpy(nw->key.src, conn->reply.src, 16);
+		__builtin_memcpy(nw->key.dst, conn->reply.dst, 16);
+		nw->key.sport = conn->reply.sport;
+		nw->key.dport = conn->reply.dport;
+	}
+	ct_reverse(&nw->answer, &nw->key);
+}
+
+static __always_inline void nat_write_source(struct state *st, const struct ct_tuple *to)
+{
+	struct flow_key *k = key_of(st);
+
+	if (to->family == CT_IPV4)
+		k->nw_src = to->src[0];
+	else
+		__builtin_memcpy(k->ipv6_src, to->src, 16);
+}
+
+static __always_inline void nat_write_destination(struct state *st, const struct ct_tuple *to)
+{
+	struct flow_key *k = key_of(st);
+
+	if (to->family == CT_IPV4)
+		k->nw_dst = to->dst[0];
+	else
+		__builtin_memcpy(k->ipv6_dst, to->dst, 16);
+}
+
+/* Translate the packet in hand by its connection (`connection`, `key`, `reply` and `error` of the
+ * work), and say so in `ct_state`.  Returns 0, or -1 where it cannot be. */
+__attribute__((noinline)) int nat_packet(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct nat_work *nw = nat_work_get(level);
+	struct transports *tr = transports_get(level);
+	struct transport *to;
+	struct ct_tuple *t;
+	bool source;
+
+	if (!st || !w || !nw || !tr)
+		return -1;
+	if (!(w->connection.flags & (CT_SRC_NAT | CT_DST_NAT)))
+		return 0;
+	/* answers to a translated source have their destination translated, and so on */
+	source = !!(w->connection.flags & CT_SRC_NAT) != !!w->reply;
+	w->ct_state |= source ? CT_SNAT : CT_DNAT;
+	nat_target(w, nw);
+	t = &nw->answer;
+	touch(st, GROUP_L3 | GROUP_L4);
+	if (tr->kind == TRANSPORT_QUOTED) {
+		/* where it comes from stays, unless it is the translated side that speaks */
+		if (source)
+			nat_write_source(st, t);
+		else
+			nat_write_destination(st, t);
+		to = change_transport(st, tr);
+		if (!to)
+			return -1;
+		__builtin_memcpy(to->src, t->dst, 16);
+		__builtin_memcpy(to->dst, t->src, 16);
+		to->sport = ct_is_icmp(t) ? t->sport : t->dport;
+		to->dport = t->sport;
+		return 0;
+	}
+	nat_write_source(st, t);
+	nat_write_destination(st, t);
+	if (tr->kind == TRANSPORT_PORTS) {
+		key_of(st)->tp_src = t->sport;
+		key_of(st)->tp_dst = t->dport;
+	} else if (tr->kind == TRANSPORT_ECHO || tr->kind == TRANSPORT_LATER) {
+		if (tr->as[key_of(st)->transport & (MAX_TRANSPORTS - 1)].sport == t->sport &&
+		    tr->as[key_of(st)->transport & (MAX_TRANSPORTS - 1)].dport == t->dport)
+			return 0;
+		to = change_transport(st, tr);
+		if (!to)
+			return -1;
+		to->sport = t->sport;
+		to->dport = t->dport;
+	}
+	return 0;
+}
+
+/* The packet's tuple, with what lies beyond the key: of an ICMP error that of an answer to the packet
+ * it quotes.  The transport must have been read. */
+__attribute__((noinline)) int transport_tuple(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct transports *tr = transports_get(level);
+	struct transport *as;
+	struct flow_key *k;
+	struct ct_tuple *t;
+
+	if (!st || !w || !tr)
+		return -1;
+	k = key_of(st);
+	t = &w->tuple;
+	as = &tr->as[k->transport & (MAX_TRANSPORTS - 1)];
+	__builtin_memset(t, 0, sizeof(*t));
+	t->proto = tr->proto;
+	t->family = k->eth_type == bpf_htons(0x86dd) ? CT_IPV6 : CT_IPV4;
+	t->zone = w->zone;
+	w->error = 0;
+	if (tr->kind == TRANSPORT_QUOTED) {
+		w->error = 1;
+		__builtin_memcpy(t->src, as->dst, 16);
+		__builtin_memcpy(t->dst, as->src, 16);
+		if (ct_is_icmp(t)) {
+			t->sport = as->sport;
+			t->dport = bpf_htons(icmp_reversed(tr->icmp_type, t->family) << 8);
+		} else {
+			t->sport = as->dport;
+			t->dport = as->sport;
+		}
+		return 0;
+	}
+	if (t->family == CT_IPV6) {
+		__builtin_memcpy(t->src, k->ipv6_src, 16);
+		__builtin_memcpy(t->dst, k->ipv6_dst, 16);
+	} else {
+		t->src[0] = k->nw_src;
+		t->dst[0] = k->nw_dst;
+	}
+	if (ct_is_icmp(t)) {
+		t->sport = as->sport;
+		t->dport = bpf_htons(tr->icmp_type << 8 | tr->icmp_code);
+	} else if (tr->kind == TRANSPORT_PORTS) {
+		t->sport = k->tp_src;
+		t->dport = k->tp_dst;
+	} else if (tr->kind == TRANSPORT_LATER) {
+		t->sport = as->sport;
+		t->dport = as->dport;
+	}
+	return 0;
+}
+
+#endif

@@ -32,7 +32,10 @@ __attribute__((noinline)) int pass_flow(__u32 id, __u32 generation, __u32 level)
 	if (!st)
 		return 0;
 	credit(ref, 1, st->length, st->now);
-	st->n_passed += !(id & TABLE_MISS);
+	if (id & TABLE_MISS)
+		st->n_missed++;
+	else
+		st->n_passed++;
 	n = st->n_flows;
 	if (n < CACHED_FLOWS) {
 		st->flows[n] = ref;

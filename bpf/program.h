@@ -104,7 +104,8 @@ enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REAS
 /* For the daemon itself. */
 #define REASON_LEARN	0x80
 #define REASON_FIN	0x81
-#define REASON_SLOW	0x82	/* the controller's id is how many rules are credited already */
+#define REASON_SLOW	0x82	/* the controller's id is how many rules, the userdata's how many
+				 * misses are credited already */
 
 struct small_program {
 	__u32 n_ops;

@@ -158,7 +158,7 @@ struct state {
 	__u32 conjunction_id;		/* whose clauses are all there */
 	/* translation */
 	__u32 failure;			/* drop reason that voids the whole pass, or SLOW_PATH */
-	__u32 n_passed;			/* rules credited with this packet */
+	__u32 n_passed, n_missed;	/* rules and tables credited with this packet */
 	__be32 came_by;			/* in_port of the key before translation */
 	__be32 told_in_port;		/* what the path says it is */
 	__u32 n_resubmits;

@@ -401,7 +401,7 @@ __attribute__((noinline)) int translate(__u32 level)
 	st->came_by = key_of(st)->in_port;
 	st->told_in_port = st->came_by;
 	key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
-	st->n_passed = 0;
+	st->n_passed = st->n_missed = 0;
 	st->failure = 0;
 	st->n_resubmits = 0;
 	st->enter = 0;
@@ -431,6 +431,7 @@ __attribute__((noinline)) int translate(__u32 level)
 		struct op op = { .code = DO_CONTROLLER };
 
 		op.b = (st->n_passed & 0xffff) | REASON_SLOW << 16;
+		op.c = (st->n_missed & 0xffff) << 8;
 		st->n_ops = 0;
 		emit_op(st, &op);
 	} else if (st->failure) {

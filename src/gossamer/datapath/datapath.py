@@ -324,6 +324,10 @@ class Datapath:
         """Lookups and matches of each table that was used."""
         return self._statistics.tables(bridge_id, self._flows.flows(bridge_id))
 
+    def count_miss(self, bridge_id: int, table_id: int) -> None:
+        """Count a look-up of the reference pipeline that found nothing."""
+        self._statistics.count_miss(bridge_id, table_id)
+
     def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None:
         """What a table does with packets that no flow matches."""
         words = self._tables.words32

@@ -128,7 +128,7 @@ class PuntReason(IntEnum):
     """A FIN or RST passed a flow with fin_timeout."""
     SLOW = 0x82
     """The kernel cannot do all that the rules say: the packet begins anew in the reference
-    pipeline.  `controller_id` is how many flows are credited with it already."""
+    pipeline.  `controller_id` is how many flows, `userdata_id` how many misses are credited already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Statistics:
         self._misses = misses
         self._cache = cache
         self._retired: dict[tuple[int, int], int] = {}
+        self._missed_here: dict[tuple[int, int], int] = {}
         """(bridge, table) -> packets matched by flows that are gone."""
         self._owed: dict[int, Owed] = {}
         self._owed_read_s = 0.0
@@ -122,17 +123,24 @@ class Statistics:
         for table_id in range(256):
             table = bridge_id * 256 + table_id
             extra = owed.get(layout.TABLE_MISS | table)
-            total = (self._misses.words64[table] + (extra.packets if extra else 0)) & _WRAP
+            here = self._missed_here.get((bridge_id, table_id), 0)
+            total = (self._misses.words64[table] + (extra.packets if extra else 0) + here) & _WRAP
             if total:
                 out[table_id] = total
         return out
 
+    def count_miss(self, bridge_id: int, table_id: int) -> None:
+        """A look-up of the reference pipeline found nothing."""
+        place = (bridge_id, table_id)
+        self._missed_here[place] = self._missed_here.get(place, 0) + 1
+
     def retire(self, bridge_id: int, flows: Iterable[Flow]) -> None:
         """Remember what flows about to go have matched; they must be refreshed."""
         for flow in flows:
-            if flow.n_packets:
+            matched = flow.n_packets + flow.own_packets
+            if matched:
                 place = (bridge_id, flow.table_id)
-                self._retired[place] = self._retired.get(place, 0) + flow.n_packets
+                self._retired[place] = self._retired.get(place, 0) + matched
 
     def tables(self, bridge_id: int, flows: Iterable[Flow]) -> dict[int, TableStatistics]:
         """Lookups and matches of each table that was used."""
@@ -140,7 +148,7 @@ class Statistics:
         self.refresh(flows)
         matched = {t: n for (b, t), n in self._retired.items() if b == bridge_id}
         for flow in flows:
-            matched[flow.table_id] = matched.get(flow.table_id, 0) + flow.n_packets
+            matched[flow.table_id] = matched.get(flow.table_id, 0) + flow.n_packets + flow.own_packets
         misses = self.misses(bridge_id)
         return {
             t: TableStatistics(matched.get(t, 0) + misses.get(t, 0), matched.get(t, 0))
@@ -154,6 +162,7 @@ class Statistics:
         counters begin as far below zero.
         """
         self._retired = {k: v for k, v in self._retired.items() if k[0] != bridge_id}
+        self._missed_here = {k: v for k, v in self._missed_here.items() if k[0] != bridge_id}
         owed = self.owed()
         for table_id in range(256):
             table = bridge_id * 256 + table_id

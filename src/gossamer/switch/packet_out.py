@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gossamer.errors import DatapathError, PacketError
@@ -38,13 +39,22 @@ def check(message: m.PacketOut) -> None:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, "shorter than an Ethernet header")
 
 
-def account(switch: Switch, result: Result, n_bytes: int, credited: int = 0) -> None:
-    """Credit flows with a packet that the reference pipeline took past them, and learn from it.
+@dataclass(frozen=True, slots=True)
+class Credited:
+    """How many of the flows and misses, from the first on, the kernel has counted."""
 
-    The first `credited` of them have been by the kernel.
-    """
+    flows: int = 0
+    misses: int = 0
+
+
+def account(
+    switch: Switch, result: Result, n_bytes: int, credited: Credited = Credited()
+) -> None:
+    """Credit flows with a packet that the reference pipeline took past them, and learn from it."""
     now = time.monotonic()
-    for flow in result.flows[credited:]:
+    for name, table_id in result.misses[credited.misses :]:
+        switch.datapath.count_miss(switch.bridges[name].ports.bridge_id, table_id)
+    for flow in result.flows[credited.flows :]:
         flow.own_packets += 1
         flow.own_bytes += n_bytes
         flow.used_s = now

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.datapath.offload import on_the_wire
 from gossamer.pipeline.execute import Pipeline
-from gossamer.switch.packet_out import account, deliver
+from gossamer.switch.packet_out import Credited, account, deliver
 from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
@@ -24,5 +24,5 @@ def take_through(switch: Switch, bridge: Bridge, punt: Punt) -> None:
     pipeline = Pipeline(world_of(switch))
     for frame in on_the_wire(punt.data, punt.gso_size):
         result = pipeline.run(bridge.name, punt.in_port, frame)
-        account(switch, result, len(frame), credited=punt.controller_id)
+        account(switch, result, len(frame), Credited(punt.controller_id, punt.userdata_id))
         deliver(switch, result)

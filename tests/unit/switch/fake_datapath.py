@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,7 @@ class FakeDatapath:
         self.ports: dict[int, tuple[int, PortSettings]] = {}
         self.port_counters: dict[int, PortStatistics] = {}
         self.sent: list[tuple[int, bytes]] = []
+        self.misses: Counter[tuple[int, int]] = Counter()
         self.punts: list[Punt] = []
         self.flushed: list[tuple[int, int | None]] = []
         self.tunnels: dict[int, TunnelSettings] = {}
@@ -167,6 +169,9 @@ class FakeDatapath:
 
     def table_statistics(self, bridge_id: int) -> dict[int, TableStatistics]:
         return {0: TableStatistics(0, 0)}
+
+    def count_miss(self, bridge_id: int, table_id: int) -> None:
+        self.misses[bridge_id, table_id] += 1
 
     def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None:
         self.bridges[bridge_id].miss[table_id] = action

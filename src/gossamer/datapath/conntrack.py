@@ -460,6 +460,17 @@ class Conntrack:
         values = [seconds[name] for name in layout.CT_TIMEOUTS]
         self._timeouts.write(policy, layout.CT_POLICY.pack(*values, 0))
 
+    def policy(self, policy: int) -> dict[str, int]:
+        """The timeouts of a policy in seconds, by the names of layout.CT_TIMEOUTS."""
+        seconds = layout.CT_POLICY.unpack(self._timeouts.read(policy)[: layout.CT_POLICY.size])
+        return dict(zip(layout.CT_TIMEOUTS, seconds, strict=False))
+
+    def zone_policies(self) -> dict[int, int]:
+        """Zones whose policy is not the default one, with its number."""
+        words = self._zones.words32
+        found = ((zone, words[zone * _ZONE_WORDS + 2] & 0xFFFF) for zone in range(layout.CT_ZONES))
+        return {zone: policy for zone, policy in found if policy}
+
     def set_zone_policy(self, zone: int, policy: int) -> None:
         """The policy that connections of a zone get from now on; 0: the default one."""
         words = self._zones.words32

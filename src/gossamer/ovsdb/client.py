@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 LOCK: Final = "ovs_vswitchd"
 _READ: Final[dict[str, tuple[str, ...]]] = {
-    "Open_vSwitch": ("bridges", "next_cfg", "cur_cfg", "ssl", "other_config", "external_ids",
+    "Open_vSwitch": ("bridges", "datapaths", "next_cfg", "cur_cfg", "ssl", "other_config", "external_ids",
         "ovs_version", "db_version", "system_type", "system_version", "datapath_types",
         "iface_types", "dpdk_initialized", "statistics"),
     "Bridge": ("name", "datapath_type", "datapath_id", "datapath_version", "ports", "controller",
@@ -45,8 +45,12 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
         "controller_rate_limit", "controller_burst_limit", "controller_queue_size",
         "enable_async_messages", "type", "is_connected", "role", "status"),
     "Flow_Table": ("name", "flow_limit", "overflow_policy", "groups", "prefixes"),
+    "Datapath": ("ct_zones", "capabilities", "ct_zone_default_limit"),
+    "CT_Zone": ("timeout_policy", "limit"),
+    "CT_Timeout_Policy": ("timeouts",),
     "SSL": ("private_key", "certificate", "ca_cert", "bootstrap_ca_cert"),
 }  # fmt: skip
+_LATER: Final = ("limit", "ct_zone_default_limit")
 _WRITTEN: Final = {
     "Open_vSwitch": {"cur_cfg", "ovs_version", "db_version", "system_type", "system_version",
         "datapath_types", "iface_types", "dpdk_initialized", "statistics"},
@@ -55,6 +59,7 @@ _WRITTEN: Final = {
     "Interface": {"ofport", "error", "mac_in_use", "ifindex", "mtu", "admin_state", "link_state",
         "link_speed", "duplex", "link_resets", "status", "statistics"},
     "Controller": {"is_connected", "role", "status"},
+    "Datapath": {"capabilities"},
 }  # fmt: skip
 """Columns that are ours: their changes are no news to us."""
 
@@ -64,8 +69,11 @@ class Database(ovs_idl.Idl):  # type: ignore[misc]
 
     def __init__(self, remote: str, schema: Path) -> None:
         helper = ovs_idl.SchemaHelper(location=str(schema))
+        present = json.loads(schema.read_text())["tables"]
         for table, columns in _READ.items():
-            helper.register_columns(table, list(columns))
+            # Zones' limits came with a later schema than that of 3.1.
+            known = [c for c in columns if c not in _LATER or c in present[table]["columns"]]
+            helper.register_columns(table, known)
         super().__init__(remote, helper, probe_interval=0)
         self.changed_rows: set[UUID] = set()
         self.set_lock(LOCK)
@@ -213,6 +221,10 @@ class Client:
         self._put(root, "datapath_types", sorted(status.datapath_types))
         self._put(root, "iface_types", sorted(status.iface_types))
         self._put(root, "dpdk_initialized", False)
+        for type_, row in root.datapaths.items():
+            capabilities = status.capabilities.get(type_)
+            if capabilities is not None:
+                self._put(row, "capabilities", dict(capabilities))
         if self._pending_cfg is not None:
             self._put(root, "cur_cfg", self._pending_cfg)
             self._pending_cfg = None

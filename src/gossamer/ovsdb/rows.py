@@ -14,6 +14,7 @@ from gossamer.switch.config import (
     OPENFLOW_PROTOCOLS,
     BridgeConfig,
     ControllerConfig,
+    CtZoneConfig,
     FailMode,
     FlowTableConfig,
     InterfaceConfig,
@@ -163,11 +164,48 @@ def bridge(row: Any, ports: tuple[PortConfig, ...]) -> BridgeConfig:
     )
 
 
+DATAPATH_TYPES = ("system", "netdev")
+"""Types of datapaths there may be rows for; what both say of a zone, the first one says."""
+
+
+def _ct_zone(row: Any) -> CtZoneConfig:
+    policy = _one(row.timeout_policy)
+    # A later schema than 3.1's has limits.
+    limit = _one(row.limit) if hasattr(row, "limit") else None
+    return CtZoneConfig(dict(policy.timeouts) if policy is not None else {}, limit)
+
+
+def ct_zones(datapaths: Mapping[str, Any]) -> tuple[dict[int, CtZoneConfig], int | None]:
+    """Zones of all datapaths by number, and the default limit: there is one table of connections."""
+    zones: dict[int, CtZoneConfig] = {}
+    default: int | None = None
+    for type_ in datapaths.keys() - set(DATAPATH_TYPES):
+        log.warning("datapath=%s: unknown type, only %s are", type_, " and ".join(DATAPATH_TYPES))
+    for type_ in DATAPATH_TYPES:
+        row = datapaths.get(type_)
+        if row is None:
+            continue
+        if default is None and hasattr(row, "ct_zone_default_limit"):
+            default = _one(row.ct_zone_default_limit)
+        for number, zone_row in row.ct_zones.items():
+            zone = _ct_zone(zone_row)
+            place = f"datapath={type_} zone={number}"
+            if zones.setdefault(number, zone) != zone:
+                log.warning("%s: the other datapath's settings of this zone hold", place)
+            for key, seconds in zone.timeouts_s.items():
+                if not seconds:
+                    log.warning("%s: %s=0 lets connections end at once", place, key)
+    return zones, default
+
+
 def switch(row: Any, bridges: tuple[BridgeConfig, ...]) -> SwitchConfig:
     """The Open_vSwitch row."""
     ssl = _one(row.ssl)
+    zones, default_limit = ct_zones(row.datapaths)
     return SwitchConfig(
         bridges=bridges,
+        ct_zones=zones,
+        ct_default_limit=default_limit,
         ssl=SslConfig(ssl.private_key, ssl.certificate, ssl.ca_cert, ssl.bootstrap_ca_cert)
         if ssl is not None
         else None,

@@ -161,9 +161,24 @@ class SslConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CtZoneConfig:
+    """A zone of connection tracking (tables CT_Zone and CT_Timeout_Policy).
+
+    `timeouts_s` has the keys of CT_Timeout_Policy.timeouts that are set;
+    `limit` is the most connections it may have, 0 any number, None the default.
+    """
+
+    timeouts_s: Mapping[str, int] = field(default_factory=dict)
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchConfig:
     """All the database asks for."""
 
     bridges: tuple[BridgeConfig, ...] = ()
     ssl: SslConfig | None = None
+    ct_zones: Mapping[int, CtZoneConfig] = field(default_factory=dict)
+    ct_default_limit: int | None = None
+    """Datapath.ct_zone_default_limit, where the schema has it; None where it is not set."""
     other_config: Mapping[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
+from gossamer.switch.capabilities import datapath_type
 from gossamer.switch.flow_text import flow_line
 from gossamer.switch.port import Port
 from gossamer.switch.tracing import trace_json
@@ -87,15 +88,11 @@ def dump_flows(switch: Switch, argv: Sequence[str]) -> str:
     return "".join(f"{flow_line(flow, now, offload=offload)}\n" for flow in flows)
 
 
-def _datapath_type(bridge: Bridge) -> str:
-    return "netdev" if bridge.config.datapath_type == "netdev" else "system"
-
-
 def dpif_show(switch: Switch) -> str:
     """Bridges with their ports: OpenFlow number, number in the datapath, kind."""
     lines: list[str] = []
     for kind in ("netdev", "system"):
-        bridges = [b for b in switch.bridges.values() if _datapath_type(b) == kind]
+        bridges = [b for b in switch.bridges.values() if datapath_type(b) == kind]
         if not bridges:
             continue
         tables = [switch.datapath.table_statistics(b.ports.bridge_id).get(0) for b in bridges]
@@ -112,19 +109,19 @@ def dpif_show(switch: Switch) -> str:
     return "\n".join(lines) + ("\n" if lines else "")
 
 
-def _port_type(datapath_type: str, port: Port) -> str:
+def _port_type(of_datapath: str, port: Port) -> str:
     if port.kind is PortKind.PATCH:
         return f"patch: peer={port.interface.options['peer']}"
     if port.tunnel is not None:
         return f"{port.tunnel.kind.value}: {format_tunnel(port.tunnel)}"
     if port.kind is PortKind.INTERNAL:
-        return "tap" if datapath_type == "netdev" else "internal"
+        return "tap" if of_datapath == "netdev" else "internal"
     return "system"
 
 
 def dump_dps(switch: Switch) -> str:
     """The bridges, each with the type of its datapath."""
     return "".join(
-        f"{_datapath_type(b)}@{b.name}\n"
+        f"{datapath_type(b)}@{b.name}\n"
         for b in sorted(switch.bridges.values(), key=lambda b: b.name)
     )

@@ -80,6 +80,8 @@ class SwitchStatus:
 
     bridges: Mapping[str, BridgeStatus] = field(default_factory=dict)
     datapath_types: tuple[str, ...] = ("netdev", "system")
+    capabilities: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Datapath.capabilities by type of datapath, of those that have bridges."""
     iface_types: tuple[str, ...] = (
         "erspan", "geneve", "gre", "internal", "ip6erspan", "ip6gre", "patch", "system", "vxlan"
     )  # fmt: skip

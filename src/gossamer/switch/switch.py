@@ -20,7 +20,9 @@ from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
 from gossamer.pipeline.world import World
 from gossamer.switch.bridge import Bridge
+from gossamer.switch.capabilities import CAPABILITIES, datapath_type
 from gossamer.switch.config import BridgeConfig, SwitchConfig
+from gossamer.switch.conntrack_zones import ConntrackZones
 from gossamer.switch.contract import Datapath, Devices, Poller
 from gossamer.switch.port import Port
 from gossamer.switch.show import Command, commands
@@ -62,6 +64,7 @@ class Switch:
         self.changes = 0
         self.commands: dict[str, Command] = commands(self)
         self._failed: dict[str, str] = {}
+        self._zones = ConntrackZones(datapath)
         self._took_over = False
         tune_garbage_collector()
 
@@ -77,6 +80,7 @@ class Switch:
         self.tunnels.settle()
         for bridge in self.bridges.values():
             bridge.ports.follow_egress()
+        self._zones.apply(config.ct_zones, config.ct_default_limit)
         if not self._took_over:
             self._took_over = True
             if self.datapath.takeover:
@@ -123,7 +127,8 @@ class Switch:
         for name, error in self._failed.items():
             if name not in bridges:
                 bridges[name] = BridgeStatus(name, error=error)
-        return SwitchStatus(bridges=bridges)
+        types = {datapath_type(b) for b in self.bridges.values()}
+        return SwitchStatus(bridges=bridges, capabilities=dict.fromkeys(types, CAPABILITIES))
 
     def statistics(self) -> dict[str, dict[str, int]]:
         """Interface.statistics of every interface, by its name."""

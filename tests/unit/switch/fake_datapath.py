@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from gossamer.datapath.conntrack import DEFAULT_TIMEOUTS
 from gossamer.datapath.settings import (
     BridgeSettings,
     FdbEntry,
@@ -57,6 +58,35 @@ def flow_key(flow: Flow) -> tuple[int, int, int, int]:
     return (flow.table_id, flow.priority, flow.match.value, flow.match.mask)
 
 
+class FakeConntrack:
+    """Settings of connection tracking: policies by number, zones with their policy and limit."""
+
+    def __init__(self) -> None:
+        self.policies: dict[int, dict[str, int]] = {}
+        self.zones: dict[int, int] = {}
+        self.limits: dict[int, int] = {}
+        self.default_limit = 0
+        self.count = 0
+
+    def policy(self, policy: int) -> dict[str, int]:
+        return {**DEFAULT_TIMEOUTS, **self.policies.get(policy, {})}
+
+    def set_policy(self, policy: int, timeouts_s: dict[str, int]) -> None:
+        self.policies[policy] = timeouts_s
+
+    def zone_policies(self) -> dict[int, int]:
+        return {zone: policy for zone, policy in self.zones.items() if policy}
+
+    def set_zone_policy(self, zone: int, policy: int) -> None:
+        self.zones[zone] = policy
+
+    def set_zone_limit(self, zone: int, limit: int | None) -> None:
+        if limit is None:
+            self.limits.pop(zone, None)
+        else:
+            self.limits[zone] = limit
+
+
 class FakeDatapath:
     """In the contract of docs/architecture.md, datapath/."""
 
@@ -72,6 +102,7 @@ class FakeDatapath:
         self.sent: list[tuple[int, bytes]] = []
         self.misses: Counter[tuple[int, int]] = Counter()
         self.punts: list[Punt] = []
+        self.conntrack = FakeConntrack()
         self.flushed: list[tuple[int, int | None]] = []
         self.tunnels: dict[int, TunnelSettings] = {}
         self.uplinks: set[int] = set()

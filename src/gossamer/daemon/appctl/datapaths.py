@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PortKind
+from gossamer.switch.capabilities import datapath_type
 from gossamer.switch.show import CommandError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ KINDS: Final = ("netdev", "system")
 
 def kind_of(bridge: Bridge) -> str:
     """The type of the datapath a bridge is in."""
-    return "netdev" if bridge.config.datapath_type == "netdev" else "system"
+    return datapath_type(bridge)
 
 
 def name_of(kind: str) -> str:

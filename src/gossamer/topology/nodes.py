@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gossamer.topology.host_policy import host_policy_flows
 from gossamer.topology.model import Bridge, Patch, Topology
 from gossamer.topology.networks import INTEGRATION, TUNNEL, networks_of
 from gossamer.topology.node_flows import (
@@ -20,10 +21,11 @@ def host_bridges(topology: Topology, host: str) -> dict[str, Bridge]:
     networks = networks_of(topology, host)
     if not networks:
         return out
-    out[INTEGRATION] = Bridge(tuple(integration_flows(topology, host)), "secure")
+    flows = host_policy_flows(topology, host) or integration_flows(topology, host)
+    out[INTEGRATION] = Bridge(tuple(flows), "secure")
     for name in physical_bridges(topology, host):
-        flows = tuple(physical_flows(topology, host, name))
-        out[name] = msgspec.structs.replace(out.get(name, Bridge()), flows=flows)
+        translated = tuple(physical_flows(topology, host, name))
+        out[name] = msgspec.structs.replace(out.get(name, Bridge()), flows=translated)
     if any(network.tunnelled for network in networks.values()):
         out[TUNNEL] = Bridge(tuple(tunnel_flows(topology, host)), "secure")
     return out

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gossamer.topology.membership import Member, members
 from gossamer.topology.model import Port, Topology
 from gossamer.topology.names import default_mac
-from gossamer.topology.nat import Where, add_translation, translations
+from gossamer.topology.nat import Translation, Where, add_translation, translations
 from gossamer.topology.security import (
     GROUP_BIT,
     Protected,
@@ -32,27 +33,60 @@ _TAG_PRESENT: Final = 0x1000  # OFPVID_PRESENT
 
 def policy_flows(topology: Topology, bridge: str) -> list[str]:
     """The flows that rules and translated addresses of a bridge's ports ask for; none where none do."""
-    numbers = _zones(topology)
-    protected = list(_protected(topology, bridge, numbers))
+    protected = [
+        protected_port(topology, (name, i), port.vlan or 0)
+        for name, instance in topology.instances.items()
+        for i, port in enumerate(instance.ports)
+        if port.bridge == bridge and not instance.host and port.protected
+    ]
     routers = {w: t for w, t in translations(topology).items() if _port(topology, w).bridge == bridge}
     if not protected and not routers:
         return []
+    return site_flows(topology, list(members(topology, bridge)), protected, routers)
+
+
+def protected_port(topology: Topology, where: Where, vlan: int) -> Protected:
+    """A port with its rules, in the VLAN that its bridge has it in."""
+    port = _port(topology, where)
+    allow, egress = rules_of(topology, port)
+    return Protected(
+        port_name(where), port, vlan, _mac(topology, where), _zones(topology)[f"port {where}"],
+        topology.instances[where[0]].forward, allow, egress,
+    )  # fmt: skip
+
+
+def site_flows(
+    topology: Topology,
+    ports: list[Member],
+    protected: list[Protected],
+    routers: Mapping[Where, Translation],
+    admission: Iterable[tuple[int, str, str]] = (),
+) -> list[str]:
+    """The flows of a bridge with these ports.
+
+    `admission` has (priority, match, actions) of table 0, over 60, for ports
+    whose VLANs are not those of the bridge; the actions end where `admitted()` does.
+    """
     flows = FlowList()
-    ports = list(members(topology, bridge))
+    for priority, match, actions in admission:
+        flows.add(Stage.ADMIT, priority, match, actions)
     _add_admission(flows, ports, protected)
     add_security(flows, topology, protected)
     flows.add(Stage.SOURCE_NAT, 0, "", go(Stage.TARGET_NAT))
     flows.add(Stage.TARGET_NAT, 0, "", go(Stage.RECEIVER))
     for where, translation in routers.items():
-        port = _port(topology, where)
-        add_translation(
-            flows, translation, _name(where), port.vlan or 0, _mac(topology, where), numbers[f"nat {where}"]
-        )
+        vlan, zone = _port(topology, where).vlan or 0, _zones(topology)[f"nat {where}"]
+        add_translation(flows, translation, port_name(where), vlan, _mac(topology, where), zone)
     for vlan in sorted({p.vlan for p in protected}):
         _add_groupcast(flows, vlan, ports, [p for p in protected if p.vlan == vlan])
     flows.add(Stage.RECEIVER, 0, "", go(Stage.DELIVER))
     flows.add(Stage.DELIVER, 0, "", "NORMAL")
     return flows.lines()
+
+
+def admitted(vlan: int) -> str:
+    """The actions that take a frame of a VLAN on."""
+    return f"load:{vlan}->{LOAD_VLAN},{go(Stage.SENDER)}"
 
 
 def _zones(topology: Topology) -> dict[str, int]:
@@ -61,27 +95,12 @@ def _zones(topology: Topology) -> dict[str, int]:
     return zones(topology.name, [f"{use} {where}" for use in ("port", "nat") for where in every])
 
 
-def _protected(topology: Topology, bridge: str, numbers: dict[str, int]) -> list[Protected]:
-    out = []
-    for name, instance in topology.instances.items():
-        for i, port in enumerate(instance.ports):
-            if port.bridge == bridge and port.protected:
-                where = (name, i)
-                allow, egress = rules_of(topology, port)
-                out.append(
-                    Protected(
-                        _name(where), port, port.vlan or 0, _mac(topology, where),
-                        numbers[f"port {where}"], instance.forward, allow, egress,
-                    )
-                )  # fmt: skip
-    return out
-
-
 def _port(topology: Topology, where: Where) -> Port:
     return topology.instances[where[0]].ports[where[1]]
 
 
-def _name(where: Where) -> str:
+def port_name(where: Where) -> str:
+    """An instance's port as flows name it."""
     return f'"{where[0]}.eth{where[1]}"'
 
 
@@ -108,7 +127,7 @@ def _add_admission(flows: FlowList, ports: list[Member], protected: list[Protect
             flows.add(table, 60, f"{who},vlan_tci=0x0000/0x1fff", actions)
         if port.tagged is not None:
             for vlan in sorted(port.tagged):
-                flows.add(table, 50, f"{who},dl_vlan={vlan}", f"load:{vlan}->{LOAD_VLAN},{checked}")
+                flows.add(table, 50, f"{who},dl_vlan={vlan}", admitted(vlan))
             flows.add(table, 40, f"{who},vlan_tci=0x1000/0x1000", "drop")
     flows.add(
         table, 10, "vlan_tci=0x1000/0x1000",

@@ -44,7 +44,9 @@ def check(topology: Topology) -> None:
             for i, port in enumerate(machine.ports):
                 _check_port(topology, port, _host_of(machine), f"{group}.{name}.ports[{i}]")
                 if group == "hosts" or _host_of(machine):
-                    check_unprotected(port, f"{group}.{name}.ports[{i}]")
+                    in_network = group == "instances" and port.network is not None
+                    place = f"{group}.{name}.ports[{i}]"
+                    check_unprotected(port, place, may_have_rules=in_network)
             _check_machine(machine, f"{group}.{name}")
     check_networks(topology)
     _check_twice(topology)

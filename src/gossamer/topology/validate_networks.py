@@ -82,14 +82,18 @@ def check_network_port(topology: Topology, port: Port, host: str | None, place: 
             )
 
 
-def check_unprotected(port: Port, place: str) -> None:
-    """Rules for connections, and translated addresses, are for bridges of this machine."""
-    for key in ("allow", "egress", "security_groups", "floating", "snat"):
-        if getattr(port, key):
+def check_unprotected(port: Port, place: str, *, may_have_rules: bool) -> None:
+    """On hosts, rules are for ports in networks, and addresses are not translated."""
+    keys = ("floating", "snat") if may_have_rules else ("allow", "egress", "security_groups", "floating", "snat")
+    for key in keys:
+        said = getattr(port, key)
+        # `allow: []` says something: that nothing may come in.
+        if said or (said is not None and key in ("allow", "egress")):
             raise TopologyError(
                 f"a port of a host, or of an instance on one, has no {key}",
                 place=f"{place}.{key}",
-                remedy="take it out; instances without host: may have it",
+                remedy="take it out; instances without host: may have it"
+                + ("" if key in ("floating", "snat") else ", and ports in a network"),
             )
 
 

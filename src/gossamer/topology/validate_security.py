@@ -26,7 +26,7 @@ def check_security(topology: Topology) -> None:
                     place=f"{place}.security_groups[{k}]",
                     remedy=_groups(topology),
                 )
-        if port.protected:
+        if port.protected and port.network is None:
             _check_stateful(topology, port, place, "a port with rules")
     for (name, i), translation in translations(topology).items():
         port = topology.instances[name].ports[i]

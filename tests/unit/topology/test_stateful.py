@@ -295,3 +295,60 @@ def test_zones_are_the_same_every_time_and_no_two_alike() -> None:
     assert all(1 <= z <= 65535 for z in numbers.values())
     # A port more renumbers none that was there.
     assert zones("t", [*names, "one more"]) | {"one more": 0} == {**numbers, "one more": 0}
+
+
+HOSTS = """\
+name: rack
+bridges: {underlay: {}}
+security_groups:
+  web: {allow: [tcp/80, udp/5353]}
+networks:
+  green: {kind: vxlan, id: 100, gateways: [{host: h1, bridge: br-ex, vlan: 7}]}
+  blue: {kind: vlan, id: 30, bridge: br-ex}
+hosts:
+  h1:
+    ports: [{bridge: underlay, address: 192.0.2.1/24}, {bridge: underlay}]
+    bridges: {br-ex: {devices: [eth1]}}
+  h2:
+    ports: [{bridge: underlay, address: 192.0.2.2/24}]
+instances:
+  a:
+    host: h1
+    ports: [{network: green, address: 10.0.0.1/24, security_groups: [web]}]
+  b:
+    host: h1
+    ports: [{network: green, address: 10.0.0.2/24}]
+  c:
+    host: h1
+    ports: [{network: blue, address: 10.9.0.3/24, allow: []}]
+  d:
+    host: h2
+    ports: [{network: green, address: 10.0.0.4/24, allow: [any from group web]}]
+"""
+
+
+def test_ports_of_instances_on_hosts_have_rules_on_their_br_int(tmp_path: Path) -> None:
+    made = resources(_load(tmp_path, HOSTS))
+    flows = made["flows/h1:br-int"]["flows"]
+    green, blue = made["port/a/0"]["vlan"], made["port/c/0"]["vlan"]
+    # From outside: the VLAN there becomes the host's, and the frame is judged as any other.
+    (outside,) = _matching(flows, Stage.ADMIT, "dl_vlan=7", "mod_vlan_vid")
+    assert f"mod_vlan_vid:{green},load:{green}->NXM_NX_REG6[],resubmit(,10)" in outside
+    assert _matching(flows, Stage.ADMIT, "dl_vlan=30", f"mod_vlan_vid:{blue},")
+    assert len(_matching(flows, Stage.ADMIT, "dl_vlan=7,dl_src=")) == 3, "no instance comes from outside"
+    assert _matching(flows, Stage.RECEIVER, f"reg6={green},dl_dst={made['port/a/0']['mac']}")
+    # Broadcasts go to the tunnels and outside with the host's VLAN, to b without, to a by its rules.
+    (group,) = _matching(flows, Stage.RECEIVER, f"priority=60,reg6={green},", "vlan_tci=0x0000")
+    assert group.index('output:"b.eth0"') < group.index("push_vlan") < group.index('output:"br-int-to-br-tun"')
+    assert 'clone(load:"a.eth0"' in group
+    (rule,) = _matching(made["flows/h2:br-int"]["flows"], Stage.RECEIVER_RULES, 'reg5="d.eth0"')
+    assert "nw_src=10.0.0.1," in rule
+
+
+def test_what_only_ports_of_this_machine_may_have_is_refused_elsewhere(tmp_path: Path) -> None:
+    for was, wrong in (
+        ("192.0.2.2/24}", "192.0.2.2/24, allow: []}"),
+        ("allow: []}", "floating: 203.0.113.7}"),
+    ):
+        with pytest.raises(TopologyError, match="a port of a host, or of an instance on one"):
+            _load(tmp_path, HOSTS.replace(was, wrong, 1))

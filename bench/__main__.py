@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--quick", action="store_true", help="packets only")
     options = parser.parse_args()
-    peers.build_sender()
+    peers.build_senders()
     bridge = peers.linux_bridge()
     bare, bare_peer = peers.redirect("redirect"), peers.redirect("redirect_peer")
     ovs = peers.ovs_userspace()
@@ -99,6 +99,8 @@ def main() -> None:
     tcp: list[dict[str, float]] = []
     rtt: list[dict[str, float]] = []
     new: list[dict[str, float]] = []
+    forwarded: list[dict[str, float]] = []
+    classified: list[dict[str, float]] = []
     sh("ovs-ofctl", "add-flows", "br0", "-", env=ovs.env, stdin="\n".join(exact_flows(1000)) + "\n")
     for n in range(options.rounds):
         print(f"round {n + 1} of {options.rounds}", flush=True)
@@ -106,6 +108,11 @@ def main() -> None:
         for peer in everyone:
             flows = 1000 if peer is thousand else 1
             packets[-1][peer.label] = peer.packets_per_second(options.seconds, flows)
+        forwarded.append({})
+        for peer in everyone:
+            flows = 1000 if peer is thousand else 1
+            forwarded[-1][peer.label] = peer.packets_forwarded(options.seconds, flows)
+        classified.append({p.label: p.packets_forwarded(options.seconds, 0) for p in (ovs, thousand)})
         new.append({p.label: p.packets_per_second(options.seconds, 0) for p in (ovs, thousand)})
         if not options.quick:
             subset = (bridge, bare, ovs, normal)
@@ -116,6 +123,10 @@ def main() -> None:
         "cpus": os.cpu_count(),
         "rounds": options.rounds,
         "packets_per_second": {p.label: median_of(packets, p.label) for p in everyone},
+        "forwarded_per_second": {p.label: median_of(forwarded, p.label) for p in everyone},
+        "new_flows_forwarded_per_second": {
+            p.label: median_of(classified, p.label) for p in (ovs, thousand)
+        },
         "new_flows_per_second": {p.label: median_of(new, p.label) for p in (ovs, thousand)},
     }
     if not options.quick:

@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
     if options.prepare:
-        peers.build_sender()
+        peers.build_senders()
         peers.build("drop", 1)
         return 0
     module = peers.ovs_kernel_module()

@@ -7,7 +7,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,11 +63,7 @@ class Peer:
 
     def packets_per_second(self, seconds: float, flows: int) -> float:
         """60-byte frames that arrive, sender included in the cost."""
-        drop = str(build("drop", 1))
-        netns = f"{self.name}-b"
-        tc = ["ip", "netns", "exec", netns, "tc"]
-        sh(*tc, "filter", "add", "dev", "eth0", "ingress", "bpf", "da", "obj", drop, "sec", "tc/drop")
-        try:
+        with self._dropping():
             before = self._received()
             began = time.monotonic()
             self.exec(
@@ -75,6 +72,28 @@ class Peer:
             took = time.monotonic() - began
             time.sleep(0.1)
             return (self._received() - before) / took
+
+    def packets_forwarded(self, seconds: float, flows: int) -> float:
+        """60-byte frames a second that arrive when the kernel makes them where they come in."""
+        with self._dropping():
+            before = self._received()
+            began = time.monotonic()
+            sh(str(BUILD / "generator"), str(BUILD / "generator.bpf.o"), f"{self.name}a",
+               self.mac("b"), self.mac("a"), str(seconds), str(flows))  # fmt: skip
+            took = time.monotonic() - began
+            time.sleep(0.1)
+            return (self._received() - before) / took
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        """What arrives at the far end is counted and dropped."""
+        tc = ["ip", "netns", "exec", f"{self.name}-b", "tc"]
+        drop = str(build("drop", 1))
+        # `ip netns exec` mounts a /sys of its own, without the BPF file system that tc asks for.
+        self.exec("b", "sh", "-c", "mount -t bpf bpf /sys/fs/bpf && exec tc filter add dev eth0"
+                  f" ingress bpf da obj {drop} sec tc/drop")  # fmt: skip
+        try:
+            yield
         finally:
             sh(*tc, "filter", "del", "dev", "eth0", "ingress")
 
@@ -127,10 +146,13 @@ def build(section: str, target: int) -> Path:
     return path
 
 
-def build_sender() -> None:
-    """The packet sender."""
+def build_senders() -> None:
+    """The packet sender, and the generator inside the kernel."""
     BUILD.mkdir(parents=True, exist_ok=True)
     sh("gcc", "-O2", "-o", str(BUILD / "sender"), str(HERE / "sender.c"))
+    sh("gcc", "-O2", "-o", str(BUILD / "generator"), str(HERE / "generator.c"), "-lbpf")
+    sh("clang", "-O2", "-g", "-target", "bpf", f"-I/usr/include/{os.uname().machine}-linux-gnu",
+       "-c", str(HERE / "generator.bpf.c"), "-o", str(BUILD / "generator.bpf.o"))  # fmt: skip
 
 
 def linux_bridge() -> Peer:

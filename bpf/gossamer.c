@@ -51,6 +51,7 @@ const volatile __u32 capturing = 0;
 #include "commit.h"
 #include "punt.h"
 #include "normal.h"
+#include "sequence.h"
 #include "execute.h"
 #include "police.h"
 
@@ -87,6 +88,7 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->first_port = id;
 	st->bridge = port->bridge;
 	st->touched = 0;
+	st->committed = 0;
 	st->pending = 0;
 	st->length = skb->len;
 	st->frame_length = skb->len + (skb->vlan_present ? 4 : 0);
@@ -128,7 +130,7 @@ static __always_inline int finish(struct __sk_buff *skb, struct state *st)
 SEC("tc")
 int gossamer(struct __sk_buff *skb)
 {
-	__u32 zero = 0, ifindex = skb->ifindex, id, *known, *nested, level;
+	__u32 zero = 0, ifindex = skb->ifindex, id, *known, *nested, level, again;
 	struct state *st;
 	struct port *port;
 
@@ -142,8 +144,12 @@ int gossamer(struct __sk_buff *skb)
 	if (!st)
 		return TC_ACT_SHOT;
 	if (capturing) {
-		id = skb->mark;
+		id = skb->mark & CAPTURE_PORT;
+		again = skb->mark & CAPTURE_ARRIVED;
 	} else {
+		again = skb->mark == INJECT_ARRIVED;
+		if (again)
+			skb->mark = 0;
 		known = ifindex < LOW_IFINDEXES ?
 			bpf_map_lookup_elem(&port_by_low_ifindex, &ifindex) :
 			bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
@@ -162,6 +168,7 @@ int gossamer(struct __sk_buff *skb)
 		count_drop(DROP_PARSE);
 		return TC_ACT_SHOT;
 	}
+	st->arrived_again = !!again;
 	pass(skb, level);
 	if (st->pass_tail) {
 		struct queue queue = { .skb = skb, .level = level };
@@ -172,6 +179,11 @@ int gossamer(struct __sk_buff *skb)
 		struct queue queue = { .skb = skb, .level = level };
 
 		bpf_loop(MAX_SHORT, send_short, &queue, 0);
+	}
+	if (again) {
+		/* A test run redirects nothing. */
+		flush_pending(skb, st);
+		return TC_ACT_SHOT;
 	}
 	return finish(skb, st);
 }

@@ -61,6 +61,11 @@
 #define PUNT_RING_BYTES (8 << 20)
 #define PUNTS_PER_SECOND 5000	/* and port, so that a flood starves no other port */
 
+/* skb marks of what the daemon lets arrive again at a port, as a test run: where outputs are
+ * captured, the port is in the lower bits */
+#define INJECT_ARRIVED 0x60550a3f
+#define CAPTURE_ARRIVED (1u << 31)
+#define CAPTURE_PORT 0xffff
 #define INJECT_MARK 0x60550a3e	/* skb mark of what the daemon sends up an internal port */
 
 #endif

@@ -106,6 +106,8 @@ enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REAS
 #define REASON_FIN	0x81
 #define REASON_SLOW	0x82	/* the controller's id is how many rules, the userdata's how many
 				 * misses are credited already */
+#define REASON_CT_ALG	0x83	/* of a connection with a helper: the packet as it came, held until
+				 * the daemon lets it arrive again */
 
 struct small_program {
 	__u32 n_ops;

@@ -137,6 +137,8 @@ struct state {
 	__u8 at_ingress;		/* redirect_peer works only from there */
 	__u8 vlan_changed;
 	__u8 cacheable;
+	__u8 arrived_again;		/* the daemon has read it for a connection's helper */
+	__u8 committed;			/* headers are not those it came with */
 	__u8 transport_read;		/* the level's `transports` are this packet's */
 	__u32 n_short;
 	__u32 n_outputs;		/* done or pending, of all passes */

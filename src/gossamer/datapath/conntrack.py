@@ -179,6 +179,16 @@ class Expectation:
     nat_destination: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SequenceShift:
+    """How sequence numbers of one direction of a connection move, where a helper made a text longer
+    or shorter: numbers up to and including `until` by `before`, those after it by `after`."""
+
+    until: int = 0
+    before: int = 0
+    after: int = 0
+
+
 class EventType(IntEnum):
     """bpf/conntrack.h, enum ct_event_type."""
 
@@ -237,6 +247,7 @@ class Conntrack:
         self._connections = hashed("ct_connections", layout.CT_CONNECTION.size)
         self._aliases = hashed("ct_aliases", layout.CT_TUPLE.size)
         self._parents = hashed("ct_parents", layout.CT_TUPLE.size)
+        self._sequences = hashed("ct_sequences", layout.CT_SEQUENCES.size)
         self._expectations = hashed("ct_expectations", layout.CT_EXPECTATION.size)
         self._zones = array("ct_zones", layout.CT_ZONE.size, layout.CT_ZONES)
         self._timeouts = array("ct_timeouts", layout.CT_POLICY.size, layout.CT_POLICIES)
@@ -350,6 +361,7 @@ class Conntrack:
             self._shared.words32[_TRANSLATED_REMOVED] += 1
         if flags & CtFlag.EXPECTED:
             self._parents.delete(key)
+        self._sequences.delete(key)
         return True
 
     def _decode(self, key: bytes, value: bytes, now_ns: int) -> Connection:
@@ -511,6 +523,29 @@ class Conntrack:
             ),
         )
         self._shared.words32[_EXPECTATIONS] += 1
+
+    def sequence_shifts(self, connection: Connection) -> tuple[SequenceShift, SequenceShift]:
+        """How sequence numbers move: those of the originator, those of the answers."""
+        raw = self._sequences.get(connection.key)
+        if raw is None:
+            return SequenceShift(), SequenceShift()
+        until, before, after, until_back, before_back, after_back = layout.CT_SEQUENCES.unpack(raw)
+        return (
+            SequenceShift(until, before, after),
+            SequenceShift(until_back, before_back, after_back),
+        )
+
+    def set_sequence_shifts(
+        self, connection: Connection, original: SequenceShift, reply: SequenceShift
+    ) -> None:
+        """Have the kernel move sequence numbers; acknowledgements of the other side move back."""
+        self._sequences.put(
+            connection.key,
+            layout.CT_SEQUENCES.pack(
+                *(original.until, original.before, original.after),
+                *(reply.until, reply.before, reply.after),
+            ),
+        )
 
     def nat_rule(self, image: bytes) -> int:
         """The number of a `struct ct_nat_rule`, written where it is new.

@@ -15,6 +15,7 @@ from gossamer.datapath.fdb import Fdb, Removed
 from gossamer.datapath.flows import FlowWriter
 from gossamer.datapath.groups import BUCKET_WORDS, Groups
 from gossamer.datapath.index import IndexArray
+from gossamer.datapath.injection import arrive
 from gossamer.datapath.layout import ParseDepth
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
 from gossamer.datapath.meters import Meters
@@ -478,6 +479,15 @@ class Datapath:
     def transmit(self, port_id: int, packet: bytes) -> None:
         """Send a frame out of a port.  Raises DatapathError where its device refuses."""
         self._transmitter.send(self._ports.records[port_id].settings, packet)
+
+    def inject(self, port_id: int, packet: bytes) -> None:
+        """Let a packet that was held for a connection's helper (PuntReason.CT_ALG) arrive again.
+
+        At least 14, at most about 3,500 bytes.  Raises DatapathError where the kernel refuses it:
+        the device is gone, or the packet too long.
+        """
+        device = self._ports.records[port_id].attached
+        arrive(self.program_fd, port_id, device, packet, capturing=self._loaded.capturing)
 
     # -- publishing ------------------------------------------------------------------
 

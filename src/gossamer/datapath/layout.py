@@ -44,6 +44,8 @@ METER_SHIFT: Final = 7
 """Meters count time in 1/128 ns."""
 MAX_BANDS: Final = 8
 INJECT_MARK: Final = 0x60550A3E
+INJECT_ARRIVED: Final = 0x60550A3F
+CAPTURE_ARRIVED: Final = 1 << 31
 MAX_CONNECTIONS: Final = 1 << 20
 CT_ZONES: Final = 65536
 CT_POLICIES: Final = 1024
@@ -92,6 +94,7 @@ CT_CONFIG: Final = Struct("=IIIIQ")
 CT_SHARED: Final = Struct("=I60xI60xI60xIII52x")
 CT_NAT_RULE: Final = Struct("=I16s16sHHI")
 CT_EXPECTATION: Final = Struct("=40s16sII16s")
+CT_SEQUENCES: Final = Struct("=" + 2 * "Iii")
 CT_EVENT: Final = Struct("=QII40sII2Q2Q")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")

@@ -75,6 +75,7 @@ CT_MAP_NAMES = (
     "ct_nat_rules",
     "ct_parents",
     "ct_expectations",
+    "ct_sequences",
     "ct_counters",
     "ct_events",
 )
@@ -83,11 +84,13 @@ CT_MAP_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """File descriptors of the program and its maps; `taken_over` where maps were there before."""
+    """File descriptors of the program and its maps; `taken_over` where maps were there before,
+    `capturing` where outputs go to the ring of punts."""
 
     program_fd: int
     map_fds: dict[str, int]
     taken_over: bool
+    capturing: bool = False
 
 
 def map_path(pin_dir: Path, name: str) -> Path:
@@ -108,14 +111,14 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
     if pinned is not None:
         program_fd = libbpf.object_get(program_path)
         if program_fd is not None:
-            return Loaded(program_fd, pinned, taken_over=True)
+            return Loaded(program_fd, pinned, taken_over=True, capturing=capturing)
     for name in (MAP_NAMES[0], CT_MAP_NAMES[0]):
         map_path(pin_dir, name).parent.mkdir(parents=True, exist_ok=True)
     program_fd, map_fds = _load_object(object_file, pin_dir, program_path, capturing)
     for old in pin_dir.glob("program-*"):
         if old != program_path:
             old.unlink()
-    return Loaded(program_fd, map_fds, taken_over=pinned is not None)
+    return Loaded(program_fd, map_fds, taken_over=pinned is not None, capturing=capturing)
 
 
 def unpin(pin_dir: Path) -> None:

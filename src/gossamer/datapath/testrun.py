@@ -6,17 +6,11 @@ the punt ring instead of devices, and takes the ingress port from skb->mark.
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 
-from gossamer.datapath import libbpf
 from gossamer.datapath.datapath import Datapath
-from gossamer.datapath.libbpf import check, lib
+from gossamer.datapath.injection import run_once
 from gossamer.datapath.settings import Punt
-
-_SKB_SIZE = 192
-"""sizeof(struct __sk_buff); the kernel takes what it knows of it."""
-_MARK_OFFSET = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +34,18 @@ class TestRun:
 
     def run(self, port_id: int, packet: bytes, repeat: int = 1) -> list[Captured]:
         """What comes of a packet that enters by a port; at least 14 bytes long."""
-        context = ctypes.create_string_buffer(
-            bytes(_MARK_OFFSET) + port_id.to_bytes(4, "little"), _SKB_SIZE
+        self.duration_ns = run_once(
+            self._datapath.program_fd, packet, mark=port_id, repeat=repeat
         )
-        data = ctypes.create_string_buffer(packet, len(packet))
-        options = libbpf.TestRunOptions(
-            sz=ctypes.sizeof(libbpf.TestRunOptions),
-            data_in=ctypes.cast(data, ctypes.c_void_p),
-            data_size_in=len(packet),
-            ctx_in=ctypes.cast(context, ctypes.c_void_p),
-            ctx_size_in=_SKB_SIZE,
-            repeat=repeat,
-        )
-        check(
-            lib.bpf_prog_test_run_opts(self._datapath.program_fd, ctypes.byref(options)),
-            "test-running a packet",
-        )
-        self.duration_ns = options.duration
+        return self.captured()
+
+    def arrive(self, port_id: int, packet: bytes) -> list[Captured]:
+        """What comes of a packet that was held for a helper and arrives again."""
+        self._datapath.inject(port_id, packet)
+        return self.captured()
+
+    def captured(self) -> list[Captured]:
+        """What came out since the last call."""
         return [
             Captured(to_port, punt.data) if to_port else Captured(0, punt.data, punt)
             for punt, to_port in self._datapath.read_records()

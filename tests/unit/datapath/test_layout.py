@@ -34,7 +34,7 @@ def _defines(name: str) -> dict[str, int]:
     "name",
     ["MAX_PORTS", "MAX_BRIDGES", "MAX_TABLES", "MAX_SUBTABLES", "MAX_TABLE_INDEX", "MAX_MEMBERS",
      "MAX_FLOWS", "MAX_MASKS", "MATCH_WORDS", "CACHE_WORDS", "CACHE_SETS", "SMALL_OPS", "LARGE_OPS",
-     "CACHED_OPS", "CACHED_FLOWS", "INJECT_MARK", "MAX_CONNECTIONS", "CT_ZONES", "CT_POLICIES",
+     "CACHED_OPS", "CACHED_FLOWS", "INJECT_MARK", "INJECT_ARRIVED", "MAX_CONNECTIONS", "CT_ZONES", "CT_POLICIES",
      "CT_NAT_RULES", "CT_EXPECTATIONS"],
 )  # fmt: skip
 def test_a_limit_is_the_same_in_c_and_python(name: str) -> None:
@@ -73,7 +73,7 @@ def test_counters_and_states_of_connections_are_named_in_the_order_of_their_enum
 @pytest.mark.parametrize(
     "name",
     ["ct_tuple", "ct_connection", "ct_zone", "ct_policy", "ct_config", "ct_shared",
-     "ct_nat_rule", "ct_expectation"],
+     "ct_nat_rule", "ct_expectation", "ct_sequences"],
 )  # fmt: skip
 def test_a_record_of_connections_has_the_same_size_in_c_and_python(name: str) -> None:
     dump = subprocess.run(

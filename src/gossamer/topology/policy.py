@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 from gossamer.topology.membership import Member, members
 from gossamer.topology.model import Port, Topology
@@ -27,8 +26,6 @@ from gossamer.topology.stages import (
     go,
     zones,
 )
-
-_TAG_PRESENT: Final = 0x1000  # OFPVID_PRESENT
 
 
 def policy_flows(topology: Topology, bridge: str) -> list[str]:
@@ -152,7 +149,7 @@ def _add_groupcast(flows: FlowList, vlan: int, ports: list[Member], protected: l
     untagged = [f"output:{n}" for n, form in forms if form == "untagged"]
     match = f"{VLAN}={vlan},{GROUP_BIT}"
     strip = ["strip_vlan", *untagged] if untagged else []
-    push = ["push_vlan:0x8100", f"set_field:{_TAG_PRESENT | vlan}->vlan_vid", *tagged] if tagged else []
+    push = [f"mod_vlan_vid:{vlan}", *tagged] if tagged else []
     flows.add(
         Stage.RECEIVER, 60, f"{match},vlan_tci=0x1000/0x1000",
         ",".join((*(f"clone(strip_vlan,{c}" for c in copies), *tagged, *strip)) or "drop",

@@ -339,7 +339,7 @@ def test_ports_of_instances_on_hosts_have_rules_on_their_br_int(tmp_path: Path) 
     assert _matching(flows, Stage.RECEIVER, f"reg6={green},dl_dst={made['port/a/0']['mac']}")
     # Broadcasts go to the tunnels and outside with the host's VLAN, to b without, to a by its rules.
     (group,) = _matching(flows, Stage.RECEIVER, f"priority=60,reg6={green},", "vlan_tci=0x0000")
-    assert group.index('output:"b.eth0"') < group.index("push_vlan") < group.index('output:"br-int-to-br-tun"')
+    assert group.index('output:"b.eth0"') < group.index("mod_vlan_vid") < group.index('output:"br-int-to-br-tun"')
     assert 'clone(load:"a.eth0"' in group
     (rule,) = _matching(made["flows/h2:br-int"]["flows"], Stage.RECEIVER_RULES, 'reg5="d.eth0"')
     assert "nw_src=10.0.0.1," in rule

@@ -14,7 +14,6 @@
 #define MAX_FRAGMENTED 4096	/* datagrams whose fragments are under way */
 #define FRAGMENT_TIMEOUT_NS 15000000000ull
 #define FRAGMENT_UNITS 8192	/* of 8 bytes: 64 KB */
-#define MAX_FRAGMENT_RANGES 8	/* of a datagram, with gaps between them */
 
 enum transport_kind {
 	TRANSPORT_PORTS,	/* TCP, UDP: the key has them */
@@ -37,9 +36,6 @@ struct transports {
 	__u8 proto;		/* of the connection: the quoted one, or that of the first fragment */
 	__u8 icmp_type;		/* of the query, quoted or not */
 	__u8 icmp_code;
-	__u8 header_kind;	/* what the headers alone say, fragment or not */
-	__u8 pad;
-	__u16 zone;		/* in which it was looked at as a fragment */
 	__u16 quoted_l4;	/* from the ICMP header to the quoted packet's transport header */
 	__u16 quoted_check;	/* from there on to its checksum; 0: it is not in the quotation */
 	__u32 n;		/* versions there are */
@@ -75,9 +71,7 @@ struct fragmented {		/* a datagram */
 	__u64 flags;		/* FRAGMENT_* */
 	__u32 units_seen;	/* of 8 bytes */
 	__u32 units_all;	/* 0: the last one has not come */
-	__s32 n_ranges;		/* with gaps between them */
-	__u32 pad;
-	__u8 proto, icmp_type, icmp_code, pad2;
+	__u8 proto, icmp_type, icmp_code, pad;
 	__be16 sport, dport;
 	__u64 seen[FRAGMENT_UNITS / 64];
 };
@@ -166,9 +160,11 @@ __attribute__((noinline)) int transport_quoted(struct __sk_buff *skb, __u32 ipv6
 	tr->proto = walk.proto;
 	tr->quoted_l4 = walk.off - st->l4;
 	tr->quoted_check = 0;
-	/* An error need not quote more than eight bytes of it (RFC 792). */
+	/* An IPv4 error need not quote more than eight bytes (RFC 792), an IPv6 one does. */
 	switch (walk.proto) {
 	case 6:
+		if (ipv6 && walk.left < 20)
+			return -1;
 		tr->quoted_check = walk.left >= 18 ? 16 : 0;
 		break;
 	case 17:
@@ -265,6 +261,9 @@ static __always_inline int read_fragment(struct __sk_buff *skb, struct state *st
 		f->key.src[0] = k->nw_src;
 		f->key.dst[0] = k->nw_dst;
 	}
+	/* All but the last end on eight bytes (RFC 791, RFC 8200); none reaches beyond the largest. */
+	if (!f->length || (f->more && (f->length & 7)) || f->offset + f->length > 65535)
+		return -1;
 	return 0;
 }
 
@@ -290,12 +289,16 @@ static long see_units(__u32 i, struct units *units)
 	return 0;
 }
 
-static __always_inline bool seen_unit(struct fragmented *datagram, __u32 unit)
+static __always_inline bool fragments_over(struct fragmented *datagram, __u64 now, bool first)
 {
-	__u32 word = unit / 64;
-
-	asm volatile("%0 &= %1" : "+r"(word) : "i"(FRAGMENT_UNITS / 64 - 1));
-	return unit < FRAGMENT_UNITS && datagram->seen[word] >> (unit & 63) & 1;
+	/* one that another CPU is about to fill has no time yet */
+	if (!(datagram->flags & FRAGMENT_FIRST))
+		return false;
+	if (now - datagram->begun > FRAGMENT_TIMEOUT_NS)
+		return true;
+	/* whole: the next first fragment begins another one, as identifiers come again soon */
+	return first && !(datagram->flags & FRAGMENT_BROKEN) && datagram->units_all &&
+	       datagram->units_seen == datagram->units_all;
 }
 
 static __always_inline __u32 break_datagram(struct fragmented *datagram)
@@ -310,13 +313,10 @@ static __always_inline __u32 enter_fragment(struct state *st, struct transports 
 					    struct fragment *f, __u32 kind)
 {
 	struct fragmented *datagram = bpf_map_lookup_elem(&ct_fragments, &f->key);
-	__u32 zero = 0, n_units, all, version = key_of(st)->transport & (MAX_TRANSPORTS - 1);
 	struct units units = {};
-	__s32 ranges = 1;
+	__u32 zero = 0, n_units, all;
 
-	/* one that another CPU is about to fill has no time yet */
-	if (datagram && (datagram->flags & FRAGMENT_FIRST) &&
-	    st->now - datagram->begun >= FRAGMENT_TIMEOUT_NS) {
+	if (datagram && fragments_over(datagram, st->now, !f->offset)) {
 		bpf_map_delete_elem(&ct_fragments, &f->key);
 		datagram = NULL;
 	}
@@ -334,58 +334,45 @@ static __always_inline __u32 enter_fragment(struct state *st, struct transports 
 		return TRANSPORT_OVERLAP;
 	if (f->offset && !(datagram->flags & FRAGMENT_FIRST))
 		return TRANSPORT_INVALID;
-	if (f->offset + f->length > 65535)
-		return break_datagram(datagram);
 	units.datagram = datagram;
 	units.first = f->offset / 8;
 	units.end = (f->offset + f->length + 7) / 8;
 	n_units = units.end - units.first;
-	if (units.first && seen_unit(datagram, units.first - 1))
-		ranges--;
-	if (seen_unit(datagram, units.end))
-		ranges--;
 	bpf_loop(n_units / 64 + 2, see_units, &units, 0);
 	if (units.n_old)
-		return break_datagram(datagram);
+		/* the very same again is only left out */
+		return units.n_old < n_units ? break_datagram(datagram) : TRANSPORT_OVERLAP;
+	__sync_fetch_and_add(&datagram->units_seen, n_units);
 	all = datagram->units_all;
 	if (!f->more && !all)
 		all = datagram->units_all = units.end;
 	if (all && (units.end > all || (!f->more && units.end != all)))
 		return break_datagram(datagram);
-	if (__sync_fetch_and_add(&datagram->n_ranges, ranges) + ranges > MAX_FRAGMENT_RANGES)
-		return break_datagram(datagram);
 	if (f->offset) {
 		tr->proto = datagram->proto;
 		tr->icmp_type = datagram->icmp_type;
 		tr->icmp_code = datagram->icmp_code;
-		tr->as[version].sport = datagram->sport;
-		tr->as[version].dport = datagram->dport;
-		kind = TRANSPORT_LATER;
-	} else {
-		datagram->proto = tr->proto;
-		datagram->icmp_type = tr->icmp_type;
-		datagram->icmp_code = tr->icmp_code;
-		if (kind == TRANSPORT_ECHO) {
-			datagram->sport = tr->as[version].sport;
-		} else if (kind == TRANSPORT_PORTS) {
-			datagram->sport = key_of(st)->tp_src;
-			datagram->dport = key_of(st)->tp_dst;
-		}
-		datagram->begun = st->now;
-		__sync_fetch_and_or(&datagram->flags, FRAGMENT_FIRST);
+		tr->as[0].sport = datagram->sport;
+		tr->as[0].dport = datagram->dport;
+		return TRANSPORT_LATER;
 	}
-	/* A gap within eight bytes stays one: such a datagram is never whole. */
-	if (f->more && (f->length & 7))
-		return kind;
-	/* Whole: its identifier may come again at once. */
-	if (__sync_fetch_and_add(&datagram->units_seen, n_units) + n_units == all)
-		bpf_map_delete_elem(&ct_fragments, &f->key);
+	datagram->proto = tr->proto;
+	datagram->icmp_type = tr->icmp_type;
+	datagram->icmp_code = tr->icmp_code;
+	if (kind == TRANSPORT_ECHO) {
+		datagram->sport = tr->as[0].sport;
+	} else if (kind == TRANSPORT_PORTS) {
+		datagram->sport = key_of(st)->tp_src;
+		datagram->dport = key_of(st)->tp_dst;
+	}
+	datagram->begun = st->now;
+	__sync_fetch_and_or(&datagram->flags, FRAGMENT_FIRST);
 	return kind;
 }
 
 static __always_inline bool has_transport_header(__u8 proto, bool ipv6)
 {
-	return proto == 6 || proto == 17 || proto == (ipv6 ? 58 : 1);
+	return proto == 6 || proto == 17 || proto == 132 || proto == (ipv6 ? 58 : 1);
 }
 
 /* UDP's own length must be within the packet; a first fragment has only the beginning of it. */
@@ -412,6 +399,8 @@ static __always_inline __u32 read_header(struct __sk_buff *skb, struct state *st
 		return ipv6 && !k->nw_proto ? TRANSPORT_INVALID : TRANSPORT_OTHER;
 	if (!st->l4_proto)
 		return TRANSPORT_INVALID;
+	if (st->l4_proto == 132)
+		return TRANSPORT_OTHER;
 	if (st->l4_proto == 6 || st->l4_proto == 17) {
 		if (!k->tp_src || !k->tp_dst || (st->l4_proto == 17 && udp_length_lies(skb, st)))
 			return TRANSPORT_INVALID;
@@ -442,42 +431,32 @@ __attribute__((noinline)) int read_fragments(struct __sk_buff *skb, __u32 kind, 
 	return enter_fragment(st, tr, &f, kind);
 }
 
-/* Read what there is, once a packet (a fragment: once a zone); its kind is returned and left in
- * the level's `transports`. */
+/* Read what there is, once a packet; its kind is returned and left in the level's `transports`.  A
+ * fragment belongs to `zone`, the first on its way. */
 __attribute__((noinline)) int read_transport(struct __sk_buff *skb, __u32 zone, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct transports *tr = transports_get(level);
 	struct flow_key *k;
-	bool ipv6, fragment;
 	__u32 kind;
 
 	if (!st || !tr)
 		return TRANSPORT_INVALID;
-	k = key_of(st);
-	fragment = k->nw_frag & FRAG_ANY;
-	if (st->transport_read && (!fragment || tr->zone == zone))
+	if (st->transport_read)
 		return tr->kind;
-	if (!st->transport_read) {
-		st->transport_read = 1;
-		ipv6 = k->eth_type == bpf_htons(0x86dd);
-		__builtin_memset(tr, 0, offsetof(struct transports, as) + sizeof(struct transport));
-		tr->n = 1;
-		tr->proto = k->nw_proto;
-		if (!st->l3 || st->l3_type != k->eth_type)
-			kind = TRANSPORT_INVALID;
-		else if (k->nw_frag & FRAG_LATER)
-			kind = TRANSPORT_LATER;
-		else
-			kind = read_header(skb, st, tr, ipv6);
-		/* nobody could tell where its other fragments belong */
-		if (kind == TRANSPORT_QUOTED && fragment)
-			kind = TRANSPORT_INVALID;
-		tr->header_kind = kind;
-	}
-	kind = tr->header_kind;
-	tr->zone = zone;
-	if (kind != TRANSPORT_INVALID && fragment)
+	st->transport_read = 1;
+	k = key_of(st);
+	__builtin_memset(tr, 0, offsetof(struct transports, as) + sizeof(struct transport));
+	tr->n = 1;
+	tr->proto = k->nw_proto;
+	if (!st->l3 || st->l3_type != k->eth_type)
+		kind = TRANSPORT_INVALID;
+	else if (k->nw_frag & FRAG_LATER)
+		kind = TRANSPORT_LATER;
+	else
+		kind = read_header(skb, st, tr, k->eth_type == bpf_htons(0x86dd));
+	/* nobody could tell to which error later fragments of one belong */
+	if (kind != TRANSPORT_INVALID && kind != TRANSPORT_QUOTED && (k->nw_frag & FRAG_ANY))
 		kind = read_fragments(skb, kind, zone, level);
 	tr->kind = kind;
 	return kind;

@@ -16,6 +16,11 @@
 
 #define WIRE(st) ((struct flow_key *)((void *)(st)->wire - PACKET_WORD * 4))
 
+static __always_inline __u32 tags_of(struct flow_key *k)
+{
+	return (k->vlan_tci ? 1 : 0) + (k->vlan1_tci ? 1 : 0);
+}
+
 static __always_inline __u32 in_band_tags(struct __sk_buff *skb, struct flow_key *k)
 {
 	__u32 tags = (k->vlan_tci ? 1 : 0) + (k->vlan1_tci ? 1 : 0);

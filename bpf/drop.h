@@ -37,6 +37,17 @@ enum drop_reason {
 	DROP_CT_NAT_FULL,	/* no address and port free in a range of nat() */
 	DROP_CT_FRAGMENT,	/* it overlaps another fragment, or its first one is not known */
 	DROP_CT_INVALID,	/* tracking failed half way: a connection went while it was used */
+	DROP_TUNNEL_MALFORMED,	/* outer headers that are cut short, wrong or unknown */
+	DROP_TUNNEL_FRAGMENT,	/* an outer fragment */
+	DROP_TUNNEL_NO_PORT,	/* a packet of no tunnel */
+	DROP_TUNNEL_KEY,	/* from a remote that has tunnels, but none of this key */
+	DROP_TUNNEL_SPOOFED,	/* the tunnel's key, but not from its remote */
+	DROP_TUNNEL_LOOP,	/* tunnels in tunnels, or a packet of our own */
+	DROP_TUNNEL_TYPE,	/* a packet of a kind that the tunnel does not carry */
+	DROP_TUNNEL_ECN,	/* congestion met by a sender who knows none (RFC 6040) */
+	DROP_TUNNEL_ROUTE,	/* no route to the remote, or no address to send from */
+	DROP_TUNNEL_TOO_BIG,	/* more than the way to the remote takes */
+	DROP_TUNNEL_COPY,	/* a copy, and no internal port by which it could go */
 	DROP_REASONS
 };
 

@@ -18,6 +18,22 @@ static __always_inline void count_tx(struct __sk_buff *skb, __u32 id)
 	}
 }
 
+/* A clone goes by way of an internal device, where gossamer() takes it into its tunnel. */
+static __always_inline void relay(struct __sk_buff *skb, struct state *st)
+{
+	struct tunnel_config *config = tunnel_config_get();
+
+	if (!config || !config->relay) {
+		count_drop(DROP_TUNNEL_COPY);
+		return;
+	}
+	st->mark = skb->mark;
+	skb->mark = RELAY_MARK;
+	if (bpf_clone_redirect(skb, config->relay, 0))
+		count_drop(DROP_REDIRECT);
+	skb->mark = st->mark;
+}
+
 /* Send the output held back, as a copy. */
 static __always_inline void flush_pending(struct __sk_buff *skb, struct state *st)
 {
@@ -33,8 +49,10 @@ static __always_inline void flush_pending(struct __sk_buff *skb, struct state *s
 		return;
 	/* The device may bring the copy back to us before the call returns. */
 	*level += 1;
-	if (bpf_clone_redirect(skb, port->ifindex,
-			       port->kind == PORT_INTERNAL ? BPF_F_INGRESS : 0))
+	if (port->kind == PORT_TUNNEL)
+		relay(skb, st);
+	else if (bpf_clone_redirect(skb, port->ifindex,
+				    port->kind == PORT_INTERNAL ? BPF_F_INGRESS : 0))
 		count_drop(DROP_REDIRECT);
 	*level -= 1;
 }
@@ -71,11 +89,6 @@ static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, 
 	st->passes_begun++;
 }
 
-static __always_inline __u32 tags_of(struct flow_key *k)
-{
-	return (k->vlan_tci ? 1 : 0) + (k->vlan1_tci ? 1 : 0);
-}
-
 /* Bytes of the frame as it is to leave; the kernel holds one tag beside the frame. */
 static __always_inline __u32 frame_length(struct __sk_buff *skb, struct state *st)
 {
@@ -104,6 +117,19 @@ static __always_inline int keep_short(struct __sk_buff *skb, struct state *st, _
 	__builtin_memcpy(copy->packet, &st->key[PACKET_WORD], sizeof(copy->packet));
 	st->n_short = n + 1;
 	return 1;
+}
+
+/* Make the packet ready for a tunnel.  Returns -1 with the drop counted where it cannot go there. */
+static __always_inline int enter_tunnel(struct __sk_buff *skb, __u32 id, __u32 level)
+{
+	__u32 reason = prepare(skb, id, level);
+
+	if (!reason && capturing && encapsulate(skb, level))
+		reason = DROP_REWRITE;
+	if (!reason)
+		return 0;
+	count_drop(reason);
+	return -1;
 }
 
 /* Output to a port that exists; `port` may be the ingress port (IN_PORT). */
@@ -140,12 +166,16 @@ __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 		count_drop(DROP_REWRITE);
 		return 0;
 	}
+	if (port->kind == PORT_TUNNEL && enter_tunnel(skb, id, level))
+		return 0;
 	count_tx(skb, id);
 	if (capturing) {
 		struct op op = {};
 
 		if (punt_write(skb, st, &op, id, level))
 			count_drop(DROP_PUNT_FULL);
+		if (port->kind == PORT_TUNNEL && take_off(skb, level))
+			count_drop(DROP_REWRITE);
 		return 0;
 	}
 	st->pending = id;
@@ -378,6 +408,7 @@ static __always_inline void save(struct state *st)
 		return;
 	save = &st->saves[n & (MAX_SCOPES - 1)];
 	__builtin_memcpy(save->packet, &st->key[PACKET_WORD], sizeof(save->packet));
+	__builtin_memcpy(save->tunnel, &st->key[WORD_TUN_ID], sizeof(save->tunnel));
 	st->n_saves = n + 1;
 }
 
@@ -386,6 +417,7 @@ static __always_inline void restore(struct state *st)
 	__u32 n = (st->n_saves - 1) & (MAX_SCOPES - 1);
 
 	__builtin_memcpy(&st->key[PACKET_WORD], st->saves[n].packet, sizeof(st->saves[n].packet));
+	__builtin_memcpy(&st->key[WORD_TUN_ID], st->saves[n].tunnel, sizeof(st->saves[n].tunnel));
 	st->n_saves = n;
 }
 
@@ -592,6 +624,9 @@ static long next_pass(__u32 i, struct queue *queue)
 				 PACKET_WORDS * 4);
 	key_of(st)->in_port = bpf_htonl(port->ofport);
 	key_of(st)->actset_output = 0;
+	/* a tunnel's values end with the bridge */
+	if (!waiting->resume && st->dirty)
+		__builtin_memset(&st->key[WORD_TUN_ID], 0, TUNNEL_WORDS * 4);
 	st->in_port = id;
 	st->bridge = port->bridge;
 	st->pass_limit = waiting->limit;
@@ -610,6 +645,7 @@ static long send_short(__u32 i, struct queue *queue)
 	struct state *st = state_get(queue->level);
 	struct __sk_buff *skb = queue->skb;
 	__u32 at = 0, limit = 0;
+	struct port *port;
 
 	if (!st || i >= st->n_short)
 		return 1;
@@ -628,12 +664,18 @@ static long send_short(__u32 i, struct queue *queue)
 		count_drop(DROP_REWRITE);
 		return 0;
 	}
+	port = port_get(st->shorts[at].port);
+	if (!port || (port->kind == PORT_TUNNEL &&
+		      enter_tunnel(skb, st->shorts[at].port, queue->level)))
+		return 0;
 	count_tx(skb, st->shorts[at].port);
 	if (capturing) {
 		struct op op = {};
 
 		if (punt_write(skb, st, &op, st->shorts[at].port, queue->level))
 			count_drop(DROP_PUNT_FULL);
+		if (port->kind == PORT_TUNNEL && take_off(skb, queue->level))
+			count_drop(DROP_REWRITE);
 		return 0;
 	}
 	st->pending = st->shorts[at].port;

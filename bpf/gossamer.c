@@ -32,6 +32,7 @@ const volatile __u32 capturing = 0;
 #include "state.h"
 #include "port.h"
 #include "parse.h"
+#include "tunnel.h"
 #include "program.h"
 #include "classify.h"
 #include "cache.h"
@@ -52,6 +53,8 @@ const volatile __u32 capturing = 0;
 #include "punt.h"
 #include "normal.h"
 #include "sequence.h"
+#include "encap.h"
+#include "decap.h"
 #include "execute.h"
 #include "police.h"
 
@@ -92,7 +95,7 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->pending = 0;
 	st->length = skb->len;
 	st->frame_length = skb->len + (skb->vlan_present ? 4 : 0);
-	st->at_ingress = port->kind == PORT_DEVICE;
+	st->at_ingress = port->kind == PORT_DEVICE || port->kind == PORT_TUNNEL;
 	st->vlan_changed = 0;
 	st->n_outputs = 0;
 	st->n_short = 0;
@@ -116,6 +119,8 @@ static __always_inline int finish(struct __sk_buff *skb, struct state *st)
 		return TC_ACT_SHOT;
 	if (port->kind == PORT_INTERNAL)
 		return bpf_redirect(port->ifindex, BPF_F_INGRESS);
+	if (port->kind == PORT_TUNNEL)
+		return depart(skb, st->level);
 	/* Straight into the other namespace, past the veth's queue: only for the one address
 	 * that is known to be its own, so that nothing else is taken for 'to this host'. */
 	if ((port->flags & PORT_PEER_MAC) && st->at_ingress && !st->vlan_changed &&
@@ -127,15 +132,51 @@ static __always_inline int finish(struct __sk_buff *skb, struct state *st)
 	return bpf_redirect(port->ifindex, 0);
 }
 
+/* A packet that was received: through bridges, and out.  `again`: the daemon lets it arrive once
+ * more. */
+static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u32 level,
+				   bool again)
+{
+	if (parse(skb, level)) {
+		count_drop(DROP_PARSE);
+		return TC_ACT_SHOT;
+	}
+	st->arrived_again = again;
+	pass(skb, level);
+	if (st->pass_tail) {
+		struct queue queue = { .skb = skb, .level = level };
+
+		bpf_loop(MAX_PASSES, next_pass, &queue, 0);
+	}
+	if (st->n_short) {
+		struct queue queue = { .skb = skb, .level = level };
+
+		bpf_loop(MAX_SHORT, send_short, &queue, 0);
+	}
+	if (again) {
+		/* A test run redirects nothing. */
+		flush_pending(skb, st);
+		return TC_ACT_SHOT;
+	}
+	return finish(skb, st);
+}
+
+/* How many visits of ours are under way on this CPU, one within the other. */
+static __always_inline __u32 visits(void)
+{
+	__u32 zero = 0, *nested = bpf_map_lookup_elem(&nesting, &zero);
+
+	return nested ? *nested : MAX_NESTING;
+}
+
+/* What enters the switch by a port with a device. */
 SEC("tc")
 int gossamer(struct __sk_buff *skb)
 {
-	__u32 zero = 0, ifindex = skb->ifindex, id, *known, *nested, level, again;
+	__u32 ifindex = skb->ifindex, id, *known, level = visits(), again;
 	struct state *st;
 	struct port *port;
 
-	nested = bpf_map_lookup_elem(&nesting, &zero);
-	level = nested ? *nested : MAX_NESTING;
 	if (level >= MAX_NESTING) {
 		count_drop(DROP_NESTED);
 		return TC_ACT_SHOT;
@@ -162,30 +203,39 @@ int gossamer(struct __sk_buff *skb)
 	}
 	if (port->kind == PORT_INTERNAL && skb->mark == INJECT_MARK)
 		return bpf_redirect(ifindex, BPF_F_INGRESS);	/* from the daemon, to the host */
+	if (port->kind == PORT_INTERNAL && skb->mark == RELAY_MARK && level) {
+		/* a clone that flush_pending() has sent this way */
+		st = state_get(level - 1);
+		skb->mark = st ? st->mark : 0;
+		return depart(skb, level - 1);
+	}
 	if (receive(skb, id, level))
 		return TC_ACT_SHOT;
-	if (parse(skb, level)) {
-		count_drop(DROP_PARSE);
+	return forward(skb, st, level, again);
+}
+
+/* What arrives at a device that tunnels run over: theirs enters the switch, all else goes on. */
+SEC("tc")
+int gossamer_uplink(struct __sk_buff *skb)
+{
+	__u32 level = visits();
+	struct state *st;
+	int id;
+
+	if (!is_candidate(skb))
+		return TC_ACT_UNSPEC;
+	st = level < MAX_NESTING ? state_get(level) : NULL;
+	if (!st) {
+		count_drop(DROP_NESTED);
 		return TC_ACT_SHOT;
 	}
-	st->arrived_again = !!again;
-	pass(skb, level);
-	if (st->pass_tail) {
-		struct queue queue = { .skb = skb, .level = level };
-
-		bpf_loop(MAX_PASSES, next_pass, &queue, 0);
-	}
-	if (st->n_short) {
-		struct queue queue = { .skb = skb, .level = level };
-
-		bpf_loop(MAX_SHORT, send_short, &queue, 0);
-	}
-	if (again) {
-		/* A test run redirects nothing. */
-		flush_pending(skb, st);
+	id = decapsulate(skb, level);
+	if (id == NOT_OURS)
+		return TC_ACT_UNSPEC;
+	if (id < 0 || receive(skb, id, level))
 		return TC_ACT_SHOT;
-	}
-	return finish(skb, st);
+	enter_key(st);
+	return forward(skb, st, level, false);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

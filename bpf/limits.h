@@ -58,6 +58,13 @@
 #define CT_EXPECTATIONS 65536
 #define CT_EVENT_RING_BYTES (1 << 20)
 
+#define MAX_LOCAL_ADDRESSES 4096
+#define MAX_OPTIONS 14		/* Geneve's, a bridge: one a word of tun_metadata */
+#define MAX_OPTIONS_WALKED 64	/* in a packet */
+#define MAX_TUNNELS_NESTED 2	/* tunnels in a packet that comes out of a tunnel */
+#define SUM_CHUNK 512		/* bytes that are summed at a time */
+#define MAX_SUM_CHUNKS 130
+
 #define PUNT_RING_BYTES (8 << 20)
 #define PUNTS_PER_SECOND 5000	/* and port, so that a flood starves no other port */
 
@@ -67,5 +74,6 @@
 #define CAPTURE_ARRIVED (1u << 31)
 #define CAPTURE_PORT 0xffff
 #define INJECT_MARK 0x60550a3e	/* skb mark of what the daemon sends up an internal port */
+#define RELAY_MARK 0x60550a40	/* of clones on their way into a tunnel */
 
 #endif

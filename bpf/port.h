@@ -8,6 +8,7 @@ enum port_kind {
 	PORT_DEVICE,	/* packets come by TC ingress, go by redirect */
 	PORT_INTERNAL,	/* the host's own: packets come by TC egress, go by ingress redirect */
 	PORT_PATCH,	/* the packet continues in the peer's bridge */
+	PORT_TUNNEL,	/* packets go and come inside others: tunnel.h */
 };
 
 enum vlan_mode { VLAN_ACCESS, VLAN_TRUNK, VLAN_NATIVE_TAGGED, VLAN_NATIVE_UNTAGGED };

@@ -27,6 +27,7 @@ struct op {
 #define GROUP_ARP_ND	(1 << 4)
 #define GROUP_MPLS	(1 << 5)
 #define GROUP_TRANSPORT	(1 << 6)	/* beyond the key: transport.h */
+#define TUNNEL_WORDS	(WORD_PKT_MARK - WORD_TUN_ID)
 #define HIDDEN_WORDS	(KEY_WORDS - WORD_NW_PROTO)	/* what labels hide */
 
 struct flow_ref {
@@ -71,6 +72,7 @@ struct action_set {		/* put aside while a clone has one of its own */
 };
 
 struct save {			/* the packet as it was when a scope first changed it */
+	__u32 tunnel[TUNNEL_WORDS];
 	__u32 packet[PACKET_WORDS];
 };
 
@@ -101,6 +103,55 @@ struct pass {			/* a copy waiting to enter a bridge over a patch port, or again 
 	struct op set[SET_ROOM];
 };
 
+struct arrival {		/* what the outer headers of a tunnel's packet said */
+	__be32 local[4], remote[4];	/* IPv4 as ::ffff:a.b.c.d */
+	__be64 key;
+	__be16 dst_port;
+	__be16 type;		/* ethertype of what is inside, where that is no frame */
+	__u8 kind;
+	__u8 ttl, tos;
+	__u8 gbp_flags;
+	__be16 flags, gbp_id;
+	__u32 extensions;	/* TUNNEL_* that the packet needs */
+	__be32 erspan;
+	__u8 erspan_version;
+	__u8 pad;
+	__be16 present;
+	__u32 options;		/* bytes of Geneve's options */
+	__be32 metadata[16];
+};
+
+struct inner {			/* of a packet on its way into a tunnel */
+	__u8 tos, ttl;
+	__u8 is_ip;
+	__u8 pad;
+	__u32 length;		/* from the first byte after its layer 2; of a segment, where it is GSO */
+	__u32 l4;		/* length of its own headers up to its layer 4, 0 unknown */
+};
+
+struct departure {		/* of an output into a tunnel: what encapsulate() puts on */
+	__u32 port;
+	__u32 ifindex;
+	__u32 length;		/* of `words`, in bytes: outer L3 up to the inner L2 and with it */
+	__u32 inner_l2;
+	__u64 flags;		/* for bpf_skb_adjust_room() */
+	__u32 tags;		/* the packet has, which are in `words` */
+	__u32 tags_in_band;
+	__u32 l4;		/* offset of the outer L4 header in `words` */
+	__u32 check;		/* of its checksum, 0 none */
+	__u32 mtu;		/* the packet is too big: what would fit; else 0 */
+	__u32 resolve;		/* the kernel is to find the neighbour */
+	__u32 n_words;
+	__u32 in_option;
+	__u8 eth[12];		/* outer addresses */
+	__be16 type;
+	__u16 pad;
+	__be32 remote[4], local[4];
+	struct inner inner;
+	__be32 words[64];
+	struct bpf_redir_neigh hop;
+};
+
 struct tags {			/* VLAN tags; all zero: none */
 	__be16 tci, tpid;
 	__be16 inner_tci, inner_tpid;
@@ -116,6 +167,7 @@ struct state {
 	__u32 key[KEY_WORDS + 16];	/* struct flow_key, then temporaries of programs */
 	__u32 wire[PACKET_WORDS];	/* what the headers hold now; valid once touched */
 	__u32 saved[PACKET_WORDS];	/* the key before translation */
+	__u32 saved_tunnel[TUNNEL_WORDS];
 	__u32 hidden[HIDDEN_WORDS];	/* of the key in translation: what is below labels */
 	__u64 now;			/* coarse monotonic ns */
 	__u64 version;			/* of the bridge when its lookup began */
@@ -178,6 +230,7 @@ struct state {
 	__u32 uses_state;		/* the path reads pipeline words (packet-in) */
 	__u32 level;			/* of this state */
 	__u32 dirty;			/* pipeline words of the key were written */
+	__u32 mark;			/* the packet's, while a clone bears another */
 	__u32 n_scopes;
 	__u32 n_saved;			/* of them, those whose packet the path saves */
 	__u32 n_stack, stack_base;	/* a clone's stack begins empty */
@@ -200,6 +253,10 @@ struct state {
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
 	struct op punt;			/* being written */
 	__u8 header[64];		/* being moved */
+	struct arrival in;
+	struct departure out;
+	struct bpf_fib_lookup fib;
+	__be32 sum_words[128];
 	struct short_copy shorts[MAX_SHORT];
 	struct alternative alternatives[MAX_ALTERNATIVES];
 	struct conjunction conjunctions[MAX_CONJUNCTIONS];

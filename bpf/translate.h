@@ -393,6 +393,7 @@ __attribute__((noinline)) int translate(__u32 level)
 		return 0;
 	st->dirty = 1;
 	__builtin_memcpy(st->saved, &st->key[PACKET_WORD], sizeof(st->saved));
+	__builtin_memcpy(st->saved_tunnel, &st->key[WORD_TUN_ID], sizeof(st->saved_tunnel));
 	/* tunnel and other ingress metadata will stay; registers begin at zero */
 	__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
 	__builtin_memset(&st->key[KEY_WORDS], 0, 16 * 4);
@@ -444,6 +445,7 @@ __attribute__((noinline)) int translate(__u32 level)
 	if (st->n_ops > CACHED_OPS)
 		st->cacheable = 0;
 	__builtin_memcpy(&st->key[PACKET_WORD], st->saved, sizeof(st->saved));
+	__builtin_memcpy(&st->key[WORD_TUN_ID], st->saved_tunnel, sizeof(st->saved_tunnel));
 	key_of(st)->in_port = st->came_by;
 	key_of(st)->actset_output = 0;
 	return 0;

@@ -19,6 +19,8 @@ from gossamer.datapath.settings import PortKind
 # A place of our own among the filters of a device, so that others' stay untouched.
 HANDLE = 1
 PRIORITY = 0x6055
+UPLINK_PRIORITY = 0x6054
+"""Before ports: a device may be both."""
 
 
 def attach(ifindex: int, kind: PortKind, program_fd: int) -> None:
@@ -26,7 +28,29 @@ def attach(ifindex: int, kind: PortKind, program_fd: int) -> None:
 
     Raises DatapathError where the device is gone.
     """
-    hook = _hook(ifindex, kind)
+    _attach(_hook(ifindex, kind), program_fd, PRIORITY)
+
+
+def detach(ifindex: int, kind: PortKind) -> None:
+    """Take the program off a device; nothing where device or program is gone."""
+    _detach(_hook(ifindex, kind), PRIORITY)
+
+
+def attach_uplink(ifindex: int, program_fd: int) -> None:
+    """Run the program for what arrives at a device that tunnels run over.
+
+    Raises DatapathError where the device is gone.
+    """
+    _attach(_hook(ifindex, PortKind.DEVICE), program_fd, UPLINK_PRIORITY)
+
+
+def detach_uplink(ifindex: int) -> None:
+    """Take it off again; nothing where device or program is gone."""
+    _detach(_hook(ifindex, PortKind.DEVICE), UPLINK_PRIORITY)
+
+
+def _attach(hook: TcHook, program_fd: int, priority: int) -> None:
+    ifindex = hook.ifindex
     created = lib.bpf_tc_hook_create(ctypes.byref(hook))
     if created < 0 and created != -errno.EEXIST:
         check(created, "creating the clsact hook", place=f"ifindex={ifindex}")
@@ -35,7 +59,7 @@ def attach(ifindex: int, kind: PortKind, program_fd: int) -> None:
         prog_fd=program_fd,
         flags=BPF_TC_F_REPLACE,
         handle=HANDLE,
-        priority=PRIORITY,
+        priority=priority,
     )
     check(
         lib.bpf_tc_attach(ctypes.byref(hook), ctypes.byref(options)),
@@ -44,13 +68,11 @@ def attach(ifindex: int, kind: PortKind, program_fd: int) -> None:
     )
 
 
-def detach(ifindex: int, kind: PortKind) -> None:
-    """Take the program off a device; nothing where device or program is gone."""
-    hook = _hook(ifindex, kind)
-    options = TcOptions(sz=ctypes.sizeof(TcOptions), handle=HANDLE, priority=PRIORITY)
+def _detach(hook: TcHook, priority: int) -> None:
+    options = TcOptions(sz=ctypes.sizeof(TcOptions), handle=HANDLE, priority=priority)
     result = lib.bpf_tc_detach(ctypes.byref(hook), ctypes.byref(options))
     if result < 0 and -result not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
-        check(result, "detaching the datapath", place=f"ifindex={ifindex}")
+        check(result, "detaching the datapath", place=f"ifindex={hook.ifindex}")
 
 
 def _hook(ifindex: int, kind: PortKind) -> TcHook:

@@ -36,7 +36,8 @@ from gossamer.datapath.settings import (
 from gossamer.datapath.statistics import Statistics
 from gossamer.datapath.transmit import Transmitter
 from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
-from gossamer.errors import DatapathError
+from gossamer.datapath.tunnels import Tunnels
+from gossamer.datapath.uplinks import Uplinks
 from gossamer.pipeline.action import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
@@ -56,6 +57,7 @@ class Datapath:
         self._pin_dir = pin_dir
         self._loaded = loaded
         self.program_fd = loaded.program_fd
+        self.uplink_fd = loaded.uplink_fd
         self.takeover = loaded.taken_over
         fds = loaded.map_fds
         self._arrays: list[MappedArray] = []
@@ -125,6 +127,19 @@ class Datapath:
         """What `clear_fdb_totals()` found."""
         self.conntrack = Conntrack(fds)
         """Connections that ct() tracks, of all bridges."""
+        self._tunnels = Tunnels(
+            array("tunnels", layout.TUNNEL.size, layout.MAX_PORTS),
+            hashed("endpoints", layout.ENDPOINT.size, 4),
+            array("tunnel_udp_ports", 8, layout.UDP_PORT_WORDS),
+            array("tunnel_config", layout.TUNNEL_CONFIG_SIZE, 1),
+            array("tunnel_options", layout.TUNNEL_OPTIONS_SIZE, layout.MAX_BRIDGES),
+        )
+        self._uplinks = Uplinks(
+            hashed("uplinks", 4, 4),
+            hashed("local_addresses", 16, 4),
+            hashed("underlay_sources", layout.SOURCE_KEY.size, 16),
+            loaded.uplink_fd,
+        )
         self._settings: dict[int, BridgeSettings] = {}
         self._drops = PerCpuArray("drops", fds["drops"], 8, len(layout.DROP_REASONS))
         self._punts: list[tuple[Punt, int]] = []
@@ -138,6 +153,8 @@ class Datapath:
             self._flows.inherit()
             self._groups.inherit()
             self._meters.inherit()
+            self._tunnels.inherit()
+            self._uplinks.inherit()
 
     @classmethod
     def open(
@@ -166,6 +183,9 @@ class Datapath:
         self._flows.disinherit()
         self._groups.disinherit()
         self._meters.disinherit()
+        self._tunnels.disinherit()
+        self._tunnels.set_relay(self._ports.internal_ifindex())
+        self._uplinks.disinherit()
         self._changed.update(self._bridges.ids())
         self._publish()
 
@@ -177,6 +197,7 @@ class Datapath:
         for array in self._arrays:
             array.close()
         os.close(self._loaded.program_fd)
+        os.close(self._loaded.uplink_fd)
         for fd in self._loaded.map_fds.values():
             os.close(fd)
 
@@ -185,6 +206,7 @@ class Datapath:
         for port_id in list(self._ports.records):
             self._ports.remove(port_id)
         self._ports.disinherit()
+        self._uplinks.detach_all()
         loader.unpin(self._pin_dir)
         self.close()
 
@@ -206,7 +228,10 @@ class Datapath:
     def remove_bridge(self, bridge_id: int) -> None:
         """Remove a bridge with its ports, flows and learned addresses."""
         for port_id in self._ports.of_bridge(bridge_id):
+            self._tunnels.remove(port_id)
             self._ports.remove(port_id)
+        self._tunnels.set_options(bridge_id, ())
+        self._tunnels.set_relay(self._ports.internal_ifindex())
         self._flows.remove_bridge(bridge_id)
         self._groups.remove_bridge(bridge_id)
         self._meters.remove_bridge(bridge_id)
@@ -228,6 +253,7 @@ class Datapath:
         Raises DatapathError where its device is gone; then nothing is left of it.
         """
         port_id = self._ports.add(bridge_id, settings)
+        self._tunnels.set_relay(self._ports.internal_ifindex())
         self._list_members(bridge_id)
         self._groups.review(bridge_id)
         self._touch(bridge_id)
@@ -238,6 +264,7 @@ class Datapath:
         record = self._ports.records[port_id]
         before = record.settings
         self._ports.update(port_id, settings)
+        self._tunnels.set_relay(self._ports.internal_ifindex())
         vlans = (settings.vlan_mode, settings.tag, settings.trunks)
         if vlans != (before.vlan_mode, before.tag, before.trunks):
             self.flush_fdb(record.bridge_id, port_id)
@@ -247,7 +274,9 @@ class Datapath:
     def remove_port(self, port_id: int) -> None:
         """Remove a port; its device stays, without our program."""
         bridge_id = self._ports.records[port_id].bridge_id
+        self._tunnels.remove(port_id)
         self._ports.remove(port_id)
+        self._tunnels.set_relay(self._ports.internal_ifindex())
         self._list_members(bridge_id)
         self.flush_fdb(bridge_id, port_id)
         self._groups.review(bridge_id)
@@ -267,23 +296,31 @@ class Datapath:
     def set_tunnel(self, port_id: int, settings: TunnelSettings | None) -> None:
         """What a port of kind TUNNEL encapsulates in, and which packets are its own; None: nothing.
 
-        Raises DatapathError: the programs carry no tunnels yet.
+        Raises DatapathError where another port of the same bridge or another has exactly these
+        packets (ovs-vswitchd.conf.db(5): combination of key, addresses and port).
         """
-        if settings is not None:
-            name = self._ports.records[port_id].settings.name
-            raise DatapathError("the datapath carries no tunnels yet", place=f"port={name}")
+        self._tunnels.put(port_id, settings)
+        self._touch(self._ports.records[port_id].bridge_id)
 
     def attach_uplink(self, ifindex: int) -> None:
-        """Take tunnels' packets from what arrives at a device; there is no tunnel to take them."""
+        """Take tunnels' packets from what arrives at a device; all others pass untouched.
+
+        Devices stay attached over restarts; `converge()` detaches those not attached again.
+        Raises DatapathError where the device is gone.
+        """
+        self._uplinks.attach(ifindex)
 
     def detach_uplink(self, ifindex: int) -> None:
-        """Take no more tunnel packets from a device."""
+        """Take no more tunnel packets from a device; nothing where it is gone."""
+        self._uplinks.detach(ifindex)
 
     def set_local_addresses(self, addresses: Iterable[LocalAddress]) -> None:
         """The addresses of this host that tunnels may end on, all of them."""
+        self._uplinks.set_local_addresses(addresses)
 
     def set_tlv_map(self, bridge_id: int, options: Iterable[TunnelOption]) -> None:
         """The Geneve options that a bridge's packets bring along and take with them."""
+        self._tunnels.set_options(bridge_id, options)
 
     # -- flows ---------------------------------------------------------------------
 

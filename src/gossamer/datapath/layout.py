@@ -9,7 +9,7 @@ from typing import Final
 
 from gossamer.pipeline.fields import KEY_LEN
 
-LAYOUT_VERSION: Final = 4
+LAYOUT_VERSION: Final = 5
 """Raise when a record below changes: maps of another version are not taken over."""
 
 CT_LAYOUT_VERSION: Final = 1
@@ -43,6 +43,10 @@ MAX_METERS: Final = 16384
 METER_SHIFT: Final = 7
 """Meters count time in 1/128 ns."""
 MAX_BANDS: Final = 8
+MAX_OPTIONS: Final = 14
+"""Words that Geneve's options have in a bridge's key, all together."""
+OVER_IPV6: Final = 0x80
+"""Beside the kind of an endpoint."""
 INJECT_MARK: Final = 0x60550A3E
 INJECT_ARRIVED: Final = 0x60550A3F
 CAPTURE_ARRIVED: Final = 1 << 31
@@ -99,6 +103,13 @@ CT_EVENT: Final = Struct("=QII40sII2Q2Q")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")
 POLICE_BUCKET_SIZE: Final = 32
+TUNNEL: Final = Struct("=16s16s8sI2sBBBBBBIBBxxII4x")
+TUNNEL_KIND_OFFSET: Final = 46
+ENDPOINT: Final = Struct("=16s16s8s2sBBI")
+SOURCE_KEY: Final = Struct("=II")
+TUNNEL_CONFIG_SIZE: Final = 16
+TUNNEL_OPTIONS_SIZE: Final = 4 * (MAX_OPTIONS + 2)
+UDP_PORT_WORDS: Final = 2048
 PUNT_HEAD: Final = Struct(f"=9I2s2sI{KEY_LEN}s")
 PATH_HEAD: Final = Struct("=QQQQQIHBB")
 """version, packets, bytes, used, learned, hash, n_ops, n_flows, uses_state"""
@@ -191,6 +202,37 @@ CT_TCP_STATES: Final = (
     "TIME_WAIT",
 )
 """enum ct_tcp_state, in its order."""
+
+
+class TunnelFlag(IntFlag):
+    """bpf/tunnel.h, struct tunnel, flags."""
+
+    REMOTE_FLOW = 1 << 0
+    LOCAL_FLOW = 1 << 1
+    OUT_KEY = 1 << 2
+    OUT_KEY_FLOW = 1 << 3
+    TTL_INHERIT = 1 << 4
+    TOS_INHERIT = 1 << 5
+    CSUM = 1 << 6
+    DF = 1 << 7
+    SEQ = 1 << 8
+    GBP = 1 << 9
+    GPE = 1 << 10
+    VERSION_FLOW = 1 << 11
+    INDEX_FLOW = 1 << 12
+    DIRECTION_FLOW = 1 << 13
+    HWID_FLOW = 1 << 14
+
+
+class Wild(IntFlag):
+    """bpf/tunnel.h, struct endpoint: what any packet may have, and what an entry is for."""
+
+    KEY = 1 << 0
+    REMOTE = 1 << 1
+    LOCAL_ANY = 1 << 2
+    LOCAL_FLOW = 1 << 3
+    KNOWN_KEY = 1 << 4
+    KNOWN_REMOTE = 1 << 5
 
 
 class ParseDepth(IntEnum):
@@ -305,6 +347,17 @@ DROP_REASONS: Final = (
     "ct_nat_full",
     "ct_fragment",
     "ct_invalid",
+    "tunnel_malformed",
+    "tunnel_fragment",
+    "tunnel_no_port",
+    "tunnel_key",
+    "tunnel_spoofed",
+    "tunnel_loop",
+    "tunnel_type",
+    "tunnel_ecn",
+    "tunnel_route",
+    "tunnel_too_big",
+    "tunnel_copy",
 )
 """enum drop_reason, in its order."""
 

@@ -54,6 +54,14 @@ MAP_NAMES = (
     "punt_buckets",
     "police_buckets",
     "drops",
+    "tunnels",
+    "endpoints",
+    "tunnel_udp_ports",
+    "tunnel_config",
+    "tunnel_options",
+    "local_addresses",
+    "underlay_sources",
+    "uplinks",
     "states",
     "passes",
     "sets_aside",
@@ -81,13 +89,18 @@ CT_MAP_NAMES = (
 )
 """Maps that live on when the layout of the others changes: established connections go on."""
 
+PROGRAM_NAMES = ("gossamer", "gossamer_uplink")
+"""In the order in which `Loaded` has them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """File descriptors of the program and its maps; `taken_over` where maps were there before,
+    """File descriptors of the programs and their maps; `taken_over` where maps were there before,
     `capturing` where outputs go to the ring of punts."""
 
     program_fd: int
+    uplink_fd: int
+    """The program on devices that tunnels run over."""
     map_fds: dict[str, int]
     taken_over: bool
     capturing: bool = False
@@ -106,19 +119,30 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
     Raises DatapathError where the kernel refuses (no BPF, no bpffs, verifier).
     """
     digest = _digest(object_file, capturing)
-    program_path = pin_dir / f"program-{digest}"
+    paths = {name: pin_dir / f"program-{digest}-{name}" for name in PROGRAM_NAMES}
     pinned = _pinned_maps(pin_dir)
     if pinned is not None:
-        program_fd = libbpf.object_get(program_path)
-        if program_fd is not None:
-            return Loaded(program_fd, pinned, taken_over=True, capturing=capturing)
+        found = [libbpf.object_get(path) for path in paths.values()]
+        present = [fd for fd in found if fd is not None]
+        if len(present) == len(paths):
+            return Loaded(present[0], present[1], pinned, taken_over=True, capturing=capturing)
+        for fd in present:
+            os.close(fd)
+        for path in paths.values():
+            path.unlink(missing_ok=True)
     for name in (MAP_NAMES[0], CT_MAP_NAMES[0]):
         map_path(pin_dir, name).parent.mkdir(parents=True, exist_ok=True)
-    program_fd, map_fds = _load_object(object_file, pin_dir, program_path, capturing)
+    program_fds, map_fds = _load_object(object_file, pin_dir, paths, capturing)
     for old in pin_dir.glob("program-*"):
-        if old != program_path:
+        if old not in paths.values():
             old.unlink()
-    return Loaded(program_fd, map_fds, taken_over=pinned is not None, capturing=capturing)
+    return Loaded(
+        program_fds[0],
+        program_fds[1],
+        map_fds,
+        taken_over=pinned is not None,
+        capturing=capturing,
+    )
 
 
 def unpin(pin_dir: Path) -> None:
@@ -194,8 +218,8 @@ def _check_pinned(path: Path, map_pointer: int) -> None:
 
 
 def _load_object(
-    object_file: Path, pin_dir: Path, program_path: Path, capturing: bool
-) -> tuple[int, dict[str, int]]:
+    object_file: Path, pin_dir: Path, program_paths: dict[str, Path], capturing: bool
+) -> tuple[list[int], dict[str, int]]:
     handle = lib.bpf_object__open_file(str(object_file).encode(), None)
     if not handle:
         raise DatapathError(
@@ -233,10 +257,12 @@ def _load_object(
             place=str(object_file),
             remedy="root and a kernel of 6.1 or later are needed; see docs/architecture.md",
         )
-        program = lib.bpf_object__find_program_by_name(handle, b"gossamer")
-        check(lib.bpf_program__pin(program, str(program_path).encode()), "pinning the program")
-        program_fd = os.dup(lib.bpf_program__fd(program))
+        program_fds = []
+        for name, path in program_paths.items():
+            program = lib.bpf_object__find_program_by_name(handle, name.encode())
+            check(lib.bpf_program__pin(program, str(path).encode()), "pinning a program")
+            program_fds.append(os.dup(lib.bpf_program__fd(program)))
         fds = {name: os.dup(lib.bpf_map__fd(p)) for name, p in map_pointers.items()}
     finally:
         lib.bpf_object__close(handle)
-    return program_fd, fds
+    return program_fds, fds

@@ -18,6 +18,9 @@ _MIN_BURST_BYTES = 1600
 """Less than a full frame would let nothing pass."""
 
 
+_DEVICELESS = (PortKind.PATCH, PortKind.TUNNEL)
+
+
 @dataclass(slots=True)
 class PortRecord:
     """A port the datapath has."""
@@ -137,6 +140,14 @@ class Ports:
         found = [p for p, record in self.records.items() if record.bridge_id == bridge_id]
         return sorted(found, key=lambda port_id: self.records[port_id].settings.ofport)
 
+    def internal_ifindex(self) -> int:
+        """The device of some internal port, 0 where there is none."""
+        return next(
+            (r.attached for r in self.records.values()
+             if r.attached and r.settings.kind is PortKind.INTERNAL),
+            0,
+        )  # fmt: skip
+
     def is_live(self, bridge_id: int, ofport: int) -> bool:
         """Whether a port is there, and up, and its link too."""
         raw = self._by_ofport.get(layout.OFPORT_KEY.pack(bridge_id, ofport & 0xFFFFFFFF))
@@ -162,7 +173,7 @@ class Ports:
             self._by_ofport.put(key, port_id.to_bytes(4, "little"))
         if before is not None and _policing(before) != _policing(settings):
             self._zero_bucket(port_id)
-        if settings.kind is not PortKind.PATCH and settings.ifindex != record.attached:
+        if settings.kind not in _DEVICELESS and settings.ifindex != record.attached:
             self._detach(record)
             if settings.ifindex:
                 # The record first: the program must know the port when it first runs.

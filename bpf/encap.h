@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Into a tunnel: route, outer headers, and the packet inside.
+ *
+ * prepare() writes the outer headers down when a packet is output; what they hold (tun_*) may be
+ * another value when the next output comes.  encapsulate() puts them before the packet when it
+ * leaves.  A packet that leaves several times is cloned first, by way of an internal device
+ * (`relay`), where our program gets hold of the clone: nothing has to be taken off again.
+ */
+#ifndef GOSSAMER_ENCAP_H
+#define GOSSAMER_ENCAP_H
+
+#define IP_DF 0x4000
+#define GRE_HAS_CSUM 0x8000
+#define GRE_HAS_KEY 0x2000
+#define GRE_HAS_SEQ 0x1000
+#define ETH_TEB 0x6558
+#define ETH_ERSPAN1 0x88be
+#define ETH_ERSPAN2 0x22eb
+
+#define LOOPBACK_IFINDEX 1	/* what the host's own packets are routed as if they came from */
+
+#define UDP_PORT_FIRST 32768	/* source ports, as Open vSwitch chooses them */
+#define UDP_PORT_END 61000
+
+#define OUTER_WORD_MASK 63	/* of departure.words */
+
+/* How many words there are stands in memory, where the verifier knows nothing of it: it would
+ * follow each number by itself. */
+static __always_inline void put(struct departure *d, __be32 word)
+{
+	__u32 at = *(volatile __u32 *)&d->n_words;
+
+	asm volatile("%0 &= %1" : "+r"(at) : "i"(OUTER_WORD_MASK));
+	d->words[at] = word;
+	*(volatile __u32 *)&d->n_words = at + 1;
+}
+
+static __always_inline __u16 fold(__s64 sum)
+{
+	__u32 s = sum;
+
+	s = (s & 0xffff) + (s >> 16);
+	s = (s & 0xffff) + (s >> 16);
+	return ~s;
+}
+
+static __always_inline void look_inside(struct __sk_buff *skb, struct state *st,
+					struct inner *inner)
+{
+	__u32 l2 = 14 + 4 * in_band_tags(skb, key_of(st)), at = st->network & 0xff;
+	__be16 type = key_of(st)->eth_type;
+	__u8 b[10] = {}, offset = 0;
+
+	inner->length = skb->len - l2;
+	if (type == bpf_htons(0x0800)) {
+		if (load(skb, at, b, 10))
+			return;
+		inner->tos = b[1];
+		inner->ttl = b[8];
+		inner->l4 = (b[0] & 15) * 4;
+		inner->is_ip = b[0] >> 4 == 4;
+	} else if (type == bpf_htons(0x86dd)) {
+		if (load(skb, at, b, 10))
+			return;
+		inner->tos = b[0] << 4 | b[1] >> 4;
+		inner->ttl = b[7];
+		inner->l4 = 40;
+		inner->is_ip = b[0] >> 4 == 6;
+		b[9] = b[6];
+	}
+	if (!inner->is_ip || !skb->gso_size)
+		return;
+	if (b[9] == 6) {
+		load(skb, at + inner->l4 + 12, &offset, 1);
+		inner->length = inner->l4 + (offset >> 4) * 4 + skb->gso_size;
+	} else {
+		inner->length = inner->l4 + 8 + skb->gso_size;
+	}
+}
+
+/* Where the packet goes: into st->out.  Returns 0 or a drop reason. */
+static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, struct tunnel *t,
+				   const __be32 *remote, bool v4, __u32 length, __be16 udp_source)
+{
+	struct bpf_fib_lookup *fib = &st->fib;
+	struct departure *d = &st->out;
+	long found;
+
+	d->resolve = 0;
+	d->mtu = 0;
+	if (capturing) {
+		d->ifindex = 0;
+		__builtin_memset(d->eth, 0, 12);
+		return 0;
+	}
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->l4_protocol = t->kind >= TUNNEL_GRE ? 47 : 17;
+	fib->sport = udp_source;
+	fib->dport = t->dst_port;
+	fib->tot_len = length > 0xffff ? 0xffff : length;
+	fib->ifindex = LOOPBACK_IFINDEX;
+	if (v4) {
+		fib->family = AF_INET;
+		fib->ipv4_src = t->local[3];
+		fib->ipv4_dst = remote[3];
+	} else {
+		fib->family = AF_INET6;
+		__builtin_memcpy(fib->ipv6_src, t->local, 16);
+		__builtin_memcpy(fib->ipv6_dst, remote, 16);
+	}
+	found = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		d->mtu = fib->mtu_result;
+		return 0;
+	}
+	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return DROP_TUNNEL_ROUTE;
+	d->ifindex = fib->ifindex;
+	/* Now and then the kernel does it itself, so that it sees to the neighbour being there. */
+	if (found == BPF_FIB_LKUP_RET_NO_NEIGH || t->resolved != (__u32)(st->now >> 30)) {
+		t->resolved = st->now >> 30;
+		d->resolve = 1;
+		__builtin_memset(&d->hop, 0, sizeof(d->hop));
+		d->hop.nh_family = fib->family;
+		if (fib->family == AF_INET)
+			d->hop.ipv4_nh = fib->ipv4_dst;
+		else
+			__builtin_memcpy(d->hop.ipv6_nh, fib->ipv6_dst, 16);
+		/* A group is its own next hop. */
+		if (v4 && (remote[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000))
+			d->hop.ipv4_nh = remote[3];
+		if (!v4 && (remote[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000))
+			__builtin_memcpy(d->hop.ipv6_nh, remote, 16);
+	}
+	__builtin_memcpy(d->eth, fib->dmac, 6);
+	__builtin_memcpy(d->eth + 6, fib->smac, 6);
+	return 0;
+}
+
+/* Geneve's options that the packet has in its key. */
+static __always_inline void put_options(struct state *st)
+{
+	__u32 bridge = st->bridge, present = bpf_ntohs(key_of(st)->tun_present);
+	struct option_places *places = bpf_map_lookup_elem(&tunnel_options, &bridge);
+	struct departure *d = &st->out;
+
+	if (!places)
+		return;
+	*(volatile __u32 *)&d->in_option = 0;
+	for (__u32 w = 0; w < MAX_OPTIONS; w++) {
+		__be32 head = places->head[w];
+
+		if (head) {
+			*(volatile __u32 *)&d->in_option = present >> w & 1;
+			if (present >> w & 1)
+				put(d, head);
+		}
+		if (*(volatile __u32 *)&d->in_option)
+			put(d, st->key[WORD_TUN_METADATA + w]);
+	}
+}
+
+#define ENCAP_L2(length) ((__u64)(length) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT)
+
+/* Write down the outer headers of a packet that leaves by tunnel port `id`.  Returns 0, or a drop
+ * reason.  What is too big leaves as a complaint to its sender: st->out.mtu. */
+__attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 level)
+{
+	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &id);
+	struct state *st = state_get(level);
+	__u32 n, l3_words, tags, reason;
+	__be16 inner_type = 0, udp_source = 0;
+	struct departure *d;
+	struct inner *inner;
+	struct flow_key *k;
+	__be32 *remote, *local;
+	__u64 tun_id;
+	__u8 tos, ttl;
+	bool v4, l3 = false, csum;
+
+	if (!t || !st || !t->kind)
+		return DROP_NO_PORT;
+	d = &st->out;
+	k = key_of(st);
+	d->port = id;
+	remote = d->remote;
+	local = d->local;
+	inner = &d->inner;
+	__builtin_memset(inner, 0, sizeof(*inner));
+	__builtin_memcpy(remote, t->remote, 16);
+	if (t->flags & TUNNEL_REMOTE_FLOW) {
+		__builtin_memcpy(remote, k->tun_ipv6_dst, 16);
+		if (k->tun_dst)
+			map_v4(remote, k->tun_dst);
+	}
+	if (!(remote[0] | remote[1] | remote[2] | remote[3]))
+		return DROP_TUNNEL_ROUTE;
+	v4 = is_v4(remote);
+	if (t->mode == MODE_LEGACY_L3) {
+		l3 = true;
+		inner_type = k->eth_type;
+		if (k->vlan_tci || (inner_type != bpf_htons(0x0800) && inner_type != bpf_htons(0x86dd)))
+			return DROP_TUNNEL_TYPE;
+	}
+	look_inside(skb, st, inner);
+	tags = tags_of(k);
+	d->inner_l2 = l3 ? 0 : 14 + 4 * tags;
+
+	ttl = t->ttl;
+	if ((t->flags & TUNNEL_TTL_INHERIT) && inner->is_ip)
+		ttl = inner->ttl;
+	tos = t->tos;
+	if ((t->flags & TUNNEL_TOS_INHERIT) && inner->is_ip)
+		tos = inner->tos;
+	if (inner->is_ip)	/* RFC 6040, 4.1: congestion bits are copied */
+		tos = (tos & 0xfc) | (inner->tos & 3);
+	tun_id = bpf_be64_to_cpu(t->flags & TUNNEL_OUT_KEY_FLOW ? k->tun_id : t->out_key);
+
+	if (t->kind < TUNNEL_GRE)
+		udp_source = bpf_htons(UDP_PORT_FIRST +
+				       (((__u64)bpf_get_hash_recalc(skb) *
+					 (UDP_PORT_END - UDP_PORT_FIRST)) >> 32));
+	/* The outer IP header comes last: it holds the length of all that follows. */
+	l3_words = v4 ? 5 : 10;
+	d->n_words = l3_words;
+	d->check = 0;
+	csum = (t->flags & TUNNEL_CSUM) || (!v4 && t->kind < TUNNEL_GRE);
+	switch (t->kind) {
+	case TUNNEL_VXLAN: {
+		__u32 flags = 0x08000000;
+
+		d->n_words = l3_words + 2;
+		if ((t->flags & TUNNEL_GBP) && (k->tun_gbp_id || k->tun_gbp_flags))
+			flags |= 0x80000000 | (__u32)(k->tun_gbp_flags & 0x48) << 16 |
+				 bpf_ntohs(k->tun_gbp_id);
+		if (t->flags & TUNNEL_GPE)
+			flags |= 0x04000000 | (!l3 ? 3 : inner_type == bpf_htons(0x0800) ? 1 : 2);
+		put(d, bpf_htonl(flags));
+		put(d, bpf_htonl(tun_id << 8));
+		break;
+	}
+	case TUNNEL_GENEVE:
+		d->n_words = l3_words + 2;
+		put(d, 0);
+		put(d, bpf_htonl(tun_id << 8));
+		put_options(st);
+		d->words[l3_words + 2] =
+			bpf_htonl((d->n_words - l3_words - 4) << 24 |
+				  (k->tun_flags & TUN_OAM ? 1 << 23 : 0) |
+				  (l3 ? bpf_ntohs(inner_type) : ETH_TEB));
+		break;
+	case TUNNEL_GRE: {
+		bool has_key = t->flags & (TUNNEL_OUT_KEY | TUNNEL_OUT_KEY_FLOW);
+
+		put(d, bpf_htonl((csum ? GRE_HAS_CSUM << 16u : 0) |
+				     (has_key ? GRE_HAS_KEY << 16 : 0) |
+				     (t->flags & TUNNEL_SEQ ? GRE_HAS_SEQ << 16 : 0) |
+				     (l3 ? bpf_ntohs(inner_type) : ETH_TEB)));
+		if (csum) {
+			d->check = 4 * d->n_words;
+			put(d, 0);
+		}
+		if (has_key)
+			put(d, bpf_htonl(tun_id));
+		if (t->flags & TUNNEL_SEQ)
+			put(d, bpf_htonl(__sync_fetch_and_add(&t->sequence, 1)));
+		break;
+	}
+	case TUNNEL_ERSPAN: {
+		__u32 index = bpf_ntohl(k->tun_erspan) >> 8, bits = bpf_ntohl(k->tun_erspan) & 0x7f;
+		__u32 version = t->flags & TUNNEL_VERSION_FLOW ? k->tun_erspan_ver :
+								 t->erspan_version;
+
+		csum = false;
+		if (tun_id > 0x3ff || (version != 1 && version != 2))
+			return DROP_TUNNEL_TYPE;
+		put(d, bpf_htonl(GRE_HAS_SEQ << 16 |
+				     (version == 1 ? ETH_ERSPAN1 : ETH_ERSPAN2)));
+		put(d, bpf_htonl(__sync_fetch_and_add(&t->sequence, 1)));
+		put(d, bpf_htonl(version << 28 | (__u32)tun_id));
+		if (version == 1) {
+			put(d, bpf_htonl(t->flags & TUNNEL_INDEX_FLOW ? index :
+								t->erspan_index));
+		} else {
+			__u32 hwid = t->flags & TUNNEL_HWID_FLOW ? bits & 0x3f : t->erspan_hwid;
+			__u32 direction = t->flags & TUNNEL_DIRECTION_FLOW ? bits >> 6 :
+									     t->erspan_direction;
+
+			/* a time stamp in units of 100 us, by whose clock nobody says */
+			put(d, capturing ? 0 : bpf_htonl(st->now / 100000));
+			put(d, bpf_htonl((hwid & 0x3f) << 4 | (direction & 1) << 3));
+		}
+		break;
+	}
+	}
+	n = d->n_words & OUTER_WORD_MASK;
+	d->l4 = 4 * l3_words;
+	d->length = 4 * n + d->inner_l2;
+	inner->length += 4 * n + d->inner_l2;	/* of the outer packet, or of a segment of it */
+	reason = route(skb, st, t, remote, v4, inner->length, udp_source);
+	if (reason || d->mtu)
+		return reason;
+
+	__builtin_memcpy(local, t->local, 16);
+	if (t->flags & TUNNEL_LOCAL_FLOW) {
+		__builtin_memcpy(local, k->tun_ipv6_src, 16);
+		if (v4)
+			map_v4(local, k->tun_src);
+	} else if (!(local[0] | local[1] | local[2] | local[3]) && !capturing) {
+		struct source_key key = { .ifindex = d->ifindex, .family = v4 ? 4 : 6 };
+		__be32 *source = bpf_map_lookup_elem(&underlay_sources, &key);
+
+		if (!source)
+			return DROP_TUNNEL_ROUTE;
+		__builtin_memcpy(local, source, 16);
+	}
+
+	if (t->kind < TUNNEL_GRE) {
+		__be16 *udp = (__be16 *)&d->words[l3_words];
+
+		udp[0] = udp_source;
+		udp[1] = t->dst_port;
+		/* of what is there; segments get their own from the kernel */
+		udp[2] = bpf_htons(d->length - 4 * l3_words + skb->len - 14 -
+				   4 * in_band_tags(skb, k));
+		udp[3] = 0;
+		if (csum)
+			d->check = 4 * l3_words + 6;
+	}
+	{
+		__u32 total = d->length + skb->len - 14 - 4 * in_band_tags(skb, k);
+		__u32 proto = t->kind < TUNNEL_GRE ? 17 : 47;
+
+		if (v4) {
+			__u32 id = !capturing && !(t->flags & TUNNEL_DF) ? bpf_get_prandom_u32() : 0;
+
+			d->words[0] = bpf_htonl(0x45000000 | (__u32)tos << 16 | (total & 0xffff));
+			d->words[1] = bpf_htonl(id << 16 | (t->flags & TUNNEL_DF ? IP_DF : 0));
+			d->words[2] = bpf_htonl((__u32)ttl << 24 | proto << 16);
+			d->words[3] = local[3];
+			d->words[4] = remote[3];
+			((__u16 *)d->words)[5] = fold(bpf_csum_diff(0, 0, d->words, 20, 0));
+		} else {
+			d->words[0] = bpf_htonl(6u << 28 | (__u32)tos << 20);
+			d->words[1] = bpf_htonl((total - 40) << 16 | proto << 8 | ttl);
+			__builtin_memcpy(&d->words[2], local, 16);
+			__builtin_memcpy(&d->words[6], remote, 16);
+		}
+	}
+	d->type = v4 ? bpf_htons(0x0800) : bpf_htons(0x86dd);
+	d->flags = BPF_F_ADJ_ROOM_FIXED_GSO |
+		   (v4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) |
+		   (t->kind < TUNNEL_GRE ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE);
+	if (!l3) {
+		__be16 *half = (__be16 *)d->words;
+		__be16 type;
+
+		d->flags |= BPF_F_ADJ_ROOM_ENCAP_L2_ETH | ENCAP_L2(d->inner_l2);
+		/* what stands in the packet: a length, where it is no ethertype */
+		if (load(skb, 12 + 4 * in_band_tags(skb, k), &type, 2))
+			return DROP_REWRITE;
+#define HALF(i) half[(2 * n + (i)) & 127]
+		for (int i = 0; i < 6; i++)
+			HALF(i) = ((__be16 *)k->eth_dst)[i];
+		HALF(6) = tags ? k->vlan_tpid : type;
+		HALF(7) = k->vlan_tci & bpf_htons(0xefff);
+		HALF(8) = tags > 1 ? k->vlan1_tpid : type;
+		HALF(9) = k->vlan1_tci & bpf_htons(0xefff);
+		HALF(10) = type;
+	}
+	d->tags = tags;
+	d->tags_in_band = in_band_tags(skb, k);
+	return 0;
+}
+
+/* Sum of the packet's bytes from `from` on, `length` of them, in one's complement. */
+static __always_inline __s64 sum_packet(struct __sk_buff *skb, struct state *st, __u32 from,
+					__u32 length, __s64 sum)
+{
+	__u32 whole = length / SUM_CHUNK, rest = length % SUM_CHUNK, last;
+
+	for (__u32 i = 0; i < MAX_SUM_CHUNKS; i++) {
+		if (i >= whole || bpf_skb_load_bytes(skb, from, st->sum_words, SUM_CHUNK))
+			break;
+		sum = bpf_csum_diff(0, 0, st->sum_words, SUM_CHUNK, sum);
+		from += SUM_CHUNK;
+	}
+	if (!rest)
+		return sum;
+	rest--;
+	last = rest / 4;
+	asm volatile("%0 &= 127" : "+r"(last));
+	st->sum_words[last] = 0;
+	asm volatile("%0 &= 511" : "+r"(rest));
+	if (bpf_skb_load_bytes(skb, from, st->sum_words, rest + 1))
+		return sum;
+	return bpf_csum_diff(0, 0, st->sum_words, 4 * (last + 1), sum);
+}
+
+/* The outer checksum of the packet as it stands.  What the kernel will still cut into segments
+ * has none over IPv4; over IPv6, where it must have one, it gets that of a whole segment. */
+static __always_inline int fill_checksum(struct __sk_buff *skb, struct state *st)
+{
+	struct departure *d = &st->out;
+	bool v4 = d->type == bpf_htons(0x0800), udp = d->flags & BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	__u32 l4 = 14 + d->l4, length = skb->len - l4;
+	__be32 tail[2] = { bpf_htonl(length), bpf_htonl(udp ? 17 : 47) };
+	__s64 sum = 0;
+	__u16 check;
+
+	if (skb->gso_size && v4)
+		return 0;
+	if (udp) {
+		sum = v4 ? bpf_csum_diff(0, 0, &d->words[3], 8, 0) :
+			   bpf_csum_diff(0, 0, &d->words[2], 32, 0);
+		sum = bpf_csum_diff(0, 0, tail, 8, sum);
+	}
+	check = fold(sum_packet(skb, st, l4, length, sum));
+	if (udp && !check)
+		check = 0xffff;
+	return bpf_skb_store_bytes(skb, 14 + d->check, &check, 2, 0);
+}
+
+/* Put the packet inside.  Returns 0, or -1 where the kernel refuses. */
+__attribute__((noinline)) int encapsulate(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct departure *d;
+	__u32 n, length;
+
+	if (!st)
+		return -1;
+	d = &st->out;
+	/* The tags are inside already, as written down. */
+	if (d->tags && bpf_skb_vlan_pop(skb))
+		return -1;
+	if (d->tags > 1 && bpf_skb_vlan_pop(skb))
+		return -1;
+	length = d->length;
+	if (length < 20 || length > 252)
+		return -1;
+	if (skb->protocol == bpf_htons(0x0800) || skb->protocol == bpf_htons(0x86dd)) {
+		/* What came out of a tunnel is marked as inside one for good, and refuses to be marked
+		 * again; its marks still fit. */
+		if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, d->flags) &&
+		    bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+			return -1;
+	} else {
+		if (skb->gso_size || bpf_skb_change_head(skb, length, 0))
+			return -1;
+	}
+	n = length - 1;
+	asm volatile("%0 &= 255" : "+r"(n));
+	if (bpf_skb_store_bytes(skb, 14, d->words, n + 1, BPF_F_RECOMPUTE_CSUM) ||
+	    bpf_skb_store_bytes(skb, 0, d->eth, 12, BPF_F_RECOMPUTE_CSUM) ||
+	    bpf_skb_store_bytes(skb, 12, &d->type, 2, BPF_F_RECOMPUTE_CSUM))
+		return -1;
+	if (skb->protocol != d->type && fix_protocol(skb))
+		return -1;
+	if (d->check && fill_checksum(skb, st))
+		return -1;
+	return 0;
+}
+
+/* Undo it: when outputs are captured, the same packet goes on to the next. */
+__attribute__((noinline)) int take_off(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct departure *d;
+	struct flow_key *k;
+	__be16 type;
+
+	if (!st)
+		return -1;
+	d = &st->out;
+	k = key_of(st);
+	if (d->inner_l2) {
+		if (bpf_skb_load_bytes(skb, 14 + (d->length & 0xff) - 2, &type, 2))
+			return -1;
+	} else {
+		type = k->eth_type;
+	}
+	if (strip(skb, d->length & 0xff) || bpf_skb_store_bytes(skb, 0, k->eth_dst, 12, 0) ||
+	    bpf_skb_store_bytes(skb, 12, &type, 2, 0))
+		return -1;
+	if (type != d->type && fix_protocol(skb))
+		return -1;
+	if (d->tags > 1 && push_tag(skb, k->vlan1_tpid, k->vlan1_tci))
+		return -1;
+	if (d->tags && push_tag(skb, k->vlan_tpid, k->vlan_tci))
+		return -1;
+	move_offsets(st, (int)(in_band_tags(skb, k) - d->tags_in_band) * 4);
+	return 0;
+}
+
+/* The packet, or a clone of it, leaves by the tunnel it was prepared for. */
+static __always_inline int depart(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
+
+	if (!st)
+		return TC_ACT_SHOT;
+	if (st->out.mtu)
+		return TC_ACT_SHOT;
+	if (encapsulate(skb, level)) {
+		count_drop(DROP_REWRITE);
+		return TC_ACT_SHOT;
+	}
+	if (st->out.resolve)
+		return bpf_redirect_neigh(st->out.ifindex, &st->out.hop, sizeof(st->out.hop), 0);
+	return bpf_redirect(st->out.ifindex, 0);
+}
+
+#endif

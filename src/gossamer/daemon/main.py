@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _BPFFS: Final = Path("/sys/fs/bpf/gossamer")
 _SWEEP_S: Final = 1.0
+_SWEEP_LEAST: Final = 4096
+_SWEEP_PARTS: Final = 60
 
 
 def pin_directory(rundir: Path) -> Path:
@@ -119,11 +121,21 @@ class Daemon:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_S
             self._datapath.sweep_fdb()
+            self._sweep_connections()
+            self.switch.helpers.sweep(now)
             self._appctl.each_second(now)
             if self._server is not None:
                 self._server.watch()
         self._appctl.run()
         self._control.run()
+
+    def _sweep_connections(self) -> None:
+        """Go over a part of the connections: over all of them about once a minute.
+
+        The kernel expires them by itself; counts are right because of this.
+        """
+        conntrack = self._datapath.conntrack
+        conntrack.sweep(max(_SWEEP_LEAST, conntrack.count // _SWEEP_PARTS))
 
     def _write_status(self) -> None:
         if self._client.busy:

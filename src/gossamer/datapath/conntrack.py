@@ -328,9 +328,12 @@ class Conntrack:
         n = 0
         for key, value in itertools.islice(self._walk, limit):
             limit -= 1
-            if int.from_bytes(value[8:16], "little") <= now:
-                found = self._decode(key, value, now)
-                n += self.remove(found)
+            if int.from_bytes(value[8:16], "little") > now:
+                continue
+            # Read again: another connection may have its key since the batch was read.
+            latest = self._connections.get(key)
+            if latest is not None and int.from_bytes(latest[8:16], "little") <= now:
+                n += self.remove(self._decode(key, latest, now))
         if limit:
             self._walk = self._connections.items()
         return n
@@ -523,6 +526,24 @@ class Conntrack:
             ),
         )
         self._shared.words32[_EXPECTATIONS] += 1
+
+    def expectations(self) -> Iterator[Expectation]:
+        """The expectations there are."""
+        for key, value in self._expectations.items():
+            parent, nat, nat_destination, mark, label = layout.CT_EXPECTATION.unpack(value)
+            first = Tuple.unpack(key)
+            yield Expectation(
+                first,
+                Tuple.unpack(parent),
+                mark,
+                int.from_bytes(label, "big"),
+                nat[: len(first.src)] if any(nat) else None,
+                bool(nat_destination),
+            )
+
+    def forget(self, expectation: Expectation) -> None:
+        """Expect a connection no longer; nothing where it came, or is not expected."""
+        self._expectations.delete(expectation.first.packed())
 
     def sequence_shifts(self, connection: Connection) -> tuple[SequenceShift, SequenceShift]:
         """How sequence numbers move: those of the originator, those of the answers."""

@@ -523,8 +523,12 @@ class Datapath:
         At least 14, at most about 3,500 bytes.  Raises DatapathError where the kernel refuses it:
         the device is gone, or the packet too long.
         """
-        device = self._ports.records[port_id].attached
-        arrive(self.program_fd, port_id, device, packet, capturing=self._loaded.capturing)
+        record = self._ports.records.get(port_id)
+        if record is None:
+            raise DatapathError("the port is gone", place=f"port={port_id}")
+        arrive(
+            self.program_fd, port_id, record.attached, packet, capturing=self._loaded.capturing
+        )
 
     # -- publishing ------------------------------------------------------------------
 

@@ -35,6 +35,19 @@ def on_the_wire(frame: bytes, segment_size: int = 0) -> list[bytes]:
     return [_summed(frame, h) if _is_begun(frame, h) else frame]
 
 
+def with_payload(frame: bytes, payload: bytes) -> bytes:
+    """The frame with another payload of TCP or UDP: lengths and checksums as they must be then."""
+    h = dissect(frame, 0)
+    tcp = h.l4_proto == IP_TCP
+    at = h.l4 + ((frame[h.l4 + 12] >> 4) * 4 if tcp else 8)
+    out = bytearray(frame[:at]) + payload
+    if not tcp:
+        out[h.l4 + 4 : h.l4 + 6] = (len(out) - h.l4).to_bytes(2, "big")
+    _set_length(out, h, len(out), 0)
+    whole = bytes(out)
+    return _summed(whole, dissect(whole, 0))
+
+
 def internet_sum(data: bytes) -> int:
     """The 16-bit one's complement sum of the data, zero-padded to an even length (RFC 1071)."""
     if len(data) & 1:

@@ -11,14 +11,16 @@ from __future__ import annotations
 import gc
 import logging
 import select
+import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gossamer.datapath.settings import PortKind
+from gossamer.datapath.settings import PortKind, PuntReason
 from gossamer.errors import GossamerError
 from gossamer.pipeline.world import World
+from gossamer.switch.alg.helpers import Helpers
 from gossamer.switch.bridge import Bridge
 from gossamer.switch.capabilities import CAPABILITIES, datapath_type
 from gossamer.switch.config import BridgeConfig, SwitchConfig
@@ -65,6 +67,7 @@ class Switch:
         self.commands: dict[str, Command] = commands(self)
         self._failed: dict[str, str] = {}
         self._zones = ConntrackZones(datapath)
+        self.helpers = Helpers(datapath)
         self._took_over = False
         tune_garbage_collector()
 
@@ -174,6 +177,9 @@ class Switch:
     def _punts(self, punts: Sequence[Punt]) -> None:
         by_bridge: dict[int, list[Punt]] = {}
         for punt in punts:
+            if punt.reason == PuntReason.CT_ALG:
+                self.helpers.held(punt, time.monotonic())
+                continue
             by_bridge.setdefault(punt.bridge_id, []).append(punt)
         for bridge in self.bridges.values():
             came_here = by_bridge.get(bridge.ports.bridge_id)

@@ -102,6 +102,7 @@ class FakeDatapath:
         self.sent: list[tuple[int, bytes]] = []
         self.misses: Counter[tuple[int, int]] = Counter()
         self.punts: list[Punt] = []
+        self.injected: list[tuple[int, bytes]] = []
         self.conntrack = FakeConntrack()
         self.flushed: list[tuple[int, int | None]] = []
         self.tunnels: dict[int, TunnelSettings] = {}
@@ -285,6 +286,9 @@ class FakeDatapath:
 
     def drops(self) -> dict[str, int]:
         return {}
+
+    def inject(self, port_id: int, packet: bytes) -> None:
+        self.injected.append((port_id, packet))
 
     def transmit(self, port_id: int, packet: bytes) -> None:
         self.sent.append((port_id, packet))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gossamer.daemon.appctl import protocols, vlog
+from gossamer.daemon.appctl import protocols, tunnels, vlog
 from gossamer.daemon.appctl.conntrack import coverage_name
 from gossamer.daemon.appctl.coverage import Coverage
 from gossamer.daemon.appctl.dpctl import Dpctl
@@ -57,6 +57,7 @@ class AppctlCommands:
         return {
             **vlog.commands(),
             **protocols.commands(self._switch),
+            **tunnels.commands(self._switch),
             **self._fdb.commands(),
             **self.coverage.commands(),
             **Dpctl(self._switch, self._cache, self._datapath.drops).commands(),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl.datapaths import PortNames
 from gossamer.daemon.appctl.odp_actions import changes, to_controller
+from gossamer.daemon.appctl.odp_tunnel import format_outer
 from gossamer.daemon.appctl.trace_arguments import Asked, parse_arguments
 from gossamer.datapath.settings import PuntReason
 from gossamer.errors import FieldError, GossamerError
@@ -26,7 +27,7 @@ from gossamer.openflow.validate import check_actions
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Actions, OfPort, SubField
 from gossamer.pipeline.action_syntax import parse_actions
-from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.execute import TUNNEL_BITS, Pipeline, Result
 from gossamer.pipeline.fields import FIELDS, get_slot, put_slot
 from gossamer.pipeline.format import exact_match, format_match
 from gossamer.pipeline.match import Match
@@ -196,14 +197,18 @@ class _Trace:
     def _run(self, actions: Actions | None) -> Result:
         asked, pipeline = self.asked, Pipeline(self.world)
         name, packet = asked.bridge.name, asked.packet
-        if not asked.state.mask:
+        brought = asked.state.value & TUNNEL_BITS
+        mask = asked.state.mask & ~TUNNEL_BITS
+        if not mask:
             if actions is None:
-                return pipeline.run(name, asked.in_port, packet)
-            return pipeline.execute_actions(name, asked.in_port, packet, actions)
+                return pipeline.run(name, asked.in_port, packet, brought)
+            return pipeline.execute_actions(name, asked.in_port, packet, actions, brought)
         # What no packet brings along is loaded first, by actions that are not shown.
-        loads = _loads(asked.state.value, asked.state.mask)
+        loads = _loads(asked.state.value, mask)
         then = (act.Output(OfPort.TABLE),) if actions is None else actions
-        result = pipeline.execute_actions(name, asked.in_port, packet, (*loads, *then))
+        result = pipeline.execute_actions(
+            name, asked.in_port, packet, (*loads, *then), brought
+        )
         steps = result.steps.steps[len(loads) :]
         if actions is None and steps:
             steps = [*steps[0].steps, *steps[1:]]
@@ -246,6 +251,8 @@ class _Trace:
                 leaving.commit(leaving.latest)
             elif step.kind is StepKind.OUTPUT:
                 leaving.commit(step.key)
+                if step.outer is not None:
+                    leaving.parts.append(f"set(tunnel({format_outer(step.outer)}))")
                 leaving.parts.append(self._port(step.bridge, step.port))
             elif step.kind is StepKind.PUNT:
                 leaving.commit(step.key)

@@ -127,6 +127,22 @@ class Underlay:
                 )
         return errors
 
+    def send(self, packet: bytes, destination: bytes, mark: int = 0) -> None:
+        """Send a whole IP packet by the host's routes.
+
+        Raises DeviceError where there is no way, or the packet is too long for it.
+        """
+        ipv4 = destination[:12] == _V4_MAPPED
+        family = socket.AF_INET if ipv4 else socket.AF_INET6
+        text = socket.inet_ntop(family, destination[12:] if ipv4 else destination)
+        try:
+            with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as out:
+                if mark:
+                    out.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+                out.sendto(packet, (text, 0))
+        except OSError as e:
+            raise DeviceError(f"sending to {text}: {e.strerror}", place="tunnels") from None
+
     def run(self) -> bool:
         """Whether addresses, routes or devices changed since the last call."""
         while True:

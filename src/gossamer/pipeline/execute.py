@@ -40,7 +40,9 @@ from gossamer.pipeline.result import (
 )
 from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.translation import MAX_DEPTH, MAX_RESUBMITS, Effect, Translation
+from gossamer.pipeline.tunnel import Tunnel
 from gossamer.pipeline.world import Bridge, World
+from gossamer.pipeline.wrap import Outer, outer_of
 
 __all__ = [
     "MAX_DEPTH",
@@ -68,6 +70,9 @@ _STATE: Final = ((1 << (_STATE_END - SLOTS["metadata"].offset) * 8) - 1) << (
     (KEY_LEN - _STATE_END) * 8
 )
 """Metadata and registers: zero when a packet enters a bridge."""
+_TUNNEL_END: Final = SLOTS["pkt_mark"].offset
+TUNNEL_BITS: Final = ((1 << (_TUNNEL_END - _STATE_END) * 8) - 1) << ((KEY_LEN - _TUNNEL_END) * 8)
+"""What a packet brought out of its tunnel: gone when it enters another bridge."""
 
 
 @dataclass(slots=True)
@@ -134,23 +139,35 @@ class Pipeline:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def run(self, bridge: str, in_port: int, packet: bytes) -> Result:
+    def run(self, bridge: str, in_port: int, packet: bytes, brought: int = 0) -> Result:
         """A packet that enters `bridge` by OpenFlow port `in_port`.
 
+        `brought` are the bits of the key that it did not have in its headers: the tun_* fields,
+        where it came out of a tunnel.
         Learned addresses change in the world; counters of flows do not (see
         Result.flows).  Raises PacketError for a frame without Ethernet header.
         """
-        return self._run(bridge, in_port, packet, None)
+        return self._run(bridge, in_port, packet, None, brought)
 
     def execute_actions(
-        self, bridge: str, in_port: int, packet: bytes, actions: Sequence[Action]
+        self,
+        bridge: str,
+        in_port: int,
+        packet: bytes,
+        actions: Sequence[Action],
+        brought: int = 0,
     ) -> Result:
         """A packet-out: `actions` on a packet as if it had come by `in_port`, which may be
-        OFPP_CONTROLLER or OFPP_NONE (OpenFlow 1.3.5, 7.3.7).  Raises as run()."""
-        return self._run(bridge, in_port, packet, tuple(actions))
+        OFPP_CONTROLLER or OFPP_NONE (OpenFlow 1.3.5, 7.3.7).  `brought` and what is raised: as
+        run()."""
+        return self._run(bridge, in_port, packet, tuple(actions), brought)
 
-    def _run(self, bridge: str, in_port: int, packet: bytes, actions: Actions | None) -> Result:
+    def _run(
+        self, bridge: str, in_port: int, packet: bytes, actions: Actions | None, brought: int = 0
+    ) -> Result:
         frame = Frame.received(packet, in_port)
+        if brought:
+            frame = replace(frame, key=frame.key | brought)
         return _Journey(self.world, frame).go(self.world.bridges[bridge], in_port, actions)
 
 
@@ -165,6 +182,7 @@ class _Journey:
         self.waiting: deque[_Pass] = deque()
         self.traveller = Traveller()
         self.n_passes = 0
+        self.arrived_at = _tunnel_end(frame.key)
 
     def go(self, bridge: Bridge, in_port: int, actions: Actions | None) -> Result:
         first = Step(StepKind.BRIDGE, bridge=bridge.name, port=in_port, key=self.buffer.frame.key)
@@ -333,9 +351,32 @@ class _Journey:
         if port.peer is not None:
             self.into_peer(port.peer, key, effect)
             return
+        outer = None
+        if port.tunnel is not None:
+            outer = self.into_tunnel(bridge, port.tunnel, key, step)
+            if outer is None:
+                return
         packet = effect.buffer.packet(key)[:max_len]
-        step.add(Step(StepKind.OUTPUT, bridge=bridge.name, port=ofport, packet=packet, key=key))
-        self.result.outputs.append(Output(bridge.name, ofport, packet))
+        step.add(
+            Step(StepKind.OUTPUT, bridge=bridge.name, port=ofport, packet=packet, key=key, outer=outer)
+        )
+        self.result.outputs.append(Output(bridge.name, ofport, packet, outer, key))
+
+    def into_tunnel(self, bridge: Bridge, tunnel: Tunnel, key: int, step: Step) -> Outer | None:
+        """What a packet is wrapped in; None where it cannot go."""
+        outer = outer_of(tunnel, key, bridge.options)
+        if outer is not None and outer.destination == self.arrived_at:
+            self.end(step, "Not tunneling to our own address", Drop.TUNNEL_LOOP)
+            return None
+        if outer is not None:
+            step.detail("output to native tunnel")
+            way = self.world.route(outer)
+            if way is not None:
+                for text in way:
+                    step.detail(text)
+                return outer
+        self.end(step, "native tunnel routing failed", Drop.TUNNEL_ROUTE)
+        return None
 
     def into_peer(self, peer: tuple[str, int], key: int, effect: Effect) -> None:
         step = effect.step
@@ -349,7 +390,7 @@ class _Journey:
             return
         self.n_passes += 1
         entered = step.add(Step(StepKind.BRIDGE, bridge=name, port=in_port, key=key))
-        self.waiting.append(_Pass(bridge, in_port, untracked(key), effect.buffer, entered))
+        self.waiting.append(_Pass(bridge, in_port, untracked(key) & ~TUNNEL_BITS, effect.buffer, entered))
 
 
 _CT_DROPS: Final = {
@@ -358,6 +399,14 @@ _CT_DROPS: Final = {
     Drop.CT_NAT_FULL: "no address and port are free to translate to",
     Drop.CT_FRAGMENT: "the fragment overlaps another one",
 }
+
+
+def _tunnel_end(key: int) -> bytes:
+    """The address of ours that a packet came to, where it came out of a tunnel."""
+    four = get_slot(key, "tun_dst")
+    if four:
+        return bytes(10) + b"\xff\xff" + four.to_bytes(4, "big")
+    return get_slot(key, "tun_ipv6_dst").to_bytes(16, "big")
 
 
 def _shown(key: int) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 from gossamer.pipeline import action as act
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.steps import Drop, Step, StepKind
+from gossamer.pipeline.wrap import Outer
 
 
 class Reason:
@@ -23,11 +24,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A packet that leaves `bridge` by port `ofport` (never a patch port)."""
+    """A packet that leaves `bridge` by port `ofport` (never a patch port), by a tunnel port
+    in `outer`; `key` is what was known of it then."""
 
     bridge: str
     ofport: int
     packet: bytes
+    outer: Outer | None = None
+    key: int = 0
 
 
 @dataclass(frozen=True, slots=True)

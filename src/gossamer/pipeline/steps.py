@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from gossamer.pipeline.action import Action, Actions
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.wrap import Outer
 
 
 class StepKind(StrEnum):
@@ -68,6 +69,8 @@ class Drop(StrEnum):
     CT_ZONE_LIMIT = "ct_zone_limit"
     CT_NAT_FULL = "ct_nat_full"
     CT_FRAGMENT = "ct_fragment"
+    TUNNEL_LOOP = "tunnel_loop"
+    TUNNEL_ROUTE = "tunnel_route"
 
 
 @dataclass(slots=True)
@@ -86,6 +89,8 @@ class Step:
     key: int = 0
     """The flow key after this step."""
     drop: Drop | None = None
+    outer: Outer | None = None
+    """What a packet that leaves by a tunnel port is wrapped in."""
     steps: list[Step] = field(default_factory=list)
 
     def add(self, step: Step) -> Step:

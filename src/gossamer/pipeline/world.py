@@ -8,7 +8,7 @@ state, tests in a line:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
@@ -18,6 +18,9 @@ from gossamer.pipeline.flow import Flow, FlowTable
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
 from gossamer.pipeline.metering import Meters
+from gossamer.pipeline.tlv import OptionMap
+from gossamer.pipeline.tunnel import Tunnel
+from gossamer.pipeline.wrap import Outer
 
 
 class VlanMode(IntEnum):
@@ -55,7 +58,7 @@ class Port:
 
     `ofport` is its OpenFlow number in 32-bit form; `tag` the access or native
     VLAN; an empty `trunks` carries every VLAN.  `peer` names the other end of
-    a patch port: (bridge, ofport).  The flags are OpenFlow's port config
+    a patch port: (bridge, ofport), `tunnel` makes it a tunnel port.  The flags are OpenFlow's port config
     turned positive: `flood` (not no-flood), `forward` (not no-fwd),
     `receive` (not no-recv), `packet_in` (not no-packet-in), `up`.  `live`
     tells whether its link is up, for what watches it.
@@ -73,6 +76,7 @@ class Port:
     packet_in: bool = True
     peer: tuple[str, int] | None = None
     live: bool = True
+    tunnel: Tunnel | None = None
 
     def trunks_vlan(self, vlan: int) -> bool:
         """Whether a port that is not an access port carries `vlan`.
@@ -152,6 +156,7 @@ class Bridge:
         groups: dict[int, Group] | None = None,
         meters: dict[int, Meter] | None = None,
         fragments: Fragments = Fragments.NX_MATCH,
+        options: Iterable[OptionMap] = (),
     ) -> None:
         self.name = name
         self.ports: dict[int, Port] = {port.ofport: port for port in ports}
@@ -163,6 +168,8 @@ class Bridge:
         self.meters: dict[int, Meter] = {} if meters is None else meters
         self.metered = Meters()
         self.fragments = fragments
+        self.options = tuple(options)
+        """Geneve's options that are mapped."""
         for flow in flows:
             self.tables.setdefault(flow.table_id, FlowTable(flow.table_id)).insert(flow)
 
@@ -177,14 +184,23 @@ class Bridge:
 
 
 class World:
-    """Bridges that patch ports may join, connections, and the time (CLOCK_MONOTONIC seconds)."""
+    """Bridges that patch ports may join, connections, and the time (CLOCK_MONOTONIC seconds).
+
+    `route` finds the way of a tunnel's packets and says it in words; None: there is none.
+    Without it all ways are open.
+    """
 
     def __init__(
-        self, bridges: Iterable[Bridge], now_s: float = 0.0, tracking: Tracking | None = None
+        self,
+        bridges: Iterable[Bridge],
+        now_s: float = 0.0,
+        tracking: Tracking | None = None,
+        route: Callable[[Outer], Sequence[str] | None] = lambda outer: (),
     ) -> None:
         self.bridges: dict[str, Bridge] = {bridge.name: bridge for bridge in bridges}
         self.now_s = now_s
         self.tracking: Tracking = tracking if tracking is not None else Tracker()
+        self.route = route
 
 
 N_TABLES: Final = 255

@@ -172,6 +172,9 @@ class Underlay(Protocol):
     def join(self, wanted: Iterable[tuple[bytes, int]]) -> Sequence[DeviceError]:
         """Be a member of these groups, each on a device, and of no other."""
 
+    def send(self, packet: bytes, destination: bytes, mark: int = 0) -> None:
+        """Send a whole IP packet; raises DeviceError."""
+
     def run(self) -> bool:
         """Whether something changed since the last call."""
 

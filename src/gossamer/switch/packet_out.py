@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gossamer.errors import DatapathError, PacketError
+from gossamer.errors import DatapathError, DeviceError, PacketError
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.action import SetField
@@ -101,8 +101,11 @@ def deliver(switch: Switch, result: Result) -> None:
         sender = switch.bridges[output.bridge]
         port = sender.ports.by_ofport[output.ofport]
         try:
-            switch.datapath.transmit(port.port_id, output.packet)
-        except DatapathError as e:
+            if output.outer is not None:
+                switch.tunnels.send(output)
+            else:
+                switch.datapath.transmit(port.port_id, output.packet)
+        except (DatapathError, DeviceError) as e:
             # A device that is down or gone loses packets; that is nobody's fault.
             log.debug("bridge=%s port=%s: %s", output.bridge, port.name, e)
     for punt in result.punts:

@@ -10,7 +10,7 @@ device its packets leave by and how long they may be.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -33,9 +33,12 @@ from gossamer.pipeline.tunnel import (
     over_ipv6,
     overhead,
 )
+from gossamer.pipeline.wrap import encapsulate
 
 if TYPE_CHECKING:
     from gossamer.devices.routes import Route
+    from gossamer.pipeline.result import Output
+    from gossamer.pipeline.wrap import Outer
     from gossamer.switch.contract import Datapath, Devices, Poller
 
 log = logging.getLogger(__name__)
@@ -111,6 +114,9 @@ class Tunnels:
         self._local: tuple[LocalAddress, ...] | None = None
         self._ways: dict[tuple[bytes, bytes | None, int], Route | None] = {}
         """What the kernel said of the way to an address; it holds until something changes."""
+        self._sequence = 0
+        self._lonely: set[str] = set()
+        """Ports whose group no device leads to; said once."""
         self._stale = False
 
     def claim(self, name: str, tunnel: Tunnel) -> None:
@@ -118,6 +124,7 @@ class Tunnels:
 
         Raises DeviceError, in the peer's words, where another port has them.
         """
+        self._check_extension(name, tunnel)
         identity = tunnel.identity()
         owner = self._owners.get(identity, name)
         if owner != name:
@@ -132,7 +139,6 @@ class Tunnels:
                 place=f"port={name}",
                 remedy=f"give it another key, address or port number than {owner} has",
             )
-        self._check_extension(name, tunnel)
         self.release(name)
         self._owners[identity] = name
         self._tunnels[name] = tunnel
@@ -161,6 +167,7 @@ class Tunnels:
         if tunnel is not None:
             del self._owners[tunnel.identity()]
             self._egress.pop(name, None)
+            self._lonely.discard(name)
             self._stale = True
 
     def egress(self, name: str) -> Egress:
@@ -278,7 +285,9 @@ class Tunnels:
                 ifindex = route.ifindex if route else 0
             if ifindex > _LOOPBACK:
                 out.add((tunnel.remote, ifindex))
-            else:
+                self._lonely.discard(name)
+            elif name not in self._lonely:
+                self._lonely.add(name)
                 log.warning(
                     "port=%s: no device leads to the group %s: set options:local_ip, or a route",
                     name,
@@ -303,11 +312,59 @@ class Tunnels:
         lowest = min((link.mtu for link in links if link is not None), default=0)
         return Egress(mtu=lowest - self._overhead(tunnel)) if lowest else Egress()
 
+    def way(self, outer: Outer) -> Sequence[str] | None:
+        """The way of a packet, in the peer's words; None: there is none."""
+        underlay = self._devices.underlay
+        route = underlay.route(outer.destination, outer.source, outer.mark or 0)
+        route = route or underlay.route(outer.destination)
+        link = self._devices.link_of(route.ifindex) if route is not None else None
+        if route is None or link is None:
+            return None
+        hop = route.gateway or outer.destination
+        out = [f"tunneling to {format_address(hop)} via {link.name}"]
+        macs = [n.mac for n in underlay.neighbours() if (n.ifindex, n.address) == (link.ifindex, hop)]
+        source = outer.source or route.source
+        if not macs or source is None:
+            request = "ARP" if is_ipv4(hop) else "ND"
+            out.append(
+                f"neighbor cache miss for {format_address(hop)} on bridge {link.name}, "
+                f"sending {request} request"
+            )
+        else:
+            out.append(
+                f"tunneling from {_mac(link.mac)} {format_address(source)} "
+                f"to {_mac(macs[0])} {format_address(hop)}"
+            )
+        return out
+
+    def send(self, output: Output) -> None:
+        """Send what the reference pipeline let out by a tunnel.
+
+        Raises DeviceError where there is no way, or the packet is too long for it.
+        """
+        outer = output.outer
+        assert outer is not None, "it leaves by a tunnel"
+        source = outer.source
+        if source is None:
+            route = self._devices.underlay.route(outer.destination, None, outer.mark or 0)
+            source = route.source if route is not None else None
+        if source is None:
+            raise DeviceError(
+                f"there is no route to {format_address(outer.destination)}", place="tunnels"
+            )
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        packet = encapsulate(outer, output.packet, output.key, source, self._sequence)
+        self._devices.underlay.send(packet, outer.destination, outer.mark or 0)
+
     def _overhead(self, tunnel: Tunnel) -> int:
         return overhead(tunnel, bool(over_ipv6(tunnel)), self.option_bytes(tunnel))
 
     option_bytes: Callable[[Tunnel], int] = staticmethod(lambda tunnel: 0)
     """Bytes that Geneve's options may take in a port's packets."""
+
+
+def _mac(address: bytes) -> str:
+    return address.hex(":")
 
 
 def _packed(address: bytes) -> bytes:

@@ -61,9 +61,10 @@ def world_of(switch: Switch) -> World:
         view.fdb = _LearnedByDatapath(bridge)
         view.groups = bridge.rules.groups.values
         view.meters = bridge.rules.meters.values
+        view.options = tuple(bridge.rules.options.maps())
         view.miss = {t: TableMiss(int(action)) for t, action in bridge.misses.items()}
         bridges.append(view)
-    return World(bridges, now_s=time.monotonic())
+    return World(bridges, now_s=time.monotonic(), route=switch.tunnels.way)
 
 
 def _view(switch: Switch, bridge: Bridge) -> model.Bridge:
@@ -90,6 +91,7 @@ def _port(switch: Switch, port: Port) -> model.Port:
         packet_in=settings.packet_in,
         peer=_peer(switch, settings.patch_peer),
         live=settings.live,
+        tunnel=port.tunnel,
     )
 
 

@@ -328,6 +328,7 @@ class FakeUnderlay:
         self.ways: dict[bytes, Route] = {}
         self.known: list[Neighbour] = []
         self.joined: set[tuple[bytes, int]] = set()
+        self.sent: list[tuple[bytes, bytes]] = []
         self.changed = False
 
     def addresses(self) -> list[Address]:
@@ -348,6 +349,9 @@ class FakeUnderlay:
     def join(self, wanted: Iterable[tuple[bytes, int]]) -> list[DeviceError]:
         self.joined = set(wanted)
         return []
+
+    def send(self, packet: bytes, destination: bytes, mark: int = 0) -> None:
+        self.sent.append((packet, destination))
 
     def run(self) -> bool:
         changed, self.changed = self.changed, False

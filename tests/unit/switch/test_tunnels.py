@@ -12,8 +12,10 @@ from gossamer.datapath.settings import PortKind
 from gossamer.datapath.tunnel_settings import FLOW, TunnelKind
 from gossamer.devices.routes import Route
 from gossamer.devices.underlay import Address
+from gossamer.pipeline.action import OfPort, Output
 from gossamer.pipeline.tunnel import overhead
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig, SwitchConfig
+from gossamer.switch.packet_out import perform
 from gossamer.switch.status import InterfaceStatus, SwitchStatus
 from gossamer.switch.switch import Switch
 from gossamer.switch.tunnel_options import parse_tunnel
@@ -251,3 +253,16 @@ def test_the_room_that_headers_take(
 ) -> None:
     tunnel, _ = parse_tunnel("t", kind, _options(f"remote_ip=flow {options}"))
     assert overhead(tunnel, ipv6, extra) == expected
+
+
+def test_a_packet_out_by_a_tunnel_is_sent_by_the_hosts_routes(world: World) -> None:
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2 key=5")
+    world.apply()
+    frame = bytes.fromhex("02000000000102000000000288b5") + bytes(46)
+    ofport = world.status("vx0").ofport
+    assert ofport is not None
+    perform(world.switch, world.switch.bridges["br0"], OfPort.CONTROLLER, frame, (Output(ofport),))
+    ((packet, destination),) = world.underlay.sent
+    assert destination == _address("172.16.0.2")
+    assert packet[12:20] == bytes([172, 16, 0, 1, 172, 16, 0, 2])
+    assert packet[28:] == bytes.fromhex("0800000000000500") + frame

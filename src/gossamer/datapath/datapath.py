@@ -38,6 +38,7 @@ from gossamer.datapath.transmit import Transmitter
 from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
 from gossamer.datapath.tunnels import Tunnels
 from gossamer.datapath.uplinks import Uplinks
+from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group

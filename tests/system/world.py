@@ -125,6 +125,13 @@ class Host:
             self.vsctl("add-port", bridge, device, *pairs)
         return Netns(name, device)
 
+    def forget(self, name: str) -> None:
+        """Take a namespace away, with its port."""
+        self._names.remove(name)
+        # The device first: a namespace takes its devices along only some time later.
+        self.attempt("ip", "link", "del", f"v{name}")
+        self.check("ip", "netns", "del", name)
+
     def log(self) -> str:
         """What the daemon logged."""
         path = self.rundir / "ovs-vswitchd.log"

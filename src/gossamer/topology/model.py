@@ -101,6 +101,8 @@ class Instance(_Strict, frozen=True):
     gateway: str | None = None
     routes: tuple[str, ...] = ()
     forward: bool = False
+    route_by_flows: bool = False
+    """The flows of its host route what they can before it gets there; for routers on hosts."""
     nat: Annotated[str, Meta(pattern=r"^eth[0-9]+$")] | None = None
 
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface
 from typing import Final
 
 from gossamer.errors import TopologyError
-from gossamer.topology.model import Bridge, Host, Network, Port, Topology
+from gossamer.topology.model import Bridge, Host, Instance, Network, Port, Topology
 from gossamer.topology.networks import (
     INTEGRATION,
     TUNNEL,
@@ -30,6 +30,8 @@ _LEAST_MTU: Final = {4: 576, 6: 1280}
 def check_names(topology: Topology) -> None:
     """Hosts and instances have namespaces of their names; instances are on hosts that there are."""
     for name, instance in topology.instances.items():
+        if instance.route_by_flows:
+            _check_router(instance, f"instances.{name}")
         if name in topology.hosts:
             raise TopologyError(
                 f"{name} is a host already", place=f"instances.{name}", remedy="name one of them otherwise"
@@ -40,6 +42,18 @@ def check_names(topology: Topology) -> None:
                 place=f"instances.{name}.host",
                 remedy=f"hosts are {', '.join(topology.hosts) or 'none; declare them under hosts:'}",
             )
+
+
+def _check_router(instance: Instance, place: str) -> None:
+    reason = None
+    if instance.host is None or not all(p.network for p in instance.ports):
+        reason = "flows route between networks, on a host", "say host:, and network: for its ports"
+    elif not instance.forward:
+        reason = "an instance that does not forward is no router", "say forward: true"
+    elif instance.nat:
+        reason = "flows route, they translate no addresses", "take nat out, or route_by_flows"
+    if reason:
+        raise TopologyError(reason[0], place=f"{place}.route_by_flows", remedy=reason[1])
 
 
 def check_uplink(host: Host, device: str, place: str) -> None:

@@ -214,3 +214,49 @@ def test_what_a_host_has_is_found_in_its_file(tmp_path: Path) -> None:
     assert document_path(topology, "tunnel/h2:vxlan-h1", "") == "hosts.h2"
     assert document_path(topology, "port/h2/0", "mtu") == "hosts.h2.ports[0].mtu"
     assert document_path(topology, "daemon/h2", "") == "hosts.h2"
+
+
+ROUTED = edited(
+    ("expect:", "  gw:\n    host: h1\n    forward: true\n    route_by_flows: true\n    ports:\n"
+     "      - {network: blue, address: 10.0.0.254/24}\n      - {network: office, address: 10.3.0.254/24}\n"
+     "    gateway: 10.3.0.1\nexpect:"),
+)  # fmt: skip
+
+
+def test_a_router_routes_by_flows_and_leaves_the_rest_to_its_instance(tmp_path: Path) -> None:
+    topology = read(tmp_path, ROUTED)
+    found = resources(topology)
+    flows = found["flows/h1:br-int"]["flows"]
+    mac = {name: found[f"port/{name}"]["mac"] for name in ("gw/0", "gw/1", "a1/0", "a2/0", "a1/1")}
+    assert f"priority=21,ip,dl_dst={mac['gw/0']},nw_ttl=1,actions=NORMAL" in flows
+    assert "table=60,priority=33,ip,reg6=1,nw_dst=10.0.0.254/32,actions=NORMAL" in flows
+    # Packets of 1500 octets from the office do not fit into the tunnels of blue: only ICMP can say so.
+    assert not [f for f in flows if "nw_dst=10.0.0.2/32" in f]
+    default = next(f for f in flows if f.startswith("table=60,priority=1,ip,reg6=1,actions="))
+    assert f"mod_dl_src:{mac['gw/1']},mod_dl_dst:{mac['a1/1']},dec_ttl" in default
+    even = ROUTED.replace("bridge: br-ex}", "bridge: br-ex, mtu: 1450}")
+    flows = resources(read(tmp_path, even))["flows/h1:br-int"]["flows"]
+    towards = next(f for f in flows if "nw_dst=10.0.0.2/32" in f)
+    assert f"mod_dl_src:{mac['gw/0']},mod_dl_dst:{mac['a2/0']},dec_ttl" in towards
+    assert towards.endswith("output:br-int-to-br-tun")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "message"),
+    [
+        ("    forward: true\n", "", "an instance that does not forward is no router"),
+        ("    forward: true\n", "    forward: true\n    nat: eth1\n", "they translate no addresses"),
+        ("    host: h1\n    forward", "    forward", "flows route between networks, on a host"),
+    ],
+)
+def test_what_flows_cannot_route_is_told(tmp_path: Path, was: str, now: str, message: str) -> None:
+    assert was in ROUTED
+    with pytest.raises(TopologyError, match=message):
+        read(tmp_path, ROUTED.replace(was, now, 1))
+
+
+def test_with_l2_population_neighbour_solicitations_are_answered(tmp_path: Path) -> None:
+    text = edited(("id: 5001}", "id: 5001, l2_population: true}"), ("address: 10.0.0.2/24", 'addresses: [10.0.0.2/24, "fd00::2/64"]'))
+    flows = resources(read(tmp_path, text))["flows/h1:br-tun"]["flows"]
+    assert [f for f in flows if f.startswith("table=21") and "nd_target=fd00::2,icmp_type=135" in f]
+    assert [f for f in flows if f.startswith("table=23") and "icmp_type=136" in f and f.endswith("IN_PORT")]

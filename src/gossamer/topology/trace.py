@@ -57,6 +57,8 @@ def flow_between(
     flow = f"in_port={ofport},{name},dl_src={own_mac},dl_dst={next_mac},{addresses}"
     if number:
         flow += f",{kind}_src=40000,{kind}_dst={number}"
+    if kind == "tcp":
+        flow += ",tcp_flags=syn"  # the first packet: any other belongs to no connection
     return port.bridge or "", flow
 
 

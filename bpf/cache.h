@@ -75,6 +75,7 @@ static __always_inline int gather_cache_key(struct state *st)
 	if (!mask)
 		return -1;
 	st->n_words = mask->n_words;
+	st->exact = 1;
 	for (__u32 i = 0; i < CACHE_WORDS; i++) {
 		__u32 at, word;
 
@@ -89,6 +90,13 @@ static __always_inline int gather_cache_key(struct state *st)
 		h ^= h >> 32;
 	}
 	st->hash = (__u32)h;
+	/* A pass that goes on after a ct() may only use paths that were made for such ones. */
+	if (st->resume) {
+		__u32 last = st->n_words - 1;
+
+		st->exact = last < CACHE_WORDS && mask->words[last].word == WORD_LENGTHS &&
+			    (mask->words[last].mask & bpf_htonl(RESUME_BITS));
+	}
 	return 0;
 }
 

@@ -93,7 +93,7 @@ struct ct_reply {		/* the tuple of answers, where addresses are translated */
 	__u64 packets[2];		/* of the originator, of the answers */              \
 	__u64 bytes[2];                                                                      \
 	__u32 created_s;                                                                     \
-	__u32 mark;                                                                          \
+	__be32 mark;                                                                         \
 	__be32 label[4];                                                                     \
 	struct ct_peer peer[2];		/* the originator, the one who answers */            \
 	struct ct_reply reply;		/* only with CT_SRC_NAT or CT_DST_NAT */             \
@@ -268,7 +268,7 @@ struct ct_expectation {
 	struct ct_tuple parent;	/* the originator's */
 	__be32 nat[4];		/* what the answers' address becomes, all zero: no translation */
 	__u32 nat_destination;	/* it is their destination (SNAT), not their source (DNAT) */
-	__u32 mark;
+	__be32 mark;
 	__be32 label[4];
 };
 
@@ -308,7 +308,7 @@ struct ct_event {
 	__u32 type;		/* enum ct_event_type */
 	__u32 in_port;		/* port id; 0 for CT_EVENT_GONE */
 	struct ct_tuple tuple;	/* of the originator, or of a packet that is invalid */
-	__u32 mark;
+	__be32 mark;
 	__u32 flags;		/* of the connection */
 	__u64 packets[2];
 	__u64 bytes[2];
@@ -320,6 +320,12 @@ struct {
 	__uint(max_entries, CT_EVENT_RING_BYTES);
 } ct_events SEC(".maps");
 
+/* The fields of connections are zero. */
+static __always_inline void ct_forget(struct state *st)
+{
+	__builtin_memset(&st->key[WORD_CT_STATE], 0, CT_WORDS * 4);
+}
+
 static __always_inline void ct_count(__u32 which)
 {
 	__u64 *n = bpf_map_lookup_elem(&ct_counters, &which);
@@ -327,6 +333,14 @@ static __always_inline void ct_count(__u32 which)
 	if (n)
 		*n += 1;
 }
+
+/* What a ct() asks for. */
+#define CT_DO_COMMIT	(1 << 0)
+#define CT_DO_FORCE	(1 << 1)
+#define CT_DO_TABLE	(1 << 2)	/* a copy goes on at a table */
+#define CT_DO_NAT	(1 << 3)
+#define CT_DO_FTP	(1 << 4)
+#define CT_DO_TFTP	(1 << 5)
 
 /* What tracking knows of the packet in hand; one a level, as `states`. */
 struct ct_work {
@@ -336,6 +350,10 @@ struct ct_work {
 	__u32 reply;		/* the packet goes against the originator */
 	__u32 error;		/* it is an ICMP error about the connection */
 	__u32 ct_state;
+	__u32 kind;		/* enum transport_kind */
+	__u32 readable;		/* it has a tuple */
+	__u32 removes;		/* it ends the connection that `victim` is */
+	__u32 found;		/* it has a connection: `connection` tells of it */
 	/* TCP */
 	__u32 seq, ack;
 	__u32 payload;		/* bytes */
@@ -346,6 +364,10 @@ struct ct_work {
 	__u16 zone;
 	__u16 flags;		/* CT_DO_* */
 	__u32 nat_rule;
+	/* while room is made */
+	__u32 best, best_slot;
+	__u64 best_expires;
+	struct ct_tuple victim;
 	__u32 set[5], set_mask[5];	/* exec(): of the mark, of the label */
 	struct ct_image connection;	/* a new one while it is made, else a copy */
 };

@@ -409,6 +409,8 @@ static __always_inline void save(struct state *st)
 	save = &st->saves[n & (MAX_SCOPES - 1)];
 	__builtin_memcpy(save->packet, &st->key[PACKET_WORD], sizeof(save->packet));
 	__builtin_memcpy(save->tunnel, &st->key[WORD_TUN_ID], sizeof(save->tunnel));
+	if (st->resume)
+		__builtin_memcpy(save->ct, &st->key[WORD_CT_STATE], sizeof(save->ct));
 	st->n_saves = n + 1;
 }
 
@@ -418,6 +420,8 @@ static __always_inline void restore(struct state *st)
 
 	__builtin_memcpy(&st->key[PACKET_WORD], st->saves[n].packet, sizeof(st->saves[n].packet));
 	__builtin_memcpy(&st->key[WORD_TUN_ID], st->saves[n].tunnel, sizeof(st->saves[n].tunnel));
+	if (st->resume)
+		__builtin_memcpy(&st->key[WORD_CT_STATE], st->saves[n].ct, sizeof(st->saves[n].ct));
 	st->n_saves = n;
 }
 
@@ -435,6 +439,69 @@ static __always_inline void tell(struct __sk_buff *skb, struct state *st, struct
 		count_drop(DROP_PUNT_RATE);
 	else if (punt_write(skb, st, op, 0, level))
 		count_drop(DROP_PUNT_FULL);
+}
+
+/* An operation of the action set, for the copy that is made next. */
+static __always_inline void carry(struct state *st, struct op *op)
+{
+	struct pass *pass = pass_get(st->level, st->pass_tail);
+	__u32 n = st->n_carried;
+
+	if (!pass || n >= SET_ROOM)
+		return;
+	pass->set[n] = *op;
+	pass->set[n].code &= ~DO_CARRY;
+	st->n_carried = n + 1;
+}
+
+/* Queue a copy that goes on at a table, knowing its connection. */
+__attribute__((noinline)) int resume(__u32 table, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct pass *pass;
+
+	if (!st)
+		return 0;
+	if (st->pass_tail - st->pass_head >= PASS_QUEUE || st->passes_begun >= MAX_PASSES) {
+		count_drop(DROP_PASSES);
+		return 0;
+	}
+	pass = pass_get(level, st->pass_tail);
+	if (!pass)
+		return 0;
+	ct_show(level);
+	pass->port = st->in_port;
+	pass->bridge = st->bridge;
+	pass->limit = st->pass_limit;
+	pass->resume = table + 1;
+	pass->n_set = st->n_carried;
+	__builtin_memcpy(pass->key, st->key, sizeof(pass->key));
+	st->pass_tail++;
+	st->passes_begun++;
+	st->n_outputs++;
+	return 0;
+}
+
+/* 1 where the packet must be dropped. */
+static __always_inline int do_ct(struct __sk_buff *skb, struct state *st, struct op *op,
+				 __u32 level)
+{
+	struct ct_work *w = ct_work_get(level);
+	int dropped;
+
+	if (!w)
+		return 1;
+	w->zone = op->a;
+	w->flags = op->flags;
+	w->nat_rule = op->b;
+	dropped = ct(skb, st, w, level);
+	if (!dropped && (op->flags & CT_DO_TABLE))
+		resume(op->c, level);
+	__builtin_memset(w->set, 0, sizeof(w->set) + sizeof(w->set_mask));
+	st->n_carried = 0;
+	/* the original goes on as one that was never tracked */
+	ct_forget(st);
+	return dropped;
 }
 
 static long do_op(__u32 i, struct walk *walk)
@@ -458,6 +525,10 @@ static long do_op(__u32 i, struct walk *walk)
 			st->skipping++;
 		else if (op.code == DO_RESTORE && !--st->skipping)
 			restore(st);
+		return 0;
+	}
+	if (op.code & DO_CARRY) {
+		carry(st, &op);
 		return 0;
 	}
 	switch (op.code) {
@@ -504,6 +575,25 @@ static long do_op(__u32 i, struct walk *walk)
 	case DO_TRUNCATE:
 		st->length_limit = op.b;
 		break;
+	case DO_CT_SET: {
+		struct ct_work *w = ct_work_get(walk->level);
+
+		if (w && op.a < 5) {
+			w->set[op.a] = (w->set[op.a] & ~op.c) | op.b;
+			w->set_mask[op.a] |= op.c;
+		}
+		break;
+	}
+	case DO_CT:
+		if (do_ct(walk->skb, st, &op, walk->level)) {
+			if (!st->n_saves)
+				return 1;
+			st->skipping = 1;
+		}
+		break;
+	case DO_CT_CLEAR:
+		ct_forget(st);
+		break;
 	case DO_TELL:
 		tell(walk->skb, st, walk->path, &op, walk->level);
 		break;
@@ -534,8 +624,8 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 	if (!br)
 		return 0;
 	st->version = *(volatile __u64 *)&br->version;
-	if (br->flags & BRIDGE_LENGTHS) {
-		__u32 bits = 0;
+	if ((br->flags & BRIDGE_LENGTHS) || st->resume) {
+		__u32 bits = st->resume << RESUME_SHIFT;
 
 		for (int i = 0; i < MAX_LENGTHS; i++)
 			bits |= (st->frame_length > br->lengths[i]) << i;
@@ -547,7 +637,9 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 	set = bpf_map_lookup_elem(&cache, &slot);
 	if (!set)
 		return 0;
-	if (path_matches(&set->way[0], st))
+	if (st->resumed_set || !st->exact)
+		path = NULL;
+	else if (path_matches(&set->way[0], st))
 		path = &set->way[0];
 	else if (path_matches(&set->way[1], st))
 		path = &set->way[1];
@@ -567,17 +659,15 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 		if (walk.n_ops == 1 && path->ops[0].code == DO_NORMAL) {
 			return normal(skb, level);
 		}
-		if (path->uses_state)
-			__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
 		walk.path = path;
 	} else {
 		translate(level);
 		if (st->cacheable)
 			cache_insert(set, st);
 		walk.n_ops = st->n_ops;
-		__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
 	}
 	st->n_saves = 0;
+	st->n_carried = 0;
 	st->skipping = 0;
 	bpf_loop(walk.n_ops, do_op, &walk, 0);
 	return 0;
@@ -609,6 +699,19 @@ static long next_pass(__u32 i, struct queue *queue)
 		return 1;
 	st->pass_head++;
 	id = waiting->port;
+	st->resume = waiting->resume;
+	st->resumed_set = 0;
+	if (waiting->resume) {
+		__builtin_memcpy(st->key, waiting->key, sizeof(waiting->key));
+		st->dirty = 1;
+		st->in_port = id;
+		st->bridge = waiting->bridge;
+		st->pass_limit = waiting->limit;
+		if (waiting->n_set)
+			st->resumed_set = st->pass_head;	/* of this one, plus one */
+		perform(queue->skb, queue->level);
+		return 0;
+	}
 	port = port_get(id);
 	if (!port || port->kind != PORT_PATCH) {
 		count_drop(DROP_NO_PORT);
@@ -618,15 +721,17 @@ static long next_pass(__u32 i, struct queue *queue)
 		count_drop(DROP_NO_RECEIVE);
 		return 0;
 	}
+	if (st->dirty) {
+		/* registers and a tunnel's values end with the bridge */
+		__builtin_memset(&st->key[2], 0, (PACKET_WORD - 2) * 4);
+		st->dirty = 0;
+	}
 	/* The key is the copy's; the headers are still as the last commit left them. */
 	if (st->touched)
 		__builtin_memcpy(&st->key[PACKET_WORD], &waiting->key[PACKET_WORD],
 				 PACKET_WORDS * 4);
 	key_of(st)->in_port = bpf_htonl(port->ofport);
 	key_of(st)->actset_output = 0;
-	/* a tunnel's values end with the bridge */
-	if (!waiting->resume && st->dirty)
-		__builtin_memset(&st->key[WORD_TUN_ID], 0, TUNNEL_WORDS * 4);
 	st->in_port = id;
 	st->bridge = port->bridge;
 	st->pass_limit = waiting->limit;

@@ -44,12 +44,17 @@ const volatile __u32 capturing = 0;
 #include "links.h"
 #include "meter.h"
 #include "conntrack.h"
+#include "emit_ct.h"
 #include "conjunction.h"
 #include "translate.h"
 #include "transport.h"
 #include "nat.h"
 #include "commit_transport.h"
 #include "commit.h"
+#include "nat.h"
+#include "conntrack_slots.h"
+#include "conntrack_tcp.h"
+#include "track.h"
 #include "punt.h"
 #include "normal.h"
 #include "sequence.h"
@@ -87,6 +92,15 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	}
 	st->level = level;
 	st->now = bpf_ktime_get_coarse_ns();
+	if (capturing) {
+		__u32 zero = 0;
+		struct ct_config *config = bpf_map_lookup_elem(&ct_config, &zero);
+
+		if (config && config->test_now)
+			st->now = config->test_now;
+	}
+	st->resume = 0;
+	st->resumed_set = 0;
 	st->in_port = id;
 	st->first_port = id;
 	st->bridge = port->bridge;
@@ -107,12 +121,23 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	return 0;
 }
 
-/* The last output is the packet itself. */
-static __always_inline int finish(struct __sk_buff *skb, struct state *st)
+/* Copies that wait: for another bridge or table, or to be cut. */
+static __always_inline void finish_others(struct __sk_buff *skb, struct state *st, __u32 level)
 {
+	struct queue queue = { .skb = skb, .level = level };
+
+	bpf_loop(MAX_PASSES, next_pass, &queue, 0);
+	if (st->n_short)
+		bpf_loop(MAX_SHORT, send_short, &queue, 0);
+}
+
+/* The last output is the packet itself. */
+__attribute__((noinline)) int finish(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
 	struct port *port;
 
-	if (!st->pending)
+	if (!st || !st->pending)
 		return TC_ACT_SHOT;
 	port = port_get(st->pending);
 	if (!port)
@@ -132,33 +157,26 @@ static __always_inline int finish(struct __sk_buff *skb, struct state *st)
 	return bpf_redirect(port->ifindex, 0);
 }
 
-/* A packet that was received: through bridges, and out.  `again`: the daemon lets it arrive once
- * more. */
-static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u32 level,
-				   bool again)
+/* A packet that was received: through bridges, and out. */
+static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u32 level)
 {
+	struct queue queue = { .skb = skb, .level = level };
+
 	if (parse(skb, level)) {
 		count_drop(DROP_PARSE);
 		return TC_ACT_SHOT;
 	}
-	st->arrived_again = again;
 	pass(skb, level);
-	if (st->pass_tail) {
-		struct queue queue = { .skb = skb, .level = level };
-
+	if (st->pass_tail)
 		bpf_loop(MAX_PASSES, next_pass, &queue, 0);
-	}
-	if (st->n_short) {
-		struct queue queue = { .skb = skb, .level = level };
-
+	if (st->n_short)
 		bpf_loop(MAX_SHORT, send_short, &queue, 0);
-	}
-	if (again) {
+	if (st->arrived_again) {
 		/* A test run redirects nothing. */
 		flush_pending(skb, st);
 		return TC_ACT_SHOT;
 	}
-	return finish(skb, st);
+	return finish(skb, level);
 }
 
 /* How many visits of ours are under way on this CPU, one within the other. */
@@ -173,7 +191,7 @@ static __always_inline __u32 visits(void)
 SEC("tc")
 int gossamer(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex, id, *known, level = visits(), again;
+	__u32 ifindex = skb->ifindex, id, *known, level = visits();
 	struct state *st;
 	struct port *port;
 
@@ -186,10 +204,10 @@ int gossamer(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (capturing) {
 		id = skb->mark & CAPTURE_PORT;
-		again = skb->mark & CAPTURE_ARRIVED;
+		st->arrived_again = !!(skb->mark & CAPTURE_ARRIVED);
 	} else {
-		again = skb->mark == INJECT_ARRIVED;
-		if (again)
+		st->arrived_again = skb->mark == INJECT_ARRIVED;
+		if (st->arrived_again)
 			skb->mark = 0;
 		known = ifindex < LOW_IFINDEXES ?
 			bpf_map_lookup_elem(&port_by_low_ifindex, &ifindex) :
@@ -211,7 +229,7 @@ int gossamer(struct __sk_buff *skb)
 	}
 	if (receive(skb, id, level))
 		return TC_ACT_SHOT;
-	return forward(skb, st, level, again);
+	return forward(skb, st, level);
 }
 
 /* What arrives at a device that tunnels run over: theirs enters the switch, all else goes on. */
@@ -235,7 +253,8 @@ int gossamer_uplink(struct __sk_buff *skb)
 	if (id < 0 || receive(skb, id, level))
 		return TC_ACT_SHOT;
 	enter_key(st);
-	return forward(skb, st, level, false);
+	st->arrived_again = 0;
+	return forward(skb, st, level);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -19,14 +19,14 @@
 #define MAX_FDB (1 << 18)
 
 #define MATCH_WORDS 48		/* words that one mask can cover */
-#define CACHE_WORDS 40		/* words that a cached path's key can have */
+#define CACHE_WORDS 56		/* words that a cached path's key can have */
 #define SHORTCUTS 4096		/* per CPU, of NORMAL */
 #define CACHE_SETS 2048		/* per CPU; two paths each */
 
 #define SMALL_OPS 4
 #define LARGE_OPS 64
 #define PATH_OPS 768		/* operations one pass may come to */
-#define CACHED_OPS 12
+#define CACHED_OPS 24
 #define CACHED_FLOWS 16
 #define SET_ROOM 64		/* where it is put in order; a power of two */
 #define SET_OPS 48		/* set-field and move operations in an action set */

@@ -47,6 +47,11 @@ enum rule_op {
 	OP_SEND,		/* to the port that was chosen */
 	OP_LARGER,		/* b: bytes; whether the frame is longer, into the last scratch word */
 	OP_SLOW,		/* what the kernel cannot do: the daemon takes the packet through this bridge */
+	OP_CT_SET,		/* for the next OP_CT: a: 0 the mark, 1 to 4 words of the label, b: value,
+				 * c: mask, d: word to take the value from, plus one; 0: `b` */
+	OP_CT,			/* flags: CT_DO_*; a: zone, or word | shift << 8 with CT_ZONE_IN_WORD;
+				 * b: NAT rule, c: table | bits of the zone << 8 */
+	OP_CT_CLEAR,
 };
 
 /* A field that the packet has not is not set: what a match cannot say for good. */
@@ -64,6 +69,8 @@ enum rule_op {
 #define NEEDED_PROTO(needs) ((needs) >> 16 & 0xff)
 
 #define STACK_WORD (KEY_WORDS + 12)	/* the scratch words that OP_PUSH and OP_POP use */
+
+#define CT_ZONE_IN_WORD	(1 << 6)	/* flag of OP_CT */
 
 #define OP_WRITE 0x80		/* flag: into the action set instead */
 
@@ -85,8 +92,15 @@ enum path_op {
 	DO_RESTORE,		/* be again what was remembered last */
 	DO_METER,		/* b: index of the meter */
 	DO_TRUNCATE,		/* b: bytes the next output may have */
+	DO_CT_SET,		/* as OP_CT_SET, with the value in `b` */
+	DO_CT,			/* flags: CT_DO_*; a: zone, b: NAT rule, c: table */
+	DO_CT_CLEAR,
 	DO_TELL,		/* the daemon, of a packet to learn from: as DO_CONTROLLER */
 };
+
+/* Beside the number of a rule's operation: one of the action set that goes along with the copy that
+ * the next DO_CT makes. */
+#define DO_CARRY 0x80
 
 /* OpenFlow's reserved ports (1.3.5, 7.2.1). */
 #define OFPP_IN_PORT	0xfffffff8

@@ -71,9 +71,12 @@ struct action_set {		/* put aside while a clone has one of its own */
 	struct op set[SET_ROOM];
 };
 
+#define CT_WORDS (WORD_CONJ_ID - WORD_CT_STATE)	/* of the key: all fields of connections */
+
 struct save {			/* the packet as it was when a scope first changed it */
 	__u32 tunnel[TUNNEL_WORDS];
 	__u32 packet[PACKET_WORDS];
+	__u32 ct[CT_WORDS];
 };
 
 struct alternative {		/* of a conjunction: a rule that matched */
@@ -98,6 +101,7 @@ struct pass {			/* a copy waiting to enter a bridge over a patch port, or again 
 	__u32 touched;
 	__u32 limit;		/* bytes it may have, 0 any number */
 	__u32 resume;		/* table it goes on in, plus one; 0: it came over a patch port */
+	__u32 bridge;		/* where it goes on */
 	__u32 n_set;		/* operations of its action set */
 	__u32 key[KEY_WORDS];	/* only its packet part counts where it came over a patch port */
 	struct op set[SET_ROOM];
@@ -166,8 +170,7 @@ struct extensions {		/* headers of IPv6 that were met */
 struct state {
 	__u32 key[KEY_WORDS + 16];	/* struct flow_key, then temporaries of programs */
 	__u32 wire[PACKET_WORDS];	/* what the headers hold now; valid once touched */
-	__u32 saved[PACKET_WORDS];	/* the key before translation */
-	__u32 saved_tunnel[TUNNEL_WORDS];
+	__u32 saved[KEY_WORDS];		/* the key before translation */
 	__u32 hidden[HIDDEN_WORDS];	/* of the key in translation: what is below labels */
 	__u64 now;			/* coarse monotonic ns */
 	__u64 version;			/* of the bridge when its lookup began */
@@ -199,6 +202,7 @@ struct state {
 	__u32 pass_head, pass_tail;
 	/* lookup */
 	__u32 hash;
+	__u32 exact;			/* the words tell all that decides: paths may be kept */
 	__u32 n_words;
 	__u32 words[CACHE_WORDS];
 	__u32 gather[1 + MATCH_WORDS];
@@ -240,6 +244,9 @@ struct state {
 	__u32 group_hash;
 	__u32 best_weight, best_log;	/* of the bucket that leads */
 	__u32 best_bucket;
+	__u32 resume;			/* the pass goes on in that table, plus one: after a ct() */
+	__u32 n_carried;		/* operations of the action set that the next copy carries */
+	__u32 resumed_set;		/* index in `passes` of the action set it came with, plus one */
 	__u32 n_saves;			/* in `saves`, when executing */
 	__u32 skipping;			/* a meter dropped this copy: to its scope's end, plus saves
 					 * begun and not ended on the way */

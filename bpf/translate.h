@@ -280,6 +280,16 @@ static long run_op(__u32 i, struct run *run)
 	case OP_SLOW:
 		st->failure = SLOW_PATH;
 		return 0;
+	case OP_CT_SET:
+		emit_ct_set(st, &op);
+		return 0;
+	case OP_CT:
+		emit_ct(&op, st);
+		return 0;
+	case OP_CT_CLEAR:
+		ct_forget(st);
+		emit_simple(st, DO_CT_CLEAR, 0, 0);
+		return 0;
 	case OP_PUSH:
 		push_stack(st);
 		return 0;
@@ -384,6 +394,23 @@ static long run_frame(__u32 i, __u32 *level)
 	return 0;
 }
 
+/* The action set that a copy has carried along. */
+static long take_along(__u32 i, __u32 *level)
+{
+	struct state *st = state_get(*level);
+	struct pass *pass;
+	struct op op;
+
+	if (!st)
+		return 1;
+	pass = pass_get(*level, st->resumed_set - 1);
+	if (!pass || i >= pass->n_set || i >= SET_ROOM)
+		return 1;
+	op = pass->set[i];
+	write_action(st, &op);
+	return 0;
+}
+
 /* Fill st->ops with what becomes of the packet in st->bridge. */
 __attribute__((noinline)) int translate(__u32 level)
 {
@@ -391,11 +418,7 @@ __attribute__((noinline)) int translate(__u32 level)
 
 	if (!st)
 		return 0;
-	st->dirty = 1;
-	__builtin_memcpy(st->saved, &st->key[PACKET_WORD], sizeof(st->saved));
-	__builtin_memcpy(st->saved_tunnel, &st->key[WORD_TUN_ID], sizeof(st->saved_tunnel));
-	/* tunnel and other ingress metadata will stay; registers begin at zero */
-	__builtin_memset(&st->key[2], 0, (WORD_TUN_ID - 2) * 4);
+	__builtin_memcpy(st->saved, st->key, sizeof(st->saved));
 	__builtin_memset(&st->key[KEY_WORDS], 0, 16 * 4);
 	if (key_of(st)->eth_type != st->l3_type && key_of(st)->eth_type != bpf_htons(0x88e7))
 		hide(st);
@@ -422,8 +445,12 @@ __attribute__((noinline)) int translate(__u32 level)
 	st->n_sets_aside = 0;
 	st->uses_state = 0;
 	st->shown[0] = st->shown[1] = 0;
-	st->cacheable = 1;
-	enter_table(0, 1, level);
+	st->cacheable = st->exact;
+	if (st->resumed_set) {
+		st->cacheable = 0;
+		bpf_loop(SET_ROOM, take_along, &level, 0);
+	}
+	enter_table(st->resume ? st->resume - 1 : 0, 1, level);
 	bpf_loop(2 * MAX_RESUBMITS + 2, run_frame, &level, 0);
 	/* Nobody sees what is put back last. */
 	if (st->n_ops && st->n_ops <= PATH_OPS && st->ops[st->n_ops - 1].code == DO_RESTORE)
@@ -444,10 +471,7 @@ __attribute__((noinline)) int translate(__u32 level)
 	}
 	if (st->n_ops > CACHED_OPS)
 		st->cacheable = 0;
-	__builtin_memcpy(&st->key[PACKET_WORD], st->saved, sizeof(st->saved));
-	__builtin_memcpy(&st->key[WORD_TUN_ID], st->saved_tunnel, sizeof(st->saved_tunnel));
-	key_of(st)->in_port = st->came_by;
-	key_of(st)->actset_output = 0;
+	__builtin_memcpy(st->key, st->saved, sizeof(st->saved));
 	return 0;
 }
 

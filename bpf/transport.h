@@ -411,29 +411,11 @@ static __always_inline __u32 read_header(struct __sk_buff *skb, struct state *st
 	if (is_query(type, ipv6))
 		return code || load(skb, st->l4 + 4, &tr->as[0].sport, 2) ? TRANSPORT_INVALID :
 									    TRANSPORT_ECHO;
-	if (is_error(type, ipv6))
-		return transport_quoted(skb, ipv6, st->level) ? TRANSPORT_INVALID : TRANSPORT_QUOTED;
-	return TRANSPORT_INVALID;
+	return is_error(type, ipv6) ? TRANSPORT_QUOTED : TRANSPORT_INVALID;
 }
 
-__attribute__((noinline)) int read_fragments(struct __sk_buff *skb, __u32 kind, __u32 zone,
-					     __u32 level)
-{
-	struct state *st = state_get(level);
-	struct transports *tr = transports_get(level);
-	struct fragment f = {};
-
-	if (!st || !tr)
-		return TRANSPORT_INVALID;
-	f.key.zone = zone;
-	if (read_fragment(skb, st, key_of(st)->eth_type == bpf_htons(0x86dd), &f))
-		return TRANSPORT_INVALID;
-	return enter_fragment(st, tr, &f, kind);
-}
-
-/* Read what there is, once a packet; its kind is returned and left in the level's `transports`.  A
- * fragment belongs to `zone`, the first on its way. */
-__attribute__((noinline)) int read_transport(struct __sk_buff *skb, __u32 zone, __u32 level)
+/* The headers of the packet: what it is but for fragments, and for what an error quotes. */
+__attribute__((noinline)) int read_headers(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct transports *tr = transports_get(level);
@@ -442,10 +424,8 @@ __attribute__((noinline)) int read_transport(struct __sk_buff *skb, __u32 zone, 
 
 	if (!st || !tr)
 		return TRANSPORT_INVALID;
-	if (st->transport_read)
-		return tr->kind;
-	st->transport_read = 1;
 	k = key_of(st);
+	st->transport_read = 1;
 	__builtin_memset(tr, 0, offsetof(struct transports, as) + sizeof(struct transport));
 	tr->n = 1;
 	tr->proto = k->nw_proto;
@@ -455,11 +435,46 @@ __attribute__((noinline)) int read_transport(struct __sk_buff *skb, __u32 zone, 
 		kind = TRANSPORT_LATER;
 	else
 		kind = read_header(skb, st, tr, k->eth_type == bpf_htons(0x86dd));
-	/* nobody could tell to which error later fragments of one belong */
-	if (kind != TRANSPORT_INVALID && kind != TRANSPORT_QUOTED && (k->nw_frag & FRAG_ANY))
-		kind = read_fragments(skb, kind, zone, level);
 	tr->kind = kind;
 	return kind;
+}
+
+__attribute__((noinline)) int read_fragments(struct __sk_buff *skb, __u32 zone, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct transports *tr = transports_get(level);
+	struct fragment f = {};
+
+	if (!st || !tr)
+		return 0;
+	f.key.zone = zone;
+	if (read_fragment(skb, st, key_of(st)->eth_type == bpf_htons(0x86dd), &f))
+		tr->kind = TRANSPORT_INVALID;
+	else
+		tr->kind = enter_fragment(st, tr, &f, tr->kind);
+	return 0;
+}
+
+/* Read what there is, once a packet; its kind is left in the level's `transports`.  A fragment belongs
+ * to `zone`, the first on its way.  The three calls are beside each other, as one within the other
+ * they need more of the stack than there is. */
+static __always_inline void read_transport(struct __sk_buff *skb, struct state *st, __u32 zone,
+					   __u32 level)
+{
+	bool ipv6 = key_of(st)->eth_type == bpf_htons(0x86dd);
+	struct transports *tr = transports_get(level);
+	__u32 kind;
+
+	if (!tr || st->transport_read)
+		return;
+	kind = read_headers(skb, level);
+	if (kind == TRANSPORT_QUOTED) {
+		if (transport_quoted(skb, ipv6, level))
+			tr->kind = TRANSPORT_INVALID;
+	} else if (kind != TRANSPORT_INVALID && (key_of(st)->nw_frag & FRAG_ANY)) {
+		/* nobody could tell to which error later fragments of one belong */
+		read_fragments(skb, zone, level);
+	}
 }
 
 /* A further version of the values, for a change; NULL: there were too many. */

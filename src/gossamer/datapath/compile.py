@@ -11,6 +11,8 @@ from typing import Final, Protocol
 
 from gossamer.datapath.layout import (
     CACHE_WORDS,
+    CT_NAT_RULE,
+    CT_ZONE_IN_WORD,
     KEY_CLASSES,
     LARGE_OPS,
     MATCH_WORD,
@@ -19,6 +21,7 @@ from gossamer.datapath.layout import (
     MAX_TTL_CONTROLLERS,
     OP,
     OP_WRITE,
+    CtDo,
     Group,
     Need,
     ParseDepth,
@@ -96,9 +99,23 @@ _PIPELINE_STATE: Final = sum(
 )
 
 
-def cache_bits(mask: int) -> int:
-    """The bits of a mask that can differ between packets: registers begin at zero in each pass."""
-    return mask & ~_PIPELINE_STATE
+_RESUMES: Final = 0x1FF << slot_shift("_pad2") + 8
+"""Where a pass goes on after a ct(): part of what tells its packets apart."""
+_CARRIED: Final = sum(
+    0xFFFFFFFF << (KEY_BITS - 32 - 32 * word)
+    for word in range(SLOTS["metadata"].offset // 4, SLOTS["eth_dst"].offset // 4)
+)
+
+
+def cache_bits(reads: int, writes: int) -> int:
+    """The bits that tell packets of a bridge apart, from those its rules read and write.
+
+    Registers begin at zero in each pass, so they can differ between packets only where a pass
+    goes on with them after a ct().
+    """
+    if reads & _RESUMES:
+        return reads | writes & _CARRIED
+    return reads & ~_PIPELINE_STATE
 
 
 def parse_depth(mask: int) -> ParseDepth:
@@ -183,6 +200,9 @@ class Names(Protocol):
 
     def program(self, actions: act.Actions) -> int:
         """The id of another program, 0 for no actions."""
+
+    def nat_rule(self, image: bytes) -> int:
+        """The number of a `struct ct_nat_rule`."""
 
 
 def compile_actions(actions: act.Actions, names: Names) -> Program:
@@ -572,6 +592,11 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             _stack_pop(program, flags, dst)
         case act.PushPbb() | act.PopPbb():
             _slow(program)
+        case act.Ct():
+            _ct(action, program, flags, names)
+        case act.CtClear():
+            program.reads |= _RESUMES
+            _emit(program, flags, RuleOp.CT_CLEAR)
         case act.Note() | act.SetQueue():
             return  # nothing a packet would show
         case _:
@@ -579,6 +604,88 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
                 f"the datapath has no {type(action).__name__} action",
                 remedy="see docs/compat.md for what is supported",
             )
+
+
+_CT_MARK_WORD: Final = SLOTS["ct_mark"].offset // 4
+"""The label's words follow."""
+_TRACKED: Final = sum(
+    ((1 << 8 * SLOTS[name].length) - 1) << slot_shift(name)
+    for name in ("nw_src", "nw_dst", "ipv6_src", "ipv6_dst", "tp_src", "tp_dst")
+)
+"""What nat() may write, and how deep the parser must look for tracking."""
+
+
+def _ct(action: act.Ct, program: Program, flags: int, names: Names) -> None:
+    if flags & OP_WRITE:
+        raise UnsupportedActionError("ct() cannot be written to the action set")
+    program.reads |= _RESUMES
+    program.writes |= _TRACKED
+    for change in action.actions:
+        _ct_exec(change, program)
+    wanted = CtDo.COMMIT if action.commit else CtDo(0)
+    if action.force:
+        wanted |= CtDo.FORCE
+    if action.table is not None:
+        wanted |= CtDo.TABLE
+    wanted |= {act.CT_ALG_FTP: CtDo.FTP, act.CT_ALG_TFTP: CtDo.TFTP}.get(action.alg, CtDo(0))
+    nat = 0
+    if action.nat is not None:
+        wanted |= CtDo.NAT
+        if action.nat.src or action.nat.dst:
+            nat = names.nat_rule(_nat_image(action.nat))
+    where, bits, zone = 0, 0, action.zone
+    if action.zone_field is not None:
+        source = action.zone_field
+        program.reads |= ((1 << source.n_bits) - 1) << source.shift
+        word, shift, bits = _word(source.shift), source.shift % 32, source.n_bits
+        if shift + bits > 32:
+            low = 32 - shift
+            _move_step(program, 0, word, shift, SCRATCH_WORD, 0, low)
+            _move_step(program, 0, word - 1, 0, SCRATCH_WORD, low, bits - low)
+            word, shift = SCRATCH_WORD, 0
+        where, zone = CT_ZONE_IN_WORD, word | shift << 8
+    _emit(program, int(wanted) | where, RuleOp.CT, zone, nat, (action.table or 0) | bits << 8)
+
+
+def _ct_exec(change: act.Action, program: Program) -> None:
+    """A change of ct_mark or ct_label in exec()."""
+    match change:
+        case act.SetField(field=f, value=value, mask=mask):
+            value, mask = value << f.shift, mask << f.shift
+        case act.RegLoad(dst=dst, value=value):
+            mask = ((1 << dst.n_bits) - 1) << dst.shift
+            value = value << dst.shift & mask
+        case act.RegMove(src=src, dst=dst):
+            moving = Program()
+            moving.reads |= ((1 << dst.n_bits) - 1) << src.shift
+            done = 0
+            while done < dst.n_bits:
+                s, d = src.shift + done, dst.shift + done
+                take = min(dst.n_bits - done, 32 - s % 32, 32 - d % 32)
+                _move_step(moving, 0, _word(s), s % 32, SCRATCH_WORD, d % 32, take)
+                bits = words_of(((1 << take) - 1) << d)[_word(d)]
+                index = _word(d) - _CT_MARK_WORD
+                _emit(moving, 0, RuleOp.CT_SET, index, 0, bits, SCRATCH_WORD + 1)
+                done += take
+            _change(program, 0, (BY_NAME["ct_mark"], src.field), moving)
+            return
+        case _:
+            raise UnsupportedActionError(
+                f"{type(change).__name__} within ct(exec(...))",
+                remedy="set ct_mark or ct_label there, and nothing else",
+            )
+    for word, (v, m) in enumerate(zip(words_of(value), words_of(mask), strict=True)):
+        if m:
+            _emit(program, 0, RuleOp.CT_SET, word - _CT_MARK_WORD, v, m)
+
+
+def _nat_image(nat: act.Nat) -> bytes:
+    """`struct ct_nat_rule`."""
+    flags = int(nat.src) | nat.dst << 1 | nat.persistent << 2 | nat.hash << 3 | nat.random << 4
+    first, last = nat.addresses or (b"", b"")
+    ports = nat.ports or (0, 0)
+    family = {0: 0, 4: 4, 16: 6}[len(first)]
+    return CT_NAT_RULE.pack(flags, first.ljust(16, b"\0"), last.ljust(16, b"\0"), *ports, family)
 
 
 def _network16(value: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gossamer.datapath import layout, loader
 from gossamer.datapath.bridges import Bridges
-from gossamer.datapath.compile import parse_depth
+from gossamer.datapath.compile import cache_bits, parse_depth
 from gossamer.datapath.conntrack import Conntrack
 from gossamer.datapath.fdb import Fdb, Removed
 from gossamer.datapath.flows import FlowWriter
@@ -92,9 +92,12 @@ class Datapath:
             loaded.program_fd,
         )
         head = layout.PROGRAM_HEAD.size
+        self.conntrack = Conntrack(fds)
+        """Connections that ct() tracks, of all bridges."""
         self.programs = Programs(
             hashed("small_programs", 4, head + layout.SMALL_OPS * layout.OP.size),
             hashed("large_programs", 4, head + layout.LARGE_OPS * layout.OP.size),
+            self.conntrack.nat_rule,
         )
         self._flows = FlowWriter(
             tuple(
@@ -113,6 +116,8 @@ class Datapath:
             self.programs,
             self._flows.flow_ids,
         )
+        self._flows.other_lengths = self._groups.lengths
+        self._groups.other_lengths = lambda bridge_id: self._flows.bridge(bridge_id).lengths()
         self._meters = Meters(
             hashed("meters", layout.METER_KEY.size, 4),
             array("meter_bands", layout.BANDS_SIZE, layout.MAX_METERS),
@@ -126,8 +131,6 @@ class Datapath:
         self._fdb = Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size))
         self._learned_before: dict[int, FdbTotals] = {}
         """What `clear_fdb_totals()` found."""
-        self.conntrack = Conntrack(fds)
-        """Connections that ct() tracks, of all bridges."""
         self._tunnels = Tunnels(
             array("tunnels", layout.TUNNEL.size, layout.MAX_PORTS),
             hashed("endpoints", layout.ENDPOINT.size, 4),
@@ -538,6 +541,10 @@ class Datapath:
         if not self._in_transaction:
             self._publish()
 
+    def _lengths(self, bridge_id: int) -> set[int]:
+        """Lengths of packets that flows or groups ask about."""
+        return self._flows.bridge(bridge_id).lengths() | self._groups.lengths(bridge_id)
+
     def _publish(self) -> None:
         """Write flows that are due; make cached paths of changed bridges stale.
 
@@ -557,8 +564,10 @@ class Datapath:
             if depth > self._bridges.depth(bridge_id):
                 self._bridges.set_depth(bridge_id, depth)
         for bridge_id in self._changed:
-            look = self._flows.bridge(bridge_id).look() | self._groups.look(bridge_id)
-            self._bridges.set_lengths(bridge_id, self._flows.bridge(bridge_id).lengths())
+            flows = self._flows.bridge(bridge_id)
+            reads = flows.look() | self._groups.reads(bridge_id)
+            look = cache_bits(reads, flows.footprint.writes | self._groups.writes(bridge_id))
+            self._bridges.set_lengths(bridge_id, self._lengths(bridge_id))
             self._bridges.set_look(bridge_id, look)
             self._bridges.bump(bridge_id)
         self._changed.clear()

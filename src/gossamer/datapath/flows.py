@@ -8,12 +8,12 @@ cached paths are stale.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from gossamer.datapath import layout
-from gossamer.datapath.compile import IN_PORT_MASK, KeyShape, cache_bits, key_shape
+from gossamer.datapath.compile import IN_PORT_MASK, KeyShape, key_shape
 from gossamer.datapath.flow_ids import FlowIds
 from gossamer.datapath.footprint import Footprint
 from gossamer.datapath.index import IndexArray
@@ -106,11 +106,11 @@ class BridgeFlows:
             self.footprint.discard(program.reads, program.writes, program.lengths)
 
     def look(self) -> int:
-        """The key bits that decide what becomes of a packet here."""
+        """The key bits that decide what becomes of a packet here, registers included."""
         bits = IN_PORT_MASK
         for mask in self.masks:
             bits |= mask
-        return cache_bits(bits | self.footprint.reads)
+        return bits | self.footprint.reads
 
     def lengths(self) -> set[int]:
         """The lengths of packets that rules ask about."""
@@ -139,6 +139,8 @@ class FlowWriter:
         self._index = table_index
         self.flow_ids = FlowIds(counters)
         self.programs = programs
+        self.other_lengths: Callable[[int], set[int]] = lambda bridge_id: set()
+        """Lengths that groups of a bridge ask about."""
         self.bridges: dict[int, BridgeFlows] = {}
         self._next_slot = 1
         self._free_slots: list[int] = []
@@ -222,7 +224,9 @@ class FlowWriter:
         record_of = self.programs.record
         for flow in flows:
             program = record_of(flow.actions)
-            if program.lengths and len(bridge.lengths() | program.lengths) > layout.MAX_LENGTHS:
+            if program.lengths and self._too_many(
+                bridge_id, bridge.lengths() | program.lengths
+            ):
                 raise DatapathError(
                     f"the flows of a bridge ask about more than {layout.MAX_LENGTHS} lengths",
                     remedy="use fewer different lengths in check_pkt_larger",
@@ -269,6 +273,9 @@ class FlowWriter:
             present = subtable.rules[match.value]
             if present is rule or (isinstance(present, list) and present[0] is rule):
                 self._write(subtable.shape.key_class, key, rule)
+
+    def _too_many(self, bridge_id: int, lengths: set[int]) -> bool:
+        return len(lengths | self.other_lengths(bridge_id)) > layout.MAX_LENGTHS
 
     def remove(self, bridge_id: int, flows: Iterable[Flow]) -> None:
         """Take out flows; those that are not here are passed over."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
-from gossamer.datapath.compile import cache_bits, words_of
+from gossamer.datapath.compile import words_of
 from gossamer.datapath.flow_ids import FlowIds
 from gossamer.datapath.footprint import Footprint
 from gossamer.datapath.index import IndexArray
@@ -41,10 +41,12 @@ class GroupRecord:
     written: bytes = b""
     reads: int = field(init=False)
     writes: int = field(init=False)
+    lengths: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.reads = self.group.hashed
         self.writes = 0
+        self.lengths = frozenset().union(*(program.lengths for program in self.programs))
         for program in self.programs:
             self.reads |= program.reads
             self.writes |= program.writes
@@ -60,6 +62,8 @@ class Groups:
         self._buckets = buckets
         self._programs = programs
         self._flow_ids = flow_ids
+        self.other_lengths: Callable[[int], set[int]] = lambda bridge_id: set()
+        """Lengths that flows of a bridge ask about."""
         self.records: dict[_Place, GroupRecord] = {}
         self._footprints: defaultdict[int, Footprint] = defaultdict(Footprint)
         """By bridge."""
@@ -103,6 +107,14 @@ class Groups:
                 remedy="name fewer fields in selection_method=hash",
             )
         programs = [self._programs.record(in_order(bucket)) for bucket in group.buckets]
+        lengths = self.lengths(bridge_id) | self.other_lengths(bridge_id)
+        lengths = lengths.union(*(program.lengths for program in programs))
+        if len(lengths) > layout.MAX_LENGTHS:
+            raise DatapathError(
+                f"groups and flows of a bridge ask about more than {layout.MAX_LENGTHS} lengths",
+                place=f"group={group.group_id}",
+                remedy="use fewer different lengths in check_pkt_larger",
+            )
         for program in programs:
             self._programs.acquire(program)
         self._discard(place)
@@ -113,7 +125,7 @@ class Groups:
             counters = [self._flow_ids.allocate() for _ in group.buckets]
         counter = counter or self._flow_ids.allocate()
         record = self.records[place] = GroupRecord(group, programs, counter, counters, ref)
-        self._footprints[bridge_id].add(record.reads, record.writes)
+        self._footprints[bridge_id].add(record.reads, record.writes, record.lengths)
         self._due.add(place)
 
     def delete(self, bridge_id: int, group_id: int) -> None:
@@ -126,7 +138,7 @@ class Groups:
         record = self.records.pop(place, None)
         if record is None:
             return
-        self._footprints[place[0]].discard(record.reads, record.writes)
+        self._footprints[place[0]].discard(record.reads, record.writes, record.lengths)
         self._buckets.retire(record.ref)
         for program in record.programs:
             self._programs.release(program)
@@ -146,9 +158,9 @@ class Groups:
         """The key bits that groups of a bridge write."""
         return self._footprints[bridge_id].writes
 
-    def look(self, bridge_id: int) -> int:
-        """`reads`, as a part of the bridge's cache mask."""
-        return cache_bits(self.reads(bridge_id))
+    def lengths(self, bridge_id: int) -> set[int]:
+        """The lengths of packets that groups of a bridge ask about."""
+        return self._footprints[bridge_id].lengths
 
     def review(self, bridge_id: int) -> None:
         """A port of the bridge has changed: what watches something is looked at again."""

@@ -26,11 +26,11 @@ MAX_MEMBERS: Final = 65536
 MAX_FLOWS: Final = 1 << 20
 MAX_MASKS: Final = 1024
 MATCH_WORDS: Final = 48
-CACHE_WORDS: Final = 40
+CACHE_WORDS: Final = 56
 CACHE_SETS: Final = 2048
 SMALL_OPS: Final = 4
 LARGE_OPS: Final = 64
-CACHED_OPS: Final = 12
+CACHED_OPS: Final = 24
 CACHED_FLOWS: Final = 16
 MAX_GROUPS: Final = 65536
 MAX_BUCKETS: Final = 131072
@@ -91,15 +91,15 @@ METER_STATE: Final = Struct(f"={MAX_BANDS}Q")
 METER_COUNTS: Final = Struct(f"={2 + 2 * MAX_BANDS}Q")
 BUCKET: Final = Struct("=IIIIII")
 CT_TUPLE: Final = Struct("=16s16s2s2sBBH")
-CT_CONNECTION: Final = Struct("=IIQ2Q2QII16s" + 2 * "IIHBB" + "16s16s2s2s2iHBB")
+CT_CONNECTION: Final = Struct("=IIQ2Q2QI4s16s" + 2 * "IIHBB" + "16s16s2s2s2iHBB")
 CT_ZONE: Final = Struct("=IIHHI")
 CT_POLICY: Final = Struct("=12I")
 CT_CONFIG: Final = Struct("=IIIIQ")
 CT_SHARED: Final = Struct("=I60xI60xI60xIII52x")
 CT_NAT_RULE: Final = Struct("=I16s16sHHI")
-CT_EXPECTATION: Final = Struct("=40s16sII16s")
+CT_EXPECTATION: Final = Struct("=40s16sI4s16s")
 CT_SEQUENCES: Final = Struct("=" + 2 * "Iii")
-CT_EVENT: Final = Struct("=QII40sII2Q2Q")
+CT_EVENT: Final = Struct("=QII40s4sI2Q2Q")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")
 POLICE_BUCKET_SIZE: Final = 32
@@ -144,6 +144,17 @@ class CtFlag(IntFlag):
     DST_NAT = 1 << 2
     EXPECTED = 1 << 3
     REPLIED = 1 << 4
+
+
+class CtDo(IntFlag):
+    """What a ct() asks for: flags of OP_CT."""
+
+    COMMIT = 1 << 0
+    FORCE = 1 << 1
+    TABLE = 1 << 2
+    NAT = 1 << 3
+    FTP = 1 << 4
+    TFTP = 1 << 5
 
 
 class CtConfigFlag(IntFlag):
@@ -293,6 +304,9 @@ class RuleOp(IntEnum):
     SEND = 34
     LARGER = 35
     SLOW = 36
+    CT_SET = 37
+    CT = 38
+    CT_CLEAR = 39
 
 
 class Need(IntFlag):
@@ -312,6 +326,8 @@ class Need(IntFlag):
 
 
 OP_WRITE: Final = 0x80
+CT_ZONE_IN_WORD: Final = 1 << 6
+"""bpf/program.h: flag of OP_CT; the others are CtDo."""
 
 DROP_REASONS: Final = (
     "none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
@@ -38,8 +39,11 @@ class ProgramRecord:
 class Programs:
     """All programs; written at `flush()`, deleted at `sweep()`."""
 
-    def __init__(self, small: HashMap, large: HashMap) -> None:
+    def __init__(
+        self, small: HashMap, large: HashMap, nat_rule: Callable[[bytes], int] = lambda image: 0
+    ) -> None:
         self._small = small
+        self.nat_rule = nat_rule
         self._large = large
         self._by_actions: dict[Actions, ProgramRecord] = {}
         self._by_identity: dict[int, ProgramRecord] = {}
@@ -197,3 +201,6 @@ class _Names:
         record.groups |= inner.groups
         record.lengths |= inner.lengths
         return inner.program_id
+
+    def nat_rule(self, image: bytes) -> int:
+        return self._programs.nat_rule(image)

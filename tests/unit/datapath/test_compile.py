@@ -35,8 +35,8 @@ def test_keys_differ_where_values_differ() -> None:
 
 
 def test_registers_are_no_reason_to_tell_packets_apart() -> None:
-    assert cache_bits(match(reg0=5, metadata=7).mask) == 0
-    assert cache_bits(match(in_port=5).mask) != 0
+    assert cache_bits(match(reg0=5, metadata=7).mask, 0) == 0
+    assert cache_bits(match(in_port=5).mask, 0) != 0
 
 
 def test_layer_two_matches_spare_the_parser_the_rest() -> None:

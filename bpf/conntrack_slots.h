@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Room for connections: removing them, counting them, and finding a slot for a new one. */
+#ifndef GOSSAMER_CONNTRACK_SLOTS_H
+#define GOSSAMER_CONNTRACK_SLOTS_H
+
+#define CT_TRIES 256		/* slots looked at while there are free ones somewhere */
+#define CT_TRIES_FULL 16	/* once all are taken: enough to find one that can go */
+
+static __always_inline struct ct_config *ct_config_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ct_config, &zero);
+}
+
+static __always_inline struct ct_shared *ct_shared_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ct_shared, &zero);
+}
+
+static __always_inline struct ct_zone *ct_zone_get(__u32 zone)
+{
+	return bpf_map_lookup_elem(&ct_zones, &zone);
+}
+
+/* The tuple of the packet that made a connection, from its key. */
+static __always_inline void ct_original(struct ct_tuple *to, const struct ct_tuple *key,
+					__u32 flags)
+{
+	if (flags & CT_SWAPPED) {
+		ct_reverse(to, key);
+	} else {
+		*to = *key;
+		to->family &= CT_FAMILY;
+	}
+}
+
+static __always_inline void ct_tell(__u32 type, __u32 in_port, __u64 now,
+				    const struct ct_tuple *tuple)
+{
+	struct ct_event *event = bpf_ringbuf_reserve(&ct_events, sizeof(*event), 0);
+
+	if (!event)
+		return;	/* nobody reads: what is not told is not kept either */
+	__builtin_memset(event, 0, sizeof(*event));
+	event->now = now;
+	event->type = type;
+	event->in_port = in_port;
+	event->tuple = *tuple;
+	bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline void ct_tell_gone(const struct ct_tuple *key, struct ct_connection *c,
+					 __u64 now)
+{
+	struct ct_event *event = bpf_ringbuf_reserve(&ct_events, sizeof(*event), 0);
+
+	if (!event)
+		return;
+	event->now = now;
+	event->type = CT_EVENT_GONE;
+	event->in_port = 0;
+	ct_original(&event->tuple, key, c->flags);
+	event->mark = c->mark;
+	event->flags = c->flags;
+	event->packets[0] = c->packets[0];
+	event->packets[1] = c->packets[1];
+	event->bytes[0] = c->bytes[0];
+	event->bytes[1] = c->bytes[1];
+	bpf_ringbuf_submit(event, 0);
+}
+
+/* Remove a connection with all that refers to it; `key` must not be part of it.  1 where it was
+ * there. */
+__attribute__((noinline)) int ct_remove(struct ct_tuple *key, __u32 level)
+{
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_config *config = ct_config_get();
+	struct nat_work *nw = nat_work_get(level);
+	struct state *st = state_get(level);
+	struct ct_connection *c;
+	struct ct_zone *zone;
+
+	if (!key || !shared || !config || !nw || !st)
+		return 0;
+	c = bpf_map_lookup_elem(&ct_connections, key);
+	if (!c)
+		return 0;
+	if (config->flags & CT_TELL_GONE)
+		ct_tell_gone(key, c, st->now);
+	nat_release(key, c, nw);
+	if (c->flags & CT_EXPECTED)
+		bpf_map_delete_elem(&ct_parents, key);
+	if (bpf_map_delete_elem(&ct_connections, key))
+		return 0;
+	__sync_fetch_and_add(&shared->n_connections, -1);
+	zone = ct_zone_get(key->zone);
+	if (zone)
+		__sync_fetch_and_add(&zone->count, -1);
+	return 1;
+}
+
+/* How little a connection is missed; 0: it must stay. */
+static __always_inline __u32 ct_dispensable(const struct ct_tuple *key, struct ct_connection *c)
+{
+	if (key->proto == 6) {
+		if (c->peer[0].state == CT_TCP_ESTABLISHED && c->peer[1].state == CT_TCP_ESTABLISHED)
+			return 0;
+		if (c->peer[0].state >= CT_TCP_CLOSING || c->peer[1].state >= CT_TCP_CLOSING)
+			return 2;
+		return 1;
+	}
+	return c->flags & CT_REPLIED ? 0 : 1;
+}
+
+struct slot_search {
+	__u32 level;
+	__u32 max;
+	__u32 full;		/* as many as there may be: one must go, or none comes */
+	__u32 slot;		/* found, plus one */
+};
+
+static long ct_try_slot(__u32 i, struct slot_search *search)
+{
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_work *w = ct_work_get(search->level);
+	struct state *st = state_get(search->level);
+	struct ct_connection *c;
+	struct ct_tuple *key;
+	__u32 slot, how;
+
+	if (!shared || !w || !st)
+		return 1;
+	slot = __sync_fetch_and_add(&shared->hand, 1) % search->max;
+	key = bpf_map_lookup_elem(&ct_slots, &slot);
+	if (!key)
+		return 1;
+	w->victim = *key;
+	c = w->victim.family ? bpf_map_lookup_elem(&ct_connections, &w->victim) : NULL;
+	if (!c || c->slot != slot) {
+		if (search->full)
+			return 0;
+		search->slot = slot + 1;
+		return 1;
+	}
+	if (c->expires <= st->now) {
+		ct_count(CT_COUNT_EXPIRED);
+		ct_remove(&w->victim, search->level);
+		search->slot = slot + 1;
+		return 1;
+	}
+	how = ct_dispensable(&w->victim, c);
+	if (how > w->best || (how && how == w->best && c->expires < w->best_expires)) {
+		w->best = how;
+		w->best_expires = c->expires;
+		w->best_slot = slot;
+	}
+	/* while there is room elsewhere nobody has to go */
+	return search->full && w->best && i >= CT_TRIES_FULL;
+}
+
+/* A slot for a new connection, plus one; 0: all that were looked at are taken by others that must
+ * stay. */
+__attribute__((noinline)) int ct_take_slot(__u32 level)
+{
+	struct slot_search search = { .level = level };
+	struct ct_config *config = ct_config_get();
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_work *w = ct_work_get(level);
+	struct ct_tuple *key;
+
+	if (!config || !shared || !w)
+		return 0;
+	search.max = config->max_connections;
+	if (!search.max || search.max > MAX_CONNECTIONS)
+		search.max = MAX_CONNECTIONS;
+	search.full = shared->n_connections - shared->removed >= search.max;
+	w->best = 0;
+	bpf_loop(CT_TRIES, ct_try_slot, &search, 0);
+	if (search.slot)
+		return search.slot;
+	if (!w->best)
+		return 0;
+	key = bpf_map_lookup_elem(&ct_slots, &w->best_slot);
+	if (!key)
+		return 0;
+	w->victim = *key;
+	ct_count(CT_COUNT_EVICTED);
+	ct_remove(&w->victim, level);
+	return w->best_slot + 1;
+}
+
+/* A zone has as many connections as it may; those whose time is up are in the way until somebody
+ * looks at them. */
+static long ct_expire_one(__u32 i, struct slot_search *search)
+{
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_work *w = ct_work_get(search->level);
+	struct state *st = state_get(search->level);
+	struct ct_connection *c;
+	struct ct_tuple *key;
+	__u32 slot;
+
+	if (!shared || !w || !st)
+		return 1;
+	slot = __sync_fetch_and_add(&shared->hand, 1) % search->max;
+	key = bpf_map_lookup_elem(&ct_slots, &slot);
+	if (!key)
+		return 1;
+	w->victim = *key;
+	c = w->victim.family ? bpf_map_lookup_elem(&ct_connections, &w->victim) : NULL;
+	if (c && c->slot == slot && c->expires <= st->now) {
+		ct_count(CT_COUNT_EXPIRED);
+		ct_remove(&w->victim, search->level);
+	}
+	return 0;
+}
+
+static __always_inline bool ct_zone_is_full(struct ct_zone *zone, struct ct_config *config)
+{
+	__u32 limit = zone->flags & CT_ZONE_LIMITED ? zone->limit : config->default_limit;
+
+	return limit && zone->count - zone->removed >= limit;
+}
+
+/* 1 where a zone may have no further connection. */
+__attribute__((noinline)) int ct_zone_full(__u32 zone_id, __u32 level)
+{
+	struct slot_search search = { .level = level };
+	struct ct_zone *zone = ct_zone_get(zone_id);
+	struct ct_config *config = ct_config_get();
+
+	if (!zone || !config)
+		return 1;
+	if (!ct_zone_is_full(zone, config))
+		return 0;
+	search.max = config->max_connections;
+	if (!search.max || search.max > MAX_CONNECTIONS)
+		search.max = MAX_CONNECTIONS;
+	bpf_loop(CT_TRIES, ct_expire_one, &search, 0);
+	return ct_zone_is_full(zone, config);
+}
+
+#endif

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* ct(): which connection a packet belongs to, what it makes of it, and what the pipeline is told
+ * (docs/conntrack.md, What ct() does). */
+#ifndef GOSSAMER_TRACK_H
+#define GOSSAMER_TRACK_H
+
+/* Look for the connection of `victim` among those that are translated: `key` and `reply` of the work
+ * say which one and in which direction.  0: none. */
+__attribute__((noinline)) int ct_find_translated(__u32 level)
+{
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_work *w = ct_work_get(level);
+	struct state *st = state_get(level);
+	struct ct_connection *c;
+	struct ct_tuple *alias;
+
+	if (!shared || !w || !st || shared->n_translated == shared->translated_removed)
+		return 0;
+	w->key = w->victim;
+	w->key.family |= CT_TRANSLATED;
+	c = bpf_map_lookup_elem(&ct_connections, &w->key);
+	if (c && c->expires > st->now) {
+		w->reply = 0;
+		return 1;
+	}
+	alias = bpf_map_lookup_elem(&ct_aliases, &w->victim);
+	if (!alias)
+		return 0;
+	w->key = *alias;
+	c = bpf_map_lookup_elem(&ct_connections, &w->key);
+	if (!c || c->expires <= st->now || differ(c->reply.src, w->victim.src, 32) ||
+	    c->reply.sport != w->victim.sport || c->reply.dport != w->victim.dport)
+		return 0;
+	w->reply = 1;
+	return 1;
+}
+
+/* The connection that `victim` belongs to, with `key` and `reply` of the work.  NULL: none. */
+static __always_inline struct ct_connection *ct_find(struct ct_work *w, __u64 now, __u32 level)
+{
+	struct ct_connection *c;
+	__u32 swapped;
+
+	swapped = ct_canonical(&w->key, &w->victim);
+	c = bpf_map_lookup_elem(&ct_connections, &w->key);
+	if (c && c->expires > now) {
+		w->reply = (c->flags & CT_SWAPPED) != swapped;
+		return c;
+	}
+	if (!ct_find_translated(level))
+		return NULL;
+	return bpf_map_lookup_elem(&ct_connections, &w->key);
+}
+
+/* What a packet of a connection other than TCP makes of it. */
+static __always_inline enum ct_move ct_other_move(struct ct_connection *c, struct ct_work *w,
+						  __u32 *timeout)
+{
+	bool query = ct_is_icmp(&w->tuple);
+
+	if (w->reply)
+		c->peer[0].state = CT_BIDIRECTIONAL;
+	else if (c->peer[0].state == CT_FIRST && !query)
+		c->peer[0].state = CT_MULTIPLE;
+	if (c->peer[0].state == CT_BIDIRECTIONAL) {
+		*timeout = query ? CT_TIMEOUT_ICMP_REPLY : CT_TIMEOUT_UDP_MULTIPLE;
+		return CT_MOVE_ESTABLISHED;
+	}
+	*timeout = query ? CT_TIMEOUT_ICMP_FIRST : CT_TIMEOUT_UDP_SINGLE;
+	return CT_MOVE_NEW;
+}
+
+enum ct_how { CT_HOW_MOVE, CT_HOW_LATER, CT_HOW_STAY };
+
+/* A packet of an existing connection: 1 where that ends for a new one. */
+static __always_inline int ct_belongs(struct state *st, struct ct_work *w, struct ct_config *config,
+				      struct ct_connection *c, __u32 how)
+{
+	__u32 timeout = CT_TIMEOUTS, policy = c->policy;
+	__u32 reply = w->reply & 1, flags, zero = 0;
+	enum ct_move move = CT_MOVE_NEW;
+	struct ct_policy *timeouts;
+	bool check, write;
+
+	timeouts = bpf_map_lookup_elem(&ct_timeouts, &policy);
+	if (!timeouts)
+		timeouts = bpf_map_lookup_elem(&ct_timeouts, &zero);
+	if (!timeouts)
+		return 0;
+	check = !(config->flags & CT_NO_SEQUENCE_CHECK);
+	bpf_spin_lock(&c->lock);
+	if (how == CT_HOW_MOVE) {
+		if (w->tuple.proto == 6)
+			move = tcp_move(&c->peer[reply], &c->peer[1 - reply], w, check, &timeout);
+		else
+			move = ct_other_move(c, w, &timeout);
+		if (timeout < CT_TIMEOUTS)
+			c->expires = st->now + timeouts->seconds[timeout] * 1000000000ull;
+		if (reply && move == CT_MOVE_ESTABLISHED)
+			c->flags |= CT_REPLIED;
+	}
+	if (how != CT_HOW_STAY) {
+		c->packets[reply] += 1;
+		c->bytes[reply] += st->length;
+	}
+	flags = c->flags;
+	/* what a helper expected has its parent's, for good */
+	write = (w->flags & CT_DO_COMMIT) && !(flags & CT_EXPECTED) && move != CT_MOVE_RESTART;
+	if (write) {
+		c->mark = (c->mark & ~w->set_mask[0]) | w->set[0];
+		for (int i = 0; i < 4; i++)
+			c->label[i] = (c->label[i] & ~w->set_mask[1 + i]) | w->set[1 + i];
+	}
+	w->connection.mark = c->mark;
+	__builtin_memcpy(w->connection.label, c->label, 16);
+	bpf_spin_unlock(&c->lock);
+	w->connection.flags = flags;
+	w->connection.alg = c->alg;
+	w->connection.reply = c->reply;
+	if (move == CT_MOVE_RESTART)
+		return 1;
+	w->found = 1;
+	if (how == CT_HOW_STAY && !w->error)
+		return 0;
+	if (w->error) {
+		w->ct_state |= CT_RELATED | (reply ? CT_REPLY : 0);
+	} else if (how == CT_HOW_LATER) {
+		w->ct_state |= flags & CT_REPLIED ? CT_ESTABLISHED | (reply ? CT_REPLY : 0) : CT_NEW;
+	} else if (move == CT_MOVE_INVALID) {
+		w->ct_state = CT_INVALID;
+		ct_count(CT_COUNT_INVALID);
+		ct_count(tcp_flags_are_wrong(w->tcp_flags) ? CT_COUNT_TCP_FLAGS :
+							     CT_COUNT_TCP_SEQUENCE);
+	} else {
+		if (flags & CT_EXPECTED)
+			w->ct_state |= CT_RELATED;
+		w->ct_state |= move == CT_MOVE_NEW ? CT_NEW :
+						     CT_ESTABLISHED | (reply ? CT_REPLY : 0);
+	}
+	return 0;
+}
+
+enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS };
+
+__attribute__((noinline)) int ct_tell_invalid(__u32 level)
+{
+	struct ct_config *config = ct_config_get();
+	struct ct_work *w = ct_work_get(level);
+	struct state *st = state_get(level);
+
+	if (st && w && config && (config->flags & CT_TELL_INVALID) && w->readable)
+		ct_tell(CT_EVENT_INVALID, st->in_port, st->now, &w->tuple);
+	return 0;
+}
+
+static __always_inline bool ct_may_begin(struct ct_work *w)
+{
+	__u32 type = bpf_ntohs(w->tuple.dport) >> 8;
+
+	if (w->error)
+		return false;
+	if (w->tuple.proto == 6)
+		return w->kind == TRANSPORT_LATER || tcp_may_begin(w->tcp_flags);
+	if (!ct_is_icmp(&w->tuple))
+		return true;
+	return type == 8 || type == 13 || type == 15 || type == 128;
+}
+
+/* Put the connection that the packet begins where it belongs.  Returns CT_*. */
+__attribute__((noinline)) int ct_commit(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct ct_config *config = ct_config_get();
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_policy *timeouts;
+	struct ct_connection *old;
+	struct ct_zone *zone;
+	__u32 timeout, policy, slot;
+	long refused;
+
+	if (!st || !w || !config || !shared)
+		return CT_DROPS;
+	zone = ct_zone_get(w->zone);
+	if (!zone)
+		return CT_DROPS;
+	if (ct_zone_full(w->zone, level)) {
+		ct_count(CT_COUNT_ZONE_FULL);
+		count_drop(DROP_CT_ZONE_LIMIT);
+		return CT_DROPS;
+	}
+	slot = ct_take_slot(level);
+	if (!slot) {
+		ct_count(CT_COUNT_FULL);
+		count_drop(DROP_CT_FULL);
+		return CT_DROPS;
+	}
+	slot -= 1;
+	policy = zone->policy;
+	timeouts = bpf_map_lookup_elem(&ct_timeouts, &policy);
+	if (!timeouts)
+		return CT_DROPS;
+	__builtin_memset(&w->connection, 0, sizeof(w->connection));
+	w->swapped = ct_canonical(&w->key, &w->tuple);
+	w->connection.slot = slot;
+	w->connection.policy = policy;
+	w->connection.flags = w->swapped ? CT_SWAPPED : 0;
+	w->connection.alg = w->flags & CT_DO_FTP ? 21 : w->flags & CT_DO_TFTP ? 69 : 0;
+	w->connection.created_s = st->now / 1000000000;
+	w->connection.packets[0] = 1;
+	w->connection.bytes[0] = st->length;
+	w->connection.mark = w->set[0];
+	__builtin_memcpy(w->connection.label, &w->set[1], 16);
+	if (w->tuple.proto == 6) {
+		tcp_begin(&w->connection.peer[0], &w->connection.peer[1], w);
+		timeout = CT_TIMEOUT_TCP_SYN_SENT;
+	} else {
+		timeout = ct_is_icmp(&w->tuple) ? CT_TIMEOUT_ICMP_FIRST : CT_TIMEOUT_UDP_FIRST;
+	}
+	w->connection.expires = st->now + timeouts->seconds[timeout] * 1000000000ull;
+	if ((w->flags & CT_DO_NAT) && nat_decide(level)) {
+		ct_count(CT_COUNT_NAT_FULL);
+		count_drop(DROP_CT_NAT_FULL);
+		return CT_DROPS;
+	}
+	old = bpf_map_lookup_elem(&ct_connections, &w->key);
+	if (old && old->expires <= st->now) {
+		ct_count(CT_COUNT_EXPIRED);
+		ct_remove(&w->key, level);
+	}
+	refused = bpf_map_update_elem(&ct_connections, &w->key, &w->connection, BPF_NOEXIST);
+	if (refused) {
+		/* Another CPU was quicker with the same connection, or the kernel has no memory. */
+		count_drop(refused == -17 ? DROP_CT_INVALID : DROP_CT_FULL);
+		return CT_DROPS;
+	}
+	bpf_map_update_elem(&ct_slots, &slot, &w->key, BPF_ANY);
+	__sync_fetch_and_add(&shared->n_connections, 1);
+	__sync_fetch_and_add(&zone->count, 1);
+	ct_count(CT_COUNT_CREATED);
+	if (config->flags & CT_TELL_NEW)
+		ct_tell(CT_EVENT_NEW, st->in_port, st->now, &w->tuple);
+	w->found = 1;
+	w->reply = 0;
+	return CT_GOES_ON;
+}
+
+/* No connection has the packet: it is new, or invalid.  Whether it begins one. */
+static __always_inline int ct_begin(struct ct_work *w)
+{
+	if (!ct_may_begin(w)) {
+		w->ct_state = CT_INVALID;
+		ct_count(CT_COUNT_INVALID);
+		return CT_GOES_ON;
+	}
+	w->ct_state = CT_NEW;
+	return (w->flags & CT_DO_COMMIT) && w->kind != TRANSPORT_LATER ? CT_BEGINS : CT_GOES_ON;
+}
+
+/* The fields of the copy that goes on at a table. */
+__attribute__((noinline)) int ct_show(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct flow_key *k;
+	struct ct_tuple *t;
+
+	if (!st || !w)
+		return 0;
+	k = key_of(st);
+	k->ct_state = bpf_htonl(w->ct_state | CT_TRACKED);
+	k->ct_zone = bpf_htons(w->zone);
+	if (!w->readable)
+		return 0;
+	if (w->found) {
+		k->ct_mark = w->connection.mark;
+		__builtin_memcpy(k->ct_label, w->connection.label, 16);
+		ct_original(&w->victim, &w->key, w->connection.flags);
+		if (w->connection.flags & CT_EXPECTED) {
+			struct ct_tuple *parent = bpf_map_lookup_elem(&ct_parents, &w->key);
+
+			if (parent)
+				w->victim = *parent;
+		}
+		t = &w->victim;
+	} else {
+		t = &w->tuple;
+	}
+	k->ct_nw_proto = t->proto;
+	if ((t->family & CT_FAMILY) == CT_IPV4) {
+		k->ct_nw_src = t->src[0];
+		k->ct_nw_dst = t->dst[0];
+	} else {
+		__builtin_memcpy(k->ct_ipv6_src, t->src, 16);
+		__builtin_memcpy(k->ct_ipv6_dst, t->dst, 16);
+	}
+	if (ct_is_icmp(t)) {
+		k->ct_tp_src = bpf_htons(bpf_ntohs(t->dport) >> 8);
+		k->ct_tp_dst = bpf_htons(bpf_ntohs(t->dport) & 0xff);
+	} else {
+		k->ct_tp_src = t->sport;
+		k->ct_tp_dst = t->dport;
+	}
+	return 0;
+}
+
+/* Which connection the packet in hand belongs to, and what it makes of it; its transport has been
+ * read.  Returns CT_*. */
+__attribute__((noinline)) int ct_look(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct transports *tr = transports_get(level);
+	struct ct_config *config = ct_config_get();
+	struct ct_connection *c;
+	__u32 before, natted, how;
+	struct flow_key *k;
+	int begins;
+
+	if (!st || !w || !tr || !config)
+		return CT_DROPS;
+	k = key_of(st);
+	before = bpf_ntohl(k->ct_state);
+	if (!(before & CT_TRACKED) || bpf_ntohs(k->ct_zone) != w->zone)
+		before = 0;
+	w->found = 0;
+	w->removes = 0;
+	w->readable = 0;
+	w->reply = 0;
+	w->ct_state = CT_INVALID;
+	w->kind = tr->kind;
+	if (tr->kind == TRANSPORT_OVERLAP) {
+		count_drop(DROP_CT_FRAGMENT);
+		return CT_DROPS;
+	}
+	if (tr->kind == TRANSPORT_INVALID || transport_tuple(level)) {
+		ct_count(CT_COUNT_INVALID);
+		return CT_GOES_ON;
+	}
+	w->readable = 1;
+	w->ct_state = before;
+	natted = before & (CT_SNAT | CT_DNAT);
+	if (natted)
+		ct_reverse(&w->victim, &w->tuple);
+	else
+		w->victim = w->tuple;
+	c = ct_find(w, st->now, level);
+	if (c && natted)
+		w->reply ^= 1;
+	if (c && (w->flags & CT_DO_FORCE) && w->reply) {
+		w->victim = w->key;
+		w->removes = 1;
+		c = NULL;
+		w->reply = 0;
+	}
+	begins = !c;
+	if (c) {
+		how = w->error || (before & CT_TRACKED)	? CT_HOW_STAY :
+		      tr->kind == TRANSPORT_LATER	? CT_HOW_LATER :
+							  CT_HOW_MOVE;
+		begins = ct_belongs(st, w, config, c, how);
+		if (begins) {
+			w->victim = w->key;
+			w->removes = 1;
+			w->reply = 0;
+		}
+	}
+	return begins ? ct_begin(w) : CT_GOES_ON;
+}
+
+/* A ct(), described by the work, on the packet in hand.  Returns 1 where it must be dropped.  Its
+ * parts are called beside each other, for the stack's sake. */
+static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct ct_work *w,
+			      __u32 level)
+{
+	int next;
+
+	read_transport(skb, st, w->zone, level);
+	w->tcp_flags = 0;
+	if (key_of(st)->nw_proto == 6)
+		ct_read_segment(skb, level);
+	next = ct_look(level);
+	if (w->removes)
+		ct_remove(&w->victim, level);
+	if (next == CT_BEGINS)
+		next = ct_commit(level);
+	if (next == CT_DROPS)
+		return 1;
+	if (w->ct_state & CT_INVALID)
+		ct_tell_invalid(level);
+	if (w->found && (w->flags & CT_DO_NAT) && !(w->ct_state & (CT_SNAT | CT_DNAT)) &&
+	    nat_packet(level)) {
+		count_drop(DROP_REWRITE);
+		return 1;
+	}
+	return 0;
+}
+
+#endif

@@ -507,45 +507,46 @@ static __always_inline int do_ct(struct __sk_buff *skb, struct state *st, struct
 static long do_op(__u32 i, struct walk *walk)
 {
 	struct state *st = state_get(walk->level);
-	struct op op;
+	struct op *op;
 
 	if (!st || i >= walk->n_ops)
 		return 1;
 	if (walk->path) {
 		if (i >= CACHED_OPS)
 			return 1;
-		op = walk->path->ops[i];
+		st->doing = walk->path->ops[i];
 	} else {
 		if (i >= PATH_OPS)
 			return 1;
-		op = st->ops[i];
+		st->doing = st->ops[i];
 	}
+	op = &st->doing;
 	if (st->skipping) {
-		if (op.code == DO_SAVE)
+		if (op->code == DO_SAVE)
 			st->skipping++;
-		else if (op.code == DO_RESTORE && !--st->skipping)
+		else if (op->code == DO_RESTORE && !--st->skipping)
 			restore(st);
 		return 0;
 	}
-	if (op.code & DO_CARRY) {
-		carry(st, &op);
+	if (op->code & DO_CARRY) {
+		carry(st, op);
 		return 0;
 	}
-	switch (op.code) {
+	switch (op->code) {
 	case DO_OUTPUT:
-		send(walk->skb, op.b, walk->level);
+		send(walk->skb, op->b, walk->level);
 		break;
 	case DO_NORMAL:
 	case DO_FLOOD:
 	case DO_ALL:
-		spread_out(walk->skb, st, op.code, walk->level);
+		spread_out(walk->skb, st, op->code, walk->level);
 		break;
 	case DO_SET:
-		set_key_word(st, &op);
+		set_key_word(st, op);
 		break;
 	case DO_PUSH_VLAN:
 		touch(st, GROUP_VLAN);
-		key_push_vlan(key_of(st), op.a);
+		key_push_vlan(key_of(st), op->a);
 		break;
 	case DO_POP_VLAN:
 		touch(st, GROUP_VLAN);
@@ -553,39 +554,39 @@ static long do_op(__u32 i, struct walk *walk)
 		break;
 	case DO_PUSH_MPLS:
 		touch(st, GROUP_MPLS);
-		key_push_label(key_of(st), op.a, st->l3_type);
+		key_push_label(key_of(st), op->a, st->l3_type);
 		break;
 	case DO_POP_MPLS:
 		touch(st, GROUP_MPLS);
-		key_pop_label(key_of(st), op.a);
+		key_pop_label(key_of(st), op->a);
 		break;
 	case DO_CONTROLLER:
-		controller(walk->skb, st, &op, walk->level);
+		controller(walk->skb, st, op, walk->level);
 		break;
 	case DO_DROP:
-		count_drop(op.b);
+		count_drop(op->b);
 		break;
 	case DO_METER:
-		if (meter(walk->skb, op.b, walk->level)) {
+		if (meter(walk->skb, op->b, walk->level)) {
 			if (!st->n_saves)
 				return 1;
 			st->skipping = 1;
 		}
 		break;
 	case DO_TRUNCATE:
-		st->length_limit = op.b;
+		st->length_limit = op->b;
 		break;
 	case DO_CT_SET: {
 		struct ct_work *w = ct_work_get(walk->level);
 
-		if (w && op.a < 5) {
-			w->set[op.a] = (w->set[op.a] & ~op.c) | op.b;
-			w->set_mask[op.a] |= op.c;
+		if (w && op->a < 5) {
+			w->set[op->a] = (w->set[op->a] & ~op->c) | op->b;
+			w->set_mask[op->a] |= op->c;
 		}
 		break;
 	}
 	case DO_CT:
-		if (do_ct(walk->skb, st, &op, walk->level)) {
+		if (do_ct(walk->skb, st, op, walk->level)) {
 			if (!st->n_saves)
 				return 1;
 			st->skipping = 1;
@@ -595,7 +596,7 @@ static long do_op(__u32 i, struct walk *walk)
 		ct_forget(st);
 		break;
 	case DO_TELL:
-		tell(walk->skb, st, walk->path, &op, walk->level);
+		tell(walk->skb, st, walk->path, op, walk->level);
 		break;
 	case DO_SAVE:
 		save(st);

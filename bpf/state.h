@@ -258,6 +258,7 @@ struct state {
 	struct op set[SET_ROOM];	/* its set-field and move operations; later the ordered whole */
 	__u32 normal_vlan;		/* the VLAN NORMAL put it in */
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
+	struct op doing;		/* of the path: kept here, where there is more room than on the stack */
 	struct op punt;			/* being written */
 	__u8 header[64];		/* being moved */
 	struct arrival in;

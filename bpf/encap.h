@@ -150,13 +150,17 @@ static __always_inline void put_options(struct state *st)
 	for (__u32 w = 0; w < MAX_OPTIONS; w++) {
 		__be32 head = places->head[w];
 
-		if (head) {
-			*(volatile __u32 *)&d->in_option = present >> w & 1;
-			if (present >> w & 1)
-				put(d, head);
+		__u32 left = *(volatile __u32 *)&d->in_option;
+
+		if (head && present >> w & 1) {
+			put(d, head);
+			left = bpf_ntohl(head) & 0x1f;
 		}
-		if (*(volatile __u32 *)&d->in_option)
+		if (left) {
 			put(d, st->key[WORD_TUN_METADATA + w]);
+			left--;
+		}
+		*(volatile __u32 *)&d->in_option = left;
 	}
 }
 
@@ -439,16 +443,15 @@ __attribute__((noinline)) int encapsulate(struct __sk_buff *skb, __u32 level)
 	length = d->length;
 	if (length < 20 || length > 252)
 		return -1;
-	if (skb->protocol == bpf_htons(0x0800) || skb->protocol == bpf_htons(0x86dd)) {
-		/* What came out of a tunnel is marked as inside one for good, and refuses to be marked
-		 * again; its marks still fit. */
-		if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, d->flags) &&
-		    bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
-			return -1;
-	} else {
-		if (skb->gso_size || bpf_skb_change_head(skb, length, 0))
-			return -1;
-	}
+	/* The kernel makes room before IP only: what is none looks like it meanwhile. */
+	if (skb->protocol != bpf_htons(0x0800) && skb->protocol != bpf_htons(0x86dd) &&
+	    (bpf_skb_store_bytes(skb, 12, &d->type, 2, 0) || fix_protocol(skb)))
+		return -1;
+	/* What came out of a tunnel is marked as inside one for good, and refuses to be marked again;
+	 * its marks still fit. */
+	if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, d->flags) &&
+	    bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -1;
 	n = length - 1;
 	asm volatile("%0 &= 255" : "+r"(n));
 	if (bpf_skb_store_bytes(skb, 14, d->words, n + 1, BPF_F_RECOMPUTE_CSUM) ||

@@ -146,7 +146,7 @@ struct departure {		/* of an output into a tunnel: what encapsulate() puts on */
 	__u32 mtu;		/* the packet is too big: what would fit; else 0 */
 	__u32 resolve;		/* the kernel is to find the neighbour */
 	__u32 n_words;
-	__u32 in_option;
+	__u32 in_option;	/* words still to come of the one being written */
 	__u8 eth[12];		/* outer addresses */
 	__be16 type;
 	__u16 pad;

@@ -27,6 +27,18 @@ def run_once(program_fd: int, packet: bytes, *, mark: int, ifindex: int = 0, rep
     At least 14 bytes, at most about 3,500: the kernel puts it into one page.
     Raises DatapathError where the kernel refuses.
     """
+    return int(_run(program_fd, packet, mark, ifindex, repeat).duration)
+
+
+def verdict(program_fd: int, packet: bytes) -> int:
+    """What a program returns for a packet: TC_ACT_* (linux/pkt_cls.h)."""
+    result = int(_run(program_fd, packet, 0, 0, 1).retval)
+    return result - (1 << 32) if result >> 31 else result
+
+
+def _run(
+    program_fd: int, packet: bytes, mark: int, ifindex: int, repeat: int
+) -> libbpf.TestRunOptions:
     image = bytearray(_SKB_SIZE)
     image[_MARK_OFFSET : _MARK_OFFSET + 4] = mark.to_bytes(4, "little")
     image[_IFINDEX_OFFSET : _IFINDEX_OFFSET + 4] = ifindex.to_bytes(4, "little")
@@ -41,7 +53,7 @@ def run_once(program_fd: int, packet: bytes, *, mark: int, ifindex: int = 0, rep
         repeat=repeat,
     )
     check(lib.bpf_prog_test_run_opts(program_fd, ctypes.byref(options)), "test-running a packet")
-    return int(options.duration)
+    return options
 
 
 def arrive(program_fd: int, port_id: int, ifindex: int, packet: bytes, *, capturing: bool) -> None:

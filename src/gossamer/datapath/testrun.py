@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gossamer.datapath.datapath import Datapath
-from gossamer.datapath.injection import run_once
+from gossamer.datapath.injection import run_once, verdict
 from gossamer.datapath.settings import Punt
+
+TC_ACT_UNSPEC = -1
+"""Go on as if the program were not there (linux/pkt_cls.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,12 @@ class TestRun:
         """What comes of a packet that was held for a helper and arrives again."""
         self._datapath.inject(port_id, packet)
         return self.captured()
+
+    def uplink(self, packet: bytes) -> list[Captured] | None:
+        """What comes of a packet that arrives at a device tunnels run over; None where it goes on
+        to the host."""
+        result = verdict(self._datapath.uplink_fd, packet)
+        return None if result == TC_ACT_UNSPEC else self.captured()
 
     def captured(self) -> list[Captured]:
         """What came out since the last call."""

@@ -280,6 +280,24 @@ struct {
 	__type(value, struct ct_expectation);
 } ct_expectations SEC(".maps");
 
+struct ct_sequence {		/* of one direction */
+	__u32 until;		/* numbers up to and including this one move by `before` */
+	__s32 before, after;
+};
+
+struct ct_sequences {
+	struct ct_sequence of[2];	/* the originator's, the answers' */
+};
+
+/* By the key of the connection.  Written by the daemon; goes with the connection. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CT_EXPECTATIONS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct ct_tuple);
+	__type(value, struct ct_sequences);
+} ct_sequences SEC(".maps");
+
 enum ct_count {
 	CT_COUNT_CREATED,
 	CT_COUNT_EXPIRED,
@@ -360,6 +378,9 @@ struct ct_work {
 	__u16 win;
 	__u8 tcp_flags;
 	__u8 wscale;		/* of its options, only where SYN is set */
+	__u32 expected;		/* a helper read of the connection that the packet begins: */
+	struct ct_expectation expectation;
+	struct ct_tuple expectation_key;
 	/* what was asked for */
 	__u16 zone;
 	__u16 flags;		/* CT_DO_* */

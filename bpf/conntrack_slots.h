@@ -90,7 +90,9 @@ __attribute__((noinline)) int ct_remove(struct ct_tuple *key, __u32 level)
 		return 0;
 	if (config->flags & CT_TELL_GONE)
 		ct_tell_gone(key, c, st->now);
-	nat_release(key, c, nw);
+	nat_release(key, c->flags, &c->reply, nw);
+	if (c->alg)
+		bpf_map_delete_elem(&ct_sequences, key);
 	if (c->flags & CT_EXPECTED)
 		bpf_map_delete_elem(&ct_parents, key);
 	if (bpf_map_delete_elem(&ct_connections, key))

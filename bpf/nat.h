@@ -313,40 +313,41 @@ __attribute__((noinline)) int nat_decide(__u32 level)
 }
 
 /* The same for a connection that a helper expected, whose address is told. */
-static __attribute__((noinline)) int nat_expected(struct ct_expectation *expected, __u32 level)
+__attribute__((noinline)) int nat_expected(__u32 level)
 {
 	struct nat_search search = { .level = level, .n = 1 };
 	struct ct_work *w = ct_work_get(level);
 	struct nat_work *nw = nat_work_get(level);
+	const __be32 *nat;
 
-	if (!w || !nw || !expected)
+	if (!w || !nw)
 		return -1;
-	if (!(expected->nat[0] | expected->nat[1] | expected->nat[2] | expected->nat[3]))
+	nat = w->expectation.nat;
+	if (!(nat[0] | nat[1] | nat[2] | nat[3]))
 		return 0;
 	ct_reverse(&nw->answer, &w->tuple);
-	__builtin_memcpy(expected->nat_destination ? nw->answer.dst : nw->answer.src, expected->nat,
-			 16);
+	__builtin_memcpy(w->expectation.nat_destination ? nw->answer.dst : nw->answer.src, nat, 16);
 	nat_search(&search);
 	if (!search.found)
 		return -1;
-	nat_decided(w, nw, expected->nat_destination ? CT_SRC_NAT : CT_DST_NAT);
+	nat_decided(w, nw, w->expectation.nat_destination ? CT_SRC_NAT : CT_DST_NAT);
 	return 0;
 }
 
 /* A connection goes, or was not made after all: its alias with it. */
-static __always_inline void nat_release(const struct ct_tuple *key,
-					const struct ct_connection *conn, struct nat_work *nw)
+static __always_inline void nat_release(const struct ct_tuple *key, __u32 flags,
+					const struct ct_reply *reply, struct nat_work *nw)
 {
 	struct ct_shared *shared;
 	struct ct_tuple *owner;
 	__u32 zero = 0;
 
-	if (!(conn->flags & (CT_SRC_NAT | CT_DST_NAT)))
+	if (!(flags & (CT_SRC_NAT | CT_DST_NAT)))
 		return;
-	__builtin_memcpy(nw->answer.src, conn->reply.src, 16);
-	__builtin_memcpy(nw->answer.dst, conn->reply.dst, 16);
-	nw->answer.sport = conn->reply.sport;
-	nw->answer.dport = conn->reply.dport;
+	__builtin_memcpy(nw->answer.src, reply->src, 16);
+	__builtin_memcpy(nw->answer.dst, reply->dst, 16);
+	nw->answer.sport = reply->sport;
+	nw->answer.dport = reply->dport;
 	nw->answer.proto = key->proto;
 	nw->answer.family = key->family & CT_FAMILY;
 	nw->answer.zone = key->zone;
@@ -356,6 +357,17 @@ static __always_inline void nat_release(const struct ct_tuple *key,
 	shared = bpf_map_lookup_elem(&ct_shared, &zero);
 	if (shared)
 		__sync_fetch_and_add(&shared->n_translated, -1);
+}
+
+/* What was decided for the connection of the work is not used: it could not be made. */
+__attribute__((noinline)) int nat_give_back(__u32 level)
+{
+	struct nat_work *nw = nat_work_get(level);
+	struct ct_work *w = ct_work_get(level);
+
+	if (nw && w)
+		nat_release(&w->key, w->connection.flags, &w->connection.reply, nw);
+	return 0;
 }
 
 /* What the packet's tuple becomes, into `answer` of the work: the reversal of the connection's

@@ -4,24 +4,6 @@
 #ifndef GOSSAMER_SEQUENCE_H
 #define GOSSAMER_SEQUENCE_H
 
-struct ct_sequence {		/* of one direction */
-	__u32 until;		/* numbers up to and including this one move by `before` */
-	__s32 before, after;
-};
-
-struct ct_sequences {
-	struct ct_sequence of[2];	/* the originator's, the answers' */
-};
-
-/* By the key of the connection.  Written by the daemon; goes with the connection. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, CT_EXPECTATIONS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct ct_tuple);
-	__type(value, struct ct_sequences);
-} ct_sequences SEC(".maps");
-
 static __always_inline __s32 sequence_shift(const struct ct_sequence *s, __u32 number)
 {
 	return (__s32)(number - s->until) > 0 ? s->after : s->before;
@@ -69,11 +51,10 @@ __attribute__((noinline)) int move_sequence(__u32 level)
 
 /* Must the packet in hand, which has a connection, wait for what the daemon reads in it?  One whose
  * headers were changed for an output before cannot: it could not arrive again as it came. */
-static __always_inline bool held_for_helper(struct state *st, struct ct_work *w,
-					    struct transports *tr)
+static __always_inline bool held_for_helper(struct state *st, struct ct_work *w)
 {
 	if (!w->connection.alg || w->error || st->arrived_again || st->committed ||
-	    tr->kind != TRANSPORT_PORTS || (key_of(st)->nw_frag & FRAG_ANY) ||
+	    w->kind != TRANSPORT_PORTS || (key_of(st)->nw_frag & FRAG_ANY) ||
 	    (w->ct_state & CT_INVALID))
 		return false;
 	if (w->connection.alg == 69)

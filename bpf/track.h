@@ -166,6 +166,17 @@ static __always_inline bool ct_may_begin(struct ct_work *w)
 	return type == 8 || type == 13 || type == 15 || type == 128;
 }
 
+static __always_inline void ct_remove_expired(struct state *st, struct ct_work *w,
+					      struct ct_tuple *key, __u32 level)
+{
+	struct ct_connection *old = bpf_map_lookup_elem(&ct_connections, key);
+
+	if (old && old->expires <= st->now) {
+		ct_count(CT_COUNT_EXPIRED);
+		ct_remove(key, level);
+	}
+}
+
 /* Put the connection that the packet begins where it belongs.  Returns CT_*. */
 __attribute__((noinline)) int ct_commit(__u32 level)
 {
@@ -174,7 +185,6 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 	struct ct_config *config = ct_config_get();
 	struct ct_shared *shared = ct_shared_get();
 	struct ct_policy *timeouts;
-	struct ct_connection *old;
 	struct ct_zone *zone;
 	__u32 timeout, policy, slot;
 	long refused;
@@ -211,6 +221,8 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 	w->connection.bytes[0] = st->length;
 	w->connection.mark = w->set[0];
 	__builtin_memcpy(w->connection.label, &w->set[1], 16);
+	if (w->expected)
+		ct_adopt(w);
 	if (w->tuple.proto == 6) {
 		tcp_begin(&w->connection.peer[0], &w->connection.peer[1], w);
 		timeout = CT_TIMEOUT_TCP_SYN_SENT;
@@ -218,23 +230,28 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 		timeout = ct_is_icmp(&w->tuple) ? CT_TIMEOUT_ICMP_FIRST : CT_TIMEOUT_UDP_FIRST;
 	}
 	w->connection.expires = st->now + timeouts->seconds[timeout] * 1000000000ull;
-	if ((w->flags & CT_DO_NAT) && nat_decide(level)) {
-		ct_count(CT_COUNT_NAT_FULL);
-		count_drop(DROP_CT_NAT_FULL);
-		return CT_DROPS;
-	}
-	old = bpf_map_lookup_elem(&ct_connections, &w->key);
-	if (old && old->expires <= st->now) {
-		ct_count(CT_COUNT_EXPIRED);
-		ct_remove(&w->key, level);
+	/* what was there before goes first: its alias may be what the new one will have */
+	ct_remove_expired(st, w, &w->key, level);
+	w->victim = w->tuple;
+	w->victim.family |= CT_TRANSLATED;
+	ct_remove_expired(st, w, &w->victim, level);
+	if (w->flags & CT_DO_NAT) {
+		if (w->expected ? nat_expected(level) : nat_decide(level)) {
+			ct_count(CT_COUNT_NAT_FULL);
+			count_drop(DROP_CT_NAT_FULL);
+			return CT_DROPS;
+		}
 	}
 	refused = bpf_map_update_elem(&ct_connections, &w->key, &w->connection, BPF_NOEXIST);
 	if (refused) {
 		/* Another CPU was quicker with the same connection, or the kernel has no memory. */
+		nat_give_back(level);
 		count_drop(refused == -17 ? DROP_CT_INVALID : DROP_CT_FULL);
 		return CT_DROPS;
 	}
 	bpf_map_update_elem(&ct_slots, &slot, &w->key, BPF_ANY);
+	if (w->expected)
+		ct_adopted(w);
 	__sync_fetch_and_add(&shared->n_connections, 1);
 	__sync_fetch_and_add(&zone->count, 1);
 	ct_count(CT_COUNT_CREATED);
@@ -283,6 +300,10 @@ __attribute__((noinline)) int ct_show(__u32 level)
 				w->victim = *parent;
 		}
 		t = &w->victim;
+	} else if (w->expected) {
+		k->ct_mark = w->expectation.mark;
+		__builtin_memcpy(k->ct_label, w->expectation.label, 16);
+		t = &w->expectation.parent;
 	} else {
 		t = &w->tuple;
 	}
@@ -379,17 +400,28 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct ct
 	w->tcp_flags = 0;
 	if (key_of(st)->nw_proto == 6)
 		ct_read_segment(skb, level);
+	w->expected = 0;
 	next = ct_look(level);
 	if (w->removes)
 		ct_remove(&w->victim, level);
+	if (w->ct_state == CT_NEW && !w->found && w->kind != TRANSPORT_LATER)
+		ct_expect(level);
 	if (next == CT_BEGINS)
 		next = ct_commit(level);
 	if (next == CT_DROPS)
 		return 1;
 	if (w->ct_state & CT_INVALID)
 		ct_tell_invalid(level);
-	if (w->found && (w->flags & CT_DO_NAT) && !(w->ct_state & (CT_SNAT | CT_DNAT)) &&
-	    nat_packet(level)) {
+	if (!w->found)
+		return 0;
+	if (held_for_helper(st, w)) {
+		hold_for_helper(skb, level);
+		return 1;
+	}
+	if (!(w->flags & CT_DO_NAT))
+		return 0;
+	if ((!(w->ct_state & (CT_SNAT | CT_DNAT)) && nat_packet(level)) ||
+	    (w->connection.alg && move_sequence(level))) {
 		count_drop(DROP_REWRITE);
 		return 1;
 	}

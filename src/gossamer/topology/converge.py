@@ -8,8 +8,10 @@ A failed or interrupted `up` takes back what it did.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -133,11 +135,15 @@ def _up(
     state.source = str(source.resolve())
     begun: list[Step] = []
     try:
-        for i, step in enumerate(steps):
-            if progress:
-                progress(step, i, len(steps))
-            begun.append(step)
-            _perform(step, state, tools, seen)
+        for at_once, group in groupby(enumerate(steps), lambda s: _may_go_at_once(s[1])):
+            if at_once:
+                _perform_at_once([step for _, step in group], begun, state, tools, seen)
+                continue
+            for i, step in group:
+                if progress:
+                    progress(step, i, len(steps))
+                begun.append(step)
+                _perform(step, state, tools, seen)
         if steps:
             _settle(state, wanted, tools)
     except BaseException as e:
@@ -274,6 +280,36 @@ def _perform(step: Step, state: State, tools: Tools, seen: Seen) -> None:
         state.save()
     except TopologyError as e:
         raise _About(e, step.key) from None
+
+
+def _may_go_at_once(step: Step) -> bool:
+    """Daemons know nothing of each other, and each takes seconds to start."""
+    return step.key.startswith("daemon/") and step.new is not None
+
+
+def _perform_at_once(
+    steps: list[Step], begun: list[Step], state: State, tools: Tools, seen: Seen
+) -> None:
+    begun += steps
+    for step in steps:
+        if step.new is not None:
+            state.resources.setdefault(step.key, step.new)
+    state.save()
+
+    def perform(step: Step) -> TopologyError | None:
+        assert step.new is not None
+        try:
+            kind_of(step.key).ensure(tools, seen, step.new, step.old)
+        except TopologyError as e:
+            return _About(e, step.key)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        for error in list(pool.map(perform, steps)):
+            if error is not None:
+                raise error
+    state.resources |= {step.key: step.new for step in steps if step.new is not None}
+    state.save()
 
 
 def _settle(state: State, wanted: dict[str, Spec], tools: Tools) -> None:

@@ -24,6 +24,8 @@ from gossamer.topology.resources import Spec
 from gossamer.topology.seen import Seen
 
 _END_S: Final = 10.0
+_START_S: Final = 120
+"""Many that start at once on a small machine take their time: the kernel verifies the programs of each."""
 
 
 def start(tools: Tools) -> None:
@@ -33,7 +35,8 @@ def start(tools: Tools) -> None:
                "-vconsole:off"]  # fmt: skip
     done = subprocess.run(
         [*where, *command],
-        env=tools.environment, capture_output=True, text=True, timeout=60, check=False,
+        env=tools.environment, capture_output=True, text=True, timeout=_START_S, check=False,
+        start_new_session=True,
     )  # fmt: skip
     if done.returncode:
         complaint = done.stderr.strip().splitlines()

@@ -4,7 +4,7 @@ br-tun's tables, numbered as there:
 
 ====  ==============================================================================
 0     from br-int to 2, from a tunnel to the table of its kind, all else is dropped
-2     from br-int: one receiver's frames to 20, who asks for an address to 21, the others to 22
+2     from br-int: one receiver's frames to 20, ARP requests to 21, the others to 22
 3     from GRE: key to the host's VLAN, then 10
 4     from VXLAN: VNI to the host's VLAN, then 10
 6     from Geneve: VNI to the host's VLAN, then 10
@@ -12,7 +12,6 @@ br-tun's tables, numbered as there:
 20    to the tunnel the receiver is behind; unknown ones to 22
 21    answer for addresses that are known (L2 population); others to 22
 22    a copy to each host that takes part in the network
-23    the second half of an answer to who asks for an IPv6 address
 ====  ==============================================================================
 
 What came out of a tunnel never goes into one: copies cannot go in circles.
@@ -21,7 +20,7 @@ What came out of a tunnel never goes into one: copies cannot go in circles.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_interface
 from typing import Final
 
 from gossamer.topology.model import Topology
@@ -44,10 +43,6 @@ _LEARNED_S: Final = 300
 _TO_INTEGRATION: Final = patch_name(TUNNEL, INTEGRATION)
 _BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 _GROUP: Final = "01:00:00:00:00:00/01:00:00:00:00:00"
-_HALF: Final = 2**64 - 1
-_HOP_LIMIT: Final = 255  # RFC 4861, 7.1.2: no router has had it
-_ADVERTISEMENT: Final = 136
-_SOLICITED: Final = "33:33:ff:00:00:00/ff:ff:ff:00:00:00"
 _ONE: Final = "00:00:00:00:00:00/01:00:00:00:00:00"
 
 
@@ -125,7 +120,6 @@ def tunnel_flows(topology: Topology, host: str) -> list[str]:
     if any(net.l2_population for net in networks.values()):
         out += [
             f"table=2,priority=1,arp,dl_dst={_BROADCAST},actions=resubmit(,21)",
-            f"table=2,priority=1,icmp6,icmp_type=135,dl_dst={_SOLICITED},actions=resubmit(,21)",
             "table=21,priority=0,actions=resubmit(,22)",
         ]
     for name, network in networks.items():
@@ -172,11 +166,10 @@ def _population(topology: Topology, host: str, name: str, vlan: int) -> Iterator
         )
         for address in member.port.all_addresses():
             ip = ip_interface(address).ip
+            # (To answer for IPv6 takes fields that the switch does not have: solicitations are copied.)
             if ip.version == 4:
                 match = f"table=21,priority=1,arp,arp_op=1,dl_vlan={vlan},arp_tpa={ip}"
                 yield f"{match},actions={arp_answer(mac, int(ip))},IN_PORT"
-            else:
-                yield from neighbour_answer(mac, int(ip), vlan)
 
 
 def arp_answer(mac: str, address: int) -> str:
@@ -186,28 +179,4 @@ def arp_answer(mac: str, address: int) -> str:
         f"move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],mod_dl_src:{mac},load:0x2->NXM_OF_ARP_OP[],"
         "move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[],move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[],"
         f"load:{mac_hex}->NXM_NX_ARP_SHA[],load:{address:#x}->NXM_OF_ARP_SPA[]"
-    )
-
-
-def neighbour_answer(mac: str, address: int, vlan: int) -> Iterator[str]:
-    """Flows that make of a neighbour solicitation its answer: `address` is at `mac` (RFC 4861, 7.2.4).
-
-    Two, as the option of an advertisement can be written once it is one.
-    """
-    target = f"icmp6,icmp_code=0,dl_vlan={vlan},nd_target={ip_address(address)}"
-    yield (
-        # Only who asks with its own hardware address can be answered.
-        f"table=21,priority=1,{target},icmp_type=135,nd_sll={_ONE},actions="
-        f"move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],mod_dl_src:{mac},"
-        "move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[],"
-        f"load:{address & _HALF:#x}->NXM_NX_IPV6_SRC[0..63],load:{address >> 64:#x}->NXM_NX_IPV6_SRC[64..127],"
-        f"load:{_HOP_LIMIT:#x}->NXM_NX_IP_TTL[],"
-        # Solicited, and overrides what was known; its option is the target's.
-        "load:0x60000000->ERICOXM_OF_ICMPV6_ND_RESERVED[],load:0x2->ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE[],"
-        f"load:{_ADVERTISEMENT:#x}->NXM_NX_ICMPV6_TYPE[],resubmit(,23)"
-    )
-    mac_hex = "0x" + mac.replace(":", "").lstrip("0")
-    yield (
-        f"table=23,priority=1,{target},icmp_type={_ADVERTISEMENT},"
-        f"actions=load:{mac_hex}->NXM_NX_ND_TLL[],IN_PORT"
     )

@@ -52,6 +52,8 @@ def resources(topology: Topology) -> dict[str, Spec]:
     for name, host in topology.hosts.items():
         _add_namespace(out, devices, topology, "host", name, host)
     for name in topology.hosts:
+        out[f"daemon/{name}"] = {"netns": netns_name(topology.name, name)} | _where(topology, name)
+    for name in topology.hosts:
         out |= _host_resources(topology, name)
     for name, instance in topology.instances.items():
         _add_namespace(out, devices, topology, "instance", name, instance)
@@ -74,9 +76,8 @@ def _where(topology: Topology, host: str | None) -> Spec:
 
 
 def _host_resources(topology: Topology, host: str) -> dict[str, Spec]:
-    """A host's daemon with its bridges, patches and tunnels."""
+    """A host's bridges, patches and tunnels."""
     out: dict[str, Spec] = {}
-    out[f"daemon/{host}"] = {"netns": netns_name(topology.name, host)}
     for name, bridge in host_bridges(topology, host).items():
         out[f"bridge/{host}:{name}"] = _bridge_spec(name, bridge)
     for patch in host_patches(topology, host):

@@ -253,10 +253,3 @@ def test_what_flows_cannot_route_is_told(tmp_path: Path, was: str, now: str, mes
     assert was in ROUTED
     with pytest.raises(TopologyError, match=message):
         read(tmp_path, ROUTED.replace(was, now, 1))
-
-
-def test_with_l2_population_neighbour_solicitations_are_answered(tmp_path: Path) -> None:
-    text = edited(("id: 5001}", "id: 5001, l2_population: true}"), ("address: 10.0.0.2/24", 'addresses: [10.0.0.2/24, "fd00::2/64"]'))
-    flows = resources(read(tmp_path, text))["flows/h1:br-tun"]["flows"]
-    assert [f for f in flows if f.startswith("table=21") and "nd_target=fd00::2,icmp_type=135" in f]
-    assert [f for f in flows if f.startswith("table=23") and "icmp_type=136" in f and f.endswith("IN_PORT")]

@@ -76,7 +76,7 @@ clean:
 
 # 20 times SIGKILL and a new daemon, under floods of packets.
 nightly-restart: build
-	@GOSSAMER_RESTARTS=20 $(SANDBOX) $(PYTHON) -m pytest -q -rP tests/system/test_restart.py
+	@GOSSAMER_RESTARTS=20 $(SANDBOX) $(PYTHON) -m pytest -q -rP tests/system/test_restart.py tests/system/test_ct_restart.py
 
 # Debian 12's own kernel, in an emulated machine.
 nightly-kernel: build

@@ -1,0 +1,122 @@
+"""Protected ports among others: VLANs, trunks, broadcasts, spoofed senders, and the commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from tests.system.peer import IS_PEER, Cloud
+from tests.system.world import Netns
+
+TWO_BRIDGES: Final = """\
+name: mix
+bridges: {left: {}, right: {}}
+patches: [{between: [left, right], trunks: [10, 20]}]
+instances:
+  heard: {ports: [{bridge: left, vlan: 10, address: 10.1.0.1/24, allow: [udp/5353, tcp/80]}]}
+  deaf: {ports: [{bridge: left, vlan: 10, address: 10.1.0.2/24, allow: [tcp/80 from 10.1.0.0/29]}]}
+  near: {ports: [{bridge: left, vlan: 10, address: 10.1.0.3/24}]}
+  far: {ports: [{bridge: right, vlan: 10, address: 10.1.0.4/24}]}
+  alien: {ports: [{bridge: left, vlan: 20, address: 10.1.0.5/24}]}
+  robot: {ports: [{bridge: left, vlan: 20, address: 10.1.0.6/24, egress: [tcp/80 to 10.1.0.5], allow: []}]}
+expect:
+  - far -> heard tcp/80: reachable
+  - near -> heard tcp/80: reachable
+  - near -> heard tcp/81: blocked
+  - far -> deaf tcp/80: reachable
+  - deaf -> far tcp/9999: reachable
+  - heard -> deaf tcp/80: reachable
+  - heard -> deaf icmp: blocked
+  - alien -> heard: blocked
+  - alien -> robot icmp: blocked
+  - robot -> alien tcp/80: reachable
+  - robot -> alien tcp/81: blocked
+  - far -> near: reachable
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    it = Cloud()
+    it.up(TWO_BRIDGES)
+    yield it
+    it.end()
+
+
+def _hear(ns: Netns, own: str) -> subprocess.Popen[str]:
+    """Print who sends to UDP port 5353, for two seconds."""
+    it = ns.start(sys.executable, "-u", "-c", _LISTENER, own)
+    assert it.stdout is not None and it.stdout.readline() == "ready\n"
+    return it
+
+
+_LISTENER: Final = """
+import socket, sys, time
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.bind(("", 5353))
+m = socket.inet_aton("224.0.0.251") + socket.inet_aton(sys.argv[1])
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, m)
+print("ready")
+end = time.monotonic() + 2
+while (left := end - time.monotonic()) > 0:
+    s.settimeout(left)
+    try:
+        print(s.recv(100).decode())
+    except TimeoutError:
+        pass
+"""
+_SPEAKER: Final = """
+import socket, sys
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[1]))
+for address in ("10.1.0.255", "224.0.0.251"):
+    for port in (5353, 5354):
+        s.sendto(f"{address} {port}".encode(), (address, port))
+"""
+
+
+@pytest.mark.parametrize(("speaker", "own"), [("far", "10.1.0.4"), ("near", "10.1.0.3"), ("deaf", "10.1.0.2")])
+def test_broadcasts_and_multicasts_reach_whom_a_rule_allows_them(
+    cloud: Cloud, speaker: str, own: str
+) -> None:
+    names = ("heard", "deaf", "near", "far", "alien")
+    listeners = {
+        n: _hear(cloud.netns(n), f"10.1.0.{i}") for i, n in enumerate(names, 1) if n != speaker
+    }
+    cloud.netns(speaker).run(sys.executable, "-c", _SPEAKER, own)
+    got = {n: sorted(p.communicate(timeout=10)[0].split("\n")[:-1]) for n, p in listeners.items()}
+    both = ["10.1.0.255 5353", "224.0.0.251 5353"]
+    assert got == {n: [] if n in ("deaf", "alien") else both for n in listeners}
+
+
+def test_nobody_else_speaks_from_the_address_of_a_protected_port(cloud: Cloud) -> None:
+    far, near, heard = (cloud.netns(n) for n in ("far", "near", "heard"))
+    assert far.ping("10.1.0.3", 2) == 2
+    near.run("ip", "link", "set", "eth0", "address", heard.mac)
+    try:
+        assert near.ping("10.1.0.4", 2) == 0
+        assert heard.ping("10.1.0.4", 2) == 2, "frames for heard still reach it"
+    finally:
+        near.run("ip", "link", "set", "eth0", "address", "02:00:00:00:77:03")
+
+
+def test_the_expectations_hold(cloud: Cloud) -> None:
+    cloud.up(TWO_BRIDGES)
+    outcomes = cloud.check()
+    assert [(o.source, o.target, o.measured) for o in outcomes if not o.ok] == []
+    assert len(outcomes) == 12
+
+
+@pytest.mark.skipif(IS_PEER, reason="the command is ours")
+def test_the_commands_tell_of_rules(cloud: Cloud) -> None:
+    run = (sys.executable, "-m", "gossamer.cli.main")
+    shown = cloud.host.check(*run, "trace", "near", "heard", "--tcp", "80")
+    assert "ct(commit" in shown and "NORMAL" in shown, shown
+    refused = cloud.host.check(*run, "trace", "near", "heard", "--tcp", "81")
+    assert "ct(commit" not in refused, refused
+    assert "mix" in cloud.host.check(*run, "status")

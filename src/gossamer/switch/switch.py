@@ -24,6 +24,7 @@ from gossamer.switch.alg.helpers import Helpers
 from gossamer.switch.bridge import Bridge
 from gossamer.switch.capabilities import CAPABILITIES, datapath_type
 from gossamer.switch.config import BridgeConfig, SwitchConfig
+from gossamer.switch.conntrack_log import ConntrackLog
 from gossamer.switch.conntrack_zones import ConntrackZones
 from gossamer.switch.contract import Datapath, Devices, Poller
 from gossamer.switch.port import Port
@@ -68,6 +69,7 @@ class Switch:
         self._failed: dict[str, str] = {}
         self._zones = ConntrackZones(datapath)
         self.helpers = Helpers(datapath)
+        self._connection_log = ConntrackLog(self)
         self._took_over = False
         tune_garbage_collector()
 
@@ -84,6 +86,7 @@ class Switch:
         for bridge in self.bridges.values():
             bridge.ports.follow_egress()
         self._zones.apply(config.ct_zones, config.ct_default_limit)
+        self._connection_log.configure(config.other_config)
         if not self._took_over:
             self._took_over = True
             if self.datapath.takeover:
@@ -157,6 +160,7 @@ class Switch:
         punts = self.datapath.read_punts()
         if punts:
             self._punts(punts)
+        self._connection_log.run(time.monotonic())
         for bridge in self.bridges.values():
             try:
                 self.changes += bridge.run()
@@ -192,6 +196,7 @@ class Switch:
         self.tunnels.wait(poller)
         if self.datapath.punt_fd >= 0:
             poller.fd_wait(self.datapath.punt_fd, select.POLLIN)
+        self._connection_log.wait(poller)
         for bridge in self.bridges.values():
             bridge.wait(poller)
 

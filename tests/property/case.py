@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.format import format_action
 from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
@@ -44,11 +46,12 @@ class BridgeCase:
 
 @dataclass(frozen=True)
 class PacketCase:
-    """A packet that enters a bridge by a port."""
+    """A packet that enters a bridge by a port, `after_s` seconds after the one before."""
 
     bridge: str
     in_port: int
     data: bytes
+    after_s: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def to_json(case: Case) -> dict[str, Any]:
             for b in case.bridges
         ],
         "packets": [
-            {"bridge": p.bridge, "in_port": p.in_port, "data": p.data.hex()} for p in case.packets
+            {"bridge": p.bridge, "in_port": p.in_port, "data": p.data.hex()}
+            | ({"after_s": p.after_s} if p.after_s else {})
+            for p in case.packets
         ],
         "changes_at": case.changes_at,
     }
@@ -103,7 +108,8 @@ def from_json(data: dict[str, Any]) -> Case:
             for b in data["bridges"]
         ),
         tuple(
-            PacketCase(p["bridge"], p["in_port"], bytes.fromhex(p["data"])) for p in data["packets"]
+            PacketCase(p["bridge"], p["in_port"], bytes.fromhex(p["data"]), p.get("after_s", 0))
+            for p in data["packets"]
         ),
         data.get("changes_at"),
     )
@@ -208,6 +214,8 @@ def _meter_from_json(data: dict[str, Any]) -> Meter:
 
 
 def _action_to_json(action: act.Action) -> list[Any]:
+    if isinstance(action, act.Ct):
+        return ["Ct", {"text": format_action(action)}]
     values: dict[str, Any] = {}
     for f in dataclasses.fields(action):  # type: ignore[arg-type]
         value = getattr(action, f.name)
@@ -233,6 +241,9 @@ _ENUMS: dict[str, dict[str, Any]] = {
 
 def _action_from_json(data: list[Any]) -> act.Action:
     kind, values = data
+    if kind == "Ct":
+        (ct,) = parse_actions(values["text"])
+        return ct
     cls = getattr(act, kind)
     converted: dict[str, Any] = {}
     for f in dataclasses.fields(cls):

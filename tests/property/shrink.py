@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from gossamer.pipeline.action import Clone, WriteActions
-from tests.property.case import BridgeCase, Case, PacketCase
+from tests.property.case import BridgeCase, Case
 
 
 def shrink(case: Case, fails: Callable[[Case], bool], seconds: float = 20.0) -> Case:
@@ -37,7 +37,7 @@ def _smaller(case: Case) -> Iterator[Case]:
         )
     for i, p in enumerate(case.packets):
         for data in _smaller_data(p.data):
-            changed = PacketCase(p.bridge, p.in_port, data)
+            changed = replace(p, data=data)
             yield replace(case, packets=(*case.packets[:i], changed, *case.packets[i + 1 :]))
 
 

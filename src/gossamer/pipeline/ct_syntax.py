@@ -17,10 +17,10 @@ from gossamer.pipeline.pairs import key_values
 ALGS: Final = {"ftp": act.CT_ALG_FTP, "tftp": act.CT_ALG_TFTP}
 _ZONE_BITS: Final = 16
 _NO_TABLE: Final = 0xFF
+# An IPv6 address without brackets takes all that follows.
+_ADDRESS: Final = r"\d+\.\d+\.\d+\.\d+|\[[^\]]*\]|[0-9a-fA-F]*:[0-9a-fA-F:.]*"
 _RANGE: Final = re.compile(
-    r"(?P<first>\d+\.\d+\.\d+\.\d+|\[[^\]]*\]|[0-9a-fA-F:.]*::?[0-9a-fA-F:.]*?)"
-    r"(?:-(?P<last>\d+\.\d+\.\d+\.\d+|\[[^\]]*\]|[0-9a-fA-F:.]+?))?"
-    r"(?::(?P<low>\d+)(?:-(?P<high>\d+))?)?"
+    rf"(?P<first>{_ADDRESS})(?:-(?P<last>{_ADDRESS}))?(?::(?P<low>\d+)(?:-(?P<high>\d+))?)?"
 )
 
 

@@ -167,6 +167,7 @@ class _Tracked:
         if self.request.force and self.reply and self.connection is not None:
             self.tracker.remove(self.connection)
             self.connection, self.reply = None, False
+            self.tuple = replace(self.reading.tuple, zone=self.request.zone)
         begins = self.connection is None
         if self.connection is not None:
             begins = self.of_connection(self.connection)
@@ -196,7 +197,8 @@ class _Tracked:
             return
         self.connection = found
         self.reply = (key != found.original) != natted
-        self.tuple = found.reply if self.reply else found.original
+        if natted:
+            self.tuple = found.reply if self.reply else found.original
 
     def of_connection(self, connection: Connection) -> bool:
         """The bits of a packet that belongs to a connection; whether it ends it for a new one."""

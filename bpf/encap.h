@@ -302,8 +302,13 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 	d->length = 4 * n + d->inner_l2;
 	inner->length += 4 * n + d->inner_l2;	/* of the outer packet, or of a segment of it */
 	reason = route(skb, st, t, remote, v4, inner->length, udp_source);
-	if (reason || d->mtu)
+	if (reason)
 		return reason;
+	if (d->mtu) {
+		count_drop(DROP_TUNNEL_TOO_BIG);
+		d->mtu -= d->length;
+		return d->mtu < 68 || d->mtu > 0xffff ? DROP_TUNNEL_ROUTE : 0;
+	}
 
 	__builtin_memcpy(local, t->local, 16);
 	if (t->flags & TUNNEL_LOCAL_FLOW) {
@@ -504,7 +509,7 @@ static __always_inline int depart(struct __sk_buff *skb, __u32 level)
 	if (!st)
 		return TC_ACT_SHOT;
 	if (st->out.mtu)
-		return TC_ACT_SHOT;
+		return TC_ACT_SHOT;	/* a copy that is too big */
 	if (encapsulate(skb, level)) {
 		count_drop(DROP_REWRITE);
 		return TC_ACT_SHOT;

@@ -61,6 +61,7 @@ const volatile __u32 capturing = 0;
 #include "encap.h"
 #include "decap.h"
 #include "execute.h"
+#include "too_big.h"
 #include "police.h"
 
 /* A packet enters the switch.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps on
@@ -145,7 +146,7 @@ __attribute__((noinline)) int finish(struct __sk_buff *skb, __u32 level)
 	if (port->kind == PORT_INTERNAL)
 		return bpf_redirect(port->ifindex, BPF_F_INGRESS);
 	if (port->kind == PORT_TUNNEL)
-		return depart(skb, st->level);
+		return st->out.mtu ? send_back(skb, st) : depart(skb, st->level);
 	/* Straight into the other namespace, past the veth's queue: only for the one address
 	 * that is known to be its own, so that nothing else is taken for 'to this host'. */
 	if ((port->flags & PORT_PEER_MAC) && st->at_ingress && !st->vlan_changed &&

@@ -171,6 +171,7 @@ struct state {
 	__u32 key[KEY_WORDS + 16];	/* struct flow_key, then temporaries of programs */
 	__u32 wire[PACKET_WORDS];	/* what the headers hold now; valid once touched */
 	__u32 saved[KEY_WORDS];		/* the key before translation */
+	__u32 came[PACKET_WORDS];	/* of the packet as it entered the switch, where there are tunnels */
 	__u32 hidden[HIDDEN_WORDS];	/* of the key in translation: what is below labels */
 	__u64 now;			/* coarse monotonic ns */
 	__u64 version;			/* of the bridge when its lookup began */

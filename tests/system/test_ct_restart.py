@@ -25,7 +25,7 @@ SESSIONS: Final = 500
 _PACKAGE: Final = Path(__file__).resolve().parents[2] / "src" / "gossamer"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     it = Cloud()
     it.up(CLOUD)
@@ -85,7 +85,8 @@ def test_no_connection_breaks_when_the_daemon_is_killed_or_upgraded(cloud: Cloud
 
 def test_what_was_remembered_is_listed_after_a_restart(cloud: Cloud) -> None:
     outsider, server = cloud.netns("outsider"), cloud.netns("server")
-    held = Sessions(outsider, server, "203.0.113.10", 8080, 3)
+    cloud.host.appctl("dpctl/flush-conntrack")
+    held = Sessions(outsider, server, "203.0.113.10", 5201, 3)
     try:
         before = _connections(cloud)
         assert len(before) == 6, "three on the router's port, three on the server's"
@@ -101,4 +102,4 @@ def test_what_was_remembered_is_listed_after_a_restart(cloud: Cloud) -> None:
 
 def _connections(cloud: Cloud) -> list[str]:
     shown = cloud.host.appctl("dpctl/dump-conntrack").splitlines()
-    return sorted(c for c in shown if "dport=8080" in c)
+    return sorted(c for c in shown if "dport=5201" in c)

@@ -120,3 +120,48 @@ def test_the_commands_tell_of_rules(cloud: Cloud) -> None:
     refused = cloud.host.check(*run, "trace", "near", "heard", "--tcp", "81")
     assert "ct(commit" not in refused, refused
     assert "mix" in cloud.host.check(*run, "status")
+
+
+RACK: Final = """\
+name: rack
+bridges: {wire: {}}
+security_groups:
+  web: {allow: [tcp/80, icmp]}
+  database: {allow: [tcp/5432 from group web], egress: []}
+networks:
+  green: {kind: vxlan, id: 100}
+  office: {kind: vlan, id: 30, bridge: br-ex}
+hosts:
+  h1:
+    ports: [{bridge: wire, address: 192.0.2.1/24}, {bridge: wire}]
+    bridges: {br-ex: {devices: [eth1]}}
+  h2:
+    ports: [{bridge: wire, address: 192.0.2.2/24}, {bridge: wire}]
+    bridges: {br-ex: {devices: [eth1]}}
+instances:
+  web: {host: h1, ports: [{network: green, address: 10.0.0.1/24, security_groups: [web]}]}
+  free: {host: h1, ports: [{network: green, address: 10.0.0.2/24}]}
+  db: {host: h2, ports: [{network: green, address: 10.0.0.3/24, security_groups: [database]}]}
+  desk: {host: h2, ports: [{network: office, address: 10.9.0.1/24, allow: [tcp/22]}]}
+  printer: {ports: [{bridge: wire, vlan: 30, address: 10.9.0.2/24}]}
+expect:
+  - free -> web tcp/80: reachable
+  - db -> web icmp: blocked
+  - web -> db tcp/5432: reachable
+  - free -> db tcp/5432: blocked
+  - db -> free icmp: blocked
+  - printer -> desk tcp/22: reachable
+  - printer -> desk icmp: blocked
+  - desk -> printer icmp: reachable
+"""
+
+
+@pytest.mark.skipif(IS_PEER, reason="hosts run our daemon")
+def test_rules_hold_on_hosts_between_which_networks_are_tunnelled() -> None:
+    rack = Cloud()
+    try:
+        rack.up(RACK)
+        assert [(o.source, o.target, o.measured) for o in rack.check() if not o.ok] == []
+        assert rack.up(RACK) == []
+    finally:
+        rack.end()

@@ -1,0 +1,236 @@
+"""What ovs-appctl tells of connections, compared with Open vSwitch's userspace datapath.
+
+Both get the same packets and flows; then they are asked the same.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from tests.property.peer import Peer
+from tests.system.frames import ACK, FIN, SYN, echo, ip, tcp, udp
+from tests.system.world import Host
+
+_A, _B = "10.1.1.1", "10.1.1.2"
+_SCALE = b"\x01\x03\x03\x07"
+
+_FLOWS = """
+priority=20,in_port={a},ip,nw_dst=10.1.1.99,actions=ct(commit,zone=9,nat(dst=10.1.1.2)),output:{b}
+priority=20,in_port={a},udp,tp_dst=53,actions=ct(commit,zone=9,nat(src=10.1.1.50)),output:{b}
+priority=20,in_port={b},udp,tp_src=53,actions=ct(zone=9,nat),output:{a}
+priority=15,in_port={a},tcp,tp_dst=2000,actions=ct(commit,exec(set_field:0xabcdef->ct_label)),output:{b}
+priority=10,in_port={a},ip,actions=ct(commit,zone=5,exec(set_field:7->ct_mark)),output:{b}
+priority=10,in_port={a},ipv6,actions=ct(commit,zone=6),output:{b}
+priority=10,in_port={b},ip,actions=ct(zone=5),output:{a}
+priority=10,in_port={b},ipv6,actions=ct(zone=6),output:{a}
+"""
+
+_TRAFFIC: tuple[tuple[str, tuple[bytes, ...]], ...] = (
+    (
+        "a",
+        (
+            tcp(_A, 1000, _B, 80, SYN, 100, 0, options=_SCALE),
+            tcp(_A, 1001, _B, 80, SYN, 100, 0),
+            tcp(_A, 1002, _B, 80, SYN, 100, 0),
+            tcp(_A, 1003, _B, 2000, SYN, 100, 0),
+            tcp(_A, 1004, "10.1.1.99", 80, SYN, 100, 0),
+            tcp(_A, 1005, _B, 80, ACK, 100, 700, b"picked up"),
+            udp(_A, 2000, _B, 4000),
+            udp(_A, 2001, _B, 4000),
+            udp(_A, 2002, _B, 53),
+            echo(_A, _B, 77),
+            ip(_A, _B, 132, bytes(24)),
+            udp("fc00::1", 3000, "fc00::2", 4000),
+            tcp("fc00::1", 3001, "fc00::2", 80, SYN, 1, 0),
+            echo("fc00::1", "fc00::2", 78),
+        ),
+    ),
+    (
+        "b",
+        (
+            tcp(_B, 80, _A, 1000, SYN | ACK, 500, 101, options=_SCALE),
+            tcp(_B, 80, _A, 1002, SYN | ACK, 500, 101),
+            udp(_B, 4000, _A, 2001),
+            udp(_B, 53, "10.1.1.50", 2002),
+            echo(_B, _A, 77, reply=True),
+        ),
+    ),
+    (
+        "a",
+        (
+            tcp(_A, 1000, _B, 80, ACK, 101, 501),
+            tcp(_A, 1002, _B, 80, ACK, 101, 501),
+            tcp(_A, 1002, _B, 80, FIN | ACK, 101, 501),
+        ),
+    ),
+    ("b", (tcp(_B, 80, _A, 1002, FIN | ACK, 501, 102),)),
+    ("a", (tcp(_A, 1002, _B, 80, ACK, 102, 502),)),
+)
+"""Who sends what, in turns."""
+
+
+class Pair:
+    """The peer and ours, each with a bridge br0 of the ports va and vb."""
+
+    def __init__(self, host: Host, peer: Peer) -> None:
+        self.host = host
+        self.peer = peer
+        host.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
+        self.a = host.netns("a", "10.1.1.1/24", "br0")
+        self.b = host.netns("b", "10.1.1.2/24", "br0")
+        for netns in (self.a, self.b):
+            # Nothing speaks here but the test.
+            netns.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
+            netns.run("ip", "link", "set", "eth0", "arp", "off")
+        peer.run("ovs-vsctl", "--", "add-br", "br0", "--", "set", "bridge", "br0",
+                 "datapath_type=dummy", *self._add("va"), *self._add("vb"))  # fmt: skip
+        for run in (host.check, peer.run):
+            run("ovs-ofctl", "del-flows", "br0")
+            for flow in _FLOWS.format(a="va", b="vb").split("\n"):
+                if flow:
+                    run("ovs-ofctl", "add-flow", "br0", flow)
+
+    def _add(self, name: str) -> list[str]:
+        return ["--", "add-port", "br0", name, "--", "set", "interface", name, "type=dummy"]
+
+    def send(self, side: str, *frames: bytes) -> None:
+        """Packets that enter by a port of both."""
+        code = (
+            "import socket,sys;s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW);"
+            "s.bind(('eth0',0));[s.send(bytes.fromhex(f)) for f in sys.argv[1:]]"
+        )
+        netns = self.a if side == "a" else self.b
+        packets = [frame.hex() for frame in frames]
+        done = netns.run("python3", "-S", "-c", code, *packets)
+        assert done.returncode == 0, done.stderr
+        self.peer.run("ovs-appctl", "netdev-dummy/receive", f"v{side}", *packets)
+
+    def ask(self, *command: str) -> tuple[list[str], list[str]]:
+        """What the peer says, and what we say; lines in order."""
+        answers = []
+        for environment in (self.peer.environment, self.host.environment):
+            done = subprocess.run(
+                ["ovs-appctl", "--timeout=10", *command],
+                env=environment, capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            answers.append(sorted((done.stdout + done.stderr).splitlines()))
+        return answers[0], answers[1]
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    host = Host(Path(mkdtemp(prefix="host", dir="/run")))
+    host.start()
+    with Peer(Path(mkdtemp(prefix="peer", dir="/run"))) as peer:
+        yield Pair(host, peer)
+    host.end()
+
+
+@pytest.fixture
+def busy(pair: Pair) -> Pair:
+    """With connections in all states."""
+    for run in (pair.host.check, pair.peer.run):
+        run("ovs-appctl", "dpctl/flush-conntrack")
+    for side, frames in _TRAFFIC:
+        pair.send(side, *frames)
+    deadline = time.monotonic() + 5
+    while True:
+        theirs, ours = pair.ask("dpctl/ct-get-nconns")
+        if theirs == ours or time.monotonic() > deadline:
+            return pair
+        time.sleep(0.05)
+
+
+def assert_same(pair: Pair, *command: str) -> list[str]:
+    theirs, ours = pair.ask(*command)
+    assert ours == theirs
+    return ours
+
+
+def test_connections_are_dumped_alike(busy: Pair) -> None:
+    lines = assert_same(busy, "dpctl/dump-conntrack")
+    assert len(lines) == 14
+    assert assert_same(busy, "dpctl/dump-conntrack", "zone=9") != lines
+    assert assert_same(busy, "dpctl/dump-conntrack", "zone=0")
+    assert not assert_same(busy, "dpctl/dump-conntrack", "zone=77")
+
+
+def _bare(lines: list[str]) -> list[str]:
+    """Without what the peer's userspace does not count, and we do."""
+    left_out = r",(packets|bytes|start|id|status)=[^,)]*"
+    return sorted(re.sub(left_out, "", line) for line in lines)
+
+
+def test_more_of_them_is_dumped_alike(busy: Pair) -> None:
+    theirs, ours = busy.ask("dpctl/dump-conntrack", "-m")
+    assert _bare(ours) == _bare(theirs)
+    theirs, ours = busy.ask("dpctl/dump-conntrack", "-s", "zone=5")
+    timeouts = [re.findall(r"timeout=(\d+)", " ".join(_bare(lines))) for lines in (theirs, ours)]
+    assert len(timeouts[0]) == len(timeouts[1])
+    for their, our in zip(*timeouts, strict=True):
+        assert abs(int(their) - int(our)) <= 2
+    assert all("packets=" in line and "start=" in line for line in ours)
+
+
+def test_numbers_of_them_are_told_alike(busy: Pair) -> None:
+    for command in ("ct-stats-show", "ct-stats-show -m", "ct-stats-show -m zone=5", "ct-bkts",
+                    "ct-bkts gt=100", "ct-get-nconns"):  # fmt: skip
+        assert_same(busy, *f"dpctl/{command}".split())
+
+
+def test_limits_count_what_a_zone_has(busy: Pair) -> None:
+    for run in (busy.host.check, busy.peer.run):
+        run("ovs-appctl", "dpctl/flush-conntrack")
+        run("ovs-appctl", "dpctl/ct-set-limits", "zone=5,limit=2", "zone=6,limit=9")
+    try:
+        busy.send("a", *(udp(_A, 5000 + n, _B, 4000) for n in range(5)))
+        lines = assert_same(busy, "dpctl/ct-get-limits")
+        assert "zone=5,limit=2,count=2" in lines
+        assert_same(busy, "dpctl/dump-conntrack")
+    finally:
+        for run in (busy.host.check, busy.peer.run):
+            run("ovs-appctl", "dpctl/ct-del-limits", "zone=5,6")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "zone=5",
+        "zone=6",
+        "ct_nw_src=10.1.1.1",
+        "ct_nw_proto=17",
+        "ct_nw_proto=17,ct_tp_dst=4000",
+        "zone=5 ct_nw_proto=6,ct_tp_dst=80",
+        "zone=5 ct_nw_src=10.1.1.1,ct_nw_dst=10.1.1.2,ct_nw_proto=6,ct_tp_src=1000,ct_tp_dst=80",
+        "zone=5 ct_nw_src=10.1.1.1,ct_nw_dst=10.1.1.2,ct_nw_proto=6,ct_tp_src=1,ct_tp_dst=80",
+        "zone=9 ct_nw_src=10.1.1.1,ct_nw_dst=10.1.1.99,ct_nw_proto=6,ct_tp_src=1004,ct_tp_dst=80",
+        "zone=5 ct_nw_src=10.1.1.1,ct_nw_dst=10.1.1.2,ct_nw_proto=1,icmp_id=77,icmp_type=8,icmp_code=0",
+        "ct_nw_proto=17,ct_tp_dst=4000 ct_tp_dst=2001",
+    ],
+)
+def test_the_same_ones_are_flushed(busy: Pair, what: str) -> None:
+    before = assert_same(busy, "dpctl/dump-conntrack")
+    assert_same(busy, "dpctl/flush-conntrack", *what.split())
+    after = assert_same(busy, "dpctl/dump-conntrack")
+    assert len(after) < len(before) or "ct_tp_src=1," in what
+
+
+def test_part_of_an_ipv6_tuple_flushes_what_has_it(busy: Pair) -> None:
+    """Not asked of the peer: its daemon of 3.1 ends by an assertion."""
+    busy.host.appctl("dpctl/flush-conntrack", "ct_ipv6_src=fc00::1,ct_nw_proto=17")
+    left = busy.host.appctl("dpctl/dump-conntrack", "zone=6").splitlines()
+    assert sorted(line.split(",")[0] for line in left) == ["icmpv6", "tcp"]
+
+
+def test_a_flushed_connection_begins_anew(busy: Pair) -> None:
+    assert_same(busy, "dpctl/flush-conntrack")
+    assert assert_same(busy, "dpctl/ct-get-nconns") == ["0"]
+    busy.send("a", udp(_A, 2000, _B, 4000))
+    assert len(assert_same(busy, "dpctl/dump-conntrack")) == 1

@@ -23,7 +23,7 @@ name: prog
 bridges: {inside: {}, outside: {}}
 security_groups:
   served:
-    allow: [tcp/8080, tcp/5201, udp/5201, udp/33434-33534, icmp]
+    allow: [tcp/8080, tcp/9090, tcp/5201, udp/5201, udp/33434-33534, icmp]
 instances:
   server:
     ports:

@@ -33,6 +33,8 @@ class Peer:
         ):  # fmt: skip
             run("ip", *line.split())
         self.ip("link", "set", "lo", "up")
+        # What a capture shows is then what a wire would carry, checksums and all.
+        run("ip", "netns", "exec", name, "ethtool", "-K", "eth0", "tx", "off")
         self.ip("link", "set", "eth0", "mtu", str(mtu), "up")
         self.addresses("eth0", f"{PEER_IP}/24", f"{PEER_IP6}/64")
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from gossamer.errors import TopologyError
 from gossamer.topology.model import Network, Port, Topology
+from gossamer.topology.names import patch_name
 
 INTEGRATION: Final = "br-int"
 TUNNEL: Final = "br-tun"
@@ -88,6 +89,12 @@ class Physical:
     bridge: str
     vlan: int | None
     is_gateway: bool
+
+    @property
+    def arrival(self) -> str:
+        """What its frames match on br-int, as they come from outside."""
+        tag = f"dl_vlan={self.vlan}" if self.vlan else "vlan_tci=0x0000/0x1fff"
+        return f"in_port={patch_name(INTEGRATION, self.bridge)},{tag}"
 
 
 def physical_of(topology: Topology, host: str) -> list[Physical]:

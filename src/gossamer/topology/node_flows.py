@@ -62,10 +62,7 @@ def integration_flows(topology: Topology, host: str) -> list[str]:
     for bridge in physical_bridges(topology, host):
         out.append(f"priority=2,in_port={patch_name(INTEGRATION, bridge)},actions=drop")
     for physical in physical_of(topology, host):
-        port = patch_name(INTEGRATION, physical.bridge)
-        match = f"in_port={port}," + (
-            f"dl_vlan={physical.vlan}" if physical.vlan else "vlan_tci=0x0000/0x1fff"
-        )
+        match = physical.arrival
         out.append(f"priority=3,{match},actions=mod_vlan_vid:{vlans[physical.network]},NORMAL")
         if physical.is_gateway:
             # What an instance sent cannot come from outside, unless it goes in circles there.

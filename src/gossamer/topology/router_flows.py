@@ -20,6 +20,7 @@ from gossamer.topology.networks import (
     local_vlans,
     members,
     mtu_of,
+    physical_of,
 )
 
 _TABLE = 60
@@ -46,9 +47,24 @@ def _router(topology: Topology, host: str, name: str, number: int) -> Iterator[s
             yield f"priority=20,{match},actions=load:{number}->{_ROUTER},resubmit(,{_TABLE})"
             for ttl in (0, 1):
                 yield f"priority=21,{match},nw_ttl={ttl},actions=NORMAL"
+            for physical in physical_of(topology, host):
+                if physical.network != port.network:
+                    continue
+                # What comes from outside has the VLAN it has there.
+                vlan = f"load:{_TAGGED | local_vlans(topology, host)[physical.network]:#x}->NXM_OF_VLAN_TCI[]"
+                outside = f"{physical.arrival},{match}"
+                yield (
+                    f"priority=22,{outside},actions={vlan},load:{number}->{_ROUTER},resubmit(,{_TABLE})"
+                )
+                for ttl in (0, 1):
+                    yield f"priority=23,{outside},nw_ttl={ttl},actions={vlan},NORMAL"
     largest = max(mtu_of(topology, p.network) for p in instance.ports if p.network)
-    for address in (ip_interface(a).ip for p in instance.ports for a in p.all_addresses()):
-        yield _flow(number, _alone(address), "NORMAL")
+    near: set[IPv4Network | IPv6Network] = set()
+    for address in (ip_interface(a) for p in instance.ports for a in p.all_addresses()):
+        # For the router itself, or for somebody near whom the file does not know.
+        near |= {_alone(address.ip), address.network}
+    for network in sorted(near, key=str):
+        yield _flow(number, network, "NORMAL")
     for i, port in enumerate(instance.ports):
         if not port.network or mtu_of(topology, port.network) < largest:
             continue
@@ -57,6 +73,8 @@ def _router(topology: Topology, host: str, name: str, number: int) -> Iterator[s
             if all(receiver != ip_interface(a).ip for a in port.all_addresses()):
                 yield _flow(number, _alone(receiver), _actions(source, mac, output))
         for network, hop in _routes(instance):
+            if network in near:
+                continue
             next_hop = _mac_of(topology, port, hop)
             if next_hop is not None:
                 way = _towards(topology, host, port.network)

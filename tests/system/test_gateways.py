@@ -1,0 +1,177 @@
+"""Gateways by flows: between a VNI and a VLAN, between VNIs, and to an IP network outside."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from gossamer.topology.check import run_checks
+from gossamer.topology.load import load
+from tests.system.test_topology import Net
+from tests.system.world import Host
+
+TOPOLOGY = """\
+name: gws
+bridges:
+  underlay: {}
+  wire: {}
+hosts:
+  h1:
+    ports: [{bridge: underlay, address: 192.0.2.1/24}]
+  h3:
+    ports:
+      - {bridge: underlay, address: 192.0.2.3/24}
+      - {bridge: wire, mtu: 1450}
+    bridges:
+      br-ex: {devices: [eth1]}
+networks:
+  blue:
+    kind: vxlan
+    id: 5001
+    gateways: [{host: h3, bridge: br-ex, vlan: 30}]
+  red: {kind: geneve, id: 5002, l2_population: true}
+  outside: {kind: flat, bridge: br-ex}
+instances:
+  blue1:
+    host: h1
+    ports: [{network: blue, addresses: [10.0.1.11/24, "fd00:1::11/64"]}]
+    gateway: 10.0.1.1
+    routes: ["::/0 via fd00:1::1"]
+  red1:
+    host: h1
+    ports: [{network: red, addresses: [10.0.2.11/24, "fd00:2::11/64"]}]
+    gateway: 10.0.2.1
+    routes: ["::/0 via fd00:2::1"]
+  red3:
+    host: h3
+    ports: [{network: red, address: 10.0.2.13/24}]
+    gateway: 10.0.2.1
+  gw:
+    host: h3
+    ports:
+      - {network: blue, addresses: [10.0.1.1/24, "fd00:1::1/64"]}
+      - {network: red, addresses: [10.0.2.1/24, "fd00:2::1/64"]}
+      - {network: outside, address: 203.0.113.1/24}
+    gateway: 203.0.113.254
+    forward: true
+    route_by_flows: true
+  isp:
+    ports:
+      - {bridge: wire, address: 203.0.113.254/24, mtu: 1450}
+    routes: [10.0.0.0/8 via 203.0.113.1]
+  printer:
+    ports: [{bridge: wire, vlan: 30, address: 10.0.1.30/24, mtu: 1450}]
+    gateway: 10.0.1.1
+expect:
+  - blue1 -> red1: reachable
+  - red1 -> blue1: reachable
+  - red3 -> isp: reachable
+  - isp -> blue1: reachable
+  - blue1 -> printer: reachable
+  - printer -> blue1: reachable
+  - printer -> red1: reachable
+"""
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Net]:
+    """Two hosts, the second with gateways of both layers."""
+    host = Host(Path(mkdtemp(prefix="host", dir="/run")))
+    host.start()
+    it = Net(host)
+    it.up(TOPOLOGY)
+    yield it
+    it.down()
+    host.end()
+
+
+def ping(net: Net, source: str, *arguments: str) -> str:
+    command = ("ping", "-n", "-c", "1", "-W", "1", *arguments)
+    return net.tools.in_netns(f"gws-{source}", *command).stdout
+
+
+def packets(net: Net, host: str, bridge: str, match: str) -> int:
+    """Packets of the flows whose text has a match in it."""
+    at = net.tools.at(f"gws-{host}")
+    flows = at.ofctl("dump-flows", f"unix:{at.rundir}/{bridge}.mgmt").splitlines()
+    found = [re.search(r"n_packets=(\d+)", line) for line in flows if match in line]
+    assert found, f"no flow with {match}"
+    return sum(int(f[1]) for f in found if f)
+
+
+def test_both_gateways_carry_what_they_should(net: Net) -> None:
+    outcomes = run_checks(load(net.path), net.tools)
+    assert [o for o in outcomes if not o.ok] == []
+
+
+def test_packets_between_networks_are_routed_by_flows_and_lose_one_hop(net: Net) -> None:
+    before = packets(net, "h3", "br-int", "nw_dst=10.0.2.11")
+    assert "ttl=63" in ping(net, "blue1", "10.0.2.11")
+    assert "ttl=63" in ping(net, "blue1", "fd00:2::11")
+    time.sleep(0.2)
+    assert packets(net, "h3", "br-int", "nw_dst=10.0.2.11") > before
+
+
+def test_a_packet_at_its_last_hop_is_answered_with_an_error(net: Net) -> None:
+    assert "From 10.0.1.1 icmp_seq=1 Time to live exceeded" in ping(net, "blue1", "-t", "1", "10.0.2.11")
+    assert "From fd00:1::1 icmp_seq=1 Time exceeded" in ping(net, "blue1", "-t", "1", "fd00:2::11")
+    assert "bytes from" in ping(net, "blue1", "-t", "2", "10.0.2.11")
+
+
+def test_a_receiver_that_is_not_there_is_answered_with_an_error(net: Net) -> None:
+    assert "Destination Host Unreachable" in ping(net, "red3", "-W", "4", "10.0.1.99")
+
+
+def test_the_router_itself_answers(net: Net) -> None:
+    assert "ttl=64" in ping(net, "red1", "10.0.1.1")
+
+
+def test_arp_for_the_router_is_answered_on_the_senders_own_host(net: Net) -> None:
+    net.tools.run("ip", "-n", "gws-red1", "neigh", "flush", "all")
+    before = packets(net, "h1", "br-tun", "arp_tpa=10.0.2.1,")
+    assert "ttl=64" in ping(net, "red1", "10.0.2.1")
+    time.sleep(0.2)
+    assert packets(net, "h1", "br-tun", "arp_tpa=10.0.2.1,") == before + 1
+
+
+REFLECTED = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+mac = bytes.fromhex(sys.argv[1].replace(":", ""))
+for _ in range(5):
+    s.send(b"\\xff" * 6 + mac + b"\\x88\\xb5" + bytes(50))
+"""
+
+
+def test_frames_that_a_loop_outside_brings_back_go_no_further(net: Net) -> None:
+    mac = net.tools.run("ip", "netns", "exec", "gws-blue1", "cat", "/sys/class/net/eth0/address").strip()
+    dropped = packets(net, "h3", "br-int", f"dl_src={mac} actions=drop")
+    command = ["ip", "netns", "exec", "gws-blue1", "timeout", "2", "tcpdump", "-ni", "eth0",
+               "--immediate-mode", "-l", "ether proto 0x88b5"]  # fmt: skip
+    dump = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    time.sleep(1)
+    net.tools.run("ip", "netns", "exec", "gws-printer", "python3", "-c", REFLECTED, mac)
+    time.sleep(0.3)
+    assert packets(net, "h3", "br-int", f"dl_src={mac} actions=drop") == dropped + 5
+    assert dump.communicate(timeout=10)[0].strip() == ""
+    assert "bytes from" in ping(net, "printer", "10.0.1.11")
+
+
+def test_a_broadcast_arrives_once_at_everybody(net: Net) -> None:
+    """In at the gateway, out to the tunnels and never from a tunnel to another."""
+    net.tools.run("ip", "-n", "gws-blue1", "neigh", "flush", "all")
+    command = ["ip", "netns", "exec", "gws-printer", "timeout", "3", "tcpdump", "-nei", "eth0",
+               "--immediate-mode", "-l", "arp[6:2] = 1 and ether broadcast"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as dump:
+        time.sleep(1)
+        ping(net, "blue1", "10.0.1.77")
+        seen, _ = dump.communicate(timeout=10)
+    requests = [line for line in seen.splitlines() if "10.0.1.77" in line]
+    assert 1 <= len(requests) <= 3  # one for each try within the second

@@ -72,19 +72,22 @@ static __always_inline void ct_tell_gone(const struct ct_tuple *key, struct ct_c
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* Remove a connection with all that refers to it; `key` must not be part of it.  1 where it was
- * there. */
-__attribute__((noinline)) int ct_remove(struct ct_tuple *key, __u32 level)
+/* Remove the connection that `victim` of the work is, with all that refers to it; 1 where it was
+ * there.  (6.1 takes no key that was passed by its address.) */
+__attribute__((noinline)) int ct_remove(__u32 level)
 {
 	struct ct_shared *shared = ct_shared_get();
 	struct ct_config *config = ct_config_get();
 	struct nat_work *nw = nat_work_get(level);
+	struct ct_work *w = ct_work_get(level);
 	struct state *st = state_get(level);
 	struct ct_connection *c;
+	struct ct_tuple *key;
 	struct ct_zone *zone;
 
-	if (!key || !shared || !config || !nw || !st)
+	if (!w || !shared || !config || !nw || !st)
 		return 0;
+	key = &w->victim;
 	c = bpf_map_lookup_elem(&ct_connections, key);
 	if (!c)
 		return 0;
@@ -149,7 +152,7 @@ static long ct_try_slot(__u32 i, struct slot_search *search)
 	}
 	if (c->expires <= st->now) {
 		ct_count(CT_COUNT_EXPIRED);
-		ct_remove(&w->victim, search->level);
+		ct_remove(search->level);
 		search->slot = slot + 1;
 		return 1;
 	}
@@ -190,7 +193,7 @@ __attribute__((noinline)) int ct_take_slot(__u32 level)
 		return 0;
 	w->victim = *key;
 	ct_count(CT_COUNT_EVICTED);
-	ct_remove(&w->victim, level);
+	ct_remove(level);
 	return w->best_slot + 1;
 }
 
@@ -215,7 +218,7 @@ static long ct_expire_one(__u32 i, struct slot_search *search)
 	c = w->victim.family ? bpf_map_lookup_elem(&ct_connections, &w->victim) : NULL;
 	if (c && c->slot == slot && c->expires <= st->now) {
 		ct_count(CT_COUNT_EXPIRED);
-		ct_remove(&w->victim, search->level);
+		ct_remove(search->level);
 	}
 	return 0;
 }

@@ -166,14 +166,14 @@ static __always_inline bool ct_may_begin(struct ct_work *w)
 	return type == 8 || type == 13 || type == 15 || type == 128;
 }
 
-static __always_inline void ct_remove_expired(struct state *st, struct ct_work *w,
-					      struct ct_tuple *key, __u32 level)
+/* Remove the connection that `victim` is, where its time is up. */
+static __always_inline void ct_remove_expired(struct state *st, struct ct_work *w, __u32 level)
 {
-	struct ct_connection *old = bpf_map_lookup_elem(&ct_connections, key);
+	struct ct_connection *old = bpf_map_lookup_elem(&ct_connections, &w->victim);
 
 	if (old && old->expires <= st->now) {
 		ct_count(CT_COUNT_EXPIRED);
-		ct_remove(key, level);
+		ct_remove(level);
 	}
 }
 
@@ -231,10 +231,11 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 	}
 	w->connection.expires = st->now + timeouts->seconds[timeout] * 1000000000ull;
 	/* what was there before goes first: its alias may be what the new one will have */
-	ct_remove_expired(st, w, &w->key, level);
+	w->victim = w->key;
+	ct_remove_expired(st, w, level);
 	w->victim = w->tuple;
 	w->victim.family |= CT_TRANSLATED;
-	ct_remove_expired(st, w, &w->victim, level);
+	ct_remove_expired(st, w, level);
 	if (w->flags & CT_DO_NAT) {
 		if (w->expected ? nat_expected(level) : nat_decide(level)) {
 			ct_count(CT_COUNT_NAT_FULL);
@@ -403,7 +404,7 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct ct
 	w->expected = 0;
 	next = ct_look(level);
 	if (w->removes)
-		ct_remove(&w->victim, level);
+		ct_remove(level);
 	if (w->ct_state == CT_NEW && !w->found && w->kind != TRANSPORT_LATER)
 		ct_expect(level);
 	if (next == CT_BEGINS)

@@ -8,10 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gossamer.datapath import layout
 from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.settings import BridgeSettings, MissAction, PortKind, PortSettings
 from gossamer.datapath.settings import VlanMode as PortVlanMode
 from gossamer.datapath.testrun import TestRun
+from gossamer.pipeline import action as act
+from gossamer.pipeline.conntrack.tcp import Peers
+from gossamer.pipeline.conntrack.timeouts import NS_PER_S
+from gossamer.pipeline.conntrack.tracker import Tracker
+from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.execute import Pipeline, Result
 from gossamer.pipeline.fields import KEY_LEN, SLOTS
 from gossamer.pipeline.flow import Flow
@@ -166,9 +172,13 @@ def disagreement(datapath: Datapath, case: Case) -> str:
     misses: Counter[tuple[str, int]] = Counter()
     groups: Counter[tuple[str, int, int]] = Counter()
     places = {id(f): (b.name, i) for b in case.bridges for i, f in enumerate(b.flows)}
+    clock = Clock(datapath) if tracks(case) else None
     with in_kernel(datapath, case) as bpf:
         looped = False
         for at, p in enumerate(case.packets):
+            world.now_s += p.after_s
+            if clock is not None:
+                clock.advance(p.after_s)
             if at == case.changes_at:
                 text = _remove_some(case, bpf, world, packets)
                 if text and not looped:
@@ -190,7 +200,8 @@ def disagreement(datapath: Datapath, case: Case) -> str:
         # How far a packet gets that is dropped as a loop is nobody's promise.
         counters = "" if looped else _counters(bpf, packets, n_bytes, misses)
         counters = counters or ("" if looped else _group_counters(bpf, case, groups))
-        return counters or _addresses(bpf, world)
+        counters = counters or _addresses(bpf, world)
+        return counters or (_connections(datapath, world) if clock is not None else "")
 
 
 def _remove_some(case: Case, bpf: Bpf, world: World, packets: Counter[tuple[str, int]]) -> str:
@@ -263,6 +274,55 @@ def _addresses(bpf: Bpf, world: World) -> str:
         if want != got:
             return f"{name} learned {got}; the reference {want}"
     return ""
+
+
+class Clock:
+    """The time that connections of a case live by: its own, and far from any case before it."""
+
+    _next_s = 10_000
+
+    def __init__(self, datapath: Datapath) -> None:
+        self._conntrack = datapath.conntrack
+        self._conntrack.flush()
+        self._now_s = Clock._next_s
+        self.advance(0)
+
+    def advance(self, seconds: int) -> None:
+        """Let time pass."""
+        self._now_s += seconds
+        self._conntrack.set_now_ns(self._now_s * NS_PER_S)
+        Clock._next_s = self._now_s + 1000
+
+
+def tracks(case: Case) -> bool:
+    """Whether a case has rules with ct()."""
+    return any(
+        isinstance(action, act.Ct) for b in case.bridges for f in b.flows for action in f.actions
+    )
+
+
+_Known = tuple[Tuple, Tuple, int, int, tuple[int, ...]]
+"""Both tuples, mark, label, and TCP's states."""
+
+
+def _connections(datapath: Datapath, world: World) -> str:
+    """What is kept of connections at the end."""
+    assert isinstance(world.tracking, Tracker)
+    want: set[_Known] = set()
+    for ours in world.tracking.connections(int(world.now_s * NS_PER_S)):
+        sides = ours.progress.sides if isinstance(ours.progress, Peers) else ()
+        states = tuple(int(side.state) for side in sides)
+        want.add((ours.original, ours.reply, ours.mark, ours.label, states))
+    got: set[_Known] = set()
+    for theirs in datapath.conntrack.connections():
+        pair = theirs.orig, theirs.reply
+        original, reply = (Tuple(t.src, t.dst, t.proto, t.sport, t.dport, t.zone) for t in pair)
+        states = tuple(layout.CT_TCP_STATES.index(peer.state) for peer in theirs.peers or ())
+        got.add((original, reply, theirs.mark, theirs.label, states))
+    if want == got:
+        return ""
+    lines = [f"  reference only: {c}" for c in want - got]
+    return "connections:\n" + "\n".join(lines + [f"  BPF only:       {c}" for c in got - want])
 
 
 def _outcomes(want: Outcome, got: Outcome) -> str:

@@ -29,6 +29,8 @@ ALL: Final = frozenset(
         "dec_ttl_ids",
         "set_sctp",
         "set_in_port",
+        "ct",
+        "nat",
     )
 )
 

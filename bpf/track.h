@@ -286,6 +286,8 @@ __attribute__((noinline)) int ct_show(__u32 level)
 	if (!st || !w)
 		return 0;
 	k = key_of(st);
+	/* what an earlier ct() has said is of no use any more */
+	ct_forget(st);
 	k->ct_state = bpf_htonl(w->ct_state | CT_TRACKED);
 	k->ct_zone = bpf_htons(w->zone);
 	if (!w->readable)

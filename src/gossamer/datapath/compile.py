@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from gossamer.datapath.exec_changes import unfolded
 from gossamer.datapath.layout import (
     CACHE_WORDS,
     CT_NAT_RULE,
@@ -620,7 +621,7 @@ def _ct(action: act.Ct, program: Program, flags: int, names: Names) -> None:
         raise UnsupportedActionError("ct() cannot be written to the action set")
     program.reads |= _RESUMES
     program.writes |= _TRACKED
-    for change in action.actions:
+    for change in unfolded(action.actions):
         _ct_exec(change, program)
     wanted = CtDo.COMMIT if action.commit else CtDo(0)
     if action.force:

@@ -221,7 +221,7 @@ _PACKET_TYPE: Final = BY_NAME["packet_type"]
 _IP_FRAG: Final = BY_NAME["ip_frag"]
 _ICMPV6_CODE: Final = BY_NAME["icmpv6_code"]
 _OF_CONNECTION: Final = frozenset(
-    ("ct_nw_proto", "ct_nw_src", "ct_nw_dst", "ct_tp_src", "ct_tp_dst")
+    ("ct_nw_proto", "ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst", "ct_tp_src", "ct_tp_dst")
 )
 """Fields of a packet's connection, which there is only when ct_state says so."""
 _CT_STATE: Final = BY_NAME["ct_state"]

@@ -38,7 +38,8 @@ _AFTER_OPTIONS: Final = (
     "tun_erspan_idx", "tun_erspan_ver", "tun_erspan_dir", "tun_erspan_hwid",
 )  # fmt: skip
 _LAST: Final = (
-    "pkt_mark", "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_nw_src", "ct_nw_dst",
+    "pkt_mark", "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_nw_src", "ct_ipv6_src",
+    "ct_nw_dst", "ct_ipv6_dst",
     "ct_nw_proto", "ct_tp_src", "ct_tp_dst", "metadata",
 )  # fmt: skip
 _REGISTERS: Final = tuple(f"reg{i}" for i in range(16))

@@ -115,6 +115,8 @@ _TUPLE: Final = (
     ("nw_proto", "ct_nw_proto"),
     ("nw_src", "ct_nw_src"),
     ("nw_dst", "ct_nw_dst"),
+    ("ipv6_src", "ct_ipv6_src"),
+    ("ipv6_dst", "ct_ipv6_dst"),
     ("tp_src", "ct_tp_src"),
     ("tp_dst", "ct_tp_dst"),
 )

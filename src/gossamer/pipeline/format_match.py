@@ -145,8 +145,9 @@ class _Parts:
         self.decimal("ct_zone", "ct_zone", 16)
         self.hexadecimal("ct_mark")
         self.hexadecimal("ct_label", 128)
-        self.address("ct_nw_src", "ct_nw_src", 32)
-        self.address("ct_nw_dst", "ct_nw_dst", 32)
+        for side in ("src", "dst"):
+            self.address(f"ct_nw_{side}", f"ct_nw_{side}", 32)
+            self.address(f"ct_ipv6_{side}", f"ct_ipv6_{side}", 128)
         if self.slot("ct_nw_proto")[1]:
             self.out.append(f"ct_nw_proto={self.slot('ct_nw_proto')[0]}")
             self.decimal("ct_tp_src", "ct_tp_src", 16)

@@ -23,6 +23,7 @@ from gossamer.pipeline.steps import Drop
 
 CT_SLOTS: Final = (
     "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_nw_proto", "ct_nw_src", "ct_nw_dst",
+    "ct_ipv6_src", "ct_ipv6_dst",
     "ct_tp_src", "ct_tp_dst",
 )  # fmt: skip
 
@@ -167,6 +168,9 @@ def _told(key: int, verdict: Verdict, zone: int) -> int:
         if get_slot(key, "eth_type") == ETH_IPV4:
             fields["ct_nw_src"] = int.from_bytes(t.src, "big")
             fields["ct_nw_dst"] = int.from_bytes(t.dst, "big")
+        else:
+            fields["ct_ipv6_src"] = int.from_bytes(t.src, "big")
+            fields["ct_ipv6_dst"] = int.from_bytes(t.dst, "big")
         if t.is_icmp:
             fields |= {"ct_tp_src": t.dport >> 8, "ct_tp_dst": t.dport & 0xFF}
         elif t.has_ports:

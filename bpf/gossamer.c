@@ -167,6 +167,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u3
 		count_drop(DROP_PARSE);
 		return TC_ACT_SHOT;
 	}
+	remember(st);
 	pass(skb, level);
 	if (st->pass_tail)
 		bpf_loop(MAX_PASSES, next_pass, &queue, 0);

@@ -8,7 +8,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench bench-scale conformance nightly nightly-oracle nightly-restart nightly-kernel fuzz build clean
+.PHONY: demo test lint bench bench-scale bench-conntrack conformance nightly nightly-oracle nightly-restart nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -32,6 +32,11 @@ conformance: build $(CONTROLLERS)/.installed
 bench-scale: build
 	@$(VENV)/bin/pip install -q matplotlib 2>&1 | grep -v '^WARNING: Location' || true
 	@$(SANDBOX) $(PYTHON) -m bench.scale
+
+# New connections and packets of established ones, beside Open vSwitch.
+bench-conntrack: build
+	@$(VENV)/bin/pip install -q matplotlib 2>&1 | grep -v '^WARNING: Location' || true
+	@$(SANDBOX) $(PYTHON) -m bench.conntrack
 
 # The long versions of what `make test` does in short.
 nightly: nightly-oracle fuzz nightly-restart nightly-kernel

@@ -61,14 +61,15 @@ class Peer:
         """A command in one of the namespaces."""
         return sh("ip", "netns", "exec", f"{self.name}-{side}", *command)
 
-    def packets_per_second(self, seconds: float, flows: int) -> float:
-        """60-byte frames that arrive, sender included in the cost."""
+    def packets_per_second(self, seconds: float, flows: int, *options: str) -> float:
+        """60-byte frames that arrive, sender included in the cost; `options` are the sender's."""
         with self._dropping():
             before = self._received()
             began = time.monotonic()
             self.exec(
-                "a", str(BUILD / "sender"), "eth0", self.mac("b"), self.mac("a"), str(seconds), str(flows)
-            )
+                "a", str(BUILD / "sender"), "eth0", self.mac("b"), self.mac("a"), str(seconds), str(flows),
+                *options,
+            )  # fmt: skip
             took = time.monotonic() - began
             time.sleep(0.1)
             return (self._received() - before) / took

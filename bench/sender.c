@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sends 60-byte UDP frames as fast as it can for a while: the same for every peer.
  *
- * usage: sender DEVICE DST_MAC SRC_MAC SECONDS FLOWS
- * FLOWS five-tuples in turn; 0: each packet a new one.  Prints the frames sent.
+ * usage: sender DEVICE DST_MAC SRC_MAC SECONDS FLOWS [syn]
+ * FLOWS five-tuples in turn; 0: each packet a new one; `syn`: TCP SYNs, with checksums that
+ * are right.  Prints the frames sent.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,6 +23,7 @@
 #define LENGTH 60
 
 static unsigned char frames[BATCH][LENGTH];
+static int syn;
 
 static double now(void)
 {
@@ -56,6 +58,14 @@ static void tuple(unsigned char *f, unsigned n)
 		sum += f[i] << 8 | f[i + 1];
 	sum = (sum & 0xffff) + (sum >> 16);
 	put16(f + 24, ~(sum + (sum >> 16)));
+	if (!syn)
+		return;
+	put16(f + 50, 0);
+	sum = 6 + LENGTH - 34;
+	for (int i = 26; i < LENGTH; i += 2)
+		sum += f[i] << 8 | f[i + 1];
+	sum = (sum & 0xffff) + (sum >> 16);
+	put16(f + 50, ~(sum + (sum >> 16)));
 }
 
 int main(int argc, char **argv)
@@ -68,8 +78,9 @@ int main(int argc, char **argv)
 	int one = 1, s;
 	double end;
 
-	if (argc != 6)
+	if (argc < 6)
 		return 2;
+	syn = argc > 6 && !strcmp(argv[6], "syn");
 	flows = atoi(argv[5]);
 	s = socket(AF_PACKET, SOCK_RAW, 0);
 	to.sll_ifindex = if_nametoindex(argv[1]);
@@ -89,7 +100,14 @@ int main(int argc, char **argv)
 		f[26] = 10;
 		memcpy(f + 30, (unsigned char[]){ 10, 0, 0, 2 }, 4);
 		put16(f + 36, 9);
-		put16(f + 38, LENGTH - 34);
+		if (syn) {
+			f[23] = 6;
+			put16(f + 38, 1);
+			put16(f + 46, 0x5002);
+			put16(f + 48, 0x2000);
+		} else {
+			put16(f + 38, LENGTH - 34);
+		}
 		tuple(f, flows ? i % flows : i);
 		vectors[i] = (struct iovec){ f, LENGTH };
 		memset(&messages[i], 0, sizeof(messages[i]));

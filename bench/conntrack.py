@@ -1,0 +1,193 @@
+"""What connection tracking costs: new connections, and packets of established ones.
+
+Writes docs/connections.json, .md and .svg.  Run it by `make bench-conntrack`.
+
+New connections: SYNs, each of another five-tuple, through `ct(commit)`.  Only one of which the
+connection was made is forwarded, and how many there are is asked afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from bench import peers
+from bench.peers import Peer, sh
+
+DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
+STATEFUL: Final = (
+    "table=0,priority=1,actions=NORMAL",
+    "table=0,priority=10,ip,actions=ct(table=1,zone=1)",
+    "table=1,priority=10,ip,ct_state=+trk+new,in_port=1,actions=ct(commit,zone=1),output:2",
+    "table=1,priority=10,ip,ct_state=+trk+est,in_port=1,actions=output:2",
+    "table=1,priority=10,ip,ct_state=+trk+est,in_port=2,actions=output:1",
+)
+TRANSLATED: Final = (
+    "table=0,priority=1,actions=NORMAL",
+    "table=0,priority=10,ip,actions=ct(table=1,zone=2,nat)",
+    "table=1,priority=10,ip,ct_state=+trk+new,in_port=1,"
+    "actions=ct(commit,zone=2,nat(src=10.0.0.99)),output:2",
+    "table=1,priority=10,ip,ct_state=+trk+est,in_port=1,actions=output:2",
+    "table=1,priority=10,ip,ct_state=+trk+est,in_port=2,actions=output:1",
+)
+STATELESS: Final = (
+    "table=0,priority=1,actions=NORMAL",
+    "table=0,priority=10,ip,in_port=1,actions=output:2",
+    "table=0,priority=10,ip,in_port=2,actions=output:1",
+)
+AIM_NEW: Final = 100_000
+AIM_TIMES: Final = 5
+AIM_ESTABLISHED: Final = 0.8
+_ANSWER: Final = """
+import socket, sys, time
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+s.bind(("eth0", 0))
+s.settimeout(5)
+print("ready", flush=True)
+while True:
+    f = s.recv(2000)
+    if f[23] == 17 and f[36:38] == b"\\x00\\x09":
+        break
+s.send(f[6:12] + f[:6] + f[12:26] + f[30:34] + f[26:30] + f[36:38] + f[34:36] + f[38:40] + b"\\0\\0" + f[42:])
+"""
+
+
+def connections(peer: Peer) -> int:
+    """How many the peer has."""
+    return int(sh("ovs-appctl", "dpctl/ct-get-nconns", env=peer.env).split()[-1])
+
+
+def flush(peer: Peer) -> None:
+    """Forget all connections."""
+    sh("ovs-appctl", "dpctl/flush-conntrack", env=peer.env)
+
+
+def new_per_second(peer: Peer, seconds: float) -> float:
+    """Connections made a second, sender included in the cost."""
+    flush(peer)
+    began = time.monotonic()
+    sent_through = peer.packets_per_second(seconds, 0, "syn")
+    took = time.monotonic() - began
+    made = connections(peer)
+    assert made >= 0.9 * sent_through * seconds, (made, sent_through, took)
+    flush(peer)
+    return sent_through
+
+
+def establish(peer: Peer) -> None:
+    """One UDP connection, the sender's first five-tuple, with an answer from the other side."""
+    with subprocess.Popen(
+        ["ip", "netns", "exec", f"{peer.name}-b", sys.executable, "-c", _ANSWER],
+        stdout=subprocess.PIPE,
+    ) as answerer:
+        assert answerer.stdout is not None
+        answerer.stdout.readline()
+        peer.exec("a", str(peers.BUILD / "sender"), "eth0", peer.mac("b"), peer.mac("a"), "0.01", "1")
+        if answerer.wait(timeout=10):
+            raise RuntimeError("no packet came through to be answered")
+    time.sleep(0.05)
+
+
+def established_per_second(peer: Peer, seconds: float) -> float:
+    """Packets of one connection, sender included in the cost."""
+    establish(peer)
+    return peer.packets_per_second(seconds, 1)
+
+
+def measure(rounds: int, seconds: float) -> dict[str, Any]:
+    """All figures, medians of interleaved rounds."""
+    peers.build_senders()
+    ovs = peers.ovs_userspace()
+    sh("ovs-ofctl", "del-flows", "br0", env=ovs.env)
+    sh("ovs-ofctl", "add-flows", "br0", "-", env=ovs.env, stdin="\n".join(STATEFUL) + "\n")
+    plain = peers.gossamer("cp", "without tracking", STATELESS)
+    tracked = peers.gossamer("cc", "tracked", STATEFUL)
+    natted = peers.gossamer("cn", "tracked and translated", TRANSLATED)
+    new: dict[str, list[float]] = {"Gossamer": [], "Gossamer, with NAT": [], "OVS userspace": []}
+    old: dict[str, list[float]] = {p.label: [] for p in (plain, tracked, natted)}
+    try:
+        for n in range(rounds):
+            print(f"round {n + 1} of {rounds}", flush=True)
+            new["Gossamer"].append(new_per_second(tracked, seconds))
+            new["Gossamer, with NAT"].append(new_per_second(natted, seconds))
+            new["OVS userspace"].append(new_per_second(ovs, seconds))
+            for peer in (plain, tracked, natted):
+                old[peer.label].append(established_per_second(peer, seconds))
+    finally:
+        peers.stop(ovs)
+        peers.stop(plain)
+    return {
+        "kernel": os.uname().release,
+        "cpus": os.cpu_count(),
+        "rounds": rounds,
+        "new_per_second": {k: statistics.median(v) for k, v in new.items()},
+        "established_per_second": {k: statistics.median(v) for k, v in old.items()},
+    }
+
+
+def write(result: dict[str, Any], docs: Path) -> None:
+    """Table and plot."""
+    new, old = result["new_per_second"], result["established_per_second"]
+    ovs, plain = new["OVS userspace"], old["without tracking"]
+    lines = [
+        "# Connections, measured",
+        "",
+        f"Kernel {result['kernel']}, {result['cpus']} CPUs, medians of {result['rounds']} interleaved"
+        " rounds; made by `make bench-conntrack`. The sender is part of the cost.",
+        "",
+        "| new connections a second (SYNs through `ct(commit)`) | | of OVS userspace |",
+        "| --- | ---: | ---: |",
+        *(f"| {label} | {value:,.0f} | {value / ovs:.1f} |" for label, value in new.items()),
+        "",
+        "| packets a second of an established connection | | of that without tracking |",
+        "| --- | ---: | ---: |",
+        *(f"| {label} | {value:,.0f} | {value / plain:.2f} |" for label, value in old.items()),
+        "",
+    ]
+    (docs / "connections.md").write_text("\n".join(lines))
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.6))
+    for axes, title, values in ((left, "new connections", new), (right, "established packets", old)):
+        labels = list(values)[::-1]
+        colours = ["#9aa5b1" if label.startswith("OVS") else "#2a7f62" for label in labels]
+        axes.barh(labels, [values[label] / 1000 for label in labels], color=colours)
+        axes.set_xlabel(f"{title}, thousands a second")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(docs / "connections.svg")
+
+
+def main() -> int:
+    """Measure and write down; 1 where an aim is missed."""
+    parser = argparse.ArgumentParser(prog="bench.conntrack")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    options = parser.parse_args()
+    if os.environ.get("GOSSAMER_SANDBOX") != "inside":
+        raise SystemExit("run it inside tests/sandbox.sh: it makes devices")
+    result = measure(options.rounds, options.seconds)
+    (DOCS / "connections.json").write_text(json.dumps(result, indent=2) + "\n")
+    write(result, DOCS)
+    print((DOCS / "connections.md").read_text())
+    new, old = result["new_per_second"], result["established_per_second"]
+    met = (
+        new["Gossamer"] >= AIM_NEW
+        and new["Gossamer"] >= AIM_TIMES * new["OVS userspace"]
+        and old["tracked"] >= AIM_ESTABLISHED * old["without tracking"]
+    )
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

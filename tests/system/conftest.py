@@ -8,6 +8,7 @@ from tempfile import mkdtemp
 
 import pytest
 
+from tests.system.tunnel_world import OUR_INNER
 from tests.system.world import Host, Netns
 
 
@@ -25,3 +26,23 @@ def two_hosts(host: Host) -> tuple[Host, Netns, Netns]:
     """Two namespaces on a bridge br0."""
     host.vsctl("add-br", "br0")
     return host, host.netns("a", "10.0.0.1/24", "br0"), host.netns("b", "10.0.0.2/24", "br0")
+
+
+@pytest.fixture(scope="module")
+def tunnel_machine() -> Iterator[Host]:
+    """A daemon for all tests of the file."""
+    it = Host(Path(mkdtemp(prefix="host", dir="/run")))
+    it.start()
+    yield it
+    it.end()
+
+
+@pytest.fixture
+def tunnel_host(tunnel_machine: Host) -> Iterator[Host]:
+    """The daemon, with a bridge br0 and an instance `a` on it."""
+    tunnel_machine.vsctl("add-br", "br0")
+    tunnel_machine.netns("a", f"{OUR_INNER}/24", "br0")
+    tunnel_machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    yield tunnel_machine
+    tunnel_machine.vsctl("del-br", "br0")
+    tunnel_machine.forget("a")

@@ -187,3 +187,11 @@ def inner_ping(host: Host, netns: str, address: str, count: int = 3, *options: s
     )  # fmt: skip
     found = re.search(r"(\d+) received", done.stdout)
     return int(found[1]) if found else 0
+
+
+def settle(host: Host) -> None:
+    """The first packet may meet addresses of the underlay that are still being resolved."""
+    for _ in range(5):
+        if inner_ping(host, "a", PEER_INNER, 1):
+            return
+        time.sleep(0.2)

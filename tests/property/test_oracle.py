@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 N_PACKETS = 5000
+N_TRACKED = 4000
 
 needs_kernel = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("clang") is None, reason="needs root and clang"
@@ -35,4 +36,10 @@ def oracle(*arguments: str) -> subprocess.CompletedProcess[str]:
 @needs_kernel
 def test_kernel_and_reference_agree_on_random_packets() -> None:
     done = oracle(str(N_PACKETS))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_kernel
+def test_kernel_and_reference_agree_on_connections_step_by_step() -> None:
+    done = oracle(str(N_TRACKED), "--seed", "100000", "--features", "ct,nat")
     assert done.returncode == 0, done.stdout + done.stderr

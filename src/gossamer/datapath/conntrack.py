@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -228,6 +229,11 @@ _ZONE_LIMIT, _ZONE_COUNT, _ZONE_REMOVED = 0, 1, 3
 _ZONE_WORDS: Final = layout.CT_ZONE.size // 4
 _MAX, _DEFAULT_LIMIT, _FLAGS = 0, 1, 2
 """32-bit words of struct ct_config."""
+_FLAGS_AT, _ALG_AT = 142, 143
+"""Bytes of struct ct_connection."""
+_REFERRED_TO: Final = int(CtFlag.SRC_NAT | CtFlag.DST_NAT | CtFlag.EXPECTED)
+"""Other maps have something of such a connection."""
+_FLUSH_BATCH: Final = 4096
 _TEST_NOW = 2
 """64-bit word of it."""
 _N, _TRANSLATED, _REMOVED, _TRANSLATED_REMOVED, _EXPECTATIONS = 0, 32, 48, 49, 50
@@ -308,11 +314,33 @@ class Conntrack:
     def flush(self, zone: int | None = None) -> int:
         """Remove all connections, or those of a zone; how many there were."""
         n = 0
+        plain: defaultdict[int, list[bytes]] = defaultdict(list)
         for key, value in self._connections.items():
-            if zone is None or int.from_bytes(key[38:40], "little") == zone:
-                found = self._decode(key, value, 0)
-                n += self.remove(found)
+            its_zone = int.from_bytes(key[38:40], "little")
+            if zone is not None and zone != its_zone:
+                continue
+            if value[_FLAGS_AT] & _REFERRED_TO or value[_ALG_AT]:
+                n += self.remove(self._decode(key, value, 0))
+                continue
+            keys = plain[its_zone]
+            keys.append(key)
+            if len(keys) == _FLUSH_BATCH:
+                n += self._remove_plain(its_zone, keys)
+                keys.clear()
+        return n + sum(self._remove_plain(z, keys) for z, keys in plain.items())
+
+    def _remove_plain(self, zone: int, keys: list[bytes]) -> int:
+        """Remove connections that nothing else refers to."""
+        n = self._connections.delete_all(keys)
+        self._count_removed(zone, n)
         return n
+
+    def _count_removed(self, zone: int, n: int) -> None:
+        for words, at in (
+            (self._shared.words32, _REMOVED),
+            (self._zones.words32, zone * _ZONE_WORDS + _ZONE_REMOVED),
+        ):
+            words[at] = words[at] + n & 0xFFFFFFFF
 
     def flush_tuple(self, packet: Tuple) -> bool:
         """Remove the connection that a packet of this tuple belongs to; False where none is."""
@@ -332,8 +360,12 @@ class Conntrack:
                 continue
             # Read again: another connection may have its key since the batch was read.
             latest = self._connections.get(key)
-            if latest is not None and int.from_bytes(latest[8:16], "little") <= now:
+            if latest is None or int.from_bytes(latest[8:16], "little") > now:
+                continue
+            if latest[_FLAGS_AT] & _REFERRED_TO or latest[_ALG_AT]:
                 n += self.remove(self._decode(key, latest, now))
+            else:
+                n += self._remove_plain(int.from_bytes(key[38:40], "little"), [key])
         if limit:
             self._walk = self._connections.items()
         return n
@@ -357,8 +389,7 @@ class Conntrack:
         if not self._connections.delete(key):
             return False
         zone = int.from_bytes(key[38:40], "little")
-        self._shared.words32[_REMOVED] += 1
-        self._zones.words32[zone * _ZONE_WORDS + _ZONE_REMOVED] += 1
+        self._count_removed(zone, 1)
         if flags & (CtFlag.SRC_NAT | CtFlag.DST_NAT):
             self._aliases.delete(reply.packed())
             self._shared.words32[_TRANSLATED_REMOVED] += 1

@@ -75,9 +75,9 @@ class HashMap:
             check(result, "deleting from a map", place=f"map={self.name}")
         return bool(result >= 0)
 
-    def delete_all(self, keys: Sequence[bytes]) -> None:
-        """Remove many; absent ones are passed over."""
-        done = 0
+    def delete_all(self, keys: Sequence[bytes]) -> int:
+        """Remove many; absent ones are passed over.  How many there were."""
+        done = absent = 0
         while done < len(keys):
             part = keys[done:]
             count = ctypes.c_uint32(len(part))
@@ -85,10 +85,12 @@ class HashMap:
                 self.fd, b"".join(part), ctypes.byref(count), None
             )
             if result >= 0:
-                return
+                break
             if ctypes.get_errno() != errno.ENOENT:
                 check(result, "deleting from a map", place=f"map={self.name}")
             done += count.value + 1  # the one after those counted was absent
+            absent += 1
+        return len(keys) - absent
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All pairs; those written meanwhile may or may not be seen."""

@@ -102,6 +102,17 @@ static __always_inline void emit_in_port(struct state *st)
 	st->told_in_port = in_port;
 }
 
+/* An output goes to the queue that is chosen by then. */
+static __always_inline void emit_queue(struct state *st)
+{
+	__be16 queue = key_of(st)->queue;
+
+	if (queue == st->told_queue)
+		return;
+	emit_simple(st, DO_QUEUE, 0, bpf_ntohs(queue));
+	st->told_queue = queue;
+}
+
 /* A packet-in shows registers and metadata as they are here: the path sets them first. */
 __attribute__((noinline)) int emit_controller(__u32 max_len, __u32 who, __u32 where, __u32 level)
 {
@@ -129,6 +140,7 @@ static __always_inline void emit_output(struct state *st, __u32 ofport)
 	__u32 in_ofport = bpf_ntohl(key_of(st)->in_port);
 	__u32 id;
 
+	emit_queue(st);
 	switch (ofport) {
 	case OFPP_NORMAL:
 		emit_in_port(st);

@@ -34,6 +34,17 @@ static __always_inline void relay(struct __sk_buff *skb, struct state *st)
 	skb->mark = st->mark;
 }
 
+#define QUEUE_PRIORITY (1 << 16)	/* classes 1:1, 1:2, ... of the port's qdisc */
+
+/* The queue of the output held back, or what the packet came with. */
+static __always_inline void set_priority(struct __sk_buff *skb, struct state *st)
+{
+	__u32 priority = st->pending_queue ? QUEUE_PRIORITY | st->pending_queue : st->priority;
+
+	if (skb->priority != priority)
+		skb->priority = priority;
+}
+
 /* Send the output held back, as a copy. */
 static __always_inline void flush_pending(struct __sk_buff *skb, struct state *st)
 {
@@ -44,6 +55,7 @@ static __always_inline void flush_pending(struct __sk_buff *skb, struct state *s
 		return;
 	port = port_get(st->pending);
 	st->pending = 0;
+	set_priority(skb, st);
 	level = bpf_map_lookup_elem(&nesting, &zero);
 	if (!port || !level)
 		return;
@@ -84,6 +96,7 @@ static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, 
 	pass->resume = 0;
 	pass->touched = st->touched;
 	pass->limit = shorter(st);
+	pass->queue = st->queue;
 	__builtin_memcpy(&pass->key[PACKET_WORD], &st->key[PACKET_WORD], PACKET_WORDS * 4);
 	st->pass_tail++;
 	st->passes_begun++;
@@ -179,6 +192,7 @@ __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 		return 0;
 	}
 	st->pending = id;
+	st->pending_queue = st->queue;
 	return 0;
 }
 
@@ -595,6 +609,9 @@ static long do_op(__u32 i, struct walk *walk)
 	case DO_CT_CLEAR:
 		ct_forget(st);
 		break;
+	case DO_QUEUE:
+		st->queue = op->b;
+		break;
 	case DO_TELL:
 		tell(walk->skb, st, walk->path, op, walk->level);
 		break;
@@ -736,6 +753,7 @@ static long next_pass(__u32 i, struct queue *queue)
 	st->in_port = id;
 	st->bridge = port->bridge;
 	st->pass_limit = waiting->limit;
+	st->queue = waiting->queue;
 	c = bpf_map_lookup_elem(&port_counters, &id);
 	if (c) {
 		c->rx_packets += 1;
@@ -785,6 +803,7 @@ static long send_short(__u32 i, struct queue *queue)
 		return 0;
 	}
 	st->pending = st->shorts[at].port;
+	st->pending_queue = st->queue;
 	return 0;
 }
 

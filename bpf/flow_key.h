@@ -45,7 +45,7 @@ struct flow_key {
 	__u8 tun_tos; /* 135 */
 	__be32 tun_erspan; /* 136 */
 	__be16 tun_present; /* 140 */
-	__be16 _pad3; /* 142 */
+	__be16 queue; /* 142 */
 	__u8 tun_metadata[56]; /* 144 */
 	__be32 pkt_mark; /* 200 */
 	__be32 ct_state; /* 204 */
@@ -126,6 +126,7 @@ struct flow_key {
 #define WORD_TUN_TOS 33
 #define WORD_TUN_ERSPAN 34
 #define WORD_TUN_PRESENT 35
+#define WORD_QUEUE 35
 #define WORD_TUN_METADATA 36
 #define WORD_PKT_MARK 50
 #define WORD_CT_STATE 51

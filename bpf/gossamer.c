@@ -108,6 +108,8 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->touched = 0;
 	st->committed = 0;
 	st->pending = 0;
+	st->queue = 0;
+	st->priority = skb->priority;
 	st->length = skb->len;
 	st->frame_length = skb->len + (skb->vlan_present ? 4 : 0);
 	st->at_ingress = port->kind == PORT_DEVICE || port->kind == PORT_TUNNEL;
@@ -143,6 +145,7 @@ __attribute__((noinline)) int finish(struct __sk_buff *skb, __u32 level)
 	port = port_get(st->pending);
 	if (!port)
 		return TC_ACT_SHOT;
+	set_priority(skb, st);
 	if (port->kind == PORT_INTERNAL)
 		return bpf_redirect(port->ifindex, BPF_F_INGRESS);
 	if (port->kind == PORT_TUNNEL)

@@ -95,6 +95,7 @@ enum path_op {
 	DO_CT_SET,		/* as OP_CT_SET, with the value in `b` */
 	DO_CT,			/* flags: CT_DO_*; a: zone, b: NAT rule, c: table */
 	DO_CT_CLEAR,
+	DO_QUEUE,		/* b: queue of the outputs that follow, plus one; 0: none */
 	DO_TELL,		/* the daemon, of a packet to learn from: as DO_CONTROLLER */
 };
 

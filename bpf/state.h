@@ -36,6 +36,7 @@ struct flow_ref {
 };
 #define TABLE_MISS (1u << 31)
 #define ACTSET_UNSET 0xfffffff7	/* actset_output: no output in the action set (OpenFlow 1.5.1, 7.2.1) */
+#define QUEUE_UNKNOWN 0xffff	/* none was chosen in this bridge */
 #define SLOW_PATH 0xffffffff	/* as a failure: not dropped, the daemon does it */
 
 struct frame {			/* where a resubmit returns to */
@@ -100,6 +101,7 @@ struct pass {			/* a copy waiting to enter a bridge over a patch port, or again 
 	__u32 port;
 	__u32 touched;
 	__u32 limit;		/* bytes it may have, 0 any number */
+	__u32 queue;		/* of its outputs, plus one */
 	__u32 resume;		/* table it goes on in, plus one; 0: it came over a patch port */
 	__u32 bridge;		/* where it goes on */
 	__u32 n_set;		/* operations of its action set */
@@ -219,6 +221,10 @@ struct state {
 	__u32 failure;			/* drop reason that voids the whole pass, or SLOW_PATH */
 	__u32 n_passed, n_missed;	/* rules and tables credited with this packet */
 	__be32 came_by;			/* in_port of the key before translation */
+	__be16 told_queue;		/* the queue that the path has chosen, plus one */
+	__u16 queue;			/* chosen, when executing */
+	__u16 pending_queue;		/* of the pending output */
+	__u32 priority;			/* of the skb as it came */
 	__be32 told_in_port;		/* what the path says it is */
 	__u32 n_resubmits;
 	__u32 enter;			/* table to go on in, plus one; 0 none */

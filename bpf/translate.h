@@ -425,6 +425,9 @@ __attribute__((noinline)) int translate(__u32 level)
 	st->came_by = key_of(st)->in_port;
 	st->told_in_port = st->came_by;
 	key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
+	/* Whether a queue is chosen already, over a patch port, no path knows. */
+	key_of(st)->queue = QUEUE_UNKNOWN;
+	st->told_queue = QUEUE_UNKNOWN;
 	st->n_passed = st->n_missed = 0;
 	st->failure = 0;
 	st->n_resubmits = 0;

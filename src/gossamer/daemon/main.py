@@ -210,6 +210,21 @@ def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
     daemon = Daemon(guise, options, dirs)
     signal.signal(signal.SIGTERM, daemon.stop)
     signal.signal(signal.SIGINT, daemon.stop)
+    try:
+        _loop(daemon, guise)
+    except GossamerError:
+        raise
+    except Exception:
+        # Nobody reads what a detached process writes to its console.
+        log.critical("the daemon ends by an error of its own; packets go on", exc_info=True)
+        raise
+    daemon.close()
+    return 0
+
+
+def _loop(daemon: Daemon, guise: opts.Guise) -> None:
+    import ovs.daemon
+
     detached = False
     while not daemon.stopping:
         daemon.run()
@@ -219,8 +234,6 @@ def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
             log.info("%s is ready", opts.version_text(guise).splitlines()[0])
         if not daemon.stopping:
             daemon.wait()
-    daemon.close()
-    return 0
 
 
 def _guarded(guise: opts.Guise, argv: Sequence[str]) -> int:

@@ -22,6 +22,7 @@ from gossamer.datapath.layout import (
     MAX_TTL_CONTROLLERS,
     OP,
     OP_WRITE,
+    QUEUE_UNKNOWN,
     CtDo,
     Group,
     Need,
@@ -438,8 +439,13 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
                 return  # TABLE means something in packet-out only, ANY is no port
             else:
                 _emit(program, flags, RuleOp.OUTPUT, 0, port)
-        case act.Enqueue(port=port):
-            _emit(program, flags, RuleOp.OUTPUT, 0, port)
+        case act.Enqueue(port=port, queue_id=queue_id):
+            if flags & OP_WRITE:
+                _slow(program)
+                return
+            _choose_queue(program, 0, queue_id + 1)
+            _emit(program, 0, RuleOp.OUTPUT, 0, port)
+            _choose_queue(program, 0, 0)
         case act.OutputReg(source=source, max_len=max_len):
             if source.n_bits > 32:
                 _slow(program)
@@ -598,7 +604,11 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.CtClear():
             program.reads |= _RESUMES
             _emit(program, flags, RuleOp.CT_CLEAR)
-        case act.Note() | act.SetQueue():
+        case act.PopQueue():
+            _choose_queue(program, flags, 0)
+        case act.SetQueue(queue_id=queue_id):
+            _choose_queue(program, flags, queue_id + 1)
+        case act.Note():
             return  # nothing a packet would show
         case _:
             raise UnsupportedActionError(
@@ -687,6 +697,16 @@ def _nat_image(nat: act.Nat) -> bytes:
     ports = nat.ports or (0, 0)
     family = {0: 0, 4: 4, 16: 6}[len(first)]
     return CT_NAT_RULE.pack(flags, first.ljust(16, b"\0"), last.ljust(16, b"\0"), *ports, family)
+
+
+def _choose_queue(program: Program, flags: int, number: int) -> None:
+    """Outputs that follow go to a queue: `number` is that plus one, 0 for the port's default."""
+    mask = 0xFFFF << slot_shift("queue")
+    # A queue that no port can have is as good as none.
+    known = number if number < QUEUE_UNKNOWN else 0
+    change = Program()
+    _set_bits(change, flags, known << slot_shift("queue"), mask)
+    program.ops += change.ops  # nothing looks at it, so it is no part of what the rules change
 
 
 def _network16(value: int) -> int:

@@ -110,6 +110,7 @@ SOURCE_KEY: Final = Struct("=II")
 TUNNEL_CONFIG_SIZE: Final = 16
 TUNNEL_OPTIONS_SIZE: Final = 4 * (MAX_OPTIONS + 2)
 UDP_PORT_WORDS: Final = 2048
+QUEUE_UNKNOWN: Final = 0xFFFF
 PUNT_HEAD: Final = Struct(f"=9I2s2sI{KEY_LEN}s")
 PATH_HEAD: Final = Struct("=QQQQQIHBB")
 """version, packets, bytes, used, learned, hash, n_ops, n_flows, uses_state"""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.devices.internal import InternalDevices
 from gossamer.devices.link import Link, Links
+from gossamer.devices.qos import QueueCounters, Shape, Shaper
 from gossamer.devices.underlay import Underlay
 from gossamer.errors import DeviceError
 
@@ -21,6 +22,7 @@ class HostDevices:
     def __init__(self, rundir: Path) -> None:
         self._links = Links()
         self._internal = InternalDevices(rundir)
+        self._shaper = Shaper()
         self.underlay = Underlay()
 
     def link(self, name: str) -> Link | None:
@@ -76,6 +78,21 @@ class HostDevices:
         self._internal.set_up(name, up)
         self._links.refresh(name)
 
+    def shape(self, name: str, shape: Shape | None) -> None:
+        """Give a device its queues, or take them off; nothing where the device is gone."""
+        link = self._links.link(name)
+        if link is None:
+            return
+        if shape is None:
+            self._shaper.remove(link.ifindex)
+        else:
+            self._shaper.apply(link.ifindex, shape)
+
+    def queue_counters(self, name: str) -> dict[int, QueueCounters]:
+        """Counters of a device's queues."""
+        link = self._links.link(name)
+        return self._shaper.counters(link.ifindex) if link else {}
+
     def run(self) -> frozenset[str]:
         """Names of devices that appeared, vanished or changed since the last call."""
         return self._links.run()
@@ -88,6 +105,7 @@ class HostDevices:
     def close(self) -> None:
         """Close the sockets; devices stay."""
         self._links.close()
+        self._shaper.close()
         self.underlay.close()
         self._internal.close()
 

@@ -35,7 +35,7 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "Bridge": ("name", "datapath_type", "datapath_id", "datapath_version", "ports", "controller",
         "fail_mode", "protocols", "other_config", "flow_tables", "flood_vlans", "status"),
     "Port": ("name", "interfaces", "vlan_mode", "tag", "trunks", "cvlans", "mac", "bond_mode",
-        "other_config", "status", "statistics"),
+        "qos", "other_config", "status", "statistics"),
     "Interface": ("name", "type", "ofport", "ofport_request", "mac", "mtu_request", "options",
         "other_config", "external_ids", "ingress_policing_rate", "ingress_policing_burst",
         "ingress_policing_kpkts_rate", "ingress_policing_kpkts_burst", "error", "mac_in_use",
@@ -45,6 +45,8 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
         "controller_rate_limit", "controller_burst_limit", "controller_queue_size",
         "enable_async_messages", "type", "is_connected", "role", "status"),
     "Flow_Table": ("name", "flow_limit", "overflow_policy", "groups", "prefixes"),
+    "QoS": ("type", "queues", "other_config"),
+    "Queue": ("dscp", "other_config"),
     "Datapath": ("ct_zones", "capabilities", "ct_zone_default_limit"),
     "CT_Zone": ("timeout_policy", "limit"),
     "CT_Timeout_Policy": ("timeouts",),
@@ -155,7 +157,7 @@ class Client:
             for port_row in bridge_row.ports:
                 uuid = port_row.uuid
                 known = self._ports.get(uuid)
-                if known is None or uuid in stale:
+                if known is None or uuid in stale or _qos_changed(port_row, changed):
                     known = rows.port(port_row)
                     touched = True
                     for interface_row in port_row.interfaces:
@@ -312,6 +314,14 @@ class Client:
 
 def _optional(value: object) -> list[object]:
     return [] if value is None else [value]
+
+
+def _qos_changed(port_row: Any, changed: set[UUID]) -> bool:
+    """Whether the QoS of a port, or one of its queues, is among the changed rows."""
+    return bool(changed) and any(
+        row.uuid in changed or any(q.uuid in changed for q in row.queues.values())
+        for row in port_row.qos
+    )
 
 
 def _os_release() -> tuple[list[object], list[object]]:

@@ -19,6 +19,8 @@ from gossamer.switch.config import (
     FlowTableConfig,
     InterfaceConfig,
     PortConfig,
+    QosConfig,
+    QueueConfig,
     SslConfig,
     SwitchConfig,
     VlanModeName,
@@ -86,6 +88,17 @@ def interface(row: Any) -> InterfaceConfig:
     )
 
 
+def qos(row: Any | None) -> QosConfig | None:
+    """A QoS row with its queues; None for none."""
+    if row is None:
+        return None
+    return QosConfig(
+        type=row.type,
+        queues={n: QueueConfig(_one(q.dscp), dict(q.other_config)) for n, q in row.queues.items()},
+        other_config=dict(row.other_config),
+    )
+
+
 def port(row: Any) -> PortConfig:
     """A Port row with its interfaces."""
     mode = _one(row.vlan_mode)
@@ -98,6 +111,7 @@ def port(row: Any) -> PortConfig:
         cvlans=frozenset(row.cvlans),
         mac=_mac(_one(row.mac), f"port={row.name}", "mac"),
         bond_mode=_one(row.bond_mode),
+        qos=qos(_one(row.qos)),
         other_config=dict(row.other_config),
     )
 

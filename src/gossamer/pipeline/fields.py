@@ -70,7 +70,7 @@ SLOTS: Final = _slots(
     ("tun_tos", 1),
     ("tun_erspan", 4),  # version 1's index, version 2's direction and hardware id
     ("tun_present", 2),  # which options of tun_metadata there are, see TUN_METADATA_LEN
-    ("_pad3", 2),
+    ("queue", 2),  # that outputs go to, plus one; 0: the port's default; state
     ("tun_metadata", 56),  # Geneve's options, where the TLV table puts them
     ("pkt_mark", 4),
     ("ct_state", 4),

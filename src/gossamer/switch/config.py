@@ -56,6 +56,23 @@ class InterfaceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """A row of Queue; `dscp` is what its packets are marked with, None for nothing."""
+
+    dscp: int | None = None
+    other_config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QosConfig:
+    """A row of QoS, with its queues by number."""
+
+    type: str
+    queues: Mapping[int, QueueConfig] = field(default_factory=dict)
+    other_config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PortConfig:
     """A row of Port with its interfaces (more than one: a bond)."""
 
@@ -68,6 +85,7 @@ class PortConfig:
     cvlans: frozenset[int] = frozenset()
     mac: bytes | None = None
     bond_mode: str | None = None
+    qos: QosConfig | None = None
     other_config: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TableStatistics,
     )
     from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+    from gossamer.devices.qos import QueueCounters, Shape
     from gossamer.devices.routes import Route
     from gossamer.devices.underlay import Address, Neighbour
     from gossamer.errors import DeviceError
@@ -212,6 +213,12 @@ class Devices(Protocol):
 
     def set_up(self, name: str, up: bool) -> None:
         """Set the administrative state."""
+
+    def shape(self, name: str, shape: Shape | None) -> None:
+        """Give a device its queues, or take them off; nothing where the device is gone."""
+
+    def queue_counters(self, name: str) -> dict[int, QueueCounters]:
+        """Counters of a device's queues."""
 
     def run(self) -> frozenset[str]:
         """Names of the devices that appeared, vanished or changed since the last call."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gossamer.datapath.settings import PortKind, PortSettings, VlanMode
+from gossamer.devices.qos import Shape
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.tunnel import Tunnel
 from gossamer.switch.config import InterfaceConfig, PortConfig, VlanModeName
@@ -72,6 +73,10 @@ class Port:
     tunnel: Tunnel | None = None
     egress: Egress = field(default_factory=Egress)
     """Of a tunnel: which way its packets leave."""
+    shape: Shape | None = None
+    """Of the device: its queues."""
+    shaped_s: float = 0.0
+    """Since when it has them."""
     settings: PortSettings | None = None
     """What the datapath was told last."""
     shown: tuple[object, ...] = field(default=())
@@ -148,7 +153,8 @@ class Port:
             policing_burst_kb=interface.ingress_policing_burst_kb,
             policing_rate_kpps=interface.ingress_policing_kpkts_rate,
             policing_burst_kpkts=interface.ingress_policing_kpkts_burst,
-            peer_mac=self.link.peer_mac if self.link else None,
+            # The way past a veth's queue is not for ports that have queues.
+            peer_mac=self.link.peer_mac if self.link and not self.shape else None,
         )
 
     def status(self) -> InterfaceStatus:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.datapath.settings import BridgeSettings, PortKind
+from gossamer.devices.qos import Shape
 from gossamer.errors import DatapathError, DeviceError, GossamerError
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.tunnel import Tunnel
@@ -17,6 +18,7 @@ from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig
 from gossamer.switch.contract import Datapath, Devices, Link
 from gossamer.switch.numbering import PortNumbers
 from gossamer.switch.port import PORT_DOWN, SETTABLE, Port
+from gossamer.switch.qos import shape_of
 from gossamer.switch.status import (
     NO_OFPORT,
     BridgeStatus,
@@ -299,6 +301,9 @@ class BridgePorts:
                 self.datapath.remove_port(port.port_id)
                 self._numbers.release(name, remember=False)
                 raise
+        if link is not None and port_config.qos is None:
+            # What an earlier daemon put on, and is not asked for any more.
+            self._give_shape(port, None)
         self.ports[name] = port
         self.by_ofport[ofport] = port
         self.by_port_id[port.port_id] = port
@@ -314,6 +319,8 @@ class BridgePorts:
         self._numbers.release(port.name, remember=remember)
         if delete_device and port.kind is PortKind.INTERNAL:
             self.devices.delete_internal(port.name)
+        if port.shape is not None:
+            self._give_shape(port, None)
         self.listener.settings_changed()
         self.listener.port_deleted(port)
 
@@ -329,7 +336,19 @@ class BridgePorts:
             if port is not None:
                 self._update(port)
 
+    def _give_shape(self, port: Port, shape: Shape | None) -> None:
+        try:
+            self.devices.shape(port.name, shape)
+        except DeviceError as e:
+            log.warning("bridge=%s port=%s: %s", self.name, port.name, e.message)
+            return
+        port.shape, port.shaped_s = shape, time.monotonic()
+
     def _update(self, port: Port) -> None:
+        if port.link is not None:
+            shape = shape_of(port.name, port.config.qos, port.link)
+            if shape != port.shape:
+                self._give_shape(port, shape)
         settings = port.wanted_settings()
         if settings != port.settings:
             try:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PortKind
+from gossamer.devices.qos import QueueCounters
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
@@ -127,29 +128,63 @@ def port_descs(session: Session, message: m.PortDescRequest, xid: int) -> None:
     send_all(session, encode.port_desc_replies(found, session.version, xid))
 
 
-def _check_queue(session: Session, port: int, queue_id: int) -> None:
+def _queued(session: Session, port: int, queue_id: int) -> list[tuple[Port, int]]:
+    """The ports and queues that are asked for.  Raises OpenFlowError for those there are not."""
+    bridge = session.bridge
     # OpenFlow 1.0 says OFPP_ALL where later versions say OFPP_ANY.
-    if port not in (OfPort.ANY, OfPort.ALL) and port not in session.bridge.ports.by_ofport:
+    every = port in (OfPort.ANY, OfPort.ALL)
+    if not every and port not in bridge.ports.by_ofport:
         raise OpenFlowError(ErrorCode.QUEUE_OP_FAILED_BAD_PORT)
-    if queue_id != _ALL_QUEUES:
+    ports = bridge.ports.in_order() if every else [bridge.ports.by_ofport[port]]
+    found = [
+        (p, number)
+        for p in ports
+        if p.shape is not None
+        for number in sorted(p.shape.queues)
+        if queue_id in (_ALL_QUEUES, number)
+    ]
+    if not found and queue_id != _ALL_QUEUES:
         raise OpenFlowError(ErrorCode.QUEUE_OP_FAILED_BAD_QUEUE)
+    return found
 
 
 def queues(session: Session, message: m.QueueStatsRequest, xid: int) -> None:
-    """OFPMP_QUEUE: no port has queues of its own."""
-    _check_queue(session, message.port, message.queue_id)
-    send_all(session, encode.queue_stats_replies((), session.version, xid))
+    """OFPMP_QUEUE."""
+    now = time.monotonic()
+    counted: dict[str, dict[int, QueueCounters]] = {}
+    stats = []
+    for port, number in _queued(session, message.port, message.queue_id):
+        if port.name not in counted:
+            counted[port.name] = session.bridge.ports.devices.queue_counters(port.name)
+        c = counted[port.name].get(number, QueueCounters())
+        stats.append(
+            m.QueueStats(port.ofport, number, c.tx_bytes, c.tx_packets, c.tx_errors, now - port.shaped_s)
+        )
+    send_all(session, encode.queue_stats_replies(stats, session.version, xid))
 
 
 def queue_config(session: Session, message: m.QueueConfigRequest, xid: int) -> None:
     """OFPT_QUEUE_GET_CONFIG_REQUEST and OFPMP_QUEUE_DESC."""
-    _check_queue(session, message.port, message.queue_id)
+    descs = []
+    for port, number in _queued(session, message.port, message.queue_id):
+        assert port.shape is not None
+        queue, speed = port.shape.queues[number], port.speed_mbps * 1_000_000
+        descs.append(
+            m.QueueDesc(
+                port.ofport, number, _share(queue.min_rate_bps, speed), _share(queue.max_rate_bps, speed)
+            )
+        )
     if message.multipart:
-        send_all(session, encode.queue_desc_replies((), session.version, xid))
+        send_all(session, encode.queue_desc_replies(descs, session.version, xid))
     else:
         session.connection.send(
-            encode.queue_get_config_reply(message.port, (), session.version, xid)
+            encode.queue_get_config_reply(message.port, descs, session.version, xid)
         )
+
+
+def _share(rate_bps: int, speed_bps: int) -> int | None:
+    """In tenths of a percent of the port's speed; None where that is not known."""
+    return min(rate_bps * 1000 // speed_bps, 1000) if speed_bps else None
 
 
 def send_all(session: Session, messages: Iterable[bytes]) -> None:

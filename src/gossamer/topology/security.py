@@ -17,6 +17,7 @@ from gossamer.topology.allow import Direction, Rule, parse_rule
 from gossamer.topology.matches import matches, source_field
 from gossamer.topology.model import Port, Topology
 from gossamer.topology.stages import (
+    HELPED,
     LOAD_PORT,
     LOAD_ZONE,
     RECEIVER_PORT,
@@ -175,6 +176,9 @@ def _add_states(flows: FlowList, rules: Stage, accept: Stage, then: Stage) -> No
         flows.add(rules, 10, f"ct_state=+trk+est-rpl,{word}", _MARKED)
         flows.add(accept, 20, f"ct_state=+trk+new,{word}", f"ct(commit,zone={ZONE_BITS}),{go(then)}")
         flows.add(accept, 10, f"ct_mark=0x1,{word}", f"{_UNMARKED},{go(then)}")
+    for match, helper in HELPED.items():
+        commit = f"ct(commit,zone={ZONE_BITS},alg={helper})"
+        flows.add(accept, 25, f"ct_state=+trk+new,{match}", f"{commit},{go(then)}")
     flows.add(rules, 0, "", "drop")
     flows.add(accept, 0, "", go(then))
 

@@ -60,6 +60,10 @@ def go(stage: Stage) -> str:
     return f"resubmit(,{int(stage)})"
 
 
+HELPED: Final = {"tcp,tp_dst=21": "ftp", "tcp6,tp_dst=21": "ftp", "udp,tp_dst=69": "tftp", "udp6,tp_dst=69": "tftp"}
+"""Connections that announce others, by the ports they go to (RFC 959, RFC 1350)."""
+
+
 class FlowList:
     """Flows in the syntax of ovs-ofctl(8), one of each match."""
 

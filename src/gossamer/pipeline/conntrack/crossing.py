@@ -7,7 +7,7 @@ from typing import Final
 
 from gossamer.pipeline.commit import Buffer, Frame
 from gossamer.pipeline.conntrack.fragments import Refused
-from gossamer.pipeline.conntrack.quoted import quoted, translated
+from gossamer.pipeline.conntrack.quoted import quoted, translated, with_identifier
 from gossamer.pipeline.conntrack.reading import Reading, read
 from gossamer.pipeline.conntrack.tracker import (
     DNAT,
@@ -130,6 +130,9 @@ class Traveller:
             self._ports.append((to.sport, to.dport))
         elif to.has_ports:
             wanted |= {"tp_src": to.sport, "tp_dst": to.dport}
+        elif to.is_icmp and to.sport != reading.tuple.sport:
+            now = Buffer(with_identifier(frame, to.sport))
+            return Rewritten(_changes(key, wanted), buffer, now)
         return Rewritten(_changes(key, wanted))
 
     def _rewrite_error(

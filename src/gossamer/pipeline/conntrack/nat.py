@@ -52,7 +52,7 @@ def translated_reply(original: Tuple, nat: Nat, is_free: Callable[[Tuple], bool]
         address = first + at % min(last - first + 1, _U32)
         packed = address.to_bytes(len(original.src), "big")
         reply = replace(reply, dst=packed) if nat.src else replace(reply, src=packed)
-    if not original.has_ports:
+    if not original.has_ports and not original.is_icmp:
         return reply if is_free(reply) else None
     for candidate in _candidates(reply, original, nat, h):
         if is_free(candidate):
@@ -61,6 +61,10 @@ def translated_reply(original: Tuple, nat: Nat, is_free: Callable[[Tuple], bool]
 
 
 def _candidates(reply: Tuple, original: Tuple, nat: Nat, h: int) -> Iterator[Tuple]:
+    if original.is_icmp:
+        for identifier in ports(original.sport, 0, 0xFFFF, h):
+            yield replace(reply, sport=identifier)
+        return
     if nat.ports is not None:
         low, high = nat.ports
         first = low + h % (high - low + 1)

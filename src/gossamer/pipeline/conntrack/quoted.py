@@ -112,11 +112,22 @@ def translated(frame: Frame, inside: Tuple) -> Frame:
     if was.has_ports:
         for i, (a, b) in enumerate(((was.sport, inside.sport), (was.dport, inside.dport))):
             writer.port(found, found.l4 + 2 * i, a, b)
+    elif was.is_icmp:
+        writer.port(found, found.l4 + 4, was.sport, inside.sport)
+    return Frame(bytes(writer.packet), frame.headers, frame.key)
+
+
+def with_identifier(frame: Frame, identifier: int) -> Frame:
+    """The frame of an ICMP query or answer with another identifier."""
+    writer, at = _Writer(frame), frame.headers.l4 + 4
+    new = identifier.to_bytes(2, "big")
+    writer.adjust(writer.icmp_check, bytes(writer.packet[at : at + 2]), new)
+    writer.packet[at : at + 2] = new
     return Frame(bytes(writer.packet), frame.headers, frame.key)
 
 
 class _Writer:
-    """Bytes of the quoted packet being changed."""
+    """Bytes of an ICMP message being changed."""
 
     def __init__(self, frame: Frame) -> None:
         self.packet = bytearray(frame.packet)

@@ -32,6 +32,17 @@ def flow(text: str) -> Flow:
     )
 
 
+def nat_rules(how: str, zone: int = 5) -> list[str]:
+    """Flows that translate what goes out as `how` says, and what comes in back."""
+    show = "actions=move:NXM_NX_CT_STATE[0..7]->NXM_OF_ETH_SRC[0..7]"
+    return [
+        *(f"table=0,in_port=1,{ip},actions=ct(commit,zone={zone},nat({how}),table=1)" for ip in ("ip", "ipv6")),
+        *(f"table=0,in_port=2,{ip},actions=ct(zone={zone},nat,table=1)" for ip in ("ip", "ipv6")),
+        f"table=1,in_port=1,{show},output:2",
+        f"table=1,in_port=2,{show},output:1",
+    ]  # fmt: skip
+
+
 class NatWorld:
     """Packets in, packets out."""
 
@@ -52,16 +63,9 @@ class NatWorld:
     def nat(self, how: str, *, zone: int = 5) -> None:
         """Translate what goes out as `how` says; what comes in is only translated back.
 
-        Packets show their ct_state as the VLAN they leave in: 0x100 and its bits.
+        Packets show their ct_state in the last byte of their Ethernet source.
         """
-        self.flows(
-            f"table=0,priority=10,in_port=1,ip,actions=ct(commit,zone={zone},nat({how}),table=1)",
-            f"table=0,priority=10,in_port=1,ipv6,actions=ct(commit,zone={zone},nat({how}),table=1)",
-            f"table=0,priority=10,in_port=2,ip,actions=ct(zone={zone},nat,table=1)",
-            f"table=0,priority=10,in_port=2,ipv6,actions=ct(zone={zone},nat,table=1)",
-            "table=1,priority=10,in_port=1,actions=move:NXM_NX_CT_STATE[0..7]->NXM_OF_ETH_SRC[0..7],output:2",
-            "table=1,priority=10,in_port=2,actions=move:NXM_NX_CT_STATE[0..7]->NXM_OF_ETH_SRC[0..7],output:1",
-        )  # fmt: skip
+        self.flows(*nat_rules(how, zone))
 
     def send(self, port: int, data: bytes) -> list[Captured]:
         """What comes of a frame."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
@@ -196,7 +197,17 @@ class Tunnels:
 
 
 def endpoints_of(s: TunnelSettings) -> Iterator[bytes]:
-    """`struct endpoint` of the packets that are a tunnel's: one each IP version."""
+    """`struct endpoint` of the packets that are a tunnel's: one each IP version.
+
+    Packets to a multicast group come from any of its members, to the group or to us alone.
+    """
+    if _is_to_group(s):
+        group, families = s.remote, _families(s)
+        members = replace(s, remote=FLOW, family=families[0])
+        yield from endpoints_of(members)
+        if s.local is not None:
+            yield from endpoints_of(replace(members, local=group))
+        return
     wild = Wild(0)
     local, remote = bytes(16), bytes(16)
     key = 0
@@ -223,7 +234,7 @@ def endpoints_of(s: TunnelSettings) -> Iterator[bytes]:
 def known_of(s: TunnelSettings) -> Iterator[bytes]:
     """`struct endpoint` by which the kernel tells what is wrong with a packet of no tunnel."""
     for family in _families(s):
-        if s.remote != FLOW:
+        if s.remote != FLOW and not _is_to_group(s):
             yield layout.ENDPOINT.pack(
                 bytes(16),
                 address16(bytes(s.remote)),
@@ -238,6 +249,12 @@ def known_of(s: TunnelSettings) -> Iterator[bytes]:
             yield layout.ENDPOINT.pack(
                 bytes(16), bytes(16), key, _port(s), _kind(s, family), 0, Wild.KNOWN_KEY
             )
+
+
+def _is_to_group(s: TunnelSettings) -> bool:
+    if not isinstance(s.remote, bytes):
+        return False
+    return s.remote[0] >> 4 == 14 if len(s.remote) == 4 else s.remote[0] == 0xFF
 
 
 def _families(s: TunnelSettings) -> tuple[int, ...]:
@@ -258,7 +275,8 @@ def _port(s: TunnelSettings) -> bytes:
 
 def _class_bit(s: TunnelSettings) -> int:
     local = 1 if s.local is None else 2 if s.local == FLOW else 0
-    number = (s.in_key == FLOW) * 6 + (s.remote == FLOW) * 3 + local
+    any_remote = s.remote == FLOW or _is_to_group(s)
+    number = (s.in_key == FLOW) * 6 + any_remote * 3 + local
     return 3 * number + s.packet_mode
 
 

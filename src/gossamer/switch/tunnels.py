@@ -116,7 +116,7 @@ class Tunnels:
         """What the kernel said of the way to an address; it holds until something changes."""
         self._sequence = 0
         self._lonely: set[str] = set()
-        """Ports whose group no device leads to; said once."""
+        """Ports whose group no route leads to; said once."""
         self._stale = False
 
     def claim(self, name: str, tunnel: Tunnel) -> None:
@@ -259,7 +259,7 @@ class Tunnels:
         return frozenset(out)
 
     def _route(self, tunnel: Tunnel) -> Route | None:
-        if not isinstance(tunnel.remote, bytes) or is_multicast(tunnel.remote):
+        if not isinstance(tunnel.remote, bytes):
             return None
         source = tunnel.local if isinstance(tunnel.local, bytes) else None
         question = (tunnel.remote, source, tunnel.egress_mark or 0)
@@ -272,24 +272,18 @@ class Tunnels:
     def _groups(self) -> frozenset[tuple[bytes, int]]:
         """Multicast groups of tunnels, with the devices they are joined on."""
         out: set[tuple[bytes, int]] = set()
-        underlay = self._devices.underlay
         for name, tunnel in self._tunnels.items():
             if not isinstance(tunnel.remote, bytes) or not is_multicast(tunnel.remote):
                 continue
-            ifindex = 0
-            if isinstance(tunnel.local, bytes):
-                found = [a for a in underlay.addresses() if a.address == tunnel.local]
-                ifindex = found[0].ifindex if found else 0
-            else:
-                route = underlay.route(tunnel.remote)
-                ifindex = route.ifindex if route else 0
+            route = self._route(tunnel)
+            ifindex = route.ifindex if route is not None else 0
             if ifindex > _LOOPBACK:
                 out.add((tunnel.remote, ifindex))
                 self._lonely.discard(name)
             elif name not in self._lonely:
                 self._lonely.add(name)
                 log.warning(
-                    "port=%s: no device leads to the group %s: set options:local_ip, or a route",
+                    "port=%s: no route leads to the group %s: see ip-route(8)",
                     name,
                     format_address(tunnel.remote),
                 )
@@ -300,8 +294,6 @@ class Tunnels:
         route = self._route(tunnel)
         if route is not None:
             ifindex, mtu = route.ifindex, route.mtu
-        elif tunnel.multicast:
-            ifindex = next((i for g, i in self._groups() if g == tunnel.remote), 0)
         link = self._devices.link_of(ifindex) if ifindex else None
         if link is not None:
             return Egress(link.name, link.carrier, (mtu or link.mtu) - self._overhead(tunnel))

@@ -222,7 +222,8 @@ def test_what_is_not_supported_says_so(world: World, kind: str) -> None:
     assert world.status("t").error == f"t: tunnels of type {kind} are not supported"
 
 
-def test_a_group_is_joined_where_the_local_address_is(world: World) -> None:
+def test_a_group_is_joined_where_its_route_leads(world: World) -> None:
+    world.underlay.ways[_address("239.0.0.0")[:13]] = Route(world.un0.ifindex)
     world.tunnel("mc", "vxlan", "remote_ip=239.1.1.1 local_ip=172.16.0.1 key=7")
     world.apply()
     assert world.underlay.joined == {(_address("239.1.1.1"), world.un0.ifindex)}

@@ -36,6 +36,7 @@ from gossamer.pipeline.format_field import (
     format_tcp_flags,
 )
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.tlv import LAYOUT
 
 DEFAULT_PRIORITY: Final = 32768
 
@@ -169,6 +170,11 @@ class _Parts:
         flags, known = self.slot("tun_gbp_flags")
         if known:
             self.out.append(f"tun_gbp_flags={format_hex(flags)}")
+        tos, known = self.slot("tun_tos")
+        if known:
+            self.out.append(f"tun_tos={tos:x}")
+        if self.slot("tun_ttl")[1]:
+            self.out.append(f"tun_ttl={self.slot('tun_ttl')[0]}")
         version, known = self.slot("tun_erspan_ver")
         if known:
             self.out.append(f"tun_erspan_ver={version}")
@@ -177,7 +183,9 @@ class _Parts:
             if known and version == of_version:
                 self.out.append(f"{name}={format_hex(value) if hexadecimal else value}")
         flags, known = self.slot("tun_flags")
-        if known:
+        if known == 0xFFFF:
+            self.out.append(f"tun_flags={'oam' if flags & 1 else '0'}")
+        elif known:
             self.out.append(f"tun_flags={'+' if flags & 1 else '-'}oam")
         self.options()
 
@@ -277,6 +285,8 @@ def exact_match(key: int) -> Match:
     for name in ("metadata", "tun_id", "pkt_mark", *(f"reg{i}" for i in range(16))):
         if get_slot(key, name):
             mask = put_slot(mask, name, (1 << 8 * _length(name)) - 1)
+    if get_slot(key, "tun_dst") or get_slot(key, "tun_ipv6_dst"):
+        mask |= _whole_tunnel(key)
     eth_type, proto = get_slot(key, "eth_type"), get_slot(key, "nw_proto")
     slots: tuple[str, ...] = ()
     if eth_type in (ETH_ARP, ETH_RARP):
@@ -294,6 +304,23 @@ def exact_match(key: int) -> Match:
     for name in slots:
         mask = put_slot(mask, name, (1 << 8 * _length(name)) - 1)
     return Match(key & mask, mask)
+
+
+_TUNNEL_SLOTS: Final = (
+    "tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst", "tun_gbp_id", "tun_gbp_flags",
+    "tun_tos", "tun_ttl", "tun_erspan_ver", "tun_erspan", "tun_flags",
+)  # fmt: skip
+
+
+def _whole_tunnel(key: int) -> int:
+    """All that a packet with a tunnel's addresses is known by."""
+    mask = 0
+    for name in _TUNNEL_SLOTS:
+        mask = put_slot(mask, name, (1 << 8 * _length(name)) - 1)
+    for field in LAYOUT.fields.values():
+        if key & field.marks:
+            mask |= field.full_mask | field.marks
+    return mask
 
 
 def _layer4_slots(eth_type: int, proto: int, key: int) -> tuple[str, ...]:

@@ -166,7 +166,10 @@ class _Leaving:
     def commit(self, key: int) -> None:
         """Write what makes the headers say `key`."""
         if key:
-            self.parts += changes(self.committed, key)
+            # What goes with a packet into a tunnel is told where it leaves by one.
+            here = self.committed & TUNNEL_BITS
+            self.parts += changes(self.committed, key & ~TUNNEL_BITS | here)
+            key = key & ~TUNNEL_BITS | here
             self.committed = key
 
 

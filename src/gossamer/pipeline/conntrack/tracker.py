@@ -74,7 +74,11 @@ class Tracker:
     """All connections."""
 
     def __init__(self) -> None:
-        self._by_tuple: dict[Tuple, Connection] = {}
+        self._plain: dict[Tuple, Connection] = {}
+        """By both tuples."""
+        self._translated: dict[Tuple, Connection] = {}
+        """By the original one; by the other one are the aliases."""
+        self._aliases: dict[Tuple, Connection] = {}
         self._fragments = Fragments()
         self.zones: dict[int, Zone] = {}
         self.default_limit = 0
@@ -90,31 +94,31 @@ class Tracker:
 
     def connections(self, now_ns: int, zone: int | None = None) -> Iterator[Connection]:
         """Those that live, of a zone or of all, in the order in which they began."""
-        for t, connection in list(self._by_tuple.items()):
-            if (
-                t == connection.original
-                and zone in (None, t.zone)
-                and now_ns < connection.expires_ns
-            ):
+        for t, connection in [*self._plain.items(), *self._translated.items()]:
+            if t != connection.original or now_ns >= connection.expires_ns:
+                continue
+            if zone in (None, t.zone):
                 yield connection
 
     def find(self, t: Tuple, now_ns: int) -> Connection | None:
-        """The connection that has a tuple, in either direction."""
-        connection = self._by_tuple.get(t)
-        if connection is not None and now_ns >= connection.expires_ns:
-            self.remove(connection)
-            return self.find(t, now_ns)
-        return connection
+        """The connection that has a tuple: one that is not translated goes before one whose
+        originator sends so, and that before one whose answers do."""
+        for tuples in (self._plain, self._translated, self._aliases):
+            connection = tuples.get(t)
+            if connection is not None and now_ns < connection.expires_ns:
+                return connection
+        return None
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection."""
-        for t in (connection.original, connection.reply):
-            if self._by_tuple.get(t) is connection:
-                del self._by_tuple[t]
+        for tuples in (self._plain, self._translated, self._aliases):
+            for t in (connection.original, connection.reply):
+                if tuples.get(t) is connection:
+                    del tuples[t]
 
     def flush(self, zone: int | None = None) -> None:
         """Forget all connections, or those of a zone."""
-        for connection in list(self._by_tuple.values()):
+        for connection in [*self._plain.values(), *self._translated.values()]:
             if zone in (None, connection.original.zone):
                 self.remove(connection)
 
@@ -132,7 +136,8 @@ class Tracker:
         limit = self.default_limit if own is None else own
         if limit and sum(1 for _ in self.connections(now_ns, zone)) >= limit:
             return Drop.CT_ZONE_LIMIT
-        living = list(self.connections(now_ns)) if len(self._by_tuple) >= self.maximum else []
+        full = len(self._plain) + len(self._translated) >= self.maximum
+        living = list(self.connections(now_ns)) if full else []
         if len(living) < self.maximum:
             return None
         dispensable = [connection for connection in living if not connection.protected]
@@ -143,8 +148,11 @@ class Tracker:
 
     def add(self, connection: Connection) -> None:
         """Keep a new connection."""
-        self._by_tuple[connection.original] = connection
-        self._by_tuple.setdefault(connection.reply, connection)
+        if connection.src_nat is None:
+            self._plain[connection.original] = self._plain[connection.reply] = connection
+        else:
+            self._translated[connection.original] = connection
+            self._aliases[connection.reply] = connection
 
 
 class _Tracked:

@@ -370,6 +370,7 @@ struct ct_work {
 	__u32 ct_state;
 	__u32 kind;		/* enum transport_kind */
 	__u32 readable;		/* it has a tuple */
+	__u32 stale;		/* a connection of its tuple may be there whose time is up */
 	__u32 removes;		/* it ends the connection that `victim` is */
 	__u32 found;		/* it has a connection: `connection` tells of it */
 	/* TCP */

@@ -9,7 +9,8 @@
 #define GOSSAMER_NAT_H
 
 #define NAT_TRIES 256		/* candidates, at most; all of a range that has no more */
-#define NAT_TRIES_IN_ROW 16	/* of a longer range: so many beginning at each of some places */
+#define NAT_TRIES_IN_ROW 16	/* of a longer range: so many beginning at each of some places, */
+#define NAT_MORE_TRIES 256	/* and then so many at places that are others for each packet */
 
 /* Being decided; one a level. */
 struct nat_work {
@@ -78,6 +79,7 @@ struct nat_search {
 	__u32 first, n;		/* its range */
 	__u32 own;		/* where it begins */
 	__u32 hash;
+	__u32 random;
 	__u32 found;
 };
 
@@ -87,7 +89,8 @@ static __always_inline __u32 nat_candidate(struct nat_search *search, __u32 i)
 	__u32 first = search->first, n = search->n, from = search->own - first;
 
 	if (n > NAT_TRIES && i >= NAT_TRIES_IN_ROW) {
-		__u32 at = hash_word(search->hash, i / NAT_TRIES_IN_ROW);
+		__u32 at = hash_word(i < NAT_TRIES ? search->hash : search->random,
+				     i / NAT_TRIES_IN_ROW);
 
 		return first + (at % n + i % NAT_TRIES_IN_ROW) % n;
 	}
@@ -134,10 +137,13 @@ static __always_inline void nat_search(struct nat_search *search)
 {
 	__u64 tries = search->n;
 
-	if (search->n > NAT_TRIES)
-		tries = NAT_TRIES;
-	else if (search->own - search->first >= search->n)
+	if (search->n > NAT_TRIES) {
+		/* A packet that is sent again must not fail for ever where a few are free. */
+		search->random = bpf_get_prandom_u32();
+		tries = NAT_TRIES + NAT_MORE_TRIES;
+	} else if (search->own - search->first >= search->n) {
 		tries = search->n + 1;
+	}
 	bpf_loop(tries, nat_try, search, 0);
 }
 

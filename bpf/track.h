@@ -23,6 +23,7 @@ __attribute__((noinline)) int ct_find_translated(__u32 level)
 		w->reply = 0;
 		return 1;
 	}
+	w->stale |= !!c;
 	alias = bpf_map_lookup_elem(&ct_aliases, &w->victim);
 	if (!alias)
 		return 0;
@@ -47,6 +48,7 @@ static __always_inline struct ct_connection *ct_find(struct ct_work *w, __u64 no
 		w->reply = (c->flags & CT_SWAPPED) != swapped;
 		return c;
 	}
+	w->stale |= !!c;
 	if (!ct_find_translated(level))
 		return NULL;
 	return bpf_map_lookup_elem(&ct_connections, &w->key);
@@ -231,11 +233,13 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 	}
 	w->connection.expires = st->now + timeouts->seconds[timeout] * 1000000000ull;
 	/* what was there before goes first: its alias may be what the new one will have */
-	w->victim = w->key;
-	ct_remove_expired(st, w, level);
-	w->victim = w->tuple;
-	w->victim.family |= CT_TRANSLATED;
-	ct_remove_expired(st, w, level);
+	if (w->stale) {
+		w->victim = w->key;
+		ct_remove_expired(st, w, level);
+		w->victim = w->tuple;
+		w->victim.family |= CT_TRANSLATED;
+		ct_remove_expired(st, w, level);
+	}
 	if (w->flags & CT_DO_NAT) {
 		if (w->expected ? nat_expected(level) : nat_decide(level)) {
 			ct_count(CT_COUNT_NAT_FULL);
@@ -364,6 +368,8 @@ __attribute__((noinline)) int ct_look(__u32 level)
 	w->readable = 1;
 	w->ct_state = before;
 	natted = before & (CT_SNAT | CT_DNAT);
+	/* translated, it is not looked for by the tuple that it would begin a connection with */
+	w->stale = !!natted;
 	if (natted)
 		ct_reverse(&w->victim, &w->tuple);
 	else

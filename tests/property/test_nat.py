@@ -102,6 +102,19 @@ def test_a_range_of_ports_is_used_up_before_anybody_is_refused(world: NatWorld) 
     assert world.datapath.conntrack.count == 100, "no connection without a port"
 
 
+def test_the_last_ports_of_a_long_range_are_found_by_who_asks_again(world: NatWorld) -> None:
+    world.nat("src=198.51.100.1:6000-6999")
+    ports = set()
+    for number in range(1000):
+        asked = tcp(f"10.0.{number // 250}.{number % 250}", 4000, "192.0.2.9", 80)
+        for _ in range(80):
+            out = world.send(INSIDE, asked)
+            if out:
+                ports.add(see(out[0].data).sport)
+                break
+    assert ports == set(range(6000, 7000))
+
+
 def test_a_port_is_free_again_when_its_connection_has_expired(world: NatWorld) -> None:
     world.nat("src=198.51.100.1:5000-5003")
     for host in range(4):

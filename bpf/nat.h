@@ -10,7 +10,7 @@
 
 #define NAT_TRIES 256		/* candidates, at most; all of a range that has no more */
 #define NAT_TRIES_IN_ROW 16	/* of a longer range: so many beginning at each of some places, */
-#define NAT_MORE_TRIES 256	/* and then so many at places that are others for each packet */
+#define NAT_MORE_TRIES 64	/* and then so many at places that are others for each packet */
 
 /* Being decided; one a level. */
 struct nat_work {

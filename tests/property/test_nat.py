@@ -107,7 +107,7 @@ def test_the_last_ports_of_a_long_range_are_found_by_who_asks_again(world: NatWo
     ports = set()
     for number in range(1000):
         asked = tcp(f"10.0.{number // 250}.{number % 250}", 4000, "192.0.2.9", 80)
-        for _ in range(80):
+        for _ in range(400):
             out = world.send(INSIDE, asked)
             if out:
                 ports.add(see(out[0].data).sport)

@@ -155,17 +155,19 @@ class _Family:
         return rng.choice((f",nat({to}={address}{ports}{flag})", f",nat({to})", ",nat"))
 
 
-def _flow(text: str) -> Flow:
+def rule(text: str) -> Flow:
+    """A rule as ovs-ofctl(8) writes it."""
     on, _, actions = text.partition(",actions=")
     parsed = parse_flow(on)
-    return Flow(parsed.table_id or 0, parsed.priority or 0, parsed.match, parse_actions(actions))
+    priority = 32768 if parsed.priority is None else parsed.priority
+    return Flow(parsed.table_id or 0, priority, parsed.match, parse_actions(actions))
 
 
 def case(seed: int, n_packets: int, *, nat: bool, shared: bool = False) -> Case:
     """A world and a sequence; `shared`: only what Open vSwitch does too."""
     rng = random.Random(seed)
     ports = tuple(Port(number) for number in (INSIDE, OUTSIDE, SINK))
-    flows = tuple(_flow(text) for text in _rules(rng, nat=nat, exact=shared))
+    flows = tuple(rule(text) for text in _rules(rng, nat=nat, exact=shared))
     world = Case((BridgeCase("br0", ports, flows),), ())
     # Open vSwitch keeps tuples of translated connections taken for a while after their time.
     packets = _Sequence(rng, world, shared=shared, waits=not (shared and nat)).packets(n_packets)

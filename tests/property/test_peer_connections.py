@@ -14,14 +14,18 @@ from pathlib import Path
 import pytest
 
 from gossamer.pipeline.conntrack.connection import Connection
+from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 from gossamer.pipeline.conntrack.tracker import Tracker
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.execute import Pipeline
+from gossamer.pipeline.field_syntax import parse_value
+from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.steps import Drop
-from gossamer.pipeline.world import World
+from gossamer.pipeline.trace import trace_flow
+from gossamer.pipeline.world import Bridge, Port, World
 from tests.property import peer as peers
-from tests.property.connections import case
+from tests.property.connections import case, rule
 
 N_WORLDS = 8
 N_PACKETS = 30
@@ -98,3 +102,50 @@ def _endpoints(t: Tuple) -> str:
     if t.is_icmp:
         return text + f",id={t.sport},type={t.dport >> 8},code={t.dport & 0xFF}"
     return text + f",sport={t.sport},dport={t.dport}"
+
+
+_TRACED = (
+    "table=0,ip,actions=set_field:7->reg1,ct(table=1,zone=5,nat)",
+    "table=1,ct_state=+new,tcp,actions=ct(commit,zone=5,nat(src=1.1.1.1:2000-3000),"
+    "exec(set_field:0x3->ct_mark),table=2),output:2",
+    "table=1,ct_state=+est,ip,actions=ct_clear,output:2",
+    "table=2,actions=output:2",
+)
+_PACKET = "in_port=1,tcp,nw_src=10.0.0.1,nw_dst=10.0.0.2,tp_src=5,tp_dst=80"
+_FORESEEN = ((), ("trk,est",), ("trk,new", "trk,est,rpl"))
+
+
+@needs_peer
+def test_open_vswitch_traces_connections_in_the_same_words(tmp_path: Path) -> None:
+    with peers.Peer(tmp_path) as peer:
+        command = ["ovs-vsctl", "add-br", "br0", "--", "set", "bridge", "br0"]
+        command += ["datapath_type=dummy", "fail-mode=secure"]
+        for name in ("p1", "p2"):
+            command += ["--", "add-port", "br0", name, "--", "set", "interface", name]
+            command += ["type=dummy", f"ofport_request={name[1]}"]
+        peer.run(*command)
+        for text in _TRACED:
+            peer.run("ovs-ofctl", "-OOpenFlow15", "add-flow", "br0", text)
+        theirs = []
+        for states in _FORESEEN:
+            options = [word for state in states for word in ("--ct-next", state)]
+            theirs.append(peer.run("ovs-appctl", "ofproto/trace", "br0", _PACKET, *options))
+    for states, their in zip(_FORESEEN, theirs, strict=True):
+        foreseen = Foreseen(parse_value(BY_NAME["ct_state"], s.replace(",", "|"))[0] for s in states)
+        world = World([Bridge("br0", [Port(1), Port(2)], map(rule, _TRACED))], tracking=foreseen)
+        assert _comparable(trace_flow(world, "br0", _PACKET)[0]) == _comparable(their)
+
+
+def _comparable(text: str) -> list[str]:
+    """Without what is about Open vSwitch's datapath, and with copies counted from one."""
+    numbers: dict[str, str] = {}
+    for number in re.findall(r"^recirc\((0x\w+)\)", text, re.MULTILINE):
+        numbers.setdefault(number, f"#{len(numbers) + 1}")
+    lines = []
+    for line in text.rstrip().splitlines():
+        if not line.startswith(("Megaflow:", "Datapath actions:")):
+            counted = re.sub(
+                r"(recirc\(|recirc_id=)(0x\w+)", lambda m: m[1] + numbers.get(m[2], m[2]), line
+            )
+            lines.append(counted)
+    return lines

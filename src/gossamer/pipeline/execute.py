@@ -37,6 +37,7 @@ from gossamer.pipeline.result import (
     Punt,
     Reason,
     Result,
+    Resumed,
 )
 from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.translation import MAX_DEPTH, MAX_RESUBMITS, Effect, Translation
@@ -89,6 +90,8 @@ class _Pass:
     table_id: int | None = None
     """Where a copy goes on that went through a ct(), with all it had, and the action set
     gathered by then."""
+    asked: int = 0
+    """The key that ct() met."""
     action_set: ActionSet | None = None
 
 
@@ -210,6 +213,10 @@ class _Journey:
             translation.packet_out = True
             translation.actions(entry.actions, 0, None, entry.step)
         translation.run_action_set(entry.step)
+        if resumed:
+            self.result.resumed.append(
+                Resumed(entry.step, entry.asked, _shown(translation.key), translation.consulted)
+            )
         if first:
             self.result.key = _shown(translation.key)
             self.result.consulted = translation.consulted
@@ -251,9 +258,15 @@ class _Journey:
         assert buffer is not None, "what is not dropped has bytes"
         in_port = get_slot(key, "in_port")
         resumed = effect.step.add(
-            Step(StepKind.RESUME, bridge=bridge.name, port=in_port, table_id=action.table, key=key)
+            Step(
+                StepKind.RESUME,
+                bridge=bridge.name,
+                port=in_port,
+                table_id=action.table,
+                key=_shown(key),
+            )
         )
-        resumed.packet = buffer.frame.packet
+        resumed.packet, resumed.action = buffer.frame.packet, action
         self.waiting.append(
             _Pass(
                 bridge,
@@ -263,6 +276,7 @@ class _Journey:
                 resumed,
                 table_id=action.table,
                 action_set=effect.action_set,
+                asked=effect.key,
             )
         )
 
@@ -358,7 +372,14 @@ class _Journey:
                 return
         packet = effect.buffer.packet(key)[:max_len]
         step.add(
-            Step(StepKind.OUTPUT, bridge=bridge.name, port=ofport, packet=packet, key=key, outer=outer)
+            Step(
+                StepKind.OUTPUT,
+                bridge=bridge.name,
+                port=ofport,
+                packet=packet,
+                key=key,
+                outer=outer,
+            )
         )
         self.result.outputs.append(Output(bridge.name, ofport, packet, outer, key))
 
@@ -390,7 +411,9 @@ class _Journey:
             return
         self.n_passes += 1
         entered = step.add(Step(StepKind.BRIDGE, bridge=name, port=in_port, key=key))
-        self.waiting.append(_Pass(bridge, in_port, untracked(key) & ~TUNNEL_BITS, effect.buffer, entered))
+        self.waiting.append(
+            _Pass(bridge, in_port, untracked(key) & ~TUNNEL_BITS, effect.buffer, entered)
+        )
 
 
 _CT_DROPS: Final = {

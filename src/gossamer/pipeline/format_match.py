@@ -275,6 +275,9 @@ def format_match(
     return ",".join(parts + _Parts(match, names).write())
 
 
+_CT_SLOTS: Final = tuple(name for name in SLOTS if name.startswith("ct_"))
+
+
 def exact_match(key: int) -> Match:
     """What a packet's key says of its headers, and of state that is not zero, as a match."""
     mask = 0
@@ -282,7 +285,7 @@ def exact_match(key: int) -> Match:
         mask = put_slot(mask, name, (1 << 8 * _length(name)) - 1)
     if get_slot(key, "vlan_tci"):
         mask = put_slot(mask, "vlan1_tci", 0xFFFF)
-    for name in ("metadata", "tun_id", "pkt_mark", *(f"reg{i}" for i in range(16))):
+    for name in ("metadata", "tun_id", "pkt_mark", *_CT_SLOTS, *(f"reg{i}" for i in range(16))):
         if get_slot(key, name):
             mask = put_slot(mask, name, (1 << 8 * _length(name)) - 1)
     if get_slot(key, "tun_dst") or get_slot(key, "tun_ipv6_dst"):

@@ -81,6 +81,17 @@ class LearnedFlow:
     learned: Flow
 
 
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A copy that went on at a table after a ct(): its step, the key with which that was asked for,
+    and the key and what tables looked at in the end."""
+
+    step: Step
+    asked: int
+    key: int
+    consulted: int
+
+
 @dataclass(slots=True)
 class Result:
     """What became of a packet."""
@@ -98,6 +109,7 @@ class Result:
     """The flow key at the end of the first bridge's translation."""
     consulted: int = 0
     """Bits of the key that some table looked at in the first bridge."""
+    resumed: list[Resumed] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     """Why the packet or copies of it ended; empty where all went somewhere."""
     steps: Step = field(default_factory=lambda: Step(StepKind.BRIDGE))

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.execute import Pipeline, Result
 from gossamer.pipeline.fields import (
     FIELDS,
@@ -37,6 +38,7 @@ from gossamer.pipeline.format import (
     format_subfield,
     format_value,
 )
+from gossamer.pipeline.format_field import format_ct_state, format_ip, format_ipv6
 from gossamer.pipeline.labels import labels_of
 from gossamer.pipeline.learning import SEND_FLOW_REM
 from gossamer.pipeline.match import ANY, Match
@@ -76,7 +78,71 @@ def format_trace(world: World, result: Result, key: int) -> str:
     lines.append(f"Final flow: {'unchanged' if final == key else format_key(final)}")
     lines.append(f"Megaflow: recirc_id=0,eth,{format_match(megaflow(result, key))}")
     lines.append(f"Datapath actions: {datapath_actions(world, result)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + format_resumed(world, result)
+
+
+_RULE: Final = "=" * 79
+
+
+def format_resumed(world: World, result: Result) -> str:
+    """What became of copies that went on after a ct(), each below a title of its own."""
+    lines: list[str] = []
+    for number, resumed in enumerate(result.resumed, 1):
+        step = resumed.step
+        lines += ["", _RULE, f"recirc({number:#x}) - {_resumption(world, number, step.key)}"]
+        if isinstance(step.action, act.Ct) and step.action.nat is not None:
+            lines += _simulated(step.action.nat, resumed.asked, step.key)
+        lines += [_RULE, "", f"Flow: {_resumed_key(number, step.key)}"]
+        title = f'bridge("{step.bridge}")'
+        lines += ["", title, "-" * len(title), "    thaw"]
+        lines.append(f"        Resuming from table {step.table_id}")
+        _Text(lines).steps(_as_open_vswitch_nests(step).steps, 0)
+        final = "unchanged" if resumed.key == step.key else _resumed_key(number, resumed.key)
+        mask = exact_match(step.key).mask & resumed.consulted
+        mask = put_slot(mask, "in_port", (1 << 32) - 1) | put_slot(0, "eth_type", 0xFFFF)
+        looked = format_match(Match(step.key & mask, mask))
+        parts: list[str] = []
+        _collect(world, step, step.key, parts)
+        lines += ["", f"Final flow: {final}", f"Megaflow: recirc_id={number:#x},eth,{looked}"]
+        lines.append(f"Datapath actions: {','.join(parts) or 'drop'}")
+    return "\n".join([*lines, ""]) if lines else ""
+
+
+def _resumption(world: World, number: int, key: int) -> str:
+    tracking = world.tracking
+    if isinstance(tracking, Foreseen) and tracking.defaults[number - 1]:
+        return "resume conntrack with default ct_state=trk|new (use --ct-next to customize)"
+    state = get_slot(key, "ct_state")
+    return f"resume conntrack with ct_state={format_ct_state(state, 0xFFFFFFFF)}"
+
+
+def _simulated(nat: act.Nat, before: int, after: int) -> list[str]:
+    def endpoints(key: int) -> str:
+        if nat.addresses is None:
+            return ""
+        ipv4 = len(nat.addresses[0]) == 4
+        names = ("nw_src", "nw_dst") if ipv4 else ("ipv6_src", "ipv6_dst")
+        parts = []
+        for name, port in zip(names, ("tp_src", "tp_dst"), strict=True):
+            address = get_slot(key, name)
+            text = format_ip(address, 0xFFFFFFFF, 32) if ipv4 else f"[{format_ipv6(address)}]"
+            parts.append(f"{name}={text},{port}={get_slot(key, port)}")
+        return ",".join(parts)
+
+    return [
+        "Replacing src/dst IP/ports to simulate NAT:",
+        f" Initial flow: {endpoints(before)}",
+        f" Modified flow: {endpoints(after)}",
+    ]
+
+
+_OF_CONNECTION: Final = ("ct_", "pkt_mark", "dp_hash", "conj_id", "packet_type")
+
+
+def _resumed_key(number: int, key: int) -> str:
+    parts = format_key(key).split(",")
+    at = next((i for i, p in enumerate(parts) if not p.startswith(_OF_CONNECTION)), len(parts))
+    return ",".join([f"recirc_id={number:#x}", *parts[:at], "eth", *parts[at:]])
 
 
 def megaflow(result: Result, key: int) -> Match:
@@ -168,7 +234,7 @@ def _as_open_vswitch_nests(first: Step) -> Step:
 def _flat(steps: list[Step]) -> Iterator[Step]:
     """Steps as lines: what an action led to follows it on its own level."""
     for step in steps:
-        if step.kind in (StepKind.OUTPUT, StepKind.PUNT):
+        if step.kind in (StepKind.OUTPUT, StepKind.PUNT, StepKind.RESUME):
             continue
         yield step
         if step.kind is StepKind.ACTION:
@@ -219,6 +285,8 @@ def datapath_actions(world: World, result: Result) -> str:
 
 def _collect(world: World, step: Step, key: int, parts: list[str]) -> int:
     for below in step.steps:
+        if below.kind is StepKind.RESUME:
+            continue  # shown below a title of its own
         if below.kind in (StepKind.OUTPUT, StepKind.PUNT):
             parts += header_changes(key, below.key)
             key = below.key
@@ -316,6 +384,9 @@ def _step_as_data(step: Step, before: int, depth: int = 0) -> Mapping[str, Any]:
     match step.kind:
         case StepKind.BRIDGE:
             out |= {"bridge": step.bridge, "in_port": step.port}
+        case StepKind.RESUME:
+            out |= {"bridge": step.bridge, "in_port": step.port, "table": step.table_id}
+            out["ct_state"] = get_slot(step.key, "ct_state")
         case StepKind.TABLE:
             out["table"] = step.table_id
             out["flow"] = (

@@ -381,6 +381,17 @@ class Translation:
                 action_set=self.action_set.copy(),
             )
         )
+        inside = (action.nat, *action.actions) if action.nat is not None else action.actions
+        for below in inside:
+            step.add(Step(StepKind.ACTION, action=below, key=apply_change(self.key, below, step)))
+        if action.table is not None:
+            step.detail(
+                "A clone of the packet is forked to recirculate. The forked pipeline will be "
+                f"resumed at table {action.table}."
+            )
+        step.detail(
+            "Sets the packet to an untracked state, and clears all the conntrack fields."
+        )
         self.key = untracked(self.key)
 
     # -- where the packet goes ---------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl import datapaths
@@ -60,6 +60,8 @@ class Asked:
     flow: Match
     typed: bool
     """The flow says what the packet is, or the packet itself does."""
+    ct_next: tuple[int, ...]
+    """What each ct() is to say, one after the other."""
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class _Options:
     names: bool = False
     consistent: bool = False
     payload: bytes | None = None
+    ct_next: list[int] = field(default_factory=list)
 
 
 def parse_arguments(
@@ -108,6 +111,7 @@ def parse_arguments(
         consistent=options.consistent,
         flow=match,
         typed=typed,
+        ct_next=tuple(options.ct_next),
     )
 
 
@@ -123,7 +127,7 @@ def _options(argv: Sequence[str], *, packet_out: bool) -> tuple[_Options, list[s
                 raise CommandError(f"Missing argument for option {word}")
             value = left.pop(0)
             if name == "ct-next":
-                _check_ct_state(value)
+                options.ct_next.append(_ct_state(value))
             else:
                 options.payload = _payload(name, value)
         elif word in ("-generate", "--generate"):
@@ -153,16 +157,24 @@ def _payload(name: str, text: str) -> bytes:
     return bytes(length)
 
 
-def _check_ct_state(text: str) -> None:
-    """Nothing is tracked, so no state is ever looked at; but a wrong one is told."""
-    flags = [flag for flag in re.split(r"[|,+]", text) if flag]
+def _ct_state(text: str) -> int:
+    flags = [flag for flag in re.split(r"[|,+ ]", text) if flag]
     for flag in flags:
         if flag not in _CT_STATES:
             raise CommandError(f"{flag}: unknown connection tracking state flag")
-    if flags and "trk" not in flags:
-        raise CommandError(
-            f'{text}: invalid connection state: If "trk" is unset, no other flags are set'
-        )
+    told = [flag for flag in _CT_STATES if flag in flags]
+    why = ""
+    if told and "trk" not in told:
+        why = 'If "trk" is unset, no other flags are set'
+    elif "inv" in told and set(told) - {"inv", "trk"}:
+        why = 'when "inv" is set, only "trk" may also be set'
+    elif "new" in told and "est" in told:
+        why = '"new" and "est" are mutually exclusive'
+    elif "new" in told and "rpl" in told:
+        why = '"new" and "rpy" are mutually exclusive'
+    if why:
+        raise CommandError(f"{'|'.join(told)}: invalid connection state: {why}")
+    return sum(1 << _CT_STATES.index(flag) for flag in told)
 
 
 def _hex(text: str) -> tuple[bytes | None, str]:

@@ -27,13 +27,14 @@ from gossamer.openflow.validate import check_actions
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Actions, OfPort, SubField
 from gossamer.pipeline.action_syntax import parse_actions
+from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.execute import TUNNEL_BITS, Pipeline, Result
 from gossamer.pipeline.fields import FIELDS, get_slot, put_slot
 from gossamer.pipeline.format import exact_match, format_match
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.steps import Step, StepKind
-from gossamer.pipeline.trace import format_trace, megaflow
+from gossamer.pipeline.trace import format_resumed, format_trace, megaflow
 from gossamer.pipeline.world import Fdb, World
 from gossamer.switch.show import CommandError
 from gossamer.switch.world import world_of
@@ -176,8 +177,9 @@ class _Leaving:
 def _flat(step: Step) -> Iterator[Step]:
     """All steps below one, in order."""
     for below in step.steps:
-        yield below
-        yield from _flat(below)
+        if below.kind is not StepKind.RESUME:
+            yield below
+            yield from _flat(below)
 
 
 class _Trace:
@@ -187,6 +189,7 @@ class _Trace:
         self.switch = switch
         self.asked = asked
         self.world = world_of(switch)
+        self.world.tracking = Foreseen(asked.ct_next)
         if not asked.real:
             for bridge in self.world.bridges.values():
                 bridge.fdb = _Untaught(bridge.fdb)
@@ -220,7 +223,9 @@ class _Trace:
 
     def text(self, kernel: str = "") -> str:
         """The peer's text; `kernel` is a line of ours before the final flow."""
-        *steps, final, _, _ = format_trace(self.world, self.result, self.key).splitlines()
+        resumed = format_resumed(self.world, self.result)
+        first = format_trace(self.world, self.result, self.key).removesuffix(resumed)
+        *steps, final, _, _ = first.splitlines()
         lines = [
             *steps,
             *([kernel] if kernel else []),
@@ -228,7 +233,7 @@ class _Trace:
             f"Megaflow: recirc_id=0,eth,{format_match(self.megaflow())}",
             f"Datapath actions: {self.datapath_actions()}",
         ]
-        text = "\n".join(lines) + "\n"
+        text = "\n".join(lines) + "\n" + resumed
         text = re.sub(r"\bin_port=NONE\b", "in_port=ANY", text)
         if not self.asked.typed:
             text = text.replace(_NO_TYPE, "dl_type=0x0000")

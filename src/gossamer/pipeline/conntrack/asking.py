@@ -26,7 +26,10 @@ def request_of(action: act.Ct, key: int, step: Step) -> Request:
     mark, label = (
         (get(changed, field) & masks[field.name], masks[field.name]) for field in (_MARK, _LABEL)
     )
-    return Request(action.commit, action.force, zone, action.nat, action.alg, mark, label)
+    goes_on = action.table is not None
+    return Request(
+        action.commit, action.force, zone, action.nat, action.alg, mark, label, goes_on
+    )
 
 
 def _written(change: act.Action) -> tuple[Field, int]:

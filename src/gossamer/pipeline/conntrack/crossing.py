@@ -119,9 +119,9 @@ class Traveller:
         key = frame.key
         wanted: dict[str, int] = {}
         family = ("nw_src", "nw_dst") if to.is_ipv4 else ("ipv6_src", "ipv6_dst")
-        if bits & SNAT:
+        if bits & SNAT or not reading.error:
             wanted[family[0]] = int.from_bytes(to.src, "big")
-        if bits & DNAT:
+        if bits & DNAT or not reading.error:
             wanted[family[1]] = int.from_bytes(to.dst, "big")
         if reading.error:
             return self._rewrite_error(frame, buffer, to, bits, wanted)

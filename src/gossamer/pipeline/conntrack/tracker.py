@@ -32,6 +32,8 @@ class Request:
     alg: int = 0
     mark: tuple[int, int] = (0, 0)
     label: tuple[int, int] = (0, 0)
+    goes_on: bool = False
+    """A copy goes on at a table."""
 
 
 @dataclass(frozen=True, slots=True)

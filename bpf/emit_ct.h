@@ -40,6 +40,13 @@ static long emit_carried(__u32 i, __u32 *level)
 	return 0;
 }
 
+/* Whether the action set is that of the clone at hand, if any: one that has written none has none. */
+static __always_inline bool has_own_set(struct state *st)
+{
+	return !st->clone ||
+	       st->scopes[(st->clone - 1) & (MAX_SCOPES - 1)].own_set != OWN_SET_NONE;
+}
+
 __attribute__((noinline)) int emit_carry(__u32 level)
 {
 	struct state *st = state_get(level);
@@ -48,7 +55,7 @@ __attribute__((noinline)) int emit_carry(__u32 level)
 		return 0;
 	st->uses_state = 1;
 	bpf_loop(PACKET_WORD - 2, emit_state_word, &level, 0);
-	if (st->set_used || st->n_set)
+	if (has_own_set(st) && (st->set_used || st->n_set))
 		bpf_loop(16 + SET_ROOM, emit_carried, &level, 0);
 	return 0;
 }

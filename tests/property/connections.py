@@ -70,7 +70,15 @@ class _Family:
 
     def rules(self) -> list[str]:
         rng = self.rng
-        out = [f"table=0,{self.family},actions={self.first}ct(table=1{self.zone}{self.again})"]
+        track = f"{self.first}ct(table=1{self.zone}{self.again})"
+        out = [f"table=0,{self.family},actions={track}"]
+        if not self.exact and rng.random() < 0.25:
+            # The action set written so far goes along with the copy.
+            written = rng.choice((f"output:{SINK}", f"set_field:0x77->reg9,output:{SINK}"))
+            out = [
+                f"table=0,{self.family},actions=write_actions({written}),goto_table:7",
+                f"table=7,{self.family},actions={track}",
+            ]
         for port in (INSIDE, OUTSIDE):
             out += [
                 f"table=1,priority=5,in_port={port},ct_state=+new-rel,{self.family},"
@@ -80,6 +88,7 @@ class _Family:
             ]
         invalid = rng.choice(("resubmit(,9)", "resubmit(,9)", "drop", "ct_clear,resubmit(,9)"))
         out.append(f"table=1,priority=9,ct_state=+inv,{self.family},actions={invalid}")
+        out.append(f"table=8,{self.family},actions=resubmit(,9)")
         out.append(f"table=1,priority=1,{self.family},actions=resubmit(,9)")
         if rng.random() < 0.4:
             other = rng.choice((6, 7))
@@ -102,7 +111,21 @@ class _Family:
         arguments = f"commit{self.zone}{self.chosen_nat()}{self.marks()}"
         end = rng.choice((",table=2", ",table=2", ""))
         tail = "" if end else ",resubmit(,9)"
-        return f"ct({arguments}{end}){tail}"
+        ct = f"ct({arguments}{end})"
+        if self.exact:
+            return f"{ct}{tail}"
+        there = "10.0.0.77->ip_dst" if self.family == "ip" else "fd00::77->ipv6_dst"
+        return rng.choice(
+            (
+                f"{ct}{tail}",
+                f"{ct}{tail}",
+                f"{ct},set_field:{there},resubmit(,9)",
+                # What NAT writes in a clone ends with it.
+                f"clone({ct},resubmit(,9)),resubmit(,9)",
+                f"resubmit(,9),clone({ct}),resubmit(,9)",
+                f"ct(table=8{self.zone}),{ct}",
+            )
+        )
 
     def of_established(self) -> str:
         rng = self.rng

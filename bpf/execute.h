@@ -497,7 +497,7 @@ __attribute__((noinline)) int resume(__u32 table, __u32 level)
 }
 
 /* 1 where the packet must be dropped. */
-static __always_inline int do_ct(struct __sk_buff *skb, struct state *st, struct op *op,
+static __always_inline int do_ct(struct __sk_buff *skb, struct state *st, struct op *op, bool last,
 				 __u32 level)
 {
 	struct ct_work *w = ct_work_get(level);
@@ -509,9 +509,19 @@ static __always_inline int do_ct(struct __sk_buff *skb, struct state *st, struct
 	w->flags = op->flags;
 	w->nat_rule = op->b;
 	dropped = ct(skb, st, w, level);
-	if (!dropped && (op->flags & CT_DO_TABLE))
-		resume(op->c, level);
 	__builtin_memset(w->set, 0, sizeof(w->set) + sizeof(w->set_mask));
+	if (!dropped && (op->flags & CT_DO_TABLE)) {
+		if (last && st->pass_head == st->pass_tail && !st->n_carried && !st->n_saves &&
+		    st->passes_begun < MAX_PASSES) {
+			ct_show(level);
+			st->straight = op->c + 1;
+			st->ct_dirty = 1;
+			st->passes_begun++;
+			st->n_outputs++;
+			return 0;
+		}
+		resume(op->c, level);
+	}
 	st->n_carried = 0;
 	/* the original goes on as one that was never tracked */
 	ct_forget(st);
@@ -600,7 +610,7 @@ static long do_op(__u32 i, struct walk *walk)
 		break;
 	}
 	case DO_CT:
-		if (do_ct(walk->skb, st, op, walk->level)) {
+		if (do_ct(walk->skb, st, op, i + 1 == walk->n_ops, walk->level)) {
 			if (!st->n_saves)
 				return 1;
 			st->skipping = 1;
@@ -710,7 +720,16 @@ static long next_pass(__u32 i, struct queue *queue)
 	struct port *port;
 	__u32 id;
 
-	if (!st || st->pass_head == st->pass_tail)
+	if (!st)
+		return 1;
+	if (st->straight) {
+		st->resume = st->straight;
+		st->resumed_set = 0;
+		st->straight = 0;
+		perform(queue->skb, queue->level);
+		return 0;
+	}
+	if (st->pass_head == st->pass_tail)
 		return 1;
 	waiting = pass_get(queue->level, st->pass_head);
 	if (!waiting)
@@ -739,10 +758,10 @@ static long next_pass(__u32 i, struct queue *queue)
 		count_drop(DROP_NO_RECEIVE);
 		return 0;
 	}
-	if (st->dirty) {
+	if (st->dirty || st->ct_dirty) {
 		/* registers and a tunnel's values end with the bridge */
 		__builtin_memset(&st->key[2], 0, (PACKET_WORD - 2) * 4);
-		st->dirty = 0;
+		st->dirty = st->ct_dirty = 0;
 	}
 	/* The key is the copy's; the headers are still as the last commit left them. */
 	if (st->touched)

@@ -89,7 +89,10 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	if (st->dirty) {
 		/* some earlier packet's registers */
 		__builtin_memset(st->key, 0, PACKET_WORD * 4);
-		st->dirty = 0;
+		st->dirty = st->ct_dirty = 0;
+	} else if (st->ct_dirty) {
+		ct_forget(st);
+		st->ct_dirty = 0;
 	}
 	st->level = level;
 	st->now = bpf_ktime_get_coarse_ns();
@@ -101,6 +104,7 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 			st->now = config->test_now;
 	}
 	st->resume = 0;
+	st->straight = 0;
 	st->resumed_set = 0;
 	st->in_port = id;
 	st->first_port = id;
@@ -172,7 +176,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u3
 	}
 	remember(st);
 	pass(skb, level);
-	if (st->pass_tail)
+	if (st->pass_tail || st->straight)
 		bpf_loop(MAX_PASSES, next_pass, &queue, 0);
 	if (st->n_short)
 		bpf_loop(MAX_SHORT, send_short, &queue, 0);

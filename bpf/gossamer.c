@@ -139,7 +139,7 @@ static __always_inline void finish_others(struct __sk_buff *skb, struct state *s
 }
 
 /* The last output is the packet itself. */
-__attribute__((noinline)) int finish(struct __sk_buff *skb, __u32 level)
+static __always_inline int finish(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct port *port;

@@ -158,7 +158,7 @@ __attribute__((noinline)) int parse_l4(struct __sk_buff *skb, __u32 what, __u32 
 	return 0;
 }
 
-__attribute__((noinline)) int parse_ipv4(struct __sk_buff *skb, __u32 l3, __u32 level)
+static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 l3, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct flow_key *k;

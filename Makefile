@@ -8,7 +8,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench bench-scale bench-conntrack conformance nightly nightly-oracle nightly-restart nightly-kernel fuzz build clean
+.PHONY: demo test lint bench bench-scale bench-conntrack bench-tunnels conformance nightly nightly-oracle nightly-restart nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -23,6 +23,11 @@ lint: build
 bench: build
 	@$(VENV)/bin/pip install -q matplotlib
 	@$(SANDBOX) $(PYTHON) -m bench
+
+# Tunnels, against the kernel's VXLAN device.
+bench-tunnels: build
+	@$(VENV)/bin/pip install -q matplotlib 2>&1 | grep -v '^WARNING: Location' || true
+	@$(SANDBOX) $(PYTHON) -m bench.tunnels
 
 # The public OpenFlow 1.3 switch tests, on Open vSwitch and on ours, compared.
 conformance: build $(CONTROLLERS)/.installed
@@ -46,6 +51,7 @@ nightly-oracle: build
 
 fuzz: build
 	@$(PYTHON) -m tests.fuzz.openflow_codec 1000000
+	@$(SANDBOX) $(PYTHON) -m tests.fuzz.tunnels 1000000
 
 build: $(VENV)/.installed $(OBJECT)
 

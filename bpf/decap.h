@@ -526,8 +526,10 @@ __attribute__((noinline)) int decapsulate(struct __sk_buff *skb, __u32 level)
 		    bpf_skb_store_bytes(skb, 0, eth, 14, 0))
 			goto drop;
 	}
-	if (load(skb, 12, &type, 2) || (type != skb->protocol && fix_protocol(skb)))
+	if (load(skb, 12, &type, 2) || (type != skb->protocol && fix_protocol(skb))) {
+		reason = DROP_TUNNEL_MALFORMED;	/* a VLAN tag that is cut short */
 		goto drop;
+	}
 	if (nested_tunnels(skb) >= MAX_TUNNELS_NESTED) {
 		reason = DROP_TUNNEL_LOOP;
 		goto drop;

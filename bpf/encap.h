@@ -389,8 +389,8 @@ static __always_inline __s64 sum_packet(struct __sk_buff *skb, struct state *st,
 	__u32 whole = length / SUM_CHUNK, rest = length % SUM_CHUNK, last;
 
 	for (__u32 i = 0; i < MAX_SUM_CHUNKS; i++) {
-		/* both bounds in one would be a bound that 6.1 does not know */
-		asm volatile("" : "+r"(whole));
+		/* 6.1's verifier must see the constant bound, which the compiler would merge */
+		asm volatile("" : "+r"(i));
 		if (i >= whole || bpf_skb_load_bytes(skb, from, st->sum_words, SUM_CHUNK))
 			break;
 		sum = bpf_csum_diff(0, 0, st->sum_words, SUM_CHUNK, sum);

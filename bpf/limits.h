@@ -63,7 +63,7 @@
 #define MAX_OPTIONS_WALKED 64	/* in a packet */
 #define MAX_TUNNELS_NESTED 2	/* tunnels in a packet that comes out of a tunnel */
 #define SUM_CHUNK 512		/* bytes that are summed at a time */
-#define MAX_SUM_CHUNKS 130
+#define MAX_SUM_CHUNKS 128	/* 64 KiB */
 
 #define PUNT_RING_BYTES (8 << 20)
 #define PUNTS_PER_SECOND 5000	/* and port, so that a flood starves no other port */

@@ -150,8 +150,9 @@ def _erspan(outer: Outer) -> bytes:
     return out + struct.pack("!II", 0, outer.hwid << 4 | outer.direction << 3)
 
 
-def read(frame: bytes) -> Outer:
-    """What a frame says.  Raises Malformed where anything of it is not as specified."""
+def read(frame: bytes, *, strict: bool = True) -> Outer:
+    """What a frame says.  Raises Malformed where anything of it is not as specified; what a receiver
+    need not look at (reserved bits, checksums of UDP and GRE) counts only where wanted."""
     ethertype = struct.unpack_from("!H", frame, 12)[0]
     values: dict[str, object] = {"macs": frame[:12]}
     if ethertype == 0x800:
@@ -159,7 +160,7 @@ def read(frame: bytes) -> Outer:
         first, tos, total, _, flags, ttl, protocol, _ = struct.unpack("!BBHHHBBH", head[:12])
         _check(first == 0x45 and total == 20 + len(rest), "IPv4 length")
         _check(checksum(head) == 0, "IPv4 checksum")
-        _check(flags in (0, 0x4000), "IPv4 flags")
+        _check(flags in (0, 0x4000) or (not strict and not flags & 0x3FFF), "IPv4 flags")
         values |= {"tos": tos, "ttl": ttl, "df": bool(flags)}
         source, destination = head[12:16], head[16:20]
     else:
@@ -173,16 +174,16 @@ def read(frame: bytes) -> Outer:
     if protocol == 17:
         sport, dport, length, check = struct.unpack_from("!HHHH", rest)
         _check(length == len(rest), "UDP length")
-        if check:
+        if check and strict:
             pseudo = _pseudo(Outer("", source, destination, b""), length)
             _check(checksum(pseudo + rest) == 0, "UDP checksum")
         values |= {"source_port": sport, "destination_port": dport, "csum": bool(check)}
         _check(dport in PORTS, "UDP port")
         kind = PORTS[dport]
-        values |= _read_vxlan(rest[8:]) if kind == VXLAN else _read_geneve(rest[8:])
+        values |= _read_vxlan(rest[8:]) if kind == VXLAN else _read_geneve(rest[8:], strict)
     else:
         _check(protocol == 47, "protocol")
-        kind, more = _read_gre(rest)
+        kind, more = _read_gre(rest, strict)
         values |= more
     return Outer(kind, **values)  # type: ignore[arg-type]
 
@@ -206,14 +207,17 @@ def _read_vxlan(data: bytes) -> dict[str, object]:
     return values
 
 
-def _read_geneve(data: bytes) -> dict[str, object]:
+def _read_geneve(data: bytes, strict: bool) -> dict[str, object]:
     first, vni = struct.unpack_from("!II", data)
-    _check(first >> 30 == 0 and vni & 0xFF == 0 and first >> 16 & 0x7F == 0, "Geneve header")
-    length = (first >> 24) * 4
+    _check(first >> 30 == 0, "Geneve version")
+    _check(not strict or (vni & 0xFF == 0 and first >> 16 & 0x7F == 0), "Geneve header")
+    length = (first >> 24 & 0x3F) * 4
     raw, options = data[8 : 8 + length], []
     while raw:
         option_class, option_type, words = struct.unpack_from("!HBB", raw)
-        _check(words < 32 and len(raw) >= 4 + 4 * words, "Geneve option")
+        _check(not strict or words < 32, "Geneve option")
+        words &= 0x1F
+        _check(len(raw) >= 4 + 4 * words, "Geneve option")
         options.append(Option(option_class, option_type, raw[4 : 4 + 4 * words]))
         raw = raw[4 + 4 * words :]
     return {
@@ -225,13 +229,13 @@ def _read_geneve(data: bytes) -> dict[str, object]:
     }
 
 
-def _read_gre(data: bytes) -> tuple[str, dict[str, object]]:
+def _read_gre(data: bytes, strict: bool) -> tuple[str, dict[str, object]]:
     flags, protocol = struct.unpack_from("!HH", data)
     _check(flags & ~0xB000 == 0, "GRE flags")
     at = 4
     values: dict[str, object] = {"key": None, "csum": bool(flags & 0x8000)}
     if flags & 0x8000:
-        _check(checksum(data) == 0 and data[6:8] == b"\0\0", "GRE checksum")
+        _check(not strict or checksum(data) == 0, "GRE checksum")
         at += 4
     if flags & 0x2000:
         values["key"] = struct.unpack_from("!I", data, at)[0]
@@ -249,7 +253,8 @@ def _read_gre(data: bytes) -> tuple[str, dict[str, object]]:
         values |= {"index": more & 0xFFFFF, "inner": data[at + 8 :]}
     else:
         (last,) = struct.unpack_from("!I", data, at + 8)
-        values |= {"hwid": last >> 4 & 0x3F, "direction": last >> 3 & 1, "inner": data[at + 12 :]}
+        begin = at + 12 + (8 if last & 1 else 0)  # a platform's own header may follow
+        values |= {"hwid": last >> 4 & 0x3F, "direction": last >> 3 & 1, "inner": data[begin:]}
     return ERSPAN, values
 
 

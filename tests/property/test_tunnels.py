@@ -27,6 +27,7 @@ from gossamer.pipeline import action as act
 from gossamer.pipeline.fields import BY_NAME, SLOTS, Field, get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import Match
+from tests.fuzz import tunnels as fuzz
 from tests.property import outer as wire
 from tests.property.inner import frames
 from tests.property.outer import Option, Outer, address
@@ -470,6 +471,13 @@ def test_values_of_a_tunnel_are_matched_and_cached(world: World) -> None:
             assert regs == ([] if n == 7 else [n])
     finally:
         world.datapath.remove_flows(world.bridge, flows)
+
+
+def test_mutated_packets_are_dropped_by_name_or_come_out_right() -> None:
+    """A million of them nightly: make fuzz."""
+    ended = fuzz.run(20_000, random.randrange(1 << 32))
+    assert ended["out"] > 5000
+    assert ended["dropped"] > 2000
 
 
 def incoming(kind: str, frame: bytes, **more: object) -> Outer:

@@ -412,7 +412,7 @@ static __always_inline __u32 merge_ecn(struct __sk_buff *skb, __u8 outer)
 	if (type == bpf_htons(0x0800)) {
 		if (bpf_l3_csum_replace(skb, 24, bpf_htons(own), bpf_htons(next), 2) ||
 		    bpf_skb_store_bytes(skb, 15, &next, 1, 0))
-			return DROP_REWRITE;
+			return DROP_TUNNEL_MALFORMED;	/* a header that is cut short */
 	} else {
 		b[1] = (b[1] & 0xf) | next << 4;
 		if (bpf_skb_store_bytes(skb, 15, &b[1], 1, BPF_F_RECOMPUTE_CSUM))

@@ -200,7 +200,7 @@ static __always_inline __u32 visits(void)
 SEC("tc")
 int gossamer(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex, id, *known, level = visits();
+	__u32 ifindex = skb->ifindex, id, *known, level = visits(), through;
 	struct state *st;
 	struct port *port;
 
@@ -211,7 +211,12 @@ int gossamer(struct __sk_buff *skb)
 	st = state_get(level);
 	if (!st)
 		return TC_ACT_SHOT;
-	if (capturing) {
+	through = st->through;
+	st->through = 0;
+	if (through) {
+		id = through;
+		st->arrived_again = 0;
+	} else if (capturing) {
 		id = skb->mark & CAPTURE_PORT;
 		st->arrived_again = !!(skb->mark & CAPTURE_ARRIVED);
 	} else {
@@ -238,8 +243,18 @@ int gossamer(struct __sk_buff *skb)
 	}
 	if (receive(skb, id, level))
 		return TC_ACT_SHOT;
+	if (through)
+		enter_key(st);
 	return forward(skb, st, level);
 }
+
+/* gossamer() itself, for gossamer_uplink() to go on there: written when programs are loaded. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} entrances SEC(".maps");
 
 /* What arrives at a device that tunnels run over: theirs enters the switch, all else goes on. */
 SEC("tc")
@@ -259,11 +274,13 @@ int gossamer_uplink(struct __sk_buff *skb)
 	id = decapsulate(skb, level);
 	if (id == NOT_OURS)
 		return TC_ACT_UNSPEC;
-	if (id < 0 || receive(skb, id, level))
+	if (id < 0)
 		return TC_ACT_SHOT;
-	enter_key(st);
-	st->arrived_again = 0;
-	return forward(skb, st, level);
+	st->through = id;
+	bpf_tail_call(skb, &entrances, 0);
+	st->through = 0;
+	count_drop(DROP_NESTED);
+	return TC_ACT_SHOT;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

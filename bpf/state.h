@@ -244,6 +244,7 @@ struct state {
 	__u32 ct_dirty;			/* of them only those of connections */
 	__u32 straight;			/* the packet itself goes on at that table, plus one: it was the
 					 * last thing to do, so nothing is copied */
+	__u32 through;			/* tunnel port that gossamer_uplink() took the packet out of */
 	__u32 mark;			/* the packet's, while a clone bears another */
 	__u32 n_scopes;
 	__u32 n_saved;			/* of them, those whose packet the path saves */

@@ -151,6 +151,8 @@ class Datapath:
         self._transmitter = Transmitter()
         self._changed: set[int] = set()
         self._in_transaction = 0
+        self._unlisted: set[int] = set()
+        """Bridges whose members changed in the transaction."""
         if self.takeover:
             self._bridges.inherit()
             self._ports.inherit()
@@ -291,6 +293,9 @@ class Datapath:
         return self._ports.statistics(port_id)
 
     def _list_members(self, bridge_id: int) -> None:
+        if self._in_transaction:
+            self._unlisted.add(bridge_id)
+            return
         if self.takeover:
             return  # not all are added again yet: the list as it was is the better one
         self._bridges.set_members(bridge_id, self._ports.of_bridge(bridge_id))
@@ -337,6 +342,9 @@ class Datapath:
         finally:
             self._in_transaction -= 1
             if not self._in_transaction:
+                unlisted, self._unlisted = self._unlisted, set()
+                for bridge_id in unlisted & set(self._bridges.ids()):
+                    self._list_members(bridge_id)
                 self._publish()
 
     def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:

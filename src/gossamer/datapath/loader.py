@@ -62,6 +62,7 @@ MAP_NAMES = (
     "local_addresses",
     "underlay_sources",
     "uplinks",
+    "entrances",
     "states",
     "passes",
     "sets_aside",
@@ -263,6 +264,14 @@ def _load_object(
             check(lib.bpf_program__pin(program, str(path).encode()), "pinning a program")
             program_fds.append(os.dup(lib.bpf_program__fd(program)))
         fds = {name: os.dup(lib.bpf_map__fd(p)) for name, p in map_pointers.items()}
+        # Where packets go on that came out of a tunnel.
+        entrance, first = ctypes.c_uint32(program_fds[0]), ctypes.c_uint32(0)
+        check(
+            lib.bpf_map_update_elem(
+                fds["entrances"], ctypes.byref(first), ctypes.byref(entrance), libbpf.BPF_ANY
+            ),
+            "joining the programs",
+        )
     finally:
         lib.bpf_object__close(handle)
     return program_fds, fds

@@ -102,7 +102,8 @@ class Switch:
             if bridge is None:
                 bridge = Bridge(bridge_config, self)
                 self.bridges[name] = bridge
-            bridge.configure(bridge_config, config.ssl)
+            with self.datapath.transaction():
+                bridge.configure(bridge_config, config.ssl)
         except GossamerError as e:
             log.error("bridge=%s: %s", name, e)
             self._failed[name] = str(e)

@@ -417,8 +417,8 @@ static __always_inline __s64 sum_segment(struct __sk_buff *skb, struct state *st
 	struct departure *d = &st->out;
 	__u32 l3 = 14 + (d->length & 0xff), l4 = v4 ? 5 : 10, bytes;
 	__u32 inner = d->inner.length - d->length - d->inner.l4;	/* behind the inner IP header */
-	__be32 from[4], to[2] = {};
-	__u8 b[20];
+	__be32 *from = st->sum_words, *to = from + 4;
+	__u8 *b = (__u8 *)(from + 8);	/* not on the stack, which is short */
 
 	if (load(skb, l3, b, 20))
 		return sum;
@@ -432,13 +432,14 @@ static __always_inline __s64 sum_segment(struct __sk_buff *skb, struct state *st
 	}
 	if (b[0] >> 4 == 4) {
 		/* its header comes to nothing */
-		__builtin_memcpy(from, b + 12, 8);
+		from[0] = from[11];
+		from[1] = from[12];
 		from[2] = bpf_htonl(b[9]);
 		from[3] = bpf_htonl(inner);
 		return bpf_csum_diff(from, 16, 0, 0, sum);
 	}
 	/* its addresses are in both headers */
-	__builtin_memcpy(to, b, 4);
+	to[0] = from[8];
 	to[1] = bpf_htonl(inner << 16 | b[6] << 8 | b[7]);
 	from[0] = bpf_htonl(b[6]);
 	from[1] = bpf_htonl(inner);
@@ -452,13 +453,13 @@ static __always_inline bool awaits_checksum(struct __sk_buff *skb, struct state 
 	struct departure *d = &st->out;
 	__u32 l3 = 14 + (d->length & 0xff), at, size;
 	__u32 inner = d->inner.length - d->length - d->inner.l4;
-	__be32 pseudo[2] = {};
-	__be32 addresses[8] = {};
+	__be32 *addresses = st->sum_words, *pseudo = addresses + 8;
+	__u8 *b = (__u8 *)(addresses + 10);
 	__u16 field, sum;
-	__u8 b[10];
 
 	if (!d->inner.is_ip || load(skb, l3, b, 10))
 		return false;
+	__builtin_memset(addresses, 0, 32);
 	if (b[0] >> 4 == 4) {
 		at = l3 + 12;
 		size = 8;

@@ -187,7 +187,7 @@ struct {
 
 #define CT_NO_SEQUENCE_CHECK	(1 << 0)
 #define CT_TELL_NEW		(1 << 1)	/* events that are wanted */
-#define CT_TELL_INVALID		(1 << 2)
+#define CT_TELL_INVALID		(1 << 2)	/* and what rules drop after it was tracked */
 #define CT_TELL_GONE		(1 << 3)
 
 struct ct_config {
@@ -319,7 +319,7 @@ struct {
 	__type(value, __u64);
 } ct_counters SEC(".maps");
 
-enum ct_event_type { CT_EVENT_NEW = 1, CT_EVENT_INVALID, CT_EVENT_GONE };
+enum ct_event_type { CT_EVENT_NEW = 1, CT_EVENT_INVALID, CT_EVENT_GONE, CT_EVENT_DENIED };
 
 struct ct_event {
 	__u64 now;

@@ -589,6 +589,8 @@ static long do_op(__u32 i, struct walk *walk)
 		break;
 	case DO_DROP:
 		count_drop(op->b);
+		if (key_of(st)->ct_state)
+			ct_tell_denied(walk->level);
 		break;
 	case DO_METER:
 		if (meter(walk->skb, op->b, walk->level)) {

@@ -155,6 +155,44 @@ __attribute__((noinline)) int ct_tell_invalid(__u32 level)
 	return 0;
 }
 
+/* A packet that was tracked, and is valid, has met rules that send it nowhere. */
+__attribute__((noinline)) int ct_tell_denied(__u32 level)
+{
+	struct ct_config *config = ct_config_get();
+	struct ct_work *w = ct_work_get(level);
+	struct state *st = state_get(level);
+	struct ct_tuple *t;
+	struct flow_key *k;
+	__u32 state;
+
+	if (!st || !w || !config || !(config->flags & CT_TELL_INVALID))
+		return 0;
+	k = key_of(st);
+	state = bpf_ntohl(k->ct_state);
+	if (!(state & CT_TRACKED) || (state & CT_INVALID))
+		return 0;
+	t = &w->victim;
+	__builtin_memset(t, 0, sizeof(*t));
+	t->family = k->eth_type == bpf_htons(0x86dd) ? CT_IPV6 : CT_IPV4;
+	t->proto = k->nw_proto;
+	t->zone = bpf_ntohs(k->ct_zone);
+	if (t->family == CT_IPV6) {
+		__builtin_memcpy(t->src, k->ipv6_src, 16);
+		__builtin_memcpy(t->dst, k->ipv6_dst, 16);
+	} else {
+		t->src[0] = k->nw_src;
+		t->dst[0] = k->nw_dst;
+	}
+	if (ct_is_icmp(t)) {
+		t->dport = bpf_htons(bpf_ntohs(k->tp_src) << 8 | (bpf_ntohs(k->tp_dst) & 0xff));
+	} else {
+		t->sport = k->tp_src;
+		t->dport = k->tp_dst;
+	}
+	ct_tell(CT_EVENT_DENIED, st->in_port, st->now, t);
+	return 0;
+}
+
 static __always_inline bool ct_may_begin(struct ct_work *w)
 {
 	__u32 type = bpf_ntohs(w->tuple.dport) >> 8;

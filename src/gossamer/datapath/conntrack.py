@@ -196,6 +196,7 @@ class EventType(IntEnum):
     NEW = 1
     INVALID = 2
     GONE = 3
+    DENIED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,17 +310,38 @@ class Conntrack:
 
     def remove(self, connection: Connection) -> bool:
         """Remove a connection; False where it was gone already."""
-        return self._remove(connection.key, connection.reply, connection.flags)
+        if not self._remove(connection.key, connection.reply, connection.flags):
+            return False
+        if self._tells_gone:
+            # The kernel tells only of those that it removes itself.
+            self._events.append(
+                Event(
+                    self.now_ns() / 1e9,
+                    EventType.GONE,
+                    0,
+                    connection.orig,
+                    connection.mark,
+                    connection.flags,
+                    connection.n_packets,
+                    connection.n_bytes,
+                )
+            )
+        return True
+
+    @property
+    def _tells_gone(self) -> bool:
+        return bool(self._config.words32[_FLAGS] & CtConfigFlag.TELL_GONE)
 
     def flush(self, zone: int | None = None) -> int:
         """Remove all connections, or those of a zone; how many there were."""
         n = 0
         plain: defaultdict[int, list[bytes]] = defaultdict(list)
+        one_by_one = self._tells_gone
         for key, value in self._connections.items():
             its_zone = int.from_bytes(key[38:40], "little")
             if zone is not None and zone != its_zone:
                 continue
-            if value[_FLAGS_AT] & _REFERRED_TO or value[_ALG_AT]:
+            if one_by_one or value[_FLAGS_AT] & _REFERRED_TO or value[_ALG_AT]:
                 n += self.remove(self._decode(key, value, 0))
                 continue
             keys = plain[its_zone]
@@ -353,6 +375,7 @@ class Conntrack:
         The kernel does so itself where it needs the room; this keeps counts exact.
         """
         now = self.now_ns()
+        one_by_one = self._tells_gone
         n = 0
         for key, value in itertools.islice(self._walk, limit):
             limit -= 1
@@ -362,7 +385,7 @@ class Conntrack:
             latest = self._connections.get(key)
             if latest is None or int.from_bytes(latest[8:16], "little") > now:
                 continue
-            if latest[_FLAGS_AT] & _REFERRED_TO or latest[_ALG_AT]:
+            if one_by_one or latest[_FLAGS_AT] & _REFERRED_TO or latest[_ALG_AT]:
                 n += self.remove(self._decode(key, latest, now))
             else:
                 n += self._remove_plain(int.from_bytes(key[38:40], "little"), [key])

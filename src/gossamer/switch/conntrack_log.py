@@ -30,6 +30,7 @@ _WORDS: Final = ("new", "denied", "end")
 _NAMES: Final = {
     EventType.NEW: "event=new",
     EventType.INVALID: "event=denied reason=invalid",
+    EventType.DENIED: "event=denied reason=rule",
     EventType.GONE: "event=end",
 }
 _PROTOCOLS: Final = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
@@ -107,7 +108,9 @@ class ConntrackLog:
             f"src={socket.inet_ntop(family, t.src)} dst={socket.inet_ntop(family, t.dst)}",
         ]
         if t.is_icmp:
-            parts.append(f"id={t.sport} type={t.dport >> 8} code={t.dport & 0xFF}")
+            # What a rule drops is told without the identifier.
+            identifier = "" if event.type is EventType.DENIED else f"id={t.sport} "
+            parts.append(f"{identifier}type={t.dport >> 8} code={t.dport & 0xFF}")
         elif t.sport or t.dport:
             parts.append(f"sport={t.sport} dport={t.dport}")
         parts.append(f"zone={t.zone}")

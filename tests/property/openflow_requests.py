@@ -211,9 +211,29 @@ def _(message: m.TlvTableRequest, version: int) -> bytes:
 
 @_encode.register
 def _(message: m.ConnectionFlush, version: int) -> bytes:
-    if message.zone is not None and not message.tuples:
+    if message == m.ConnectionFlush(message.zone) and message.zone is not None:
         return nicira(version, 29, XID, pack(">6xH", message.zone))
-    return nicira(version, 32, XID, pack(">6xH", message.zone or 0) + message.tuples)
+    body = pack(">B7x", message.proto)
+    for kind, t in enumerate((message.orig, message.reply)):
+        body += _connection_tuple(kind, t)
+    if message.zone is not None:
+        body += pack(">HHHxx", 2, 6, message.zone)
+    return nicira(version, 32, XID, body)
+
+
+def _connection_tuple(kind: int, t: m.ConnectionTuple) -> bytes:
+    inner = b""
+    for number, address in enumerate((t.src, t.dst)):
+        if address:
+            full = address if len(address) == 16 else bytes(10) + b"\xff\xff" + address
+            inner += pack(">HH16s4x", number, 20, full)
+    for number, value in ((2, t.sport), (3, t.dport), (4, t.icmp_id)):
+        if value:
+            inner += pack(">HHHxx", number, 6, value)
+    for number, value in ((5, t.icmp_type), (6, t.icmp_code)):
+        if value is not None:
+            inner += pack(">HHB3x", number, 5, value)
+    return pack(">HH4x", kind, 8 + len(inner)) + inner if inner else b""
 
 
 @_encode.register

@@ -263,7 +263,21 @@ _MESSAGES: Final[dict[type, tuple[int, int, Any]]] = {
     m.ConnectionFlush: (
         V10,
         V15,
-        _constant(st.builds(m.ConnectionFlush, st.none() | st.integers(1, 0xFFFF), st.just(b""))),
+        _constant(
+            st.builds(
+                m.ConnectionFlush,
+                st.none() | u16,
+                st.integers(0, 255),
+                st.builds(
+                    m.ConnectionTuple,
+                    st.just(b"") | st.binary(min_size=4, max_size=4),
+                    st.just(b"") | st.binary(min_size=4, max_size=4),
+                    u16,
+                    u16,
+                ),
+                st.builds(m.ConnectionTuple, icmp_type=st.none() | st.integers(0, 255)),
+            )
+        ),
     ),
     m.IpfixStatsRequest: (V10, V15, _constant(st.builds(m.IpfixStatsRequest, st.booleans()))),
     m.TlvTableRequest: (V10, V15, _constant(st.builds(m.TlvTableRequest))),

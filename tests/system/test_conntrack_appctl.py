@@ -222,6 +222,25 @@ def test_the_same_ones_are_flushed(busy: Pair, what: str) -> None:
     assert len(after) < len(before) or "ct_tp_src=1," in what
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ct-flush-zone br0 5",
+        "ct-flush br0",
+        "ct-flush br0 zone=9",
+        "ct-flush br0 zone=5 ct_nw_src=10.1.1.1,ct_nw_proto=6,ct_tp_dst=80",
+        "ct-flush br0 ct_nw_proto=17,ct_tp_dst=4000 ct_tp_dst=2001",
+        "ct-flush br0 zone=9 ct_nw_src=10.1.1.1,ct_nw_dst=10.1.1.99,ct_nw_proto=6,ct_tp_src=1004,ct_tp_dst=80",
+    ],
+)
+def test_controllers_flush_the_same_ones(busy: Pair, command: str) -> None:
+    before = assert_same(busy, "dpctl/dump-conntrack")
+    for run in (busy.host.check, busy.peer.run):
+        run("ovs-ofctl", *command.split())
+        run("ovs-ofctl", "show", "br0")
+    assert len(assert_same(busy, "dpctl/dump-conntrack")) < len(before)
+
+
 def test_part_of_an_ipv6_tuple_flushes_what_has_it(busy: Pair) -> None:
     """Not asked of the peer: its daemon of 3.1 ends by an assertion."""
     busy.host.appctl("dpctl/flush-conntrack", "ct_ipv6_src=fc00::1,ct_nw_proto=17")

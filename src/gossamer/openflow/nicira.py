@@ -6,6 +6,7 @@ from struct import unpack_from
 
 from gossamer.openflow import message as m
 from gossamer.openflow.async_config import decode_masks, decode_properties
+from gossamer.openflow.connection_flush import decode_flush
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Message, Version
 from gossamer.openflow.packet_in2 import decode_resume
@@ -65,9 +66,8 @@ def decode_nicira(data: bytes, subtype: int, version: int) -> Message:
         case 29:
             _exactly(data, 24)
             return m.ConnectionFlush(unpack_from(">H", data, 22)[0])
-        case 32 if len(data) >= 24:
-            zone = unpack_from(">H", data, 22)[0]
-            return m.ConnectionFlush(zone or None, data[24:])
+        case 32:
+            return decode_flush(data)
         case _:
             raise OpenFlowError(
                 ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"Nicira message {subtype} is not supported"

@@ -12,6 +12,7 @@ from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.switch import group_statistics, statistics, table_statistics
 from gossamer.switch.async_config import PacketInReason
+from gossamer.switch.ct_match import CtMatch, flush
 from gossamer.switch.describe import port_desc
 from gossamer.switch.role import Role
 from gossamer.switch.table import N_TABLES
@@ -132,8 +133,8 @@ def _controller_id(session: Session, message: m.SetControllerId, xid: int) -> No
 
 
 def _flush_connections(session: Session, message: m.ConnectionFlush, xid: int) -> None:
-    """Nothing tracks connections yet, so that there is none to be forgotten."""
     session.require_writer()
+    flush(session.bridge.datapath.conntrack, CtMatch.of_message(message), message.zone)
 
 
 def _ipfix(session: Session, message: m.IpfixStatsRequest, xid: int) -> None:

@@ -68,6 +68,11 @@ class FakeConntrack:
         self.limits: dict[int, int] = {}
         self.default_limit = 0
         self.count = 0
+        self.flushed: list[int | None] = []
+
+    def flush(self, zone: int | None = None) -> int:
+        self.flushed.append(zone)
+        return 0
 
     def policy(self, policy: int) -> dict[str, int]:
         return {**DEFAULT_TIMEOUTS, **self.policies.get(policy, {})}

@@ -89,7 +89,7 @@ def test_a_packet_out_of_openflow_15_brings_metadata_along(switch: RunningSwitch
 
 
 @pytest.mark.parametrize("version", [10, 13, 15])
-def test_what_is_not_configured_is_told_and_what_is_not_tracked_is_flushed(
+def test_what_is_not_configured_is_told_and_connections_are_flushed(
     switch: RunningSwitch, version: int
 ) -> None:
     for command in ("dump-ipfix-bridge", "dump-ipfix-flow"):
@@ -97,3 +97,5 @@ def test_what_is_not_configured_is_told_and_what_is_not_tracked_is_flushed(
         assert "NXST_NOT_CONFIGURED" in out, out
     for argv in (("ct-flush-zone", "br0", "5"), ("ct-flush", "br0"), ("ct-flush", "br0", "zone=3")):
         assert switch.ofctl(*argv, version=version) == ""
+    switch.ofctl("show", "br0", version=version)  # whatever was sent before is done when it is answered
+    assert switch.datapath.conntrack.flushed == [5, None, 3]

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl import datapaths
-from gossamer.daemon.appctl.ct_match import CtMatch, masked, number_of
 from gossamer.daemon.appctl.ct_text import connection_text, protocol_name, tcp_state
 from gossamer.daemon.appctl.dpctl_arguments import DpctlError, options
 from gossamer.datapath.layout import CT_TCP_STATES
 from gossamer.errors import DatapathError
+from gossamer.switch.ct_match import CtMatch, flush, masked, number_of
 from gossamer.switch.show import CommandError
 
 if TYPE_CHECKING:
@@ -120,25 +120,9 @@ class ConntrackCommands:
                 raise CommandError("invalid arguments")
         except CommandError as e:
             raise DpctlError(e.message, _INVALID) from None
-        if match.is_empty:
-            self._conntrack.flush(zone)
-        else:
-            self._flush_match(match, zone)
-        return ""
-
-    def _flush_match(self, match: CtMatch, zone: int | None) -> None:
-        exact = match.exact(zone or 0)
-        if exact is None:
-            for connection in self._conntrack.connections(zone):
-                if match.fits(connection):
-                    self._conntrack.remove(connection)
-            return
-        found = self._conntrack.find(exact)
-        # What answers to a translated address is not asked for by that address.
-        translated = found is not None and found.reply != found.orig.reversed()
-        if found is None or (translated and exact not in (found.orig, found.orig.reversed())):
+        if not flush(self._conntrack, match, zone):
             raise DpctlError("failed to flush conntrack", "No such file or directory")
-        self._conntrack.remove(found)
+        return ""
 
     def stats_show(self, argv: Sequence[str]) -> str:
         """How many connections there are of each protocol, and of TCP in each state."""

@@ -114,14 +114,30 @@ class FlowAge:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionFlush:
-    """NXT_CT_FLUSH_ZONE and NXT_CT_FLUSH: forget tracked connections, of `zone` or of all.
+class ConnectionTuple:
+    """What is asked of one direction of a connection; an empty address, 0 and None are anything."""
 
-    `tuples` are the properties that choose among them, as they came; empty: all.
+    src: bytes = b""
+    """4 or 16 bytes."""
+    dst: bytes = b""
+    sport: int = 0
+    dport: int = 0
+    icmp_id: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFlush:
+    """NXT_CT_FLUSH_ZONE and NXT_CT_FLUSH: forget tracked connections that are as asked.
+
+    A `zone` of None and a `proto` of 0 are any.
     """
 
     zone: int | None = None
-    tuples: bytes = b""
+    proto: int = 0
+    orig: ConnectionTuple = ConnectionTuple()
+    reply: ConnectionTuple = ConnectionTuple()
 
 
 @dataclass(frozen=True, slots=True)

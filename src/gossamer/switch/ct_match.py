@@ -1,5 +1,6 @@
-"""Which connections ``dpctl/flush-conntrack`` means: tuples in the words of flow fields.
+"""Which connections are to be flushed, by dpctl/flush-conntrack or NXT_CT_FLUSH.
 
+In text, tuples are in the words of flow fields:
 ``ct_nw_src=10.0.0.1,ct_nw_proto=6,ct_tp_dst=80``: whatever is left out may be
 anything (ovs-dpctl(8)).
 """
@@ -10,10 +11,14 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.conntrack import IPV4, IPV6, Connection, Tuple
 from gossamer.switch.show import CommandError
+
+if TYPE_CHECKING:
+    from gossamer.datapath.conntrack import Conntrack
+    from gossamer.openflow import message as m
 
 _ICMP: Final = (1, 58)
 _FIELD: Final = re.compile(r"([^=,\s]+)(?:=([^,\s]*))?")
@@ -60,6 +65,25 @@ class CtMatch:
     reply: PartialTuple = field(default_factory=PartialTuple)
     mark: tuple[int, int] | None = None
     label: tuple[int, int] | None = None
+
+    @classmethod
+    def of_message(cls, message: m.ConnectionFlush) -> CtMatch:
+        """As NXT_CT_FLUSH says it."""
+
+        def partial(t: m.ConnectionTuple) -> PartialTuple:
+            return PartialTuple(
+                t.src or None,
+                t.dst or None,
+                t.sport or None,
+                t.dport or None,
+                t.icmp_id,
+                t.icmp_type,
+                t.icmp_code,
+            )
+
+        addresses = [a for t in (message.orig, message.reply) for a in (t.src, t.dst) if a]
+        family = (IPV4 if len(addresses[0]) == 4 else IPV6) if addresses else None
+        return cls(family, message.proto or None, partial(message.orig), partial(message.reply))
 
     @property
     def is_empty(self) -> bool:
@@ -134,6 +158,29 @@ class CtMatch:
         except ValueError:
             raise CommandError(f"failed to parse field {key}") from None
         self.family = family
+
+
+def flush(conntrack: Conntrack, match: CtMatch, zone: int | None) -> bool:
+    """Remove the connections that are meant, of a zone or of all.
+
+    A tuple that is said whole means one connection, in zone 0 where none is
+    said: False where there is none of that tuple before translation.
+    """
+    if match.is_empty:
+        conntrack.flush(zone)
+        return True
+    exact = match.exact(zone or 0)
+    if exact is None:
+        for connection in conntrack.connections(zone):
+            if match.fits(connection):
+                conntrack.remove(connection)
+        return True
+    found = conntrack.find(exact)
+    # What answers to a translated address is not asked for by that address.
+    translated = found is not None and found.reply != found.orig.reversed()
+    if found is None or (translated and exact not in (found.orig, found.orig.reversed())):
+        return False
+    return conntrack.remove(found)
 
 
 def _number(key: str, value: str, limit: int = 0xFFFF) -> int:

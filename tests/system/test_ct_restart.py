@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -83,6 +84,27 @@ def test_no_connection_breaks_when_the_daemon_is_killed_or_upgraded(cloud: Cloud
         for process in (stream, listener):
             process.kill()
             process.communicate()
+
+
+def test_connections_outlive_an_upgrade_to_programs_whose_other_maps_are_laid_out_otherwise(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    server, insider, outsider = (cloud.netns(n) for n in ("server", "insider", "outsider"))
+    folder = Path(_other_programs(tmp_path))
+    layout = folder / "gossamer" / "datapath" / "layout.py"
+    text, changed = re.subn(r"(?m)^(LAYOUT_VERSION: Final) = \d+$", r"\1 = 9999", layout.read_text())
+    assert changed == 1
+    layout.write_text(text)
+    floating = Sessions(outsider, server, "203.0.113.10", 8080, 50)
+    hidden = Sessions(insider, outsider, "203.0.113.100", 8080, 50)
+    try:
+        cloud.host.kill()
+        cloud.host.environment["PYTHONPATH"] = str(folder)
+        cloud.host.start()
+        assert (floating.answered("after"), hidden.answered("after")) == (50, 50)
+    finally:
+        floating.end()
+        hidden.end()
 
 
 def test_what_was_remembered_is_listed_after_a_restart(cloud: Cloud) -> None:

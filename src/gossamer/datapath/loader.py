@@ -261,6 +261,8 @@ def _load_object(
         program_fds = []
         for name, path in program_paths.items():
             program = lib.bpf_object__find_program_by_name(handle, name.encode())
+            # The same programs may be pinned with other maps: of another layout, or some of them gone.
+            path.unlink(missing_ok=True)
             check(lib.bpf_program__pin(program, str(path).encode()), "pinning a program")
             program_fds.append(os.dup(lib.bpf_program__fd(program)))
         fds = {name: os.dup(lib.bpf_map__fd(p)) for name, p in map_pointers.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -176,3 +177,28 @@ def test_a_broadcast_arrives_once_at_everybody(net: Net) -> None:
         seen, _ = dump.communicate(timeout=10)
     requests = [line for line in seen.splitlines() if "10.0.1.77" in line]
     assert 1 <= len(requests) <= 3  # one for each try within the second
+
+
+def test_trace_follows_a_packet_from_host_to_host(net: Net) -> None:
+    done = net.run("trace", "red1", "red3", "--json")
+    assert done.returncode == 0, done.stderr
+    stages = json.loads(done.stdout)
+    assert [(s["host"], s["bridge"]) for s in stages] == [("h1", "br-int"), ("h3", "br-tun")]
+    assert "tun_id=5002,tun_src=192.0.2.3,tun_dst=192.0.2.1" not in stages[0]["flow"]
+    assert "tun_id=5002,tun_src=192.0.2.1,tun_dst=192.0.2.3" in stages[1]["flow"]
+    at = net.tools.at("gws-h3")
+    last = stages[1]["trace"]["outputs"]
+    assert [(o["bridge"], o["port"].partition("-")[0]) for o in last] == [("br-int", "red3")]
+    assert at.vsctl("list-ports", "br-int").count("red3-") == 1
+    shown = net.run("trace", "red1", "red3").stdout
+    assert "host h1, bridge br-int" in shown and "host h3, bridge br-tun" in shown
+
+
+def test_trace_follows_a_packet_through_gateways_to_the_outside(net: Net) -> None:
+    ping(net, "blue1", "203.0.113.254")
+    done = net.run("trace", "blue1", "isp", "--json")
+    stages = json.loads(done.stdout)
+    assert [(s["host"], s["bridge"]) for s in stages] == [
+        ("h1", "br-int"), ("h3", "br-tun"), (None, "wire"),
+    ]  # fmt: skip
+    assert [o["port"].partition("-")[0] for o in stages[2]["trace"]["outputs"]] == ["isp"]

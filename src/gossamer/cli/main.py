@@ -17,6 +17,7 @@ from gossamer.errors import GossamerError, TopologyError
 from gossamer.topology import converge
 from gossamer.topology.check import Outcome, run_checks
 from gossamer.topology.command import Tools
+from gossamer.topology.journey import at, journey
 from gossamer.topology.load import load
 from gossamer.topology.model import Topology
 from gossamer.topology.trace import flow_between
@@ -218,16 +219,24 @@ def trace(
     """
     out = Output(as_json)
     tools = service.tools()
-    bridge, flow = source, target
-    if "=" not in target:
-        topology = load(Path(_state(name, tools.rundir).source))
-        protocol = f"tcp/{tcp}" if tcp else f"udp/{udp}" if udp else "icmp"
-        bridge, flow = flow_between(topology, source, target, protocol, tools)
-    if as_json:
-        click.echo(tools.appctl("gossamer/trace", bridge, flow), nl=False)
+    if "=" in target:
+        if as_json:
+            click.echo(tools.appctl("gossamer/trace", source, target), nl=False)
+            return
+        out.line(f"bridge {source}, flow {target}")
+        click.echo(tools.appctl("ofproto/trace", source, target), nl=False)
         return
-    out.line(f"bridge {bridge}, flow {flow}")
-    click.echo(tools.appctl("ofproto/trace", bridge, flow), nl=False)
+    topology = load(Path(_state(name, tools.rundir).source))
+    protocol = f"tcp/{tcp}" if tcp else f"udp/{udp}" if udp else "icmp"
+    first = flow_between(topology, source, target, protocol, tools)
+    stages = list(journey(topology, first, tools))
+    out.data(
+        [{"host": s.host, "bridge": s.bridge, "flow": s.flow, "trace": t} for s, t in stages]
+        if topology.hosts else stages[0][1]
+    )  # fmt: skip
+    for stage, _ in () if as_json else stages:
+        out.line((f"host {stage.host}, " if stage.host else "") + f"bridge {stage.bridge}, flow {stage.flow}")
+        click.echo(at(topology, stage.host, tools).appctl("ofproto/trace", *stage.question), nl=False)
 
 
 @cli.command()

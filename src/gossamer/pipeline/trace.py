@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.conntrack.foreseen import Foreseen
-from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.execute import TUNNEL_BITS, Pipeline, Result
 from gossamer.pipeline.fields import (
     FIELDS,
     SLOTS,
@@ -56,16 +56,20 @@ def trace_flow(world: World, bridge: str, flow: str) -> tuple[str, Result]:
     """
     ports = {p.name: p.ofport for p in world.bridges[bridge].ports.values() if p.name}
     parsed: FlowText = parse_flow(flow, ports)
-    return trace_packet(world, bridge, parsed.in_port, compose(parsed.match))
+    brought = parsed.match.value & TUNNEL_BITS
+    return trace_packet(world, bridge, parsed.in_port, compose(parsed.match), brought)
 
 
-def trace_packet(world: World, bridge: str, in_port: int, packet: bytes) -> tuple[str, Result]:
+def trace_packet(
+    world: World, bridge: str, in_port: int, packet: bytes, brought: int = 0
+) -> tuple[str, Result]:
     """Trace a packet; returns the ofproto/trace text and the result.
 
-    Raises PacketError for a frame without Ethernet header.
+    `brought` is what it has from a tunnel, as Pipeline.run() takes it.  Raises
+    PacketError for a frame without Ethernet header.
     """
-    result = Pipeline(world).run(bridge, in_port, packet)
-    return format_trace(world, result, parse(packet, in_port)), result
+    result = Pipeline(world).run(bridge, in_port, packet, brought)
+    return format_trace(world, result, parse(packet, in_port) | brought), result
 
 
 def format_trace(world: World, result: Result, key: int) -> str:
@@ -408,6 +412,8 @@ def _step_as_data(step: Step, before: int, depth: int = 0) -> Mapping[str, Any]:
                 out["changes"] = header_changes(before, step.key)
         case StepKind.OUTPUT | StepKind.PUNT:
             out |= {"bridge": step.bridge, "ofport": step.port, "packet": step.packet.hex()}
+            if tun_id := get_slot(step.key, "tun_id"):
+                out["tun_id"] = tun_id
     key = before if step.kind is StepKind.ACTION else step.key or before
     if step.steps and depth >= _MAX_NESTING:
         return out | {"text": "steps within are left out"}

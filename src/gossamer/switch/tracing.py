@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gossamer.errors import FieldError
-from gossamer.pipeline.execute import Result
+from gossamer.pipeline.execute import TUNNEL_BITS, Result
 from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.trace import trace_as_data, trace_flow, trace_packet
 from gossamer.pipeline.world import World
@@ -47,5 +47,7 @@ def _trace(switch: Switch, argv: Sequence[str]) -> tuple[World, Result]:
     except ValueError:
         raise FieldError("the packet is not in hexadecimal", remedy="give its bytes") from None
     ports = {p.name: p.ofport for p in world.bridges[name].ports.values() if p.name}
-    _, result = trace_packet(world, name, parse_flow(flow, ports).in_port, packet)
+    parsed = parse_flow(flow, ports)
+    brought = parsed.match.value & TUNNEL_BITS
+    _, result = trace_packet(world, name, parsed.in_port, packet, brought)
     return world, result

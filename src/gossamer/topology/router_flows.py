@@ -98,6 +98,11 @@ def _actions(source: str, target: str, output: str) -> str:
 def _receivers(topology: Topology, host: str, port: Port) -> Iterator[tuple[IpAddress, str, str]]:
     """(address, hardware address, output) of the instances in the network of a router's port."""
     assert port.network is not None
+    if not topology.networks[port.network].tunnelled:
+        for outside in (i for i in topology.instances.values() if i.host is None):
+            for address in (ip_interface(a).ip for p in outside.ports for a in p.all_addresses()):
+                if mac := _mac_of(topology, port, address):
+                    yield address, mac, _towards(topology, host, port.network)
     for member in members(topology, port.network):
         way = _towards(topology, host, port.network)
         if member.host == host:

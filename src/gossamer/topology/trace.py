@@ -9,15 +9,17 @@ from typing import Any
 from gossamer.errors import TopologyError
 from gossamer.topology.command import Tools, complaint_of
 from gossamer.topology.expectation import address_between
-from gossamer.topology.model import Topology
+from gossamer.topology.journey import Stage, at
+from gossamer.topology.model import Port, Topology
 from gossamer.topology.names import netns_name, veth_name
 from gossamer.topology.nat import translations
+from gossamer.topology.networks import INTEGRATION
 
 
 def flow_between(
     topology: Topology, source: str, target: str, protocol: str, tools: Tools
-) -> tuple[str, str]:
-    """(bridge, flow) of a packet from one instance to another.
+) -> Stage:
+    """Where a packet from one instance to another enters a bridge.
 
     `protocol` is "icmp", "tcp/PORT" or "udp/PORT".  Raises TopologyError for unknown instances.
     """
@@ -44,9 +46,10 @@ def flow_between(
     port = ports[index]
     own_mac = _mac(tools, netns, route["dev"])
     next_hop = route.get("gateway", address)
-    next_mac = _mac_of_address(topology, next_hop, tools)
+    next_mac = _mac_of_address(topology, port, next_hop, tools)
     device = veth_name(topology.name, source, index)
-    ofport = tools.vsctl("get", "interface", device, "ofport").strip()
+    host = topology.instances[source].host
+    ofport = at(topology, host, tools).vsctl("get", "interface", device, "ofport").strip()
     kind, _, number = protocol.partition("/")
     ipv6 = ":" in address
     addresses = (
@@ -59,7 +62,7 @@ def flow_between(
         flow += f",{kind}_src=40000,{kind}_dst={number}"
     if kind == "tcp":
         flow += ",tcp_flags=syn"  # the first packet: any other belongs to no connection
-    return port.bridge or "", flow
+    return Stage(host, INTEGRATION if port.network else port.bridge or "", flow)
 
 
 def _route(tools: Tools, netns: str, address: str, source: str) -> Any:
@@ -79,11 +82,17 @@ def _mac(tools: Tools, netns: str, device: str) -> str:
     return str(shown[0]["address"])
 
 
-def _mac_of_address(topology: Topology, address: str, tools: Tools) -> str:
-    for name, instance in topology.instances.items():
-        for i, port in enumerate(instance.ports):
-            if any(str(ip_interface(a).ip) == address for a in port.all_addresses()):
-                return _mac(tools, netns_name(topology.name, name), f"eth{i}")
+def _mac_of_address(topology: Topology, sender: Port, address: str, tools: Tools) -> str:
+    owners = [
+        (port.network != sender.network, name, i)
+        for name, instance in topology.instances.items()
+        for i, port in enumerate(instance.ports)
+        if any(str(ip_interface(a).ip) == address for a in port.all_addresses())
+    ]
+    if owners:
+        # Another tenant may have the address too: who is in the same network is meant.
+        _, name, i = min(owners)
+        return _mac(tools, netns_name(topology.name, name), f"eth{i}")
     for (router, index), translation in translations(topology).items():
         if any(address == str(outside) for outside, _ in translation.floating):
             return _mac(tools, netns_name(topology.name, router), f"eth{index}")

@@ -25,8 +25,8 @@ from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.world import Port, World
 from tests.property.case import Case
 
-_STATE_BITS = (KEY_LEN - SLOTS["tun_id"].offset) * 8
-"""A punt's key is compared in in_port, metadata and registers: the frame says the rest."""
+_STATE_BITS = (KEY_LEN - SLOTS["pkt_mark"].offset) * 8
+"""A punt's key is compared in in_port, metadata, registers and tunnel: the frame says the rest."""
 
 _GROUP = -1
 """In place of a bucket's index: the group itself."""

@@ -31,6 +31,7 @@ ALL: Final = frozenset(
         "set_in_port",
         "ct",
         "nat",
+        "tunnel_fields",  # set and matched, whatever the ports are
     )
 )
 

@@ -28,6 +28,8 @@ _GATED: Final = {"pbb_isid": "pbb_header", "ipv6_exthdr": "ipv6_exthdr"}
 _GATED_WRITES: Final = {"mpls": "mpls", "sctp": "set_sctp", "in_port": "set_in_port", "pbb": "pbb"}
 """Beginnings of fields that rules only write where a feature is on."""
 _STATE: Final = [f for f in _MATCHABLE if f.name == "metadata" or f.name.startswith("reg")][:5]
+_TUNNEL: Final = [BY_NAME[name] for name in ("tun_id", "tun_dst", "tun_gbp_id", "tun_erspan_idx")]
+"""Rules treat what a packet brings out of a tunnel, and takes into one, as they treat registers."""
 
 
 def ports(rng: Rng, n: int) -> list[Port]:
@@ -79,6 +81,10 @@ class Rules:
         self.matchable = [
             f for f in _MATCHABLE if f.name not in _GATED or _GATED[f.name] in features
         ]
+        self.state = list(_STATE)
+        if "tunnel_fields" in features:
+            self.state += _TUNNEL
+            self.matchable += _TUNNEL
         self.settable = [f for f in self.matchable if f.writable and not self.unwanted(f)]
         self.extras = Extras(rng, self, ofports, features)
 
@@ -108,9 +114,9 @@ class Rules:
         rng = self.rng
         key = rng.choice(self.keys)
         match = ANY
-        for f in rng.sample(_STATE, rng.choice((0, 0, 0, 1, 2))):
+        for f in rng.sample(self.state, rng.choice((0, 0, 0, 1, 2))):
             match = self.narrowed(match, f, rng.choice((0, 0, 1, 2, 3)))
-        fitting = [f for f in self.matchable if f not in _STATE and has_field(key, f)]
+        fitting = [f for f in self.matchable if f not in self.state and has_field(key, f)]
         for f in rng.sample(fitting, min(len(fitting), rng.choice((0, 1, 1, 2, 3, 4)))):
             match = self.with_prerequisites(match, f, key)
             value = get(key, f)
@@ -235,7 +241,7 @@ class Rules:
         if kind < 0.42 and match.satisfies(BY_NAME["nw_ttl"].prerequisite):
             return act.DecTtl((0, 3) if "dec_ttl_ids" in self.features else (0,))
         allowed = [f for f in self.settable if match.satisfies(f.prerequisite)]
-        f = rng.choice(_STATE if rng.random() < 0.3 else allowed)
+        f = rng.choice(self.state if rng.random() < 0.3 else allowed)
         if kind < 0.55:
             return self.move(match, f)
         full = (1 << f.n_bits) - 1
@@ -251,7 +257,7 @@ class Rules:
     def value(self, f: Field) -> int:
         rng = self.rng
         kind = rng.random()
-        if f in _STATE:
+        if f in self.state:
             return rng.choice((0, 1, 2, 3, 0xFFFD, 0xFFFB))
         if kind < 0.6:
             return get(rng.choice(self.keys), f)

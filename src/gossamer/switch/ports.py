@@ -121,9 +121,10 @@ class BridgePorts:
         ]
         self.errors.clear()
         self._let_go_of_tunnels(changed)
-        for name in sorted(changed, key=lambda n: n != self.name):
-            self._converge_interface(name)
-        self._settle(changed)
+        with self.datapath.transaction():
+            for name in sorted(changed, key=lambda n: n != self.name):
+                self._converge_interface(name)
+            self._settle(changed)
 
     def device_changed(self, name: str) -> bool:
         """A device appeared, vanished or changed; True when it is one of ours."""

@@ -10,6 +10,7 @@ device its packets leave by and how long they may be.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -109,6 +110,8 @@ class Tunnels:
         self._devices = devices
         self._tunnels: dict[str, Tunnel] = {}
         self._owners: dict[tuple[object, ...], str] = {}
+        self._policies: Counter[tuple[int, bool]] = Counter()
+        """How many VXLAN ports have a UDP port, with group policies or without."""
         self._egress: dict[str, Egress] = {}
         self._uplinks: frozenset[int] = frozenset()
         self._local: tuple[LocalAddress, ...] | None = None
@@ -142,30 +145,33 @@ class Tunnels:
         self.release(name)
         self._owners[identity] = name
         self._tunnels[name] = tunnel
+        if tunnel.kind is TunnelKind.VXLAN:
+            self._policies[tunnel.dst_port, tunnel.gbp] += 1
         self._stale = True
 
     def _check_extension(self, name: str, tunnel: Tunnel) -> None:
         """A packet does not say whether it has a group policy: all of a UDP port must agree."""
         if tunnel.kind is not TunnelKind.VXLAN:
             return
-        for other_name, other in self._tunnels.items():
-            if (
-                other_name != name
-                and other.device == tunnel.device
-                and other.gbp != tunnel.gbp
-            ):
-                raise DeviceError(
-                    f"{name}: VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the "
-                    "same dst_port",
-                    place=f"port={name}",
-                    remedy="set options:dst_port to another one",
-                )
+        others = self._policies[tunnel.dst_port, not tunnel.gbp]
+        own = self._tunnels.get(name)
+        if own is not None and (own.dst_port, own.gbp) == (tunnel.dst_port, not tunnel.gbp):
+            others -= own.kind is TunnelKind.VXLAN
+        if others:
+            raise DeviceError(
+                f"{name}: VXLAN-GBP, and non-VXLAN-GBP tunnels can't be configured on the "
+                "same dst_port",
+                place=f"port={name}",
+                remedy="set options:dst_port to another one",
+            )
 
     def release(self, name: str) -> None:
         """Give up what a port had; nothing where it had nothing."""
         tunnel = self._tunnels.pop(name, None)
         if tunnel is not None:
             del self._owners[tunnel.identity()]
+            if tunnel.kind is TunnelKind.VXLAN:
+                self._policies[tunnel.dst_port, tunnel.gbp] -= 1
             self._egress.pop(name, None)
             self._lonely.discard(name)
             self._stale = True

@@ -210,6 +210,15 @@ def _(message: m.TlvTableRequest, version: int) -> bytes:
 
 
 @_encode.register
+def _(message: m.TlvTableMod, version: int) -> bytes:
+    rows = (
+        pack(">HBBH2x", row.option_class, row.option_type, row.length, row.index)
+        for row in message.maps
+    )
+    return nicira(version, 24, XID, pack(">H6x", message.command) + b"".join(rows))
+
+
+@_encode.register
 def _(message: m.ConnectionFlush, version: int) -> bytes:
     if message == m.ConnectionFlush(message.zone) and message.zone is not None:
         return nicira(version, 29, XID, pack(">6xH", message.zone))

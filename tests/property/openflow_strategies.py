@@ -7,7 +7,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from gossamer.openflow import message as m
-from gossamer.openflow.match import has_prerequisite
+from gossamer.openflow.match import OF_CONNECTION, has_prerequisite, says_tracked
 from gossamer.openflow.oxm import allowed_bits, is_nxm_port
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, LearnSpec, LearnTo, OfPort, SubField
@@ -27,7 +27,7 @@ _WRITABLE: Final = [
 ]
 _READABLE: Final = [*(f for f in FIELDS if f.name not in _OURS), *XREGS, *XXREGS]
 _TARGETS: Final = [*_WRITABLE, *XREGS, *XXREGS]
-_NXM_NAMED: Final = [f for f in (*_WRITABLE, *XREGS) if f.oxm is None or f.oxm[0] != 0xFFFF]
+_NXM_NAMED: Final = [f for f in (*_WRITABLE, *XREGS) if f.oxm is None or f.oxm[0] < 0xFFFF]
 _RESERVED: Final = [
     OfPort.IN_PORT, OfPort.TABLE, OfPort.NORMAL, OfPort.FLOOD, OfPort.ALL, OfPort.LOCAL,
 ]  # fmt: skip
@@ -276,6 +276,9 @@ def _values(field: Field) -> st.SearchStrategy[int]:
 def _with_prerequisites(draw: st.DrawFn, wanted: Match, field: Field) -> Match:
     p = field.prerequisite
     needs: list[tuple[str, int]] = []
+    if field.name in OF_CONNECTION and not says_tracked(wanted):
+        value, mask = wanted.field(BY_NAME["ct_state"])
+        wanted = wanted.with_field(BY_NAME["ct_state"], value & ~0x10 | 0x20, mask | 0x30)
     if p.vlan:
         needs.append(("vlan_vid", 0x1000 | draw(bits(12))))
     if p.eth_types:

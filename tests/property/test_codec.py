@@ -21,6 +21,7 @@ from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.group import GROUP_ALL, Group, GroupType
 from gossamer.pipeline.match import Match, match
 from gossamer.pipeline.meter import Meter, MeterFlag
+from gossamer.pipeline.tlv import MAX_OPTION, N_FIELDS, OptionMap
 from tests.fuzz.openflow_codec import mutate
 from tests.property import openflow_strategies as some
 from tests.property.openflow_requests import XID, encode_request
@@ -237,6 +238,20 @@ def _group_descs(version: int) -> st.SearchStrategy[m.GroupDescRequest]:
 
 
 _bytes = st.binary(max_size=40)
+_tlv_changes = st.builds(
+    m.TlvTableMod,
+    st.integers(0, 2),
+    st.lists(
+        st.builds(
+            OptionMap,
+            u16,
+            st.integers(0, 255),
+            st.integers(1, MAX_OPTION // 4).map(lambda words: 4 * words),
+            st.integers(0, N_FIELDS - 1),
+        ),
+        max_size=4,
+    ).map(tuple),
+)
 _MESSAGES: Final[dict[type, tuple[int, int, Any]]] = {
     m.Hello: (V10, V15, _constant(st.builds(m.Hello))),
     m.Error: (V10, V15, _constant(st.builds(m.Error, u16, u16, _bytes))),
@@ -280,6 +295,7 @@ _MESSAGES: Final[dict[type, tuple[int, int, Any]]] = {
         ),
     ),
     m.IpfixStatsRequest: (V10, V15, _constant(st.builds(m.IpfixStatsRequest, st.booleans()))),
+    m.TlvTableMod: (V10, V15, _constant(_tlv_changes)),
     m.TlvTableRequest: (V10, V15, _constant(st.builds(m.TlvTableRequest))),
     m.FlowMonitorCancel: (V10, V13, _constant(st.builds(m.FlowMonitorCancel, u32))),
     m.Resume: (V10, V15, _resumes),

@@ -191,7 +191,7 @@ class _Reader:
 
     def _check_prerequisite(self, f: Field) -> None:
         valid = has_prerequisite(self.match, f)
-        if f.name in _OF_CONNECTION:
+        if f.name in OF_CONNECTION:
             valid = valid and says_tracked(self.match)
         if not valid:
             raise OpenFlowError(
@@ -220,7 +220,7 @@ _WITH_PORTS: Final = (IP_TCP, IP_UDP, IP_SCTP)
 _PACKET_TYPE: Final = BY_NAME["packet_type"]
 _IP_FRAG: Final = BY_NAME["ip_frag"]
 _ICMPV6_CODE: Final = BY_NAME["icmpv6_code"]
-_OF_CONNECTION: Final = frozenset(
+OF_CONNECTION: Final = frozenset(
     ("ct_nw_proto", "ct_nw_src", "ct_nw_dst", "ct_ipv6_src", "ct_ipv6_dst", "ct_tp_src", "ct_tp_dst")
 )
 """Fields of a packet's connection, which there is only when ct_state says so."""

@@ -73,7 +73,7 @@ def set_fields(draw: st.DrawFn) -> Action:
 @st.composite
 def loads(draw: st.DrawFn) -> Action:
     """NXAST_REG_LOAD."""
-    dst = draw(subfields(_WRITABLE, 64).filter(_has_one_spelling))
+    dst = draw(subfields(_NXM_NAMED, 64).filter(_has_one_spelling))
     return act.RegLoad(dst, draw(bits(dst.n_bits)))
 
 

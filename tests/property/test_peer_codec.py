@@ -73,7 +73,11 @@ def _shown_actions(body: bytes, version: int) -> str:
         return f"bad OpenFlow1{version - 1} actions: OFPBAC_{code}"
 
 
-_UNKNOWN_THERE: Final = sum(BY_NAME[name].full_mask for name in ("pbb_isid", "ipv6_exthdr"))
+_ERSPAN: Final = tuple(f"tun_erspan_{name}" for name in ("ver", "idx", "dir", "hwid"))
+"""Open vSwitch shows a match on version 0 of ERSPAN as no match."""
+_UNKNOWN_THERE: Final = sum(
+    BY_NAME[name].full_mask for name in ("pbb_isid", "ipv6_exthdr", *_ERSPAN)
+)
 
 
 @needs_peer

@@ -180,6 +180,10 @@ _NXM_NAMES: Final = {
     "packet_type": "OXM_OF_PACKET_TYPE",
     "tun_src": "NXM_NX_TUN_IPV4_SRC",
     "tun_dst": "NXM_NX_TUN_IPV4_DST",
+    "tun_erspan_ver": "NXOXM_ET_ERSPAN_VER",
+    "tun_erspan_idx": "NXOXM_ET_ERSPAN_IDX",
+    "tun_erspan_dir": "NXOXM_ET_ERSPAN_DIR",
+    "tun_erspan_hwid": "NXOXM_ET_ERSPAN_HWID",
 }
 
 

@@ -420,7 +420,7 @@ __attribute__((noinline)) int translate(__u32 level)
 		return 0;
 	__builtin_memcpy(st->saved, st->key, sizeof(st->saved));
 	__builtin_memset(&st->key[KEY_WORDS], 0, 16 * 4);
-	if (key_of(st)->eth_type != st->l3_type && key_of(st)->eth_type != bpf_htons(0x88e7))
+	if (is_mpls(key_of(st)->eth_type))
 		hide(st);
 	st->came_by = key_of(st)->in_port;
 	st->told_in_port = st->came_by;

@@ -25,9 +25,10 @@ from tests.unit.pipeline.test_trace import FLOW, NORMAL, flow
 
 N_WORLDS = 16
 N_PACKETS = 10
-SHARED = ALL - {"copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle"}
+SHARED = ALL - {"copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle", "tunnel_fields"}
 """What both have, and random worlds can show: the hashes are each one's own, and a cut or a look
-at the length comes in Open vSwitch before changes that wait to be written to the packet."""
+at the length comes in Open vSwitch before changes that wait to be written to the packet.  What is
+set of a tunnel's fields is not compared there yet."""
 
 needs_peer = pytest.mark.skipif(
     not all(map(shutil.which, ("ovs-vswitchd", "ovsdb-server", "ovs-ofctl"))),

@@ -8,7 +8,6 @@ The smallest of many runs counts: whatever else goes on can only add to it.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import subprocess
@@ -17,9 +16,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from gossamer.datapath import libbpf
 from gossamer.datapath.datapath import Datapath
-from gossamer.datapath.libbpf import check, lib
+from gossamer.datapath.injection import run_once
 from gossamer.datapath.settings import PortKind, PortSettings
 from gossamer.pipeline import action as act
 from gossamer.pipeline.fields import BY_NAME
@@ -28,9 +26,6 @@ from gossamer.pipeline.group import Bucket, Group, GroupType
 from gossamer.pipeline.match import ANY, Match, match
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
 
-_IFINDEX_OFFSET: Final = 40
-"""Of `ifindex` in struct __sk_buff."""
-_SKB_SIZE: Final = 192
 _RUNS: Final = 25
 _REPEAT: Final = 4000
 PACKET: Final = bytes.fromhex(
@@ -89,23 +84,8 @@ class Rig:
 
     def once(self, packet: bytes, repeat: int, port: int = 1) -> int:
         """Nanoseconds a packet."""
-        context = ctypes.create_string_buffer(
-            bytes(_IFINDEX_OFFSET) + self.ifindexes[port - 1].to_bytes(4, "little"), _SKB_SIZE
-        )
-        data = ctypes.create_string_buffer(packet, len(packet))
-        options = libbpf.TestRunOptions(
-            sz=ctypes.sizeof(libbpf.TestRunOptions),
-            data_in=ctypes.cast(data, ctypes.c_void_p),
-            data_size_in=len(packet),
-            ctx_in=ctypes.cast(context, ctypes.c_void_p),
-            ctx_size_in=_SKB_SIZE,
-            repeat=repeat,
-        )
-        check(
-            lib.bpf_prog_test_run_opts(self.datapath.program_fd, ctypes.byref(options)),
-            "test-running a packet",
-        )
-        return int(options.duration)
+        ifindex = self.ifindexes[port - 1]
+        return run_once(self.datapath.program_fd, packet, mark=0, ifindex=ifindex, repeat=repeat)
 
     def cost(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
-from gossamer.datapath.offload import internet_sum
+from gossamer.pipeline.checksum import internet_sum
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 _A, _B = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")

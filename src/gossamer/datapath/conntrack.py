@@ -19,6 +19,7 @@ from gossamer.datapath import layout
 from gossamer.datapath.layout import CtConfigFlag, CtFlag
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
 from gossamer.errors import DatapathError
+from gossamer.pipeline.conntrack.timeouts import DEFAULTS
 
 IPV4: Final = 4
 IPV6: Final = 6
@@ -27,20 +28,6 @@ _REVERSED: Final = {
     IPV4: {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15},
     IPV6: {128: 129, 129: 128},
 }
-DEFAULT_TIMEOUTS: Final = {
-    "tcp_syn_sent": 30,
-    "tcp_syn_recv": 30,
-    "tcp_established": 86400,
-    "tcp_fin_wait": 900,
-    "tcp_time_wait": 45,
-    "tcp_close": 30,
-    "udp_first": 60,
-    "udp_single": 60,
-    "udp_multiple": 30,
-    "icmp_first": 60,
-    "icmp_reply": 30,
-}
-"""Seconds, by the names of layout.CT_TIMEOUTS; those of Open vSwitch's userspace datapath."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,7 +512,7 @@ class Conntrack:
     def set_policy(self, policy: int, timeouts_s: dict[str, int]) -> None:
         """The timeouts of a policy, by the names of layout.CT_TIMEOUTS; others are the default
         ones.  Policy 0 is that of zones without one."""
-        seconds = {**DEFAULT_TIMEOUTS, **timeouts_s}
+        seconds = {**DEFAULTS, **timeouts_s}
         values = [seconds[name] for name in layout.CT_TIMEOUTS]
         self._timeouts.write(policy, layout.CT_POLICY.pack(*values, 0))
 

@@ -8,9 +8,9 @@ itself, a controller say, must see what a wire would carry.
 
 from __future__ import annotations
 
-import struct
 from typing import Final
 
+from gossamer.pipeline.checksum import checksum, internet_sum
 from gossamer.pipeline.fields import IP_TCP, IP_UDP
 from gossamer.pipeline.packet import Headers, dissect
 
@@ -46,16 +46,6 @@ def with_payload(frame: bytes, payload: bytes) -> bytes:
     _set_length(out, h, len(out), 0)
     whole = bytes(out)
     return _summed(whole, dissect(whole, 0))
-
-
-def internet_sum(data: bytes) -> int:
-    """The 16-bit one's complement sum of the data, zero-padded to an even length (RFC 1071)."""
-    if len(data) & 1:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
 
 
 def _pseudo_sum(frame: bytes, h: Headers, end: int) -> int:
@@ -118,4 +108,4 @@ def _set_length(head: bytearray, h: Headers, end: int, n: int) -> None:
     head[h.l3 + 4 : h.l3 + 6] = (identification & 0xFFFF).to_bytes(2, "big")
     head[h.l3 + 10 : h.l3 + 12] = b"\0\0"
     header = bytes(head[h.l3 : h.l3 + (head[h.l3] & 15) * 4])
-    head[h.l3 + 10 : h.l3 + 12] = (~internet_sum(header) & 0xFFFF).to_bytes(2, "big")
+    head[h.l3 + 10 : h.l3 + 12] = checksum(header).to_bytes(2, "big")

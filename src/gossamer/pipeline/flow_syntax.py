@@ -13,6 +13,7 @@ from typing import Final
 from gossamer.errors import FieldError
 from gossamer.pipeline import tlv
 from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.checksum import checksum
 from gossamer.pipeline.commit import crc32c
 from gossamer.pipeline.field_syntax import parse_field, parse_number, parse_port, parse_value
 from gossamer.pipeline.fields import (
@@ -197,14 +198,6 @@ def _slot(key: int, name: str, length: int) -> bytes:
     return get_slot(key, name).to_bytes(length, "big")
 
 
-def _checksum(data: bytes) -> int:
-    data += b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
 def _layer4(key: int, pseudo: Callable[[int], bytes]) -> bytes:
     """The transport header and payload; `pseudo` gives the pseudo header for a length."""
     proto = get_slot(key, "nw_proto")
@@ -229,10 +222,10 @@ def _layer4(key: int, pseudo: Callable[[int], bytes]) -> bytes:
     else:
         return payload
     data = head + payload
-    checksum = _checksum((pseudo(len(data)) if covered else b"") + data)
-    if proto == IP_UDP and not checksum:
-        checksum = 0xFFFF
-    return data[:at] + checksum.to_bytes(2, "big") + data[at + 2 :]
+    found = checksum((pseudo(len(data)) if covered else b"") + data)
+    if proto == IP_UDP and not found:
+        found = 0xFFFF
+    return data[:at] + found.to_bytes(2, "big") + data[at + 2 :]
 
 
 def _neighbour_discovery(key: int, kind: int) -> bytes:
@@ -259,8 +252,8 @@ def _ipv4_packet(key: int) -> bytes:
         proto,
         0,
     )
-    checksum = _checksum(head + addresses).to_bytes(2, "big")
-    return head[:10] + checksum + addresses + data
+    found = checksum(head + addresses).to_bytes(2, "big")
+    return head[:10] + found + addresses + data
 
 
 def _ipv6_packet(key: int) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from struct import pack
 from typing import Final
 
+from gossamer.pipeline.checksum import checksum
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, IP_UDP, PACKET_OFFSET, get_slot
 from gossamer.pipeline.fields import KEY_LEN as _KEY_LEN
 from gossamer.pipeline.tlv import LAYOUT, OptionMap
@@ -164,14 +165,6 @@ def encapsulate(outer: Outer, frame: bytes, key: int, source: bytes, sequence: i
     head = pack(">BBHHHBB", 0x45, outer.tos, 20 + len(payload), 0, flags, outer.ttl, protocol)
     tail = source[12:] + outer.destination[12:]
     return head + checksum(head + b"\0\0" + tail).to_bytes(2, "big") + tail + payload
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    total = sum(int.from_bytes(data[i : i + 2].ljust(2, b"\0"), "big") for i in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
 
 
 def _over_udp(outer: Outer, eth_type: int) -> bytes:

@@ -12,8 +12,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gossamer.datapath.conntrack import DEFAULT_TIMEOUTS
 from gossamer.datapath.layout import CT_POLICIES
+from gossamer.pipeline.conntrack.timeouts import DEFAULTS
 from gossamer.switch.config import CtZoneConfig
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _Timeouts = tuple[tuple[str, int], ...]
 
 def _whole(timeouts_s: Mapping[str, int]) -> _Timeouts:
     """All timeouts that the datapath knows; others are the kernel module's and mean nothing here."""
-    return tuple((key, timeouts_s.get(key, default)) for key, default in DEFAULT_TIMEOUTS.items())
+    return tuple((key, timeouts_s.get(key, default)) for key, default in DEFAULTS.items())
 
 
 _DEFAULT = _whole({})

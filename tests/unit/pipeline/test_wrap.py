@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from gossamer.pipeline.action import Output, SetField
+from gossamer.pipeline.checksum import checksum
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME, put_slot
 from gossamer.pipeline.flow import Flow
@@ -15,7 +16,7 @@ from gossamer.pipeline.packet import parse
 from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.tlv import LAYOUT, OptionMap
 from gossamer.pipeline.world import Bridge, Port, World
-from gossamer.pipeline.wrap import checksum, encapsulate, outer_of
+from gossamer.pipeline.wrap import encapsulate, outer_of
 from gossamer.switch.tunnel_options import parse_tunnel
 
 FRAME = bytes.fromhex(

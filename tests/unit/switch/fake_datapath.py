@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from gossamer.datapath.conntrack import DEFAULT_TIMEOUTS
 from gossamer.datapath.settings import (
     BridgeSettings,
     FdbEntry,
@@ -30,6 +29,7 @@ from gossamer.devices.qos import QueueCounters, Shape
 from gossamer.devices.routes import Route
 from gossamer.devices.underlay import Address, Neighbour
 from gossamer.errors import DatapathError, DeviceError
+from gossamer.pipeline.conntrack.timeouts import DEFAULTS
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
@@ -75,7 +75,7 @@ class FakeConntrack:
         return 0
 
     def policy(self, policy: int) -> dict[str, int]:
-        return {**DEFAULT_TIMEOUTS, **self.policies.get(policy, {})}
+        return {**DEFAULTS, **self.policies.get(policy, {})}
 
     def set_policy(self, policy: int, timeouts_s: dict[str, int]) -> None:
         self.policies[policy] = timeouts_s

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath import layout, libbpf
+from gossamer.datapath import layout
+from gossamer.datapath.injection import run_once
 from gossamer.datapath.libbpf import check, lib
 from gossamer.datapath.loader import OBJECT_FILE, map_path
 from gossamer.datapath.maps import PerCpuArray
@@ -38,8 +39,6 @@ IDLE_S: Final = 60.0
 """How long a program nobody runs is kept."""
 _PRIVATE: Final = ("states", "passes", "sets_aside", "ct_works", "nesting", "cache", "drops")
 _MIN_FRAME: Final = 14
-_SKB_SIZE: Final = 192
-_MARK_OFFSET: Final = 8
 _PATHS_PER_SET: Final = 2
 
 
@@ -142,7 +141,7 @@ class KernelRun:
         if len(packet) < _MIN_FRAME:
             raise DatapathError("the packet is shorter than an Ethernet header")
         before = self._datapath.read_records()
-        _test_run(self._program.fd, port_id, packet)
+        run_once(self._program.fd, packet, mark=port_id)
         # What the network itself sends up within this moment is taken for this packet's.
         records = self._datapath.read_records()
         outcome = Outcome(
@@ -206,23 +205,6 @@ def _load_capturing(pin_dir: Path) -> _Program:
         )
     finally:
         lib.bpf_object__close(handle)
-
-
-def _test_run(program_fd: int, port_id: int, packet: bytes) -> None:
-    """BPF_PROG_TEST_RUN with the port in skb->mark."""
-    context = ctypes.create_string_buffer(
-        bytes(_MARK_OFFSET) + port_id.to_bytes(4, "little"), _SKB_SIZE
-    )
-    data = ctypes.create_string_buffer(packet, len(packet))
-    options = libbpf.TestRunOptions(
-        sz=ctypes.sizeof(libbpf.TestRunOptions),
-        data_in=ctypes.cast(data, ctypes.c_void_p),
-        data_size_in=len(packet),
-        ctx_in=ctypes.cast(context, ctypes.c_void_p),
-        ctx_size_in=_SKB_SIZE,
-        repeat=1,
-    )
-    check(lib.bpf_prog_test_run_opts(program_fd, ctypes.byref(options)), "running the packet")
 
 
 def _read_drops(drops: PerCpuArray) -> tuple[str, ...]:

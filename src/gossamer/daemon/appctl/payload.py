@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from gossamer.pipeline.checksum import checksum
 from gossamer.pipeline.commit import crc32c
 from gossamer.pipeline.fields import (
     ETH_IPV4,
@@ -43,7 +44,7 @@ def with_payload(packet: bytes, flow: Match, payload: bytes) -> bytes:
     if eth_type == ETH_IPV4:
         struct.pack_into("!H", out, l3 + 2, len(out) - l3)
         struct.pack_into("!H", out, l3 + 10, 0)
-        struct.pack_into("!H", out, l3 + 10, _checksum(bytes(out[l3:l4])))
+        struct.pack_into("!H", out, l3 + 10, checksum(bytes(out[l3:l4])))
         addresses = bytes(out[l3 + 12 : l3 + 20])
     else:
         struct.pack_into("!H", out, l3 + 4, len(out) - l3 - 40)
@@ -57,14 +58,6 @@ def with_payload(packet: bytes, flow: Match, payload: bytes) -> bytes:
         at = l4 + _CHECKSUM_AT[proto]
         struct.pack_into("!H", out, at, 0)
         pseudo = b"" if proto == IP_ICMP else addresses + struct.pack("!II", len(out) - l4, proto)
-        total = _checksum(pseudo + bytes(out[l4:]))
+        total = checksum(pseudo + bytes(out[l4:]))
         struct.pack_into("!H", out, at, total or (0xFFFF if proto == IP_UDP else 0))
     return bytes(out)
-
-
-def _checksum(data: bytes) -> int:
-    data += b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -12,9 +12,9 @@ import pytest
 from test_reading import CLIENT, OUTSIDE, SERVER, connection
 
 from gossamer.datapath.conntrack import Connection, Expectation, SequenceShift, Tuple
-from gossamer.datapath.offload import internet_sum
 from gossamer.datapath.settings import Punt, PuntReason
 from gossamer.errors import DatapathError
+from gossamer.pipeline.checksum import internet_sum
 from gossamer.pipeline.fields import put_slot
 from gossamer.pipeline.packet import dissect, parse
 from gossamer.switch.alg.helpers import EXPECTED_FOR_S, Helpers

@@ -13,8 +13,9 @@ TRIPLET := $(shell uname -m)-linux-gnu
 demo: build
 	@$(VENV)/bin/gossamer demo
 
+# Most tests wait more than they compute: two run at a time, each worker in a sandbox of its own.
 test: lint $(CONTROLLERS)/.installed
-	@$(SANDBOX) $(PYTHON) -m pytest
+	@$(PYTHON) -m pytest --tx '2*popen//python=$(SANDBOX) $(PYTHON)' --dist loadfile
 
 lint: build
 	@$(VENV)/bin/ruff check src tests bench

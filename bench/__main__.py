@@ -101,6 +101,8 @@ def main() -> None:
     new: list[dict[str, float]] = []
     forwarded: list[dict[str, float]] = []
     classified: list[dict[str, float]] = []
+    every_core: list[dict[str, float]] = []
+    new_every_core: list[dict[str, float]] = []
     sh("ovs-ofctl", "add-flows", "br0", "-", env=ovs.env, stdin="\n".join(exact_flows(1000)) + "\n")
     for n in range(options.rounds):
         print(f"round {n + 1} of {options.rounds}", flush=True)
@@ -112,7 +114,16 @@ def main() -> None:
         for peer in everyone:
             flows = 1000 if peer is thousand else 1
             forwarded[-1][peer.label] = peer.packets_forwarded(options.seconds, flows)
-        classified.append({p.label: p.packets_forwarded(options.seconds, 0) for p in (ovs, thousand)})
+        every_core.append({})
+        for peer in everyone:
+            flows = 1000 if peer is thousand else 1
+            every_core[-1][peer.label] = peer.packets_of_every_core(options.seconds, flows)
+        new_every_core.append(
+            {p.label: p.packets_of_every_core(options.seconds, 0) for p in (ovs, thousand)}
+        )
+        classified.append(
+            {p.label: p.packets_forwarded(options.seconds, 0) for p in (ovs, thousand)}
+        )
         new.append({p.label: p.packets_per_second(options.seconds, 0) for p in (ovs, thousand)})
         if not options.quick:
             subset = (bridge, bare, ovs, normal)
@@ -124,6 +135,10 @@ def main() -> None:
         "rounds": options.rounds,
         "packets_per_second": {p.label: median_of(packets, p.label) for p in everyone},
         "forwarded_per_second": {p.label: median_of(forwarded, p.label) for p in everyone},
+        "packets_of_every_core": {p.label: median_of(every_core, p.label) for p in everyone},
+        "new_flows_of_every_core": {
+            p.label: median_of(new_every_core, p.label) for p in (ovs, thousand)
+        },
         "new_flows_forwarded_per_second": {
             p.label: median_of(classified, p.label) for p in (ovs, thousand)
         },

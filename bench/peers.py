@@ -74,6 +74,32 @@ class Peer:
             time.sleep(0.1)
             return (self._received() - before) / took
 
+    def packets_of_every_core(self, seconds: float, flows: int) -> float:
+        """60-byte frames that arrive while each core has a sender of its own.
+
+        A switch that works on a core beside the sender's has none of its own left here: what a
+        whole host can do.
+        """
+        cores = sorted(os.sched_getaffinity(0))
+        with self._dropping():
+            before = self._received()
+            began = time.monotonic()
+            senders = [
+                subprocess.Popen(
+                    ["ip", "netns", "exec", f"{self.name}-a", "taskset", "-c", str(core),
+                     str(BUILD / "sender"), "eth0", self.mac("b"), self.mac("a"), str(seconds), str(flows),
+                     "from", str(n * 0x1000000 // len(cores))],
+                    stdout=subprocess.DEVNULL,
+                )
+                for n, core in enumerate(cores)
+            ]  # fmt: skip
+            failed = [s.returncode for s in senders if s.wait(timeout=seconds + 60)]
+            took = time.monotonic() - began
+            time.sleep(0.1)
+            if failed:
+                raise RuntimeError(f"a sender ended with {failed[0]}")
+            return (self._received() - before) / took
+
     def packets_forwarded(self, seconds: float, flows: int) -> float:
         """60-byte frames a second that arrive when the kernel makes them where they come in."""
         with self._dropping():

@@ -17,6 +17,11 @@ def write(result: dict[str, Any], docs: Path) -> None:
         "",
         *_rates("60-byte packets a second, sender included", pps),
         "",
+        "The same with a sender on each core: what a whole host forwards when its instances keep it busy. A"
+        " switch that works in threads beside the senders has to share their cores.",
+        "",
+        *_rates("60-byte packets a second, a sender on each core", result["packets_of_every_core"]),
+        "",
         "The same where the kernel makes the packets itself as they come in, without a system call each"
         " (`bench/generator.c`): more than anybody forwards, so what arrives is what the switch can do.",
         "",
@@ -24,6 +29,8 @@ def write(result: dict[str, Any], docs: Path) -> None:
     ]
     over = result["new_flows_forwarded_per_second"]
     ours_over = next(v for k, v in over.items() if k.startswith("Gossamer"))
+    cores = result["new_flows_of_every_core"]
+    ours_cores = next(v for k, v in cores.items() if k.startswith("Gossamer"))
     new = result["new_flows_per_second"]
     ours = next(v for k, v in new.items() if k.startswith("Gossamer"))
     load, rss, ports = result["load_100k_s"], result["rss_mb"], result["add_port_ms"]
@@ -33,6 +40,7 @@ def write(result: dict[str, Any], docs: Path) -> None:
         "| what | Gossamer | Linux bridge | OVS userspace | bare redirect |",
         "| --- | ---: | ---: | ---: | ---: |",
         f"| new flows a second (each packet a new five-tuple) | {ours:,.0f} | | {new['OVS userspace']:,.0f} | |",
+        f"| the same, a sender on each core | {ours_cores:,.0f} | | {cores['OVS userspace']:,.0f} | |",
         f"| the same under overload | {ours_over:,.0f} | | {over['OVS userspace']:,.0f} | |",
         "| TCP, one stream, Gbit/s | "
         + " | ".join(f"{tcp[k]:.1f}" for k in ("Gossamer, NORMAL", "Linux bridge", "OVS userspace", "bare TC redirect"))

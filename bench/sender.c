@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sends 60-byte UDP frames as fast as it can for a while: the same for every peer.
  *
- * usage: sender DEVICE DST_MAC SRC_MAC SECONDS FLOWS [syn]
- * FLOWS five-tuples in turn; 0: each packet a new one; `syn`: TCP SYNs, with checksums that
- * are right.  Prints the frames sent.
+ * usage: sender DEVICE DST_MAC SRC_MAC SECONDS FLOWS [syn] [from N]
+ * FLOWS five-tuples in turn; 0: each packet a new one, beginning with the N-th, so that several
+ * senders share none; `syn`: TCP SYNs, with checksums that are right.  Prints the frames sent.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -80,7 +80,14 @@ int main(int argc, char **argv)
 
 	if (argc < 6)
 		return 2;
-	syn = argc > 6 && !strcmp(argv[6], "syn");
+	for (int i = 6; i < argc; i++) {
+		if (!strcmp(argv[i], "syn"))
+			syn = 1;
+		else if (!strcmp(argv[i], "from") && i + 1 < argc)
+			n = strtoul(argv[++i], NULL, 10);
+		else
+			return 2;
+	}
 	flows = atoi(argv[5]);
 	s = socket(AF_PACKET, SOCK_RAW, 0);
 	to.sll_ifindex = if_nametoindex(argv[1]);
@@ -108,7 +115,7 @@ int main(int argc, char **argv)
 		} else {
 			put16(f + 38, LENGTH - 34);
 		}
-		tuple(f, flows ? i % flows : i);
+		tuple(f, flows ? i % flows : n + i);
 		vectors[i] = (struct iovec){ f, LENGTH };
 		memset(&messages[i], 0, sizeof(messages[i]));
 		messages[i].msg_hdr.msg_iov = &vectors[i];

@@ -29,7 +29,7 @@ def two_hosts(host: Host) -> tuple[Host, Netns, Netns]:
 
 
 @pytest.fixture(scope="module")
-def tunnel_machine() -> Iterator[Host]:
+def shared_host() -> Iterator[Host]:
     """A daemon for all tests of the file."""
     it = Host(Path(mkdtemp(prefix="host", dir="/run")))
     it.start()
@@ -38,11 +38,11 @@ def tunnel_machine() -> Iterator[Host]:
 
 
 @pytest.fixture
-def tunnel_host(tunnel_machine: Host) -> Iterator[Host]:
+def tunnel_host(shared_host: Host) -> Iterator[Host]:
     """The daemon, with a bridge br0 and an instance `a` on it."""
-    tunnel_machine.vsctl("add-br", "br0")
-    tunnel_machine.netns("a", f"{OUR_INNER}/24", "br0")
-    tunnel_machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
-    yield tunnel_machine
-    tunnel_machine.vsctl("del-br", "br0")
-    tunnel_machine.forget("a")
+    shared_host.vsctl("add-br", "br0")
+    shared_host.netns("a", f"{OUR_INNER}/24", "br0")
+    shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    yield shared_host
+    shared_host.vsctl("del-br", "br0")
+    shared_host.forget("a")

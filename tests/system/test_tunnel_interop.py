@@ -34,7 +34,7 @@ def host(tunnel_host: Host) -> Host:
 
 
 @pytest.fixture(scope="module")
-def ovs(tunnel_machine: Host) -> Iterator[OvsPeer]:
+def ovs(shared_host: Host) -> Iterator[OvsPeer]:
     """A machine with Open vSwitch, for all tests of the file that want it."""
     it = OvsPeer("ovspeer")
     yield it

@@ -35,7 +35,7 @@ def host(tunnel_host: Host) -> Host:
 
 
 @pytest.fixture
-def peer(tunnel_machine: Host) -> Iterator[Peer]:
+def peer(shared_host: Host) -> Iterator[Peer]:
     """A machine with the kernel's tunnels."""
     it = Peer()
     yield it

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 LOCK: Final = "ovs_vswitchd"
 _READ: Final[dict[str, tuple[str, ...]]] = {
-    "Open_vSwitch": ("bridges", "datapaths", "next_cfg", "cur_cfg", "ssl", "other_config", "external_ids",
+    "Open_vSwitch": ("bridges", "datapaths", "next_cfg", "cur_cfg", "ssl",
+        "manager_options", "other_config", "external_ids",
         "ovs_version", "db_version", "system_type", "system_version", "datapath_types",
         "iface_types", "dpdk_initialized", "statistics"),
     "Bridge": ("name", "datapath_type", "datapath_id", "datapath_version", "ports", "controller",
@@ -44,6 +45,7 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "Controller": ("target", "connection_mode", "max_backoff", "inactivity_probe",
         "controller_rate_limit", "controller_burst_limit", "controller_queue_size",
         "enable_async_messages", "type", "is_connected", "role", "status"),
+    "Manager": ("target", "connection_mode"),
     "Flow_Table": ("name", "flow_limit", "overflow_policy", "groups", "prefixes"),
     "QoS": ("type", "queues", "other_config"),
     "Queue": ("dscp", "other_config"),

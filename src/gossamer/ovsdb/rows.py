@@ -61,6 +61,12 @@ def _mac(text: str | None, row: str, key: str) -> bytes | None:
     return address
 
 
+def _queue(text: str | None, row: str) -> int | None:
+    """other_config:in-band-queue; a negative number is none, as in ovs-vswitchd."""
+    number = _number(text, -1, row, "in-band-queue", -1)
+    return number if number >= 0 else None
+
+
 def _flag(options: Mapping[str, str], key: str) -> bool:
     return options.get(key) == "true"
 
@@ -122,7 +128,7 @@ def controller(row: Any) -> ControllerConfig:
     limit, burst = _one(row.controller_rate_limit), _one(row.controller_burst_limit)
     return ControllerConfig(
         target=row.target,
-        connection_mode=_one(row.connection_mode) or "out-of-band",
+        connection_mode=_one(row.connection_mode) or "in-band",
         max_backoff_ms=8000 if backoff is None else max(backoff, 1000),
         inactivity_probe_ms=5000 if probe is None else probe,
         controller_rate_limit=limit,
@@ -160,6 +166,7 @@ def bridge(row: Any, ports: tuple[PortConfig, ...]) -> BridgeConfig:
         mac_aging_time_s=_number(other.get("mac-aging-time"), 300, place, "mac-aging-time", 15),
         mac_table_size=_number(other.get("mac-table-size"), 8192, place, "mac-table-size", 10),
         disable_in_band=_flag(other, "disable-in-band"),
+        in_band_queue=_queue(other.get("in-band-queue"), place),
         forward_bpdu=_flag(other, "forward-bpdu"),
         dp_desc=other.get("dp-desc", ""),
         dp_sn=other.get("dp-sn", ""),
@@ -224,4 +231,9 @@ def switch(row: Any, bridges: tuple[BridgeConfig, ...]) -> SwitchConfig:
         if ssl is not None
         else None,
         other_config=dict(row.other_config),
+        managers=tuple(
+            sorted(
+                m.target for m in row.manager_options if _one(m.connection_mode) != "out-of-band"
+            )
+        ),
     )

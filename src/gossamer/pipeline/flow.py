@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gossamer.pipeline.action import Actions, Conjunction
@@ -81,6 +81,10 @@ class FlowTable:
         for subtable in self.subtables.values():
             for flows in subtable.flows.values():
                 yield from flows
+
+    def masks(self) -> Iterable[int]:
+        """The masks of its flows, each once: all that a lookup may depend on."""
+        return self.subtables
 
     def lookup(self, key: int) -> Flow | None:
         """The flow of the highest priority that matches `key`, which may be by way of a

@@ -112,7 +112,7 @@ class Translation:
         table = self.bridge.tables.get(table_id)
         if table is None:
             return None
-        for mask in table.subtables:
+        for mask in table.masks():
             self.consulted |= mask
         if self.bridge.fragments is Fragments.NORMAL and get_slot(key, "nw_frag"):
             key = put_slot(put_slot(key, "tp_src", 0), "tp_dst", 0)

@@ -19,6 +19,7 @@ from gossamer.switch.config import BridgeConfig, FailMode, SslConfig
 from gossamer.switch.connections import Controllers
 from gossamer.switch.contract import Poller
 from gossamer.switch.flow_event import FlowEvent, RemovedReason
+from gossamer.switch.in_band import InBand, remotes
 from gossamer.switch.packet_in import PacketForController, as_on_the_wire, from_datapath
 from gossamer.switch.packet_out import check as check_packet_out
 from gossamer.switch.packet_out import packet_out
@@ -73,6 +74,13 @@ class Bridge(PortListener):
         self._port_mod_source: Session | None = None
         self.roles_changed = False
         self.controllers = Controllers(self)
+        self.in_band = InBand(
+            config.name,
+            self.ports.bridge_id,
+            switch.datapath,
+            switch.devices,
+            self.tables.tables[0].hidden,
+        )
 
     @property
     def tables(self) -> FlowTables:
@@ -81,13 +89,20 @@ class Bridge(PortListener):
 
     # -- configuration ------------------------------------------------------------------------
 
-    def configure(self, config: BridgeConfig, ssl: SslConfig | None) -> None:
-        """Bring ports, tables and controllers to what `config` says."""
+    def configure(
+        self, config: BridgeConfig, ssl: SslConfig | None, managers: Iterable[str] = ()
+    ) -> None:
+        """Bring ports, tables and controllers to what `config` says.
+
+        `managers` are targets that in-band control lets through beside the controllers.
+        """
         self.config = config
         self.view = None
         self.ports.converge(config)
         self.tables.configure(dict(config.flow_tables))
         self.controllers.configure(config.controllers, config.protocols, config.fail_mode, ssl)
+        self.in_band.configure(remotes(config, managers), config.in_band_queue)
+        self.in_band.run(time.monotonic(), self._local_mac())
         mode: Mode = (self.controllers.has_controllers, str(config.fail_mode))
         before = self.rules.mode
         if before is None or before[0] != mode[0] or (not mode[0] and before[1] != mode[1]):
@@ -95,6 +110,11 @@ class Bridge(PortListener):
         if mode != before:
             self.rules.note_mode(mode)
         self.update_table_miss()
+
+    def _local_mac(self) -> bytes:
+        """The address of the bridge's own device, b"" where there is none."""
+        local = self.ports.ports.get(self.name)
+        return local.mac if local is not None else b""
 
     def _start_over(self) -> None:
         """Empty the tables; a standalone bridge without controllers then acts as any switch."""
@@ -163,6 +183,7 @@ class Bridge(PortListener):
 
     def run(self) -> bool:
         """Do what is ready; True when the status changed."""
+        self.in_band.run(time.monotonic(), self._local_mac())
         changed = self.controllers.run() or self.roles_changed
         self.roles_changed = False
         if changed:
@@ -174,9 +195,9 @@ class Bridge(PortListener):
     def wait(self, poller: Poller) -> None:
         """Say what to wake for."""
         self.controllers.wait(poller)
-        moment = self.rules.next_s()
-        if moment is not None:
-            poller.timer_wait_until(int(moment * 1000) + 1)
+        for moment in (self.rules.next_s(), self.in_band.next_s()):
+            if moment is not None:
+                poller.timer_wait_until(int(moment * 1000) + 1)
 
     def punts(self, punts: Sequence[Punt]) -> None:
         """Packets that came up from the datapath: to be learned from, and for the controllers."""

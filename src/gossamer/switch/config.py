@@ -99,7 +99,8 @@ class ControllerConfig:
     """
 
     target: str
-    connection_mode: str = "out-of-band"
+    connection_mode: str = "in-band"
+    """"in-band" or "out-of-band"; what an empty column means is the former."""
     max_backoff_ms: int = 8000
     inactivity_probe_ms: int = 5000
     """0 switches probing off."""
@@ -158,6 +159,8 @@ class BridgeConfig:
     mac_aging_time_s: int = 300
     mac_table_size: int = 8192
     disable_in_band: bool = False
+    in_band_queue: int | None = None
+    """The queue of what in-band control lets through."""
     forward_bpdu: bool = False
     dp_desc: str = ""
     dp_sn: str = ""
@@ -199,4 +202,6 @@ class SwitchConfig:
     ct_zones: Mapping[int, CtZoneConfig] = field(default_factory=dict)
     ct_default_limit: int | None = None
     """Datapath.ct_zone_default_limit, where the schema has it; None where it is not set."""
+    managers: tuple[str, ...] = ()
+    """Targets of the Manager rows that are not out-of-band."""
     other_config: Mapping[str, str] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from gossamer.switch.transport import Transport
+from gossamer.switch.transport import Transport, TransportError
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +186,8 @@ class Connection:
             self._run()
         except OSError as e:
             self.close(e)
+        except TransportError as e:
+            self.close(e.message)
         except Exception:
             # One peer's message must not end the switch for all others.
             log.exception("connection=%s: closed after an internal error", self.name)

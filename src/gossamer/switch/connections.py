@@ -84,6 +84,9 @@ class Controllers:
         """Converge to the configured controllers."""
         versions = versions_of(protocols)
         if versions != self.versions or ssl != self.ssl:
+            if ssl != self.ssl:
+                for passive in self._passive.values():
+                    passive.renew()
             self.versions, self.ssl = versions, ssl
             self.reconnect()
         self.fail_mode = fail_mode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from typing import TYPE_CHECKING, Final
 
 from gossamer.switch.config import ControllerConfig
@@ -12,7 +13,7 @@ from gossamer.switch.contract import Poller
 from gossamer.switch.pacing import PacketInLimits
 from gossamer.switch.reconnect import Reconnect, State
 from gossamer.switch.session import Session
-from gossamer.switch.transport import Listener, TransportError, open_active
+from gossamer.switch.transport import Listener, TransportError, error_text, open_active
 
 if TYPE_CHECKING:
     from gossamer.switch.connections import Controllers
@@ -95,22 +96,23 @@ class ActiveController:
 
     def run(self, now: float, controllers: Controllers) -> bool:
         """Connect, talk, reconnect; True when the status changed."""
-        state = self.clock.state
+        before = (self.clock.state, self.clock.last_error)
         if self.peer is None and self.clock.should_connect(now):
             self._connect(now, controllers)
         if self.peer is not None:
             self.peer.run(now)
             if self.peer.connection.closed:
                 self._disconnected(now)
-        return state is not self.clock.state
+        return before != (self.clock.state, self.clock.last_error)
 
     def _connect(self, now: float, controllers: Controllers) -> None:
         self.clock.connecting(now)
         try:
             transport = open_active(self.config.target, controllers.ssl)
         except (OSError, TransportError) as e:
-            text = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
-            log.debug("controller=%s: %s", self.config.target, text)
+            text = error_text(e)
+            if isinstance(e, TransportError):
+                self._warn_once(text, e.remedy)
             self.clock.disconnected(now, text)
             return
         session = Session(controllers.bridge, service=False)
@@ -124,10 +126,18 @@ class ActiveController:
         error = self.peer.connection.error
         self.peer.session.ended()
         self.peer = None
-        text = error.strerror or str(error) if isinstance(error, OSError) else error or ""
+        text = error_text(error) if isinstance(error, OSError) else error or ""
+        if isinstance(error, ssl.SSLError):
+            self._warn_once(text, "")
         if self.clock.state in (State.ACTIVE, State.IDLE):
             log.info("controller=%s: connection closed %s", self.config.target, text)
         self.clock.disconnected(now, text)
+
+    def _warn_once(self, text: str, remedy: str) -> None:
+        """Say what a person must mend, but not again with every attempt."""
+        if text != self.clock.last_error:
+            hint = f" ({remedy})" if remedy else ""
+            log.warning("controller=%s: %s%s", self.config.target, text, hint)
 
     def reconnect(self, now: float) -> None:
         """Drop the connection; a new one follows at once."""
@@ -176,8 +186,9 @@ class PassiveController:
 
     def run(self, now: float, controllers: Controllers) -> bool:
         """Accept and talk; True when the status changed."""
+        error = self.error
         self.listen(now, controllers)
-        changed = False
+        changed = error != self.error
         while self.listener is not None and (transport := self.listener.accept()) is not None:
             session = Session(controllers.bridge, service=self.service)
             connection = Connection(transport, controllers.versions, session)
@@ -195,6 +206,12 @@ class PassiveController:
                 changed = True
         self.peers = [p for p in self.peers if not p.connection.closed]
         return changed
+
+    def renew(self) -> None:
+        """Listen anew with the next `listen()`: the keys of table SSL are other ones."""
+        if self.config.target.startswith("pssl:"):
+            self.close()
+            self._retry_s = 0.0
 
     def close(self) -> None:
         """End all."""

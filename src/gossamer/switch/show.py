@@ -82,7 +82,8 @@ def dump_flows(switch: Switch, argv: Sequence[str]) -> str:
     if len(argv) == 2 and not offload:
         raise CommandError(f"unknown option {argv[0]!r}", remedy="--offload-stats is the only one")
     bridge = _bridge(switch, argv[-1], "Unknown bridge")
-    flows = list(bridge.tables)
+    hidden = (flow for table in bridge.tables.tables for flow in table.hidden)
+    flows = [*hidden, *bridge.tables]
     switch.datapath.read_flow_statistics(flows)
     now = time.monotonic()
     return "".join(f"{flow_line(flow, now, offload=offload)}\n" for flow in flows)

@@ -103,7 +103,7 @@ class Switch:
                 bridge = Bridge(bridge_config, self)
                 self.bridges[name] = bridge
             with self.datapath.transaction():
-                bridge.configure(bridge_config, config.ssl)
+                bridge.configure(bridge_config, config.ssl, config.managers)
         except GossamerError as e:
             log.error("bridge=%s: %s", name, e)
             self._failed[name] = str(e)

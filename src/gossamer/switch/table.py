@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -51,8 +52,19 @@ class Table(FlowTable):
         """Flows that it may hold, None where that is not limited."""
         self.eviction: Eviction | None = None
         """Kept from the first time that a full table has to make room."""
+        self.hidden = FlowTable(table_id)
+        """Flows of the switch itself, above all others: in-band control."""
         self.vacancy_is_low = False
         """Controllers were told that little is free, and not yet that it is more again."""
+
+    def masks(self) -> Iterable[int]:
+        """The masks of its flows and of the hidden ones."""
+        return (*self.hidden.subtables, *self.subtables)
+
+    def lookup(self, key: int) -> Flow | None:
+        """The flow of the highest priority that matches `key`."""
+        hidden = self.hidden.lookup(key) if self.hidden.n_flows else None
+        return hidden if hidden is not None else super().lookup(key)
 
     def configure(self, config: FlowTableConfig) -> None:
         """Take what the database says."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import ssl
@@ -18,6 +19,8 @@ from typing import Final
 
 from gossamer.errors import GossamerError
 from gossamer.switch.config import SslConfig
+
+log = logging.getLogger(__name__)
 
 OPENFLOW_PORT: Final = 6653
 ACTIVE: Final = ("tcp", "ssl", "unix")
@@ -72,10 +75,22 @@ def _resolve(
     return found[0], found[4]  # type: ignore[return-value]
 
 
+def error_text(error: OSError | TransportError) -> str:
+    """Why a connection failed, for Controller.status:last_error."""
+    if isinstance(error, TransportError):
+        return error.message
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.lower().replace('_', ' ')}"
+    return error.strerror or str(error)
+
+
 def ssl_context(config: SslConfig | None, *, server: bool, target: str) -> ssl.SSLContext:
     """A context that proves itself with our certificate and demands one of the CA's.
 
-    Raises TransportError where the files of table SSL are missing or unusable.
+    Where the CA's certificate is yet to be fetched from the peer, any peer will do (see
+    `bootstrap_ca()`).  Raises TransportError where the files of table SSL are missing or unusable.
     """
     if config is None or not (config.private_key and config.certificate and config.ca_cert):
         raise TransportError(
@@ -89,23 +104,65 @@ def ssl_context(config: SslConfig | None, *, server: bool, target: str) -> ssl.S
     context.verify_mode = ssl.CERT_REQUIRED
     try:
         context.load_cert_chain(config.certificate, config.private_key)
-        context.load_verify_locations(config.ca_cert)
+        if not server and _must_bootstrap(config):
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            context.load_verify_locations(config.ca_cert)
     except (OSError, ssl.SSLError) as e:
-        raise TransportError(f"cannot load SSL files: {e}", place=target) from e
+        raise TransportError(
+            f"cannot load SSL files: {e}", place=target, remedy="ovs-vsctl get-ssl names them"
+        ) from e
     return context
+
+
+def _must_bootstrap(config: SslConfig) -> bool:
+    return config.bootstrap_ca_cert and not Path(config.ca_cert).exists()
+
+
+def bootstrap_ca(peer: ssl.SSLSocket, file: Path) -> None:
+    """Keep the CA's certificate that a peer sent with its own, to trust it from now on.
+
+    (ovs-vswitchd.conf.db(5), SSL.bootstrap_ca_cert: open to a man in the middle
+    once.)  Raises TransportError where the peer sends none that signed itself.
+    """
+    assert peer._sslobj is not None  # type: ignore[attr-defined]
+    # Python has no public name for this before 3.13.
+    chain = peer._sslobj.get_unverified_chain() or []  # type: ignore[attr-defined]
+    last = chain[-1].get_info() if chain else {}
+    if not chain or last["subject"] != last["issuer"]:
+        raise TransportError(
+            "could not bootstrap CA cert: the peer sends none that signed itself",
+            place=str(file),
+            remedy="give ovs-testcontroller --peer-ca-cert, or put the certificate there by hand",
+        )
+    try:
+        with file.open("x", encoding="ascii") as out:
+            out.write(chain[-1].public_bytes())
+    except OSError as e:
+        raise TransportError(f"could not bootstrap CA cert: {e.strerror}", place=str(file)) from e
+    log.warning("the CA certificate in %s is the one that %s sent", file, peer.getpeername()[0])
 
 
 class Transport:
     """One byte stream that never blocks."""
 
     def __init__(
-        self, sock: socket.socket, name: str, context: ssl.SSLContext | None, *, server: bool
+        self,
+        sock: socket.socket,
+        name: str,
+        context: ssl.SSLContext | None,
+        *,
+        server: bool,
+        ca_file: Path | None = None,
     ) -> None:
+        """`ca_file` is where to keep the CA's certificate that the peer sends; then the
+        connection ends, and the next one can verify it."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.name = name
         self._handshaking = context is not None
+        self._ca_file = ca_file
         self._connecting = not server
         self.wants_write = False
         """The TLS layer must write before it can go on reading."""
@@ -149,6 +206,9 @@ class Transport:
                 self.wants_write = True
                 return False
             self._handshaking = False
+            if self._ca_file is not None:
+                bootstrap_ca(self.socket, self._ca_file)
+                raise OSError(errno.EPROTO, "bootstrapped CA cert; connecting again")
         return True
 
     @property
@@ -209,7 +269,10 @@ def open_active(target: str, ssl_config: SslConfig | None) -> Transport:
     except OSError:
         sock.close()
         raise
-    return Transport(sock, target, context, server=False)
+    ca_file = None
+    if context is not None and context.verify_mode is ssl.CERT_NONE and ssl_config is not None:
+        ca_file = Path(ssl_config.ca_cert)
+    return Transport(sock, target, context, server=False, ca_file=ca_file)
 
 
 class Listener:
@@ -220,9 +283,10 @@ class Listener:
         self.target = target
         self._path: Path | None = None
         method, _, rest = target.partition(":")
-        self._context = (
-            ssl_context(ssl_config, server=True, target=target) if method == "pssl" else None
-        )
+        self._ssl = ssl_config
+        self._tls = method == "pssl"
+        if self._tls:
+            ssl_context(ssl_config, server=True, target=target)  # tells at once what is wrong
         try:
             if method == "punix":
                 self.socket = self._listen_unix(Path(rest))
@@ -257,7 +321,14 @@ class Listener:
             return None
         method = self.target.partition(":")[0][1:]
         peer = f"{method}:{address[0]}:{address[1]}" if isinstance(address, tuple) else "unix#"
-        return Transport(sock, peer, self._context, server=True)
+        try:
+            # The files anew for each: certificates are renewed under the same names.
+            context = ssl_context(self._ssl, server=True, target=self.target) if self._tls else None
+        except TransportError as e:
+            log.warning("controller=%s: %s", self.target, e)
+            sock.close()
+            return None
+        return Transport(sock, peer, context, server=True)
 
     def close(self) -> None:
         """Stop to listen; the socket's file goes too."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 from running_switch import RunningSwitch, bridge
+from tests.certificates import make_certificates
 
 from gossamer.switch.config import ControllerConfig, SslConfig
 from gossamer.switch.transport import (
@@ -77,23 +76,7 @@ def test_ssl_without_certificates_is_an_error() -> None:
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CA (ca.pem) that signed switch.pem and tool.pem, and other.pem that it did not sign."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates")
-    where = tmp_path_factory.mktemp("pki")
-
-    def openssl(*argv: str) -> None:
-        subprocess.run(["openssl", *argv], cwd=where, check=True, capture_output=True)
-
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    for name in ("ca", "other"):
-        openssl("req", "-x509", *curve, "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", f"{name}.pem")  # fmt: skip
-    for name in ("switch", "tool"):
-        openssl("req", *curve[:-2], "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", f"{name}.csr")  # fmt: skip
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                "-CAcreateserial", "-days", "2", "-out", f"{name}.pem")  # fmt: skip
-    return where
+    return make_certificates(tmp_path_factory.mktemp("pki"))
 
 
 def test_a_tool_with_a_certificate_of_the_ca_is_let_in_and_no_other(

@@ -19,6 +19,7 @@ from gossamer.datapath.injection import arrive
 from gossamer.datapath.layout import ParseDepth
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
 from gossamer.datapath.meters import Meters
+from gossamer.datapath.path_cache import cache_map
 from gossamer.datapath.ports import Ports
 from gossamer.datapath.programs import Programs
 from gossamer.datapath.punts import decode_punt
@@ -126,7 +127,7 @@ class Datapath:
                 "meter_counts", fds["meter_counts"], layout.METER_COUNTS.size, layout.MAX_METERS
             ),
         )
-        cache = PerCpuArray("cache", fds["cache"], 2 * layout.PATH_SIZE, layout.CACHE_SETS)
+        cache = cache_map(fds["cache"])
         self._statistics = Statistics(counters, misses, cache)
         self._fdb = Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size))
         self._learned_before: dict[int, FdbTotals] = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gossamer.datapath import layout
 from gossamer.datapath.maps import MappedArray, PerCpuArray
+from gossamer.datapath.path_cache import Head, places
 from gossamer.datapath.settings import TableStatistics
 from gossamer.pipeline.flow import Flow
 
@@ -44,30 +45,24 @@ class Statistics:
         out: dict[int, Owed] = {}
         memory = self._cache.read_all()
         words = memory.cast("Q")
-        path_words = layout.PATH_SIZE // 8
-        stride = self._cache.stride // 8
         generations = self._counters.words32
-        # `packets` is the second word of each path: most of them are zero.
-        for base in range(0, self._cache.entries * self._cache.n_cpus * stride, stride):
-            for at in (base, base + path_words):
-                packets = words[at + 1]
-                if not packets:
+        for place in places(self._cache, memory, Head.PACKETS):
+            at = place.at // 8
+            n_bytes, used = words[at + Head.BYTES], words[at + Head.USED]
+            n_flows = memory[place.at + _N_FLOWS]
+            flows = at + layout.PATH_FLOWS_OFFSET // 8
+            for ref in words[flows : flows + n_flows]:
+                flow_id, generation = ref & 0xFFFFFFFF, ref >> 32
+                if not flow_id & layout.TABLE_MISS and (
+                    generations[flow_id * _U64 * 2 + 6] != generation
+                ):
                     continue
-                n_bytes, used = words[at + 2], words[at + 3]
-                n_flows = memory[at * 8 + _N_FLOWS]
-                flows = at + layout.PATH_FLOWS_OFFSET // 8
-                for ref in words[flows : flows + n_flows]:
-                    flow_id, generation = ref & 0xFFFFFFFF, ref >> 32
-                    if not flow_id & layout.TABLE_MISS and (
-                        generations[flow_id * _U64 * 2 + 6] != generation
-                    ):
-                        continue
-                    total = out.get(flow_id)
-                    if total is None:
-                        total = out[flow_id] = Owed()
-                    total.packets += packets
-                    total.n_bytes += n_bytes
-                    total.used = max(total.used, used)
+                total = out.get(flow_id)
+                if total is None:
+                    total = out[flow_id] = Owed()
+                total.packets += place.word
+                total.n_bytes += n_bytes
+                total.used = max(total.used, used)
         return out
 
     def _owed_lately(self, max_age_s: float) -> dict[int, Owed]:

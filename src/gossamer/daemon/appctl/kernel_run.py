@@ -27,6 +27,7 @@ from gossamer.datapath.injection import run_once
 from gossamer.datapath.libbpf import check, lib
 from gossamer.datapath.loader import OBJECT_FILE, map_path
 from gossamer.datapath.maps import PerCpuArray
+from gossamer.datapath.path_cache import Head, cache_map, places
 from gossamer.errors import DatapathError
 
 if TYPE_CHECKING:
@@ -37,9 +38,14 @@ if TYPE_CHECKING:
 
 IDLE_S: Final = 60.0
 """How long a program nobody runs is kept."""
-_PRIVATE: Final = ("states", "passes", "sets_aside", "ct_works", "nesting", "cache", "drops")
+PRIVATE: Final = (
+    "states", "passes", "sets_aside", "ct_works", "nat_works", "transports", "nesting", "cache",
+    "shortcuts", "drops",
+)  # fmt: skip
+"""Maps that this program has for itself: what is half done in them when a packet arrives."""
+SHARED: Final = ("port_counters", "ct_counters", "meter_counts")
+"""Of the maps with a value for each CPU those that it counts in, as the ports' program does."""
 _MIN_FRAME: Final = 14
-_PATHS_PER_SET: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,7 @@ def _load_capturing(pin_dir: Path) -> _Program:
                 check(
                     lib.bpf_map__set_initial_value(item, ctypes.byref(value), 4), "setting .rodata"
                 )
-            elif name in _PRIVATE:
+            elif name in PRIVATE:
                 found[name] = item
             else:
                 path = map_path(pin_dir, name)
@@ -220,14 +226,6 @@ def _read_drops(drops: PerCpuArray) -> tuple[str, ...]:
 
 def _clear(program: _Program) -> None:
     """Forget the path of this run: the next packet is to go through the tables too."""
-    # Made anew each time, as what it reads into is large where there are many CPUs.
-    cache = PerCpuArray(
-        "cache", program.cache_fd, _PATHS_PER_SET * layout.PATH_SIZE, layout.CACHE_SETS
-    )
-    words = cache.read_all().cast("Q")
-    stride, ways = cache.stride // 8, layout.PATH_SIZE // 8
-    for i in range(cache.entries):
-        base = i * stride * cache.n_cpus
-        starts = (base + cpu * stride for cpu in range(cache.n_cpus))
-        if any(words[at] or words[at + ways] for at in starts):
-            cache.zero(i)
+    cache = cache_map(program.cache_fd)  # made anew each time: it is large
+    for found in {place.set for place in places(cache, cache.read_all(), Head.VERSION)}:
+        cache.zero(found)

@@ -11,14 +11,14 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
 from gossamer.datapath import layout, libbpf
-from gossamer.datapath.maps import MappedArray, PerCpuArray
+from gossamer.datapath.maps import MappedArray
+from gossamer.datapath.path_cache import WAYS, Head, cache_map, places
 from gossamer.errors import DatapathError
 from gossamer.pipeline.fields import KEY_BITS
 from gossamer.pipeline.match import Match
@@ -26,7 +26,6 @@ from gossamer.pipeline.match import Match
 _NATIVE: Final = "little" if sys.byteorder == "little" else "big"
 _OPS_AT: Final = layout.PATH_HEAD.size + layout.CACHE_WORDS * 4
 _BRIDGE_WORDS: Final = layout.BRIDGE.size // 8
-N_PATHS_PER_SET: Final = 2
 
 
 class PathOp(IntEnum):
@@ -107,7 +106,7 @@ class CacheReading:
     @property
     def capacity(self) -> int:
         """How many paths all caches together can hold."""
-        return N_PATHS_PER_SET * layout.CACHE_SETS * len(self.per_cpu)
+        return WAYS * layout.CACHE_SETS * len(self.per_cpu)
 
 
 class PathCache:
@@ -155,16 +154,15 @@ class PathCache:
         """The paths packets may take now, those most used first."""
         began = time.monotonic()
         current = self.versions()
-        # Made anew each time, as what it reads into is large where there are many CPUs.
-        cache = PerCpuArray(
-            "cache", self._cache_fd, N_PATHS_PER_SET * layout.PATH_SIZE, layout.CACHE_SETS
-        )
+        cache = cache_map(self._cache_fd)  # made anew each time: it is large
         memory = cache.read_all()
         found: dict[tuple[int, int, int], CachedPath] = {}
         per_cpu = [0] * cache.n_cpus
-        for cpu, at in _places(cache, memory, current):
-            per_cpu[cpu] += 1
-            path = self._decode(memory, at)
+        for place in places(cache, memory, Head.VERSION):
+            if place.word not in current:
+                continue
+            per_cpu[place.cpu] += 1
+            path = self._decode(memory, place.at)
             identity = (path.bridge_id, path.match.value, path.match.mask)
             known = found.setdefault(identity, path)
             if known is not path:
@@ -206,18 +204,6 @@ class PathCache:
             mask |= in_key(word, bits)
             value |= in_key(word, have & bits)
         return Match(value, mask)
-
-
-def _places(
-    cache: PerCpuArray, memory: memoryview, current: set[int]
-) -> Iterator[tuple[int, int]]:
-    """(CPU, byte offset) of each path whose version is current."""
-    words = memory.cast("Q")
-    for at in range(0, cache.entries * cache.n_cpus * cache.stride, cache.stride):
-        for way in range(N_PATHS_PER_SET):
-            place = at + way * layout.PATH_SIZE
-            if words[place // 8] in current:
-                yield at // cache.stride % cache.n_cpus, place
 
 
 def in_key(word: int, bits: int) -> int:

@@ -149,7 +149,13 @@ def busy(pair: Pair) -> Pair:
 
 
 def assert_same(pair: Pair, *command: str) -> list[str]:
-    theirs, ours = pair.ask(*command)
+    """What both say, once both have seen the packets that were sent."""
+    deadline = time.monotonic() + 5
+    while True:
+        theirs, ours = pair.ask(*command)
+        if ours == theirs or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
     assert ours == theirs
     return ours
 

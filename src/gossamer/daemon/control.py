@@ -7,6 +7,8 @@ the caller's standard error, worded as the peer words it.
 
 from __future__ import annotations
 
+import errno
+import json
 import logging
 import os
 import time
@@ -57,11 +59,35 @@ class Reply:
         self._connection.send(ovs.jsonrpc.Message.create_error(text, self._id))
 
 
+    @property
+    def socket(self) -> int:
+        """The caller's socket, for a process that answers in our place (see `frame`).
+
+        One of `answered()` and `lost()` is then called when that process has ended.
+        """
+        return int(self._connection.rpc.stream.socket.fileno())
+
+    @property
+    def frame(self) -> tuple[str, str]:
+        """What stands before and behind the text of an answer, itself escaped as in a JSON string."""
+        return f'{{"id":{json.dumps(self._id)},"error":null,"result":"', '"}'
+
+    def answered(self) -> None:
+        """Another process has written the answer."""
+        self._connection.busy = False
+
+    def lost(self) -> None:
+        """There will be no whole answer: the caller is told by the end of the connection."""
+        self._connection.rpc.error(errno.EPIPE)
+
+
 DeferringHandler = Callable[[Sequence[str], Reply], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Registered:
+class Deferring:
+    """A command that answers when it likes to: usage, least and most arguments, what to run."""
+
     usage: str
     low: int
     high: int
@@ -95,7 +121,7 @@ class Control:
     def __init__(self, path: str, version: str) -> None:
         self._listener: Any = None
         self._connections: list[_Connection] = []
-        self._commands: dict[str, _Registered] = {}
+        self._commands: dict[str, Deferring] = {}
         self.n_received = 0
         if path != "none":
             name = ovs.util.abs_file_name(ovs.dirs.RUNDIR, path)
@@ -122,7 +148,7 @@ class Control:
         self, name: str, usage: str, low: int, high: int, handler: DeferringHandler
     ) -> None:
         """Register a command that answers when it likes to; its caller waits."""
-        self._commands[name] = _Registered(usage, low, high, handler)
+        self._commands[name] = Deferring(usage, low, high, handler)
 
     def add_all(self, commands: dict[str, Command]) -> None:
         """Register the commands of a part."""
@@ -181,7 +207,7 @@ class Control:
         else:
             self._run(name, command, [str(p) for p in params], reply)
 
-    def _run(self, name: str, command: _Registered, argv: Sequence[str], reply: Reply) -> None:
+    def _run(self, name: str, command: Deferring, argv: Sequence[str], reply: Reply) -> None:
         try:
             command.run(argv, reply)
         except CommandError as e:

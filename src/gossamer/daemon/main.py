@@ -49,6 +49,7 @@ class Daemon:
     def __init__(self, guise: opts.Guise, options: argparse.Namespace, dirs: Directories) -> None:
         from gossamer.daemon.appctl.commands import AppctlCommands
         from gossamer.daemon.control import Control
+        from gossamer.daemon.slices import Slices
         from gossamer.datapath import Datapath
         from gossamer.devices.devices import HostDevices
         from gossamer.ovsdb.client import Client
@@ -73,7 +74,8 @@ class Daemon:
         self._control = Control(path, opts.OVS_VERSION)
         self._control.add_deferring("exit", "[--cleanup]", 0, 1, self._exit)
         self._control.add_all(self.switch.commands)
-        self._appctl = AppctlCommands(self.switch, self._datapath, pin_dir)
+        self._slices = Slices()
+        self._appctl = AppctlCommands(self.switch, self._datapath, pin_dir, self._slices)
         self._appctl.register(self._control)
         self._leaving: list[Reply] = []
         self.applied = False
@@ -126,6 +128,7 @@ class Daemon:
             self._appctl.each_second(now)
             if self._server is not None:
                 self._server.watch()
+        self._slices.run()
         self._appctl.run()
         self._control.run()
 
@@ -135,7 +138,8 @@ class Daemon:
         The kernel expires them by itself; counts are right because of this.
         """
         conntrack = self._datapath.conntrack
-        conntrack.sweep(max(_SWEEP_LEAST, conntrack.count // _SWEEP_PARTS))
+        limit = max(_SWEEP_LEAST, conntrack.count // _SWEEP_PARTS)
+        self._slices.start(conntrack.sweeping(limit))
 
     def _write_status(self) -> None:
         if self._client.busy:
@@ -152,6 +156,7 @@ class Daemon:
         self._client.wait(poller)
         self.switch.wait(poller)
         self._control.wait(poller)
+        self._slices.wait(poller)
         self._appctl.wait(poller)
         moment = self._next_sweep
         if self.applied and not self._client.busy:

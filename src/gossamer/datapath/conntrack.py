@@ -7,15 +7,15 @@ them, removes some, and says how many there may be and how long they live.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from gossamer.datapath import layout
+from gossamer.datapath.ct_records import Records, zones
 from gossamer.datapath.layout import CtConfigFlag, CtFlag
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
 from gossamer.errors import DatapathError
@@ -94,6 +94,11 @@ class Tuple:
         back = self.reversed()
         swapped = _order(self) > _order(back)
         return (back, True) if swapped else (self, False)
+
+
+def icmp_answer(type_and_code: bytes, family: int) -> bytes:
+    """Type and code of what answers a query of ICMP (IPV6: ICMPv6)."""
+    return bytes((_REVERSED[family].get(type_and_code[0], 0xFF), 0))
 
 
 def _order(t: Tuple) -> tuple[int, int, int]:
@@ -221,7 +226,12 @@ _FLAGS_AT, _ALG_AT = 142, 143
 """Bytes of struct ct_connection."""
 _REFERRED_TO: Final = int(CtFlag.SRC_NAT | CtFlag.DST_NAT | CtFlag.EXPECTED)
 """Other maps have something of such a connection."""
-_FLUSH_BATCH: Final = 4096
+_BOUND_FLAGS: Final = bytes(flags & _REFERRED_TO for flags in range(256))
+_EXPIRES: Final = 1
+"""64-bit word of struct ct_connection."""
+_FLUSH_BATCH: Final = 2048
+_DECODED_AT_ONCE: Final = 256
+"""Connections that take some milliseconds one by one."""
 _TEST_NOW = 2
 """64-bit word of it."""
 _N, _TRANSLATED, _REMOVED, _TRANSLATED_REMOVED, _EXPECTATIONS = 0, 32, 48, 49, 50
@@ -256,7 +266,7 @@ class Conntrack:
         self._events_fd = fds["ct_events"]
         self._ring: Ring | None = None
         self._events: list[Event] = []
-        self._walk = self._connections.items()
+        self._walk = self._connections.batches()
         if not self._config.words32[_MAX]:
             self._config.words32[_MAX] = layout.MAX_CONNECTIONS
             for policy in range(layout.CT_POLICIES):
@@ -283,6 +293,10 @@ class Conntrack:
             found = self._decode(key, value, now)
             if found.timeout_s > 0:
                 yield found
+
+    def records(self) -> Records:
+        """All connections as they lie in the kernel, for those who go over very many."""
+        return Records(self._connections, self._parents, self.now_ns())
 
     def find(self, packet: Tuple) -> Connection | None:
         """The connection that a packet of this tuple belongs to, in either direction."""
@@ -321,22 +335,61 @@ class Conntrack:
 
     def flush(self, zone: int | None = None) -> int:
         """Remove all connections, or those of a zone; how many there were."""
-        n = 0
+        return sum(self.flushing(zone))
+
+    def flushing(
+        self, zone: int | None = None, fits: Callable[[Connection], bool] | None = None
+    ) -> Iterator[int]:
+        """Remove all connections, those of a zone, or those that fit; a part at each step.
+
+        A step takes some milliseconds, and says how many it removed.
+        """
+        if fits is not None:
+            yield from self._removing_what_fits(zone, fits)
+            return
         plain: defaultdict[int, list[bytes]] = defaultdict(list)
-        one_by_one = self._tells_gone
-        for key, value in self._connections.items():
-            its_zone = int.from_bytes(key[38:40], "little")
-            if zone is not None and zone != its_zone:
-                continue
-            if one_by_one or value[_FLAGS_AT] & _REFERRED_TO or value[_ALG_AT]:
-                n += self.remove(self._decode(key, value, 0))
-                continue
-            keys = plain[its_zone]
-            keys.append(key)
-            if len(keys) == _FLUSH_BATCH:
-                n += self._remove_plain(its_zone, keys)
-                keys.clear()
-        return n + sum(self._remove_plain(z, keys) for z, keys in plain.items())
+        key_size, value_size = layout.CT_TUPLE.size, layout.CT_CONNECTION.size
+        for keys, values in self._connections.batches():
+            n = 0
+            bound = self._bound(values)
+            for i, its_zone in enumerate(zones(keys)):
+                if zone is not None and zone != its_zone:
+                    continue
+                key = keys[i * key_size : (i + 1) * key_size]
+                if bound[i]:
+                    value = values[i * value_size : (i + 1) * value_size]
+                    n += self.remove(self._decode(key, value, 0))
+                else:
+                    plain[its_zone].append(key)
+            yield n
+            for its_zone, those in plain.items():
+                while len(those) >= _FLUSH_BATCH:
+                    yield self._remove_plain(its_zone, those[:_FLUSH_BATCH])
+                    del those[:_FLUSH_BATCH]
+        for its_zone, those in plain.items():
+            yield self._remove_plain(its_zone, those)
+
+    def _removing_what_fits(
+        self, zone: int | None, fits: Callable[[Connection], bool]
+    ) -> Iterator[int]:
+        n = 0
+        for seen, connection in enumerate(self.connections(zone), 1):
+            if fits(connection):
+                n += self.remove(connection)
+            if not seen % _DECODED_AT_ONCE:
+                yield n
+                n = 0
+        yield n
+
+    def _bound(self, values: bytes) -> bytes:
+        """Of values behind each other: not 0 for those that are not removed by their key alone."""
+        if self._tells_gone:
+            return b"\1" * (len(values) // layout.CT_CONNECTION.size)
+        flags = values[_FLAGS_AT :: layout.CT_CONNECTION.size].translate(_BOUND_FLAGS)
+        helpers = values[_ALG_AT :: layout.CT_CONNECTION.size]
+        if not any(helpers):
+            return flags
+        return bytes(a | b for a, b in zip(flags, helpers, strict=True))
 
     def _remove_plain(self, zone: int, keys: list[bytes]) -> int:
         """Remove connections that nothing else refers to."""
@@ -356,29 +409,41 @@ class Conntrack:
         found = self.find(packet)
         return found is not None and self.remove(found)
 
-    def sweep(self, limit: int = 4096) -> int:
-        """Remove connections whose time is up, `limit` at most; how many.
+    def sweeping(self, limit: int) -> Iterator[int]:
+        """Remove connections whose time is up, of about the next `limit`; some at each step.
 
-        The kernel does so itself where it needs the room; this keeps counts exact.
+        A step takes some milliseconds, and says how many it removed.  The
+        kernel removes them itself where it needs the room; this keeps counts
+        exact.  What is gone over goes on where it ended the last time.
         """
+        seen = 0
+        key_size, value_size = layout.CT_TUPLE.size, layout.CT_CONNECTION.size
+        while seen < limit:
+            batch = next(self._walk, None)
+            if batch is None:
+                self._walk = self._connections.batches()
+                return
+            keys, values = batch
+            now = self.now_ns()
+            expires = memoryview(values).cast("Q")[_EXPIRES :: value_size // 8].tolist()
+            seen += len(expires)
+            over = [i for i, time_ns in enumerate(expires) if time_ns <= now]
+            yield 0
+            for at in range(0, len(over), _DECODED_AT_ONCE):
+                yield sum(
+                    self._sweep(keys[i * key_size : (i + 1) * key_size])
+                    for i in over[at : at + _DECODED_AT_ONCE]
+                )
+
+    def _sweep(self, key: bytes) -> bool:
+        """Remove a connection if its time is up still: another one may have its key by now."""
+        value = self._connections.get(key)
         now = self.now_ns()
-        one_by_one = self._tells_gone
-        n = 0
-        for key, value in itertools.islice(self._walk, limit):
-            limit -= 1
-            if int.from_bytes(value[8:16], "little") > now:
-                continue
-            # Read again: another connection may have its key since the batch was read.
-            latest = self._connections.get(key)
-            if latest is None or int.from_bytes(latest[8:16], "little") > now:
-                continue
-            if one_by_one or latest[_FLAGS_AT] & _REFERRED_TO or latest[_ALG_AT]:
-                n += self.remove(self._decode(key, latest, now))
-            else:
-                n += self._remove_plain(int.from_bytes(key[38:40], "little"), [key])
-        if limit:
-            self._walk = self._connections.items()
-        return n
+        if value is None or int.from_bytes(value[8:16], "little") > now:
+            return False
+        if any(self._bound(value)):
+            return self.remove(self._decode(key, value, now))
+        return bool(self._remove_plain(int.from_bytes(key[38:40], "little"), [key]))
 
     def now_ns(self) -> int:
         """The clock that connections live by: monotonic, or what a test has set."""

@@ -169,6 +169,10 @@ class CtConfigFlag(IntFlag):
 
 CT_TRANSLATED: Final = 0x80
 """Beside the family, in the keys of connections whose addresses are translated."""
+CT_WSCALE_FLAG: Final = 0x80
+CT_WSCALE_UNKNOWN: Final = 0x40
+CT_WSCALE_MASK: Final = 0x0F
+"""struct ct_peer, wscale."""
 CT_ZONE_LIMITED: Final = 1
 """struct ct_zone, flags."""
 

@@ -94,6 +94,14 @@ class HashMap:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All pairs; those written meanwhile may or may not be seen."""
+        key_size, value_size = self.key_size, self.value_size
+        for keys, values in self.batches():
+            for k in range(0, len(keys), key_size):
+                v = k // key_size * value_size
+                yield keys[k : k + key_size], values[v : v + value_size]
+
+    def batches(self) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs, as `items()`, some thousands at a time: keys behind each other, values too."""
         keys = ctypes.create_string_buffer(self.key_size * _BATCH)
         values = ctypes.create_string_buffer(self.value_size * _BATCH)
         # The kernel wants a batch to hold a whole bucket and keeps its place as a u32.
@@ -110,11 +118,11 @@ class HashMap:
                     check(result, "reading a map", place=f"map={self.name}")
                 more = False
             token = ctypes.byref(place)
-            k, v = keys.raw, values.raw
-            for i in range(count.value):
+            n = count.value
+            if n:
                 yield (
-                    k[i * self.key_size : (i + 1) * self.key_size],
-                    v[i * self.value_size : (i + 1) * self.value_size],
+                    ctypes.string_at(keys, n * self.key_size),
+                    ctypes.string_at(values, n * self.value_size),
                 )
 
 

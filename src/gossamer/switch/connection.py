@@ -147,6 +147,7 @@ class Connection:
         """Send what an iterator yields, no faster than the peer takes it.
 
         Nothing else is received meanwhile, so that replies keep their order.
+        An empty message is a step of work that sends nothing.
         """
         self._producers.append(messages)
 
@@ -306,10 +307,11 @@ class Connection:
             message = next(self._producers[0], None)
             if message is None:
                 self._producers.popleft()
-            else:
+                continue
+            if message:
                 self.send(message)
-                if time.monotonic() > deadline:
-                    return
+            if time.monotonic() > deadline:
+                return
 
     def _flush(self) -> None:
         while self._output_bytes:

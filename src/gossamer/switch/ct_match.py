@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -160,27 +160,24 @@ class CtMatch:
         self.family = family
 
 
-def flush(conntrack: Conntrack, match: CtMatch, zone: int | None) -> bool:
-    """Remove the connections that are meant, of a zone or of all.
+def flushing(conntrack: Conntrack, match: CtMatch, zone: int | None) -> Iterator[int]:
+    """Remove the connections that are meant, of a zone or of all; a part at each step.
 
     A tuple that is said whole means one connection, in zone 0 where none is
-    said: False where there is none of that tuple before translation.
+    said.  Raises CommandError, at once, where there is none of that tuple
+    before translation.
     """
     if match.is_empty:
-        conntrack.flush(zone)
-        return True
+        return conntrack.flushing(zone)
     exact = match.exact(zone or 0)
     if exact is None:
-        for connection in conntrack.connections(zone):
-            if match.fits(connection):
-                conntrack.remove(connection)
-        return True
+        return conntrack.flushing(zone, match.fits)
     found = conntrack.find(exact)
     # What answers to a translated address is not asked for by that address.
     translated = found is not None and found.reply != found.orig.reversed()
     if found is None or (translated and exact not in (found.orig, found.orig.reversed())):
-        return False
-    return conntrack.remove(found)
+        raise CommandError("no such connection")
+    return iter((int(conntrack.remove(found)),))
 
 
 def _number(key: str, value: str, limit: int = 0xFFFF) -> int:

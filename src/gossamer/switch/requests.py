@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +12,10 @@ from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.switch import group_statistics, statistics, table_statistics
 from gossamer.switch.async_config import PacketInReason
-from gossamer.switch.ct_match import CtMatch, flush
+from gossamer.switch.ct_match import CtMatch, flushing
 from gossamer.switch.describe import port_desc
 from gossamer.switch.role import Role
+from gossamer.switch.show import CommandError
 from gossamer.switch.table import N_TABLES
 from gossamer.switch.table_mod import table_mod
 
@@ -134,7 +135,24 @@ def _controller_id(session: Session, message: m.SetControllerId, xid: int) -> No
 
 def _flush_connections(session: Session, message: m.ConnectionFlush, xid: int) -> None:
     session.require_writer()
-    flush(session.bridge.datapath.conntrack, CtMatch.of_message(message), message.zone)
+    conntrack = session.bridge.datapath.conntrack
+    try:
+        steps = flushing(conntrack, CtMatch.of_message(message), message.zone)
+    except CommandError as e:
+        log.debug("bridge=%s: NXT_CT_FLUSH: %s", session.bridge.name, e)
+        return
+    # Nothing is sent, but what comes next, a barrier above all, waits until it is done.
+    session.connection.send_lazily(_silently(steps))
+
+
+def _silently(steps: Iterator[int]) -> Iterator[bytes]:
+    """Steps of work that send nothing; where the connection ends, the rest is done at once."""
+    try:
+        for _ in steps:
+            yield b""
+    finally:
+        for _ in steps:
+            pass
 
 
 def _ipfix(session: Session, message: m.IpfixStatsRequest, xid: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from gossamer.daemon.appctl.conntrack import ConntrackCommands
-from gossamer.daemon.appctl.ct_text import connection_text
+from gossamer.daemon.appctl.ct_answers import Answers
+from gossamer.daemon.appctl.ct_text import ConnectionText
+from gossamer.daemon.slices import Slices
+from gossamer.datapath import layout
 from gossamer.datapath.conntrack import Connection, Peer, Tuple, ZoneLimit
+from gossamer.datapath.ct_records import Key, Records, Value
 from gossamer.datapath.layout import CtFlag
 from gossamer.errors import DatapathError
 from gossamer.switch.show import CommandError
@@ -48,6 +52,53 @@ UDP6 = connection(direction("fc00::1", "fc00::2", 17, 1, 2))
 PING = connection(direction("10.1.1.1", "10.1.1.2", 1, 77, 0x0800))
 
 
+NOW_NS = 10**12
+
+
+def peer_fields(peer: Peer | None) -> tuple[int, ...]:
+    if peer is None:
+        return (0,) * 5
+    flags = peer.wscale_known * layout.CT_WSCALE_FLAG | peer.liberal * layout.CT_WSCALE_UNKNOWN
+    return 0, 0, 0, flags | peer.wscale, layout.CT_TCP_STATES.index(peer.state)
+
+
+def record(c: Connection) -> tuple[Key, Value]:
+    """As it would lie in the kernel at NOW_NS."""
+    key = layout.CT_TUPLE.unpack(c.orig.packed())
+    packets, n_bytes = c.n_packets, c.n_bytes
+    expires = NOW_NS + int(c.timeout_s * 1e9)
+    values = (
+        0, 0, expires, *packets, *n_bytes, NOW_NS // 10**9 - int(c.age_s),
+        c.mark.to_bytes(4, "big"), c.label.to_bytes(16, "big"),
+        *(f for peer in c.peers or (None, None) for f in peer_fields(peer)),
+        *layout.CT_TUPLE.unpack(c.reply.packed())[:4], 0, 0, 0,
+        int(c.flags | (CtFlag.EXPECTED if c.parent else CtFlag(0))), c.alg,
+    )  # fmt: skip
+    return key, layout.CT_CONNECTION.unpack(layout.CT_CONNECTION.pack(*values))
+
+
+class FakeRecords(Records):
+    """Records that lie nowhere."""
+
+    def __init__(self, connections: list[Connection]) -> None:
+        object.__setattr__(self, "now_ns", NOW_NS)
+        object.__setattr__(self, "connections", connections)
+
+    def batches(self, zone: int | None = None) -> Iterator[list[tuple[Key, Value]]]:
+        for c in self.connections:
+            if zone in (None, c.zone):
+                yield [record(c)]
+
+    def parent(self, key: Key) -> Key | None:
+        found = [c.parent for c in self.connections if record(c)[0] == key]
+        return layout.CT_TUPLE.unpack(found[0].packed()) if found[0] else None
+
+
+def connection_text(c: Connection, *, verbose: bool, statistics: bool) -> str:
+    text = ConnectionText(FakeRecords([c]), verbose=verbose, statistics=statistics)
+    return text.line(*record(c))
+
+
 class FakeConntrack:
     """Connections and limits in memory."""
 
@@ -58,8 +109,8 @@ class FakeConntrack:
         self.default_limit = 0
         self.limits: dict[int, int] = {}
 
-    def connections(self, zone: int | None = None) -> Iterator[Connection]:
-        return iter([c for c in self.all if zone in (None, c.zone)])
+    def records(self) -> Records:
+        return FakeRecords(self.all)
 
     def find(self, t: Tuple) -> Connection | None:
         return next((c for c in self.all if t in (c.orig, c.reply)), None)
@@ -68,9 +119,11 @@ class FakeConntrack:
         self.all.remove(c)
         return True
 
-    def flush(self, zone: int | None = None) -> int:
-        self.all = [c for c in self.all if zone not in (None, c.zone)]
-        return 0
+    def flushing(
+        self, zone: int | None = None, fits: Callable[[Connection], bool] = lambda c: True
+    ) -> Iterator[int]:
+        for c in [c for c in self.all if zone in (None, c.zone) and fits(c)]:
+            yield self.remove(c)
 
     @property
     def count(self) -> int:
@@ -109,10 +162,21 @@ class Asked:
         bridge = SimpleNamespace(name="br0", config=SimpleNamespace(datapath_type=""))
         datapath = SimpleNamespace(conntrack=self.conntrack)
         switch: Any = SimpleNamespace(bridges={"br0": bridge}, datapath=datapath)
-        self.commands = ConntrackCommands(switch).commands()
+        self._slices = Slices()
+        commands = ConntrackCommands(switch, self._slices, Answers())
+        self.commands = commands.commands()
+        self.deferring = commands.deferring()
 
     def __call__(self, line: str) -> str:
         name, *argv = line.split()
+        if name in self.deferring:
+            command = self.deferring[name]
+            assert command.low <= len(argv) <= command.high
+            said: list[str] = []
+            reply: Any = SimpleNamespace(ok=said.append)
+            command.run(argv, reply)
+            self._slices.run()
+            return said[0]
         _, low, high, run = self.commands[name]
         assert low <= len(argv) <= high
         return run(argv)

@@ -70,9 +70,9 @@ class FakeConntrack:
         self.count = 0
         self.flushed: list[int | None] = []
 
-    def flush(self, zone: int | None = None) -> int:
+    def flushing(self, zone: int | None = None, fits: object = None) -> Iterator[int]:
         self.flushed.append(zone)
-        return 0
+        yield 0
 
     def policy(self, policy: int) -> dict[str, int]:
         return {**DEFAULTS, **self.policies.get(policy, {})}

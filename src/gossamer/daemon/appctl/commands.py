@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer.daemon.appctl import protocols, tunnels, vlog
-from gossamer.daemon.appctl.conntrack import coverage_name
+from gossamer.daemon.appctl.conntrack import ConntrackCommands, coverage_name
 from gossamer.daemon.appctl.coverage import Coverage
+from gossamer.daemon.appctl.ct_answers import Answers
 from gossamer.daemon.appctl.dpctl import Dpctl
 from gossamer.daemon.appctl.fdb import FdbCommands
 from gossamer.daemon.appctl.kernel_run import KernelRun
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ovs.poller import Poller
 
     from gossamer.daemon.control import Control, Reply
+    from gossamer.daemon.slices import Slices
     from gossamer.datapath import Datapath
     from gossamer.switch.show import Command
     from gossamer.switch.switch import Switch
@@ -31,14 +33,19 @@ if TYPE_CHECKING:
 class AppctlCommands:
     """The commands over a switch and the datapath pinned under `pin_dir`.
 
-    Raises DatapathError where nothing is pinned there.
+    What takes long is done in `slices`.  Raises DatapathError where nothing is pinned there.
     """
 
-    def __init__(self, switch: Switch, datapath: Datapath, pin_dir: Path) -> None:
+    def __init__(
+        self, switch: Switch, datapath: Datapath, pin_dir: Path, slices: Slices
+    ) -> None:
         self._switch = switch
         self._cache = PathCache(pin_dir)
         self._fdb = FdbCommands(switch)
         self._datapath = datapath
+        self._answers = Answers()
+        connections = ConntrackCommands(switch, slices, self._answers)
+        self._dpctl = Dpctl(switch, self._cache, datapath.drops, connections)
         self._kernel = KernelRun(datapath, pin_dir)
         self._tracing = Tracing(switch, self._kernel)
         known = {f"drop_{reason}" for reason in DROP_REASONS[1:]} | {"bridge_reconfigure"}
@@ -60,7 +67,7 @@ class AppctlCommands:
             **tunnels.commands(self._switch),
             **self._fdb.commands(),
             **self.coverage.commands(),
-            **Dpctl(self._switch, self._cache, self._datapath.drops).commands(),
+            **self._dpctl.commands(),
             **Load(self._switch, self._cache).commands(),
         }
 
@@ -75,6 +82,8 @@ class AppctlCommands:
             ANY_NUMBER,
             self._tracing.trace_packet_out,
         )
+        for name, c in self._dpctl.deferring().items():
+            control.add_deferring(name, c.usage, c.low, c.high, c.run)
         control.add_deferring("ofproto/trace", flow, 1, ANY_NUMBER, self._trace)
 
     def _trace(self, argv: Sequence[str], reply: Reply) -> None:
@@ -83,10 +92,12 @@ class AppctlCommands:
     def run(self) -> None:
         """Go on with what waits for something; never blocks."""
         self._kernel.run_waiting()
+        self._answers.run()
 
     def wait(self, poller: Poller) -> None:
         """Say what to wake for."""
         self._kernel.wait(poller)
+        self._answers.wait(poller)
 
     def each_second(self, now_s: float) -> None:
         """What is to be done about once a second."""
@@ -95,5 +106,6 @@ class AppctlCommands:
 
     def close(self) -> None:
         """Let go of the maps."""
+        self._answers.close()
         self._cache.close()
         self._kernel.close()

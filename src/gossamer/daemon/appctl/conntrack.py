@@ -7,28 +7,28 @@ only has to exist.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl import datapaths
-from gossamer.daemon.appctl.ct_text import connection_text, protocol_name, tcp_state
+from gossamer.daemon.appctl.ct_answers import Answers
+from gossamer.daemon.appctl.ct_question import Question
 from gossamer.daemon.appctl.dpctl_arguments import DpctlError, options
-from gossamer.datapath.layout import CT_TCP_STATES
+from gossamer.daemon.control import Deferring
 from gossamer.errors import DatapathError
-from gossamer.switch.ct_match import CtMatch, flush, masked, number_of
+from gossamer.switch.ct_match import CtMatch, flushing, masked, number_of
 from gossamer.switch.show import CommandError
 
 if TYPE_CHECKING:
-    from gossamer.datapath.conntrack import Connection, Conntrack
+    from gossamer.daemon.control import Reply
+    from gossamer.daemon.slices import Slices
+    from gossamer.datapath.conntrack import Conntrack
     from gossamer.switch.switch import Switch
 
 _MANY: Final = 1 << 30
 _ZONE: Final = re.compile(r"zone=(\d+)")
 _ZONES: Final = 65536
 _INVALID: Final = "Invalid argument"
-_COUNTED: Final = ("tcp", "udp", "udplite", "sctp", "icmp", "dccp", "igmp", "other")
-"""In the order of ct-stats-show, which counts ICMPv6 in the total alone."""
 
 _PEERS_NAMES: Final = {
     "tcp_flags": "conntrack_invalid_tcp_flags",
@@ -44,10 +44,12 @@ def coverage_name(count: str) -> str:
 
 
 class ConntrackCommands:
-    """The commands, over a switch."""
+    """The commands, over a switch; flushes take their time in `slices`, what is read in `answers`."""
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(self, switch: Switch, slices: Slices, answers: Answers) -> None:
         self._switch = switch
+        self._slices = slices
+        self._answers = answers
 
     @property
     def _conntrack(self) -> Conntrack:
@@ -55,12 +57,7 @@ class ConntrackCommands:
 
     def commands(self) -> dict[str, Row]:
         """Usage, least and most arguments, and what to run, by the name after ``dpctl/``."""
-        flush = "[dp] [zone=N] [mark=X[/M]] [labels=Y[/N]] [ct-orig-tuple [ct-reply-tuple]]"
         return {
-            "dump-conntrack": ("[-m] [-s] [dp] [zone=N]", 0, 4, self.dump),
-            "flush-conntrack": (flush, 0, 4, self.flush),
-            "ct-stats-show": ("[dp] [zone=N]", 0, 3, self.stats_show),
-            "ct-bkts": ("[dp] [gt=N]", 0, 2, self.buckets),
             "ct-set-maxconns": ("[dp] maxconns", 1, 2, self.set_maxconns),
             "ct-get-maxconns": ("[dp]", 0, 1, self.get_maxconns),
             "ct-get-nconns": ("[dp]", 0, 1, self.get_nconns),
@@ -70,6 +67,16 @@ class ConntrackCommands:
             "ct-set-limits": ("[dp] [default=L] [zone=N,limit=L]...", 1, _MANY, self.set_limits),
             "ct-del-limits": ("[dp] zone=N1[,N2]...", 1, 2, self.del_limits),
             "ct-get-limits": ("[dp] [zone=N1[,N2]...]", 0, 2, self.get_limits),
+        }
+
+    def deferring(self) -> dict[str, Deferring]:
+        """The commands that go over all connections, by the name after ``dpctl/``."""
+        flush = "[dp] [zone=N] [mark=X[/M]] [labels=Y[/N]] [ct-orig-tuple [ct-reply-tuple]]"
+        return {
+            "dump-conntrack": Deferring("[-m] [-s] [dp] [zone=N]", 0, 4, self.dump),
+            "flush-conntrack": Deferring(flush, 0, 4, self.flush),
+            "ct-stats-show": Deferring("[dp] [zone=N]", 0, 3, self.stats_show),
+            "ct-bkts": Deferring("[dp] [gt=N]", 0, 2, self.buckets),
         }
 
     def _open(self, args: list[str], most: int) -> list[str]:
@@ -87,18 +94,15 @@ class ConntrackCommands:
 
     # -- connections ---------------------------------------------------------------------------
 
-    def dump(self, argv: Sequence[str]) -> str:
+    def dump(self, argv: Sequence[str], reply: Reply) -> None:
         """All connections, or those of a zone."""
         asked, args = options(argv)
         zone = _zone(args[-1]) if args else None
         self._open(args if zone is None else args[:-1], 1)
-        verbose = asked.verbosity > 0
-        return "".join(
-            f"{connection_text(c, verbose=verbose, statistics=asked.statistics)}\n"
-            for c in self._conntrack.connections(zone)
-        )
+        question = Question("dump", zone, asked.verbosity > 0, asked.statistics)
+        self._answers.give(question, self._conntrack, reply)
 
-    def flush(self, argv: Sequence[str]) -> str:
+    def flush(self, argv: Sequence[str], reply: Reply) -> None:
         """Remove all connections, those of a zone, or those that a description fits."""
         _, args = options(argv)
         args = self._open(args, 6)
@@ -113,18 +117,20 @@ class ConntrackCommands:
                 match.mark = _masked(args.pop(0), 32, "mark")
             if args and args[0].startswith("labels="):
                 match.label = _masked(args.pop(0), 128, "labels")
-            for reply in (False, True):
+            for of_answers in (False, True):
                 if args:
-                    match.read_tuple(args.pop(0), reply=reply)
+                    match.read_tuple(args.pop(0), reply=of_answers)
             if args:
                 raise CommandError("invalid arguments")
         except CommandError as e:
             raise DpctlError(e.message, _INVALID) from None
-        if not flush(self._conntrack, match, zone):
-            raise DpctlError("failed to flush conntrack", "No such file or directory")
-        return ""
+        try:
+            steps = flushing(self._conntrack, match, zone)
+        except CommandError:
+            raise DpctlError("failed to flush conntrack", "No such file or directory") from None
+        self._slices.start(steps, lambda: reply.ok(""), lambda e: reply.error(str(e)))
 
-    def stats_show(self, argv: Sequence[str]) -> str:
+    def stats_show(self, argv: Sequence[str], reply: Reply) -> None:
         """How many connections there are of each protocol, and of TCP in each state."""
         asked, args = options(argv)
         verbose = asked.verbosity > 0
@@ -138,21 +144,15 @@ class ConntrackCommands:
                 break
             args.pop()
         self._open(args, 1)
-        return _stats(list(self._conntrack.connections(zone)), verbose=verbose)
+        self._answers.give(Question("stats", zone, verbose), self._conntrack, reply)
 
-    def buckets(self, argv: Sequence[str]) -> str:
-        """How connections are spread: over one bucket, as the peer's userspace tells it too."""
+    def buckets(self, argv: Sequence[str], reply: Reply) -> None:
+        """How connections are spread."""
         _, args = options(argv)
         found = re.fullmatch(r"gt=(\d+)", args[-1]) if args else None
         self._open(args[:-1] if found else args, 1)
-        n = sum(1 for _ in self._conntrack.connections())
-        out = f"Total Buckets: 1\nCurrent Connections: {n}\n\n"
-        if n:
-            rule = "+-----------+-----------------------------------------+\n"
-            title = "|  Buckets  |         Connections per Buckets         |\n"
-            shown = n if n > (int(found[1]) if found else 0) else "."
-            out += f"{rule}{title}{rule}   0..  7   | {shown:>5}\n\n"
-        return out
+        question = Question("buckets", greater_than=int(found[1]) if found else 0)
+        self._answers.give(question, self._conntrack, reply)
 
     # -- how many ------------------------------------------------------------------------------
 
@@ -264,19 +264,3 @@ def _zone_limit(text: str) -> tuple[int, int]:
     if len(values) < 2:
         raise DpctlError("failed to parse zone limit", _INVALID)
     return values["zone"], values["limit"]
-
-
-def _stats(connections: Sequence[Connection], *, verbose: bool) -> str:
-    protocols = Counter(protocol_name(c.orig.proto) for c in connections)
-    named = {*_COUNTED, "icmpv6"}
-    protocols["other"] = sum(n for name, n in protocols.items() if name not in named)
-    lines = ["Connections Stats:", f"    Total: {len(connections)}"]
-    for name in _COUNTED:
-        if protocols[name]:
-            shown = name.capitalize() if name == "other" else name.upper()
-            lines.append(f"  {shown}: {protocols[name]}")
-        if name == "tcp" and verbose and protocols[name]:
-            states = Counter(tcp_state(c.peers) for c in connections if c.peers)
-            lines.append("    Conn per TCP states:")
-            lines += [f"\t  [{s}]={states[s]}" for s in CT_TCP_STATES if states[s]]
-    return "".join(f"{line}\n" for line in lines)

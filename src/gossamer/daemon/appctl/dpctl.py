@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl import datapaths
-from gossamer.daemon.appctl.conntrack import ConntrackCommands
 from gossamer.daemon.appctl.dpctl_arguments import DpctlError, options
 from gossamer.daemon.appctl.flow_dump import Shape, flow_lines
 from gossamer.errors import FieldError
@@ -21,7 +20,9 @@ from gossamer.pipeline.match import ANY, Match
 from gossamer.switch.show import Command, CommandError
 
 if TYPE_CHECKING:
+    from gossamer.daemon.appctl.conntrack import ConntrackCommands
     from gossamer.daemon.appctl.paths import CachedPath, PathCache
+    from gossamer.daemon.control import Deferring
     from gossamer.switch.bridge import Bridge
     from gossamer.switch.port import Port
     from gossamer.switch.switch import Switch
@@ -80,14 +81,26 @@ class PathFilter:
 
 
 class Dpctl:
-    """The commands, over a switch and the kernel's cache; `drops` are counted by reason."""
+    """The commands, over a switch and the kernel's cache; `drops` are counted by reason.
+
+    Those about connections are `conntrack`'s.
+    """
 
     def __init__(
-        self, switch: Switch, cache: PathCache, drops: Callable[[], Mapping[str, int]]
+        self,
+        switch: Switch,
+        cache: PathCache,
+        drops: Callable[[], Mapping[str, int]],
+        conntrack: ConntrackCommands,
     ) -> None:
         self._switch = switch
         self._cache = cache
         self._drops = drops
+        self._conntrack = conntrack
+
+    def deferring(self) -> dict[str, Deferring]:
+        """Commands that may take long, by name."""
+        return {f"dpctl/{name}": c for name, c in self._conntrack.deferring().items()}
 
     def commands(self) -> dict[str, Command]:
         """The commands, by name."""
@@ -103,11 +116,13 @@ class Dpctl:
             "get-flow": ("[dp] ufid", 1, 2, self.get_flow),
             "del-flows": ("[dp] [file]", 0, 2, self.del_flows),
         }
-        own |= ConntrackCommands(self._switch).commands()
+        own |= self._conntrack.commands()
         out = {f"dpctl/{name}": Command(*c) for name, c in own.items()}
         for name, usage, low, high, why in _REFUSED:
             out[f"dpctl/{name}"] = Command(usage, low, high, self._refusing(name, why))
-        out["dpctl/list-commands"] = Command("", 0, 0, lambda argv: _list(out))
+        usages = {name: c.usage for name, c in out.items()}
+        usages |= {name: c.usage for name, c in self.deferring().items()}
+        out["dpctl/list-commands"] = Command("", 0, 0, lambda argv: _list(usages))
         out["dpif/dump-flows"] = Command(
             "[-m] [--names | --no-names] bridge", 1, _HUGE, self.dump_bridge_flows
         )
@@ -293,10 +308,8 @@ def _size(n: int) -> str:
     return str(n)
 
 
-def _list(commands: dict[str, Command]) -> str:
+def _list(usages: Mapping[str, str]) -> str:
     """dpctl/list-commands."""
     lines = ["The available commands are:"]
-    lines += [
-        f"  {name:<29} {c.usage}" for name, c in commands.items() if name.startswith("dpctl/")
-    ]
+    lines += [f"  {name:<29} {usage}" for name, usage in usages.items()]
     return "\n".join(lines) + "\n"

@@ -130,9 +130,13 @@ static __always_inline void cache_insert(struct path_set *set, struct state *st)
 	path->uses_state = st->uses_state;
 	path->used = st->now;
 	path->learned = st->now;
-	__builtin_memcpy(path->key, st->words, sizeof(path->key));
-	__builtin_memcpy(path->ops, st->ops, sizeof(path->ops));
-	__builtin_memcpy(path->flows, st->flows, sizeof(path->flows));
+	/* Only what it has: the rest of it is memory that no CPU has at hand. */
+	for (__u32 i = 0; i < CACHE_WORDS && i < st->n_words; i++)
+		path->key[i] = st->words[i];
+	for (__u32 i = 0; i < CACHED_OPS && i < st->n_ops; i++)
+		path->ops[i] = st->ops[i];
+	for (__u32 i = 0; i < CACHED_FLOWS && i < st->n_flows; i++)
+		path->flows[i] = st->flows[i];
 	path->version = st->version;
 }
 

@@ -68,7 +68,7 @@ static __always_inline bool path_matches(struct path *path, struct state *st)
 /* Gather the words of this packet that rules may look at, and hash them. */
 static __always_inline int gather_cache_key(struct state *st)
 {
-	__u32 id = st->version & 0xffff;
+	__u32 id = st->version & (MAX_MASKS - 1);
 	struct cache_mask *mask = bpf_map_lookup_elem(&cache_masks, &id);
 	__u64 h = st->bridge * 0x9e3779b97f4a7c15ull;
 

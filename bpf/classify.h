@@ -62,10 +62,19 @@ struct {
 	__type(value, __u64);
 } table_index SEC(".maps");
 
-struct rule {
+/* A key's rule, from some version of its bridge on. */
+struct rule_state {
 	struct flow_ref flow;
 	__u32 program;		/* 0: drop */
-	__u32 priority;
+	__u32 priority;		/* plus one; 0: there is none */
+};
+
+/* What a commit changes is written beside what it was, and counts from the version on that the
+ * bridge gets when all of it is there: no packet sees half of a commit.  A bridge's next commit
+ * but one may overwrite `before` when no packet of that version is under way any more. */
+struct rule {
+	__u64 since;
+	struct rule_state now, before;
 };
 
 #define RULES(name, words)                                  \
@@ -133,14 +142,14 @@ static __always_inline void credit(struct flow_ref ref, __u64 packets, __u64 byt
 }
 
 /* A rule that is an alternative of conjunctions: decided when the search is over. */
-static __always_inline void note_alternative(struct state *st, struct rule *rule)
+static __always_inline void note_alternative(struct state *st, struct rule_state *rule)
 {
 	__u32 n = st->n_alternatives;
 
-	if (n >= MAX_ALTERNATIVES)
+	if (n >= MAX_ALTERNATIVES || !rule->priority)
 		return;
 	st->alternatives[n & (MAX_ALTERNATIVES - 1)].program = rule->program;
-	st->alternatives[n & (MAX_ALTERNATIVES - 1)].priority = rule->priority + 1;
+	st->alternatives[n & (MAX_ALTERNATIVES - 1)].priority = rule->priority;
 	st->n_alternatives = n + 1;
 }
 
@@ -155,7 +164,8 @@ static long search_subtable(__u32 i, struct search *search)
 	__u32 at = search->offset + i;
 	__u64 *ref = bpf_map_lookup_elem(&table_index, &at);
 	struct subtable *sub;
-	struct rule *rule = NULL;
+	struct rule *there = NULL;
+	struct rule_state *rule;
 	__u32 id;
 
 	if (!st || !ref)
@@ -178,28 +188,31 @@ static long search_subtable(__u32 i, struct search *search)
 	switch (sub->key_class) {
 	case 0:
 		GATHER_ALL(3);
-		rule = bpf_map_lookup_elem(&rules_3, st->gather);
+		there = bpf_map_lookup_elem(&rules_3, st->gather);
 		break;
 	case 1:
 		GATHER_ALL(7);
-		rule = bpf_map_lookup_elem(&rules_7, st->gather);
+		there = bpf_map_lookup_elem(&rules_7, st->gather);
 		break;
 	case 2:
 		GATHER_ALL(15);
-		rule = bpf_map_lookup_elem(&rules_15, st->gather);
+		there = bpf_map_lookup_elem(&rules_15, st->gather);
 		break;
 	default:
 		GATHER_ALL(MATCH_WORDS);
-		rule = bpf_map_lookup_elem(&rules_48, st->gather);
+		there = bpf_map_lookup_elem(&rules_48, st->gather);
 	}
-	if (rule && sub->conjunctive) {
+	if (!there)
+		return 0;
+	rule = st->version >= there->since ? &there->now : &there->before;
+	if (sub->conjunctive) {
 		note_alternative(st, rule);
 		return 0;
 	}
-	if (rule && rule->priority + 1 > st->found_priority) {
+	if (rule->priority > st->found_priority) {
 		st->found = rule->flow;
 		st->found_program = rule->program;
-		st->found_priority = rule->priority + 1;
+		st->found_priority = rule->priority;
 	}
 	return 0;
 }

@@ -637,6 +637,33 @@ static long do_op(__u32 i, struct walk *walk)
 	return 0;
 }
 
+/* The packet leaves this bridge, perhaps to come back: then it must find the same rules. */
+static __always_inline void note_version(struct state *st)
+{
+	__u32 n = st->n_seen;
+
+	for (__u32 i = 0; i < MAX_SEEN; i++)
+		if (i < n && st->seen[i].bridge == st->bridge)
+			return;
+	if (n >= MAX_SEEN)
+		return;
+	st->seen[n & (MAX_SEEN - 1)].bridge = st->bridge;
+	st->seen[n & (MAX_SEEN - 1)].version = st->version;
+	st->n_seen = n + 1;
+}
+
+/* The version of the bridge: the one the packet found there before, so that all its passes, after
+ * a ct() or around patch ports, are of one version; else the current one. */
+static __always_inline __u64 seen_version(struct state *st, struct bridge *br)
+{
+	if (st->n_seen) {
+		for (__u32 i = 0; i < MAX_SEEN; i++)
+			if (i < st->n_seen && st->seen[i].bridge == st->bridge)
+				return st->seen[i].version;
+	}
+	return *(volatile __u64 *)&br->version;
+}
+
 /* One bridge: find the packet's path, or make it, and perform it.  Inlined where a pass follows
  * another, since calls may be eight deep and no deeper. */
 static __always_inline int perform(struct __sk_buff *skb, __u32 level)
@@ -653,7 +680,7 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 	br = bridge_get(st->bridge);
 	if (!br)
 		return 0;
-	st->version = *(volatile __u64 *)&br->version;
+	st->version = seen_version(st, br);
 	if ((br->flags & BRIDGE_LENGTHS) || st->resume) {
 		__u32 bits = st->resume << RESUME_SHIFT;
 
@@ -724,6 +751,7 @@ static long next_pass(__u32 i, struct queue *queue)
 
 	if (!st)
 		return 1;
+	note_version(st);
 	if (st->straight) {
 		st->resume = st->straight;
 		st->resumed_set = 0;

@@ -123,6 +123,7 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->length_limit = 0;
 	st->pass_limit = 0;
 	st->passes_begun = 0;
+	st->n_seen = 0;
 	st->pass_head = st->pass_tail = 0;
 	key_of(st)->in_port = bpf_htonl(port->ofport);
 	return 0;

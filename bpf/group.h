@@ -16,14 +16,19 @@ struct group_key {
 	__u32 group_id;
 };
 
-struct group {
+struct group_state {		/* from some version of its bridge on */
 	__u64 buckets;		/* list in `buckets` */
 	__u32 type;
 	__u32 basis;
-	struct flow_ref counter;
+	struct flow_ref counter;	/* id 0: there is no such group */
 	__u32 n_words;
 	__u32 pad;
 	struct match_word words[GROUP_WORDS];	/* what a select group hashes */
+};
+
+struct group {			/* as struct rule */
+	__u64 since;
+	struct group_state now, before;
 };
 
 /* Written by the daemon. */
@@ -249,14 +254,17 @@ __attribute__((noinline)) int enter_group(__u32 group_id, __u32 table, __u32 lev
 	struct state *st = state_get(level);
 	struct group_key key = { .group_id = group_id };
 	struct choice choice = { .level = level };
-	struct group *group;
+	struct group *there;
+	struct group_state *group = NULL;
 	__u64 list, h;
 
 	if (!st)
 		return 0;
 	key.bridge = st->bridge;
-	group = bpf_map_lookup_elem(&groups, &key);
-	if (!group) {
+	there = bpf_map_lookup_elem(&groups, &key);
+	if (there)
+		group = st->version >= there->since ? &there->now : &there->before;
+	if (!group || !group->counter.id) {
 		emit_simple(st, DO_DROP, 0, DROP_NO_GROUP);
 		return 1;
 	}

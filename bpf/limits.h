@@ -43,6 +43,7 @@
 #define MAX_LENGTHS 8		/* lengths that rules of a bridge ask about */
 #define MAX_METERS 16384
 #define MAX_BANDS 8
+#define MAX_SEEN 8		/* bridges whose version one packet keeps for when it comes back */
 #define MAX_PASSES 64		/* bridges entered over patch ports by one packet */
 #define PASS_QUEUE 16		/* of them waiting at once */
 #define MAX_ALTERNATIVES 64	/* rules of conjunctions that one look-up may hit */

@@ -14,13 +14,18 @@ struct meter_key {
 	__u32 meter_id;
 };
 
-/* Written by the daemon: the index of a meter in the two arrays below. */
+struct meter {			/* as struct rule */
+	__u64 since;
+	__u32 now, before;	/* index in the arrays below, plus one; 0: there is no such meter */
+};
+
+/* Written by the daemon. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_METERS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct meter_key);
-	__type(value, __u32);
+	__type(value, struct meter);
 } meters SEC(".maps");
 
 enum band_type { BAND_DROP = 1, BAND_DSCP_REMARK = 2 };

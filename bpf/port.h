@@ -126,7 +126,8 @@ enum parse_depth { PARSE_L2, PARSE_L4 };
 #define WORD_LENGTHS (KEY_WORDS - 1)	/* which of the bridge's lengths a packet exceeds, bit by bit */
 
 struct bridge {
-	/* generation << 32 | bridge << 16 | cache mask; any change makes cached paths stale */
+	/* generation << 18 | bridge << 10 | cache mask: one store makes a commit count and cached
+	 * paths stale.  A packet reads it once (seen_version()). */
 	__u64 version;
 	__u64 members;		/* list in `members`: all ports */
 	__u64 fdb_age_ns;

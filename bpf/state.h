@@ -91,6 +91,12 @@ struct conjunction {		/* clauses found of one */
 	__u64 found;		/* bits */
 };
 
+struct seen {			/* a bridge the packet was in, as it was then */
+	__u64 version;
+	__u32 bridge;
+	__u32 pad;
+};
+
 struct short_copy {		/* an output of the packet's first bytes, which comes last */
 	__u32 port;
 	__u32 limit;
@@ -176,7 +182,6 @@ struct state {
 	__u32 came[PACKET_WORDS];	/* of the packet as it entered the switch, where there are tunnels */
 	__u32 hidden[HIDDEN_WORDS];	/* of the key in translation: what is below labels */
 	__u64 now;			/* coarse monotonic ns */
-	__u64 version;			/* of the bridge when its lookup began */
 	__u32 in_port;			/* port id */
 	__u32 bridge;
 	__u32 touched;			/* groups ever written in this packet */
@@ -209,6 +214,7 @@ struct state {
 	__u32 n_words;
 	__u32 words[CACHE_WORDS];
 	__u32 gather[1 + MATCH_WORDS];
+	__u64 version;			/* of the bridge when the packet first came there */
 	struct flow_ref found;		/* by classify() */
 	__u32 found_program;
 	__u32 found_priority;
@@ -283,6 +289,8 @@ struct state {
 	struct save saves[MAX_SCOPES];
 	__u32 stack[MAX_STACK][4];
 	struct op ops[PATH_OPS];
+	struct seen seen[MAX_SEEN];
+	__u32 n_seen;			/* versions in `seen`: of the bridges it was in before */
 };
 
 /* Written and read only here. */

@@ -258,12 +258,15 @@ static long run_op(__u32 i, struct run *run)
 		return 0;
 	case OP_METER: {
 		struct meter_key key = { .bridge = st->bridge, .meter_id = op.b };
-		__u32 *index = bpf_map_lookup_elem(&meters, &key);
+		struct meter *meter = bpf_map_lookup_elem(&meters, &key);
+		__u32 place = 0;
 
-		if (index) {
+		if (meter)
+			place = st->version >= meter->since ? meter->now : meter->before;
+		if (place) {
 			/* what it drops is the copy of the scope it is in, whose end must show */
 			before_change(st);
-			emit_simple(st, DO_METER, 0, *index);
+			emit_simple(st, DO_METER, 0, place - 1);
 		}
 		return 0;
 	}

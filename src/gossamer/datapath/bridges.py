@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
 from gossamer.datapath import layout
 from gossamer.datapath.compile import cache_words
@@ -14,6 +15,9 @@ from gossamer.datapath.settings import BridgeSettings
 from gossamer.errors import DatapathError
 
 _VERSION, _MEMBERS, _AGE = 0, 1, 2  # 64-bit words of struct bridge
+_GENERATION: Final = 1 << layout.VERSION_SHIFT
+_LEAP: Final = 256 * _GENERATION
+"""From one commit to the next; between them are versions for what cannot wait."""
 _LIMIT, _COUNT, _FLAGS, _DEPTH, _MOVES = 6, 7, 8, 9, 18  # 32-bit words
 
 
@@ -29,6 +33,8 @@ class Bridges:
         """Bridge -> (bits its cache mask covers, mask id)."""
         self._free_masks: deque[int] = deque(range(1, layout.MAX_MASKS))
         self._claimed: set[int] = set()
+        self._reserved: dict[int, int] = {}
+        """Bridge -> the version of its next commit, without the number of its mask."""
 
     def inherit(self) -> None:
         """Learn the names and lists an earlier daemon left."""
@@ -37,7 +43,7 @@ class Bridges:
             if name:
                 self._names[name] = bridge_id
                 self._members.adopt(self._word64(bridge_id, _MEMBERS))
-                mask_id = self._word64(bridge_id, _VERSION) & 0xFFFF
+                mask_id = self._word64(bridge_id, _VERSION) & (layout.MAX_MASKS - 1)
                 if mask_id in self._free_masks:
                     self._free_masks.remove(mask_id)
                 self._looks[bridge_id] = (-1, mask_id)
@@ -156,16 +162,32 @@ class Bridges:
         """The bridges there are."""
         return list(self._names.values())
 
-    def bump(self, bridge_id: int) -> None:
-        """The next version: cached paths of this bridge are stale from now on."""
-        generation = (self._word64(bridge_id, _VERSION) >> 32) + 1
-        mask_id = self._looks.get(bridge_id, (0, 0))[1]
-        version = (generation & 0xFFFFFFFF) << 32 | bridge_id << 16 | mask_id
-        self._set64(bridge_id, _VERSION, version)
+    def version(self, bridge_id: int) -> int:
+        """The version that counts."""
+        return self._word64(bridge_id, _VERSION)
 
-    def versions(self) -> set[int]:
-        """The versions that are current."""
-        return {self._word64(b, _VERSION) for b in self._names.values()}
+    def reserve(self, bridge_id: int) -> int:
+        """From which version on the next commit will count."""
+        reserved = self._reserved.get(bridge_id)
+        if reserved is None:
+            generation = self._word64(bridge_id, _VERSION) // _LEAP * _LEAP + _LEAP
+            reserved = self._reserved[bridge_id] = generation
+        return reserved
+
+    def bump(self, bridge_id: int) -> None:
+        """The next version: what is written for it counts, and cached paths of this bridge are
+        stale from now on."""
+        mask_id = self._looks.get(bridge_id, (0, 0))[1]
+        version = self.reserve(bridge_id) | bridge_id << layout.BRIDGE_SHIFT | mask_id
+        self._set64(bridge_id, _VERSION, version)
+        del self._reserved[bridge_id]
+
+    def outdate_paths(self, bridge_id: int) -> None:
+        """Cached paths are stale from now on, but no commit counts that is being written."""
+        version = self._word64(bridge_id, _VERSION) + _GENERATION
+        # 255 times in one commit; what comes more often than that waits for its end.
+        if version < self.reserve(bridge_id):
+            self._set64(bridge_id, _VERSION, version)
 
     def _name(self, bridge_id: int) -> str:
         at = self._array.offset(bridge_id)

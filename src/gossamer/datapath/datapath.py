@@ -9,10 +9,12 @@ from pathlib import Path
 
 from gossamer.datapath import layout, loader
 from gossamer.datapath.bridges import Bridges
+from gossamer.datapath.cells import Cells
 from gossamer.datapath.compile import cache_bits, parse_depth
 from gossamer.datapath.conntrack import Conntrack
 from gossamer.datapath.fdb import Fdb, Removed
 from gossamer.datapath.flows import FlowWriter
+from gossamer.datapath.grace import Grace, Key
 from gossamer.datapath.groups import BUCKET_WORDS, Groups
 from gossamer.datapath.index import IndexArray
 from gossamer.datapath.injection import arrive
@@ -110,9 +112,17 @@ class Datapath:
             IndexArray(array("table_index", 8, layout.MAX_TABLE_INDEX)),
             counters,
             self.programs,
+            self._bridges.reserve,
         )
+        self._grace = Grace()
+        self._flows.later = self._grace.add_duty
+        self._flows.settle = self._grace.settle
+
+        def cells(name: str, key: int, value: int) -> Cells:
+            return Cells(hashed(name, key, value), self._bridges.reserve)
+
         self._groups = Groups(
-            hashed("groups", layout.GROUP_KEY.size, layout.GROUP_SIZE),
+            cells("groups", layout.GROUP_KEY.size, layout.GROUP_SIZE),
             IndexArray(array("buckets", layout.BUCKET.size, layout.MAX_BUCKETS), BUCKET_WORDS),
             self.programs,
             self._flows.flow_ids,
@@ -120,7 +130,7 @@ class Datapath:
         self._flows.other_lengths = self._groups.lengths
         self._groups.other_lengths = lambda bridge_id: self._flows.bridge(bridge_id).lengths()
         self._meters = Meters(
-            hashed("meters", layout.METER_KEY.size, 4),
+            cells("meters", layout.METER_KEY.size, layout.METER.size),
             array("meter_bands", layout.BANDS_SIZE, layout.MAX_METERS),
             array("meter_states", layout.METER_STATE.size, layout.MAX_METERS),
             PerCpuArray(
@@ -157,9 +167,9 @@ class Datapath:
         if self.takeover:
             self._bridges.inherit()
             self._ports.inherit()
-            self._flows.inherit()
-            self._groups.inherit()
-            self._meters.inherit()
+            self._flows.inherit(self._bridges.version)
+            self._groups.inherit(self._bridges.version)
+            self._meters.inherit(self._bridges.version)
             self._tunnels.inherit()
             self._uplinks.inherit()
 
@@ -179,17 +189,19 @@ class Datapath:
         if not self.takeover:
             return
         self.takeover = False
-        # What is new first, under cache masks that cover it; what is gone last.
+        # What is new, and what is gone, of each bridge at once; then what no rule refers to.
+        self._flows.disinherit()
+        self._groups.disinherit()
+        self._meters.disinherit()
         self._changed.update(self._bridges.ids())
         self._publish()
+        self._grace.settle()
+        self.programs.disinherit()
         self._ports.disinherit()
         for bridge_id in self._bridges.unclaimed():
             self._bridges.remove(bridge_id)
         for bridge_id in self._bridges.ids():
             self._list_members(bridge_id)
-        self._flows.disinherit()
-        self._groups.disinherit()
-        self._meters.disinherit()
         self._tunnels.disinherit()
         self._tunnels.set_relay(self._ports.internal_ifindex())
         self._uplinks.disinherit()
@@ -239,10 +251,13 @@ class Datapath:
             self._ports.remove(port_id)
         self._tunnels.set_options(bridge_id, ())
         self._tunnels.set_relay(self._ports.internal_ifindex())
-        self._flows.remove_bridge(bridge_id)
+        self._flows.remove(bridge_id, list(self._flows.flows(bridge_id)))
         self._groups.remove_bridge(bridge_id)
         self._meters.remove_bridge(bridge_id)
+        self._changed.add(bridge_id)
         self._publish()
+        self._grace.settle()
+        self._flows.forget_bridge(bridge_id)
         self._changed.discard(bridge_id)
         self._bridges.remove(bridge_id)
         self._fdb.flush(bridge_id, whole=True)
@@ -262,7 +277,7 @@ class Datapath:
         port_id = self._ports.add(bridge_id, settings)
         self._tunnels.set_relay(self._ports.internal_ifindex())
         self._list_members(bridge_id)
-        self._groups.review(bridge_id)
+        self._follow(bridge_id)
         self._touch(bridge_id)
         return port_id
 
@@ -275,7 +290,7 @@ class Datapath:
         vlans = (settings.vlan_mode, settings.tag, settings.trunks)
         if vlans != (before.vlan_mode, before.tag, before.trunks):
             self.flush_fdb(record.bridge_id, port_id)
-        self._groups.review(record.bridge_id)
+        self._follow(record.bridge_id)
         self._touch(record.bridge_id)
 
     def remove_port(self, port_id: int) -> None:
@@ -286,8 +301,13 @@ class Datapath:
         self._tunnels.set_relay(self._ports.internal_ifindex())
         self._list_members(bridge_id)
         self.flush_fdb(bridge_id, port_id)
-        self._groups.review(bridge_id)
+        self._follow(bridge_id)
         self._touch(bridge_id)
+
+    def _follow(self, bridge_id: int) -> None:
+        """Groups follow the ports they watch at once, also while a commit is being prepared."""
+        if self._groups.follow(bridge_id, self._ports.is_live):
+            self._bridges.outdate_paths(bridge_id)
 
     def port_statistics(self, port_id: int) -> PortStatistics:
         """Counters of a port."""
@@ -485,6 +505,7 @@ class Datapath:
 
     def sweep_fdb(self) -> None:
         """Remove what is too old and make room in full tables; call about once a second."""
+        self._grace.run()
         ages = {b: float(s.mac_ageing_s) for b, s in self._settings.items()}
         limits = {b: self._bridges.limit(b) for b in ages}
         for bridge_id, count in self._fdb.sweep(ages, limits).items():
@@ -539,9 +560,7 @@ class Datapath:
         record = self._ports.records.get(port_id)
         if record is None:
             raise DatapathError("the port is gone", place=f"port={port_id}")
-        arrive(
-            self.program_fd, port_id, record.attached, packet, capturing=self._loaded.capturing
-        )
+        arrive(self.program_fd, port_id, record.attached, packet, capturing=self._loaded.capturing)
 
     # -- publishing ------------------------------------------------------------------
 
@@ -554,17 +573,34 @@ class Datapath:
         """Lengths of packets that flows or groups ask about."""
         return self._flows.bridge(bridge_id).lengths() | self._groups.lengths(bridge_id)
 
+    def _write(self) -> set[int]:
+        """Write what the next versions of bridges bring; returns those whose groups or meters are
+        others then."""
+        self.programs.flush()
+        bridges = self._groups.write(self._ports.is_live) | self._meters.write()
+        self._flows.write()
+        return bridges
+
     def _publish(self) -> None:
-        """Write flows that are due; make cached paths of changed bridges stale.
+        """Make all changes count, those of each bridge with one store of its version; cached
+        paths of it are stale then.
 
         During a take-over everything waits for `converge()`: until then the
         kernel goes on with what it has, which is whole.
         """
         if self.takeover:
             return
-        self.programs.flush()
-        self._changed |= self._groups.flush(self._ports.is_live)
-        self._flows.write()
+        keys: list[Key] = [*self._flows.keys(), *self._groups.keys(), *self._meters.keys()]
+        if self._grace.covers(keys):
+            self._grace.settle()
+        try:
+            regrouped = self._write()
+        except DatapathError:
+            if not self._grace.settle():
+                raise
+            # What was gone took the room.
+            regrouped = self._write()
+        self._changed |= regrouped
         reach = self._meters.writes()
         for bridge_id, flows in self._flows.bridges.items():
             reach |= flows.reach() | self._groups.reads(bridge_id) | self._groups.writes(bridge_id)
@@ -580,10 +616,18 @@ class Datapath:
             self._bridges.set_look(bridge_id, look)
             self._bridges.bump(bridge_id)
         self._changed.clear()
-        self._groups.sweep()
-        self._flows.sweep()
+        delete, *duties = self._flows.published()
+        duties += self._groups.published() + self._meters.published()
+        if len(keys) <= 1:
+            # No packet can see a half of one change: no need to keep what was before.
+            delete()
+            keys = []
+        else:
+            duties.insert(0, delete)
+        if keys or duties:
+            self._grace.keep(keys, duties)
+        for bridge_id in regrouped:
+            self._follow(bridge_id)
         if depth is ParseDepth.L2:
             for bridge_id in self._bridges.ids():
                 self._bridges.set_depth(bridge_id, depth)
-
-

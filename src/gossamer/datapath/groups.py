@@ -1,30 +1,37 @@
 """Groups into the kernel: a list of buckets each, whose actions are programs (bpf/group.h).
 
+Changes wait for `write()`, and count with the next version of their bridge.
 Which buckets are live is worked out here, whenever a port changes, and is a
-word of each bucket there.  Changes wait for `flush()`.
+word of each bucket there, written at once (`follow()`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
+from gossamer.datapath.cells import Cells
 from gossamer.datapath.compile import words_of
 from gossamer.datapath.flow_ids import FlowIds
 from gossamer.datapath.footprint import Footprint
+from gossamer.datapath.grace import Duty, Key
 from gossamer.datapath.index import IndexArray
-from gossamer.datapath.maps import HashMap
 from gossamer.datapath.programs import ProgramRecord, Programs
 from gossamer.errors import DatapathError
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.action_set import ActionSet
-from gossamer.pipeline.group import Bucket, Group, GroupType, bucket_is_live
+from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType, bucket_is_live
 
 BUCKET_WORDS = layout.BUCKET.size // 8
+_WEIGHT_AND_LIVE = 1
+"""Word of a bucket."""
 _Place = tuple[int, int]
 """(bridge, group number)"""
+PortIsLive = Callable[[int, int], bool]
+"""Of a bridge, by OpenFlow number."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +45,8 @@ class GroupRecord:
     bucket_counters: list[int]
     ref: int = 0
     """Its list of buckets in the kernel."""
-    written: bytes = b""
+    live: list[bool] = field(default_factory=list)
+    """Of each bucket there."""
     reads: int = field(init=False)
     writes: int = field(init=False)
     lengths: frozenset[int] = field(init=False)
@@ -56,9 +64,9 @@ class Groups:
     """The `groups` and `buckets` maps."""
 
     def __init__(
-        self, groups: HashMap, buckets: IndexArray, programs: Programs, flow_ids: FlowIds
+        self, groups: Cells, buckets: IndexArray, programs: Programs, flow_ids: FlowIds
     ) -> None:
-        self._map = groups
+        self._cells = groups
         self._buckets = buckets
         self._programs = programs
         self._flow_ids = flow_ids
@@ -68,14 +76,17 @@ class Groups:
         self._footprints: defaultdict[int, Footprint] = defaultdict(Footprint)
         """By bridge."""
         self._due: set[_Place] = set()
-        self._gone: set[_Place] = set()
+        self._watching: defaultdict[int, dict[_Place, GroupRecord]] = defaultdict(dict)
+        """Those in the kernel that watch ports or groups, by bridge."""
+        self._replaced: list[int] = []
+        """Lists of buckets that are not referred to from the next version on."""
         self._inherited: dict[_Place, tuple[int, int, list[int]]] = {}
         """What an earlier daemon left: (list, counter, bucket counters)."""
 
-    def inherit(self) -> None:
+    def inherit(self, version: Callable[[int], int]) -> None:
         """Learn what an earlier daemon left; counters go on."""
-        for key, image in self._map.items():
-            ref, _, _, counter, *_ = layout.GROUP_HEAD.unpack_from(image)
+        for key, state in self._cells.inherit(version).items():
+            ref, _, _, counter, *_ = layout.GROUP_HEAD.unpack_from(state)
             self._buckets.adopt(ref)
             words = self._buckets.entries(ref)
             counters = [words[i + 2] & 0xFFFFFFFF for i in range(0, len(words), BUCKET_WORDS)]
@@ -85,10 +96,10 @@ class Groups:
             self._inherited[bridge_id, group_id] = (ref, counter, counters)
 
     def disinherit(self) -> None:
-        """Remove what was inherited and not set again."""
-        for (bridge_id, group_id), (ref, counter, counters) in self._inherited.items():
-            self._map.delete(layout.GROUP_KEY.pack(bridge_id, group_id))
-            self._buckets.retire(ref)
+        """What was inherited and not set again goes with the next commit."""
+        for place, (ref, counter, counters) in self._inherited.items():
+            self._cells.put(layout.GROUP_KEY.pack(*place), None)
+            self._replaced.append(ref)
             for counter_id in (counter, *counters):
                 self._flow_ids.release(counter_id)
         self._inherited.clear()
@@ -124,7 +135,9 @@ class Groups:
                 self._flow_ids.release(counter_id)
             counters = [self._flow_ids.allocate() for _ in group.buckets]
         counter = counter or self._flow_ids.allocate()
-        record = self.records[place] = GroupRecord(group, programs, counter, counters, ref)
+        record = self.records[place] = GroupRecord(group, programs, counter, counters)
+        if ref:
+            self._replaced.append(ref)
         self._footprints[bridge_id].add(record.reads, record.writes, record.lengths)
         self._due.add(place)
 
@@ -139,7 +152,8 @@ class Groups:
         if record is None:
             return
         self._footprints[place[0]].discard(record.reads, record.writes, record.lengths)
-        self._buckets.retire(record.ref)
+        if record.ref:
+            self._replaced.append(record.ref)
         for program in record.programs:
             self._programs.release(program)
         for counter_id in (record.counter, *record.bucket_counters):
@@ -162,51 +176,79 @@ class Groups:
         """The lengths of packets that groups of a bridge ask about."""
         return self._footprints[bridge_id].lengths
 
-    def review(self, bridge_id: int) -> None:
-        """A port of the bridge has changed: what watches something is looked at again."""
-        self._due.update(p for p in self.records if p[0] == bridge_id)
+    def follow(self, bridge_id: int, port_is_live: PortIsLive) -> bool:
+        """A port of the bridge has changed, which buckets may watch: tell the kernel at once which
+        are live.  False where they all are as they were."""
+        changed = False
+        watching = self._watching[bridge_id]
+        for place, record in watching.items():
+            live = self._liveness(place, record, port_is_live, watching)
+            if live != record.live:
+                record.live = live
+                self._buckets.patch(
+                    record.ref,
+                    _WEIGHT_AND_LIVE,
+                    [
+                        b.weight | alive << 32
+                        for b, alive in zip(record.group.buckets, live, strict=True)
+                    ],
+                )
+                changed = True
+        return changed
 
-    def flush(self, port_is_live: Callable[[int, int], bool]) -> set[int]:
+    def keys(self) -> list[Key]:
+        """The keys that the next commit changes."""
+        return [("groups", layout.GROUP_KEY.pack(*place)) for place in self._due]
+
+    def write(self, port_is_live: PortIsLive) -> set[int]:
         """Write what has changed; `port_is_live(bridge, ofport)`.  Returns the bridges whose
-        groups are others now.
+        groups are others from the next version on.
 
         Programs must have been written before.
         """
-        changed: set[int] = set()
         for place in self._due:
             record = self.records.get(place)
             if record is None:
-                self._gone.add(place)
-                changed.add(place[0])
-                continue
-            self._gone.discard(place)
-            buckets = self._bucket_words(place, record, port_is_live)
-            image = repr(buckets).encode()
-            if image == record.written:
-                continue
-            record.written = image
-            record.ref = self._buckets.write(record.ref, buckets)
-            self._map.put(layout.GROUP_KEY.pack(*place), self._image(record))
-            changed.add(place[0])
+                self._cells.put(layout.GROUP_KEY.pack(*place), None)
+            elif not record.ref:
+                record.live = self._liveness(place, record, port_is_live, self.records)
+                record.ref = self._buckets.write(0, self._bucket_words(record))
+                self._cells.put(layout.GROUP_KEY.pack(*place), self._image(record))
+        return self._cells.write() | {bridge_id for bridge_id, _ in self._due}
+
+    def published(self) -> list[Duty]:
+        """The commit counts; what remains to be done when no packet looks at what was before."""
+        for place in self._due:
+            record = self.records.get(place)
+            watching = self._watching[place[0]]
+            watching.pop(place, None)
+            if record is not None and any(_watches(bucket) for bucket in record.group.buckets):
+                watching[place] = record
         self._due.clear()
-        return changed
+        replaced, self._replaced = self._replaced, []
+        for ref in replaced:
+            self._buckets.retire(ref)
+        return self._cells.published()
 
-    def sweep(self) -> None:
-        """Delete what is gone: after bridges' versions say that paths are stale."""
-        for place in self._gone:
-            self._map.delete(layout.GROUP_KEY.pack(*place))
-        self._gone.clear()
+    def _liveness(
+        self,
+        place: _Place,
+        record: GroupRecord,
+        port_is_live: PortIsLive,
+        records: Mapping[_Place, GroupRecord],
+    ) -> list[bool]:
+        return [
+            self._live(place[0], record.group, bucket, port_is_live, records, 0)
+            for bucket in record.group.buckets
+        ]
 
-    def _bucket_words(
-        self, place: _Place, record: GroupRecord, port_is_live: Callable[[int, int], bool]
-    ) -> list[int]:
+    def _bucket_words(self, record: GroupRecord) -> list[int]:
         words: list[int] = []
         for i, bucket in enumerate(record.group.buckets):
             counter = record.bucket_counters[i]
-            live = self._live(place[0], record.group, bucket, port_is_live, 0)
             words += (
                 record.programs[i].program_id | (bucket.bucket_id & 0xFFFFFFFF) << 32,
-                bucket.weight | live << 32,
+                bucket.weight | record.live[i] << 32,
                 counter | self._flow_ids.generation(counter) << 32,
             )
         return words
@@ -216,19 +258,20 @@ class Groups:
         bridge_id: int,
         group: Group,
         bucket: Bucket,
-        port_is_live: Callable[[int, int], bool],
+        port_is_live: PortIsLive,
+        records: Mapping[_Place, GroupRecord],
         depth: int,
     ) -> bool:
         if group.type is GroupType.SELECT and not bucket.weight:
             return False
 
         def group_is_live(group_id: int) -> bool:
-            record = self.records.get((bridge_id, group_id))
+            record = records.get((bridge_id, group_id), self.records.get((bridge_id, group_id)))
             return (
                 record is not None
                 and depth < layout.MAX_CHAIN
                 and any(
-                    self._live(bridge_id, record.group, b, port_is_live, depth + 1)
+                    self._live(bridge_id, record.group, b, port_is_live, records, depth + 1)
                     for b in record.group.buckets
                 )
             )
@@ -236,7 +279,7 @@ class Groups:
         return bucket_is_live(bucket, lambda port: port_is_live(bridge_id, port), group_is_live)
 
     def _image(self, record: GroupRecord) -> bytes:
-        """`struct group`."""
+        """`struct group_state`."""
         hashed = [(i, w) for i, w in enumerate(words_of(record.group.hashed)) if w]
         head = layout.GROUP_HEAD.pack(
             record.ref,
@@ -248,7 +291,11 @@ class Groups:
             0,
         )
         words = b"".join(layout.MATCH_WORD.pack(word, 0, mask) for word, mask in hashed)
-        return (head + words).ljust(layout.GROUP_SIZE, b"\0")
+        return (head + words).ljust(layout.GROUP_STATE_SIZE, b"\0")
+
+
+def _watches(bucket: Bucket) -> bool:
+    return bucket.watch_port != OfPort.ANY or bucket.watch_group != GROUP_ANY
 
 
 def in_order(bucket: Bucket) -> tuple[act.Action, ...]:

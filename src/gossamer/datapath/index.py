@@ -50,6 +50,12 @@ class IndexArray:
             self._words[i] = entry
         return offset << 32 | length
 
+    def patch(self, ref: int, word: int, values: Sequence[int]) -> None:
+        """Change one word of each element of a list, where it is; each is one store."""
+        at = (ref >> 32) * self._width + word
+        for i, value in enumerate(values):
+            self._words[at + i * self._width] = value
+
     def retire(self, ref: int) -> None:
         """A list is no longer referred to, or soon will not be."""
         length = ref & 0xFFFFFFFF

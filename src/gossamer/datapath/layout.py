@@ -9,7 +9,7 @@ from typing import Final
 
 from gossamer.pipeline.fields import KEY_LEN
 
-LAYOUT_VERSION: Final = 6
+LAYOUT_VERSION: Final = 7
 """Raise when a record below changes: maps of another version are not taken over."""
 
 CT_LAYOUT_VERSION: Final = 1
@@ -25,6 +25,9 @@ MAX_TABLE_INDEX: Final = 65536
 MAX_MEMBERS: Final = 65536
 MAX_FLOWS: Final = 1 << 20
 MAX_MASKS: Final = 1024
+BRIDGE_SHIFT: Final = 10
+VERSION_SHIFT: Final = 18
+"""A bridge's version is generation, bridge and cache mask; masks have as many numbers as fit."""
 MATCH_WORDS: Final = 48
 CACHE_WORDS: Final = 56
 CACHE_SETS: Final = 2048
@@ -74,7 +77,10 @@ MATCH_WORD: Final = Struct("=HHI")
 SUBTABLE_HEAD: Final = Struct("=IHBB")
 SUBTABLE_SIZE: Final = SUBTABLE_HEAD.size + MATCH_WORDS * MATCH_WORD.size
 TABLE: Final = Struct("=QII")
-RULE: Final = Struct("=IIII")
+SINCE: Final = Struct("=Q")
+"""The version from which on the first of the two states that follow counts."""
+RULE: Final = Struct("=QIIIIIIII")
+RULE_STATE: Final = Struct("=IIII")
 FLOW_COUNTERS: Final = Struct("=QQQII")
 CACHE_MASK_HEAD: Final = Struct("=II")
 CACHE_MASK_SIZE: Final = CACHE_MASK_HEAD.size + CACHE_WORDS * MATCH_WORD.size
@@ -82,8 +88,10 @@ OP: Final = Struct("=BBHIII")
 PROGRAM_HEAD: Final = Struct("=II")
 GROUP_KEY: Final = Struct("=II")
 GROUP_HEAD: Final = Struct("=QIIIIII")
-GROUP_SIZE: Final = GROUP_HEAD.size + GROUP_WORDS * MATCH_WORD.size
+GROUP_STATE_SIZE: Final = GROUP_HEAD.size + GROUP_WORDS * MATCH_WORD.size
+GROUP_SIZE: Final = SINCE.size + 2 * GROUP_STATE_SIZE
 METER_KEY: Final = Struct("=II")
+METER: Final = Struct("=QII")
 BANDS_HEAD: Final = Struct("=BBB5x")
 BAND: Final = Struct("=QQQII")
 BANDS_SIZE: Final = BANDS_HEAD.size + MAX_BANDS * BAND.size

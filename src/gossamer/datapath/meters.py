@@ -1,11 +1,19 @@
-"""Meters into the kernel: bands, and the buckets they fill (bpf/meter.h)."""
+"""Meters into the kernel: bands, and the buckets they fill (bpf/meter.h).
+
+One that changes gets another place in the arrays.  Which place counts changes
+with the version of the bridge: `write()`, then that store, then `published()`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from gossamer.datapath import layout
-from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray
+from gossamer.datapath.cells import Cells
+from gossamer.datapath.grace import Duty, Key
+from gossamer.datapath.maps import MappedArray, PerCpuArray
 from gossamer.errors import DatapathError
 from gossamer.pipeline.match import slot_mask
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
@@ -23,30 +31,33 @@ class Meters:
     """The `meters`, `meter_bands`, `meter_states` and `meter_counts` maps."""
 
     def __init__(
-        self, meters: HashMap, bands: MappedArray, states: MappedArray, counts: PerCpuArray
+        self, meters: Cells, bands: MappedArray, states: MappedArray, counts: PerCpuArray
     ) -> None:
-        self._map = meters
+        self._cells = meters
         self._bands = bands
         self._states = states
         self._counts = counts
         self.records: dict[_Place, Meter] = {}
         self._indexes: dict[_Place, int] = {}
+        """From the next version on."""
+        self._replaced: list[int] = []
+        """Places that are no meter's from then on."""
         self._next = 0
         self._free: list[int] = []
         self._inherited: set[_Place] = set()
 
-    def inherit(self) -> None:
+    def inherit(self, version: Callable[[int], int]) -> None:
         """Learn what an earlier daemon left; what is set again unchanged goes on."""
-        for key, value in self._map.items():
+        for key, state in self._cells.inherit(version).items():
             bridge_id, meter_id = layout.METER_KEY.unpack(key)
-            self._indexes[bridge_id, meter_id] = int.from_bytes(value, "little")
+            self._indexes[bridge_id, meter_id] = int.from_bytes(state, "little") - 1
         self._inherited = set(self._indexes)
         used = set(self._indexes.values())
         self._next = max(used, default=-1) + 1
         self._free = [i for i in range(self._next) if i not in used]
 
     def disinherit(self) -> None:
-        """Remove what was inherited and not set again."""
+        """What was inherited and not set again goes with the next commit."""
         for place in self._inherited:
             self._remove(place)
         self._inherited.clear()
@@ -69,16 +80,31 @@ class Meters:
         self.records[place] = meter
         if index is not None and self._bands.read(index)[: len(image)] == image:
             return
-        if index is None:
-            index = self._free_index(place)
-        # Without bands while it changes: a packet sees the old ones, none, or the new ones.
-        self._bands.write(index, bytes(layout.BANDS_HEAD.size))
-        self._bands.write(index, bytes(layout.BANDS_HEAD.size) + image[layout.BANDS_HEAD.size :])
+        if index is not None:
+            self._remove(place)
+        index = self._free_index(place)
+        self._bands.write(index, image)
         self._states.write(index, bytes(self._states.stride))
         self._counts.zero(index)
-        self._bands.write(index, image[: layout.BANDS_HEAD.size])
         self._indexes[place] = index
-        self._map.put(layout.METER_KEY.pack(*place), index.to_bytes(4, "little"))
+        self._cells.put(layout.METER_KEY.pack(*place), (index + 1).to_bytes(4, "little"))
+
+    def keys(self) -> list[Key]:
+        """The keys that the next commit changes."""
+        return self._cells.keys("meters")
+
+    def write(self) -> set[int]:
+        """Write what has changed; returns the bridges whose meters are others from the next version
+        on."""
+        return self._cells.write()
+
+    def published(self) -> list[Duty]:
+        """The commit counts; what remains to be done when no packet looks at what was before."""
+        replaced, self._replaced = self._replaced, []
+        duties = self._cells.published()
+        if replaced:
+            duties.append(partial(self._free.extend, replaced))
+        return duties
 
     def writes(self) -> int:
         """The key bits that meters write."""
@@ -98,9 +124,7 @@ class Meters:
         for place in [place for place in self.records if place[0] == bridge_id]:
             self.delete(*place)
 
-    def statistics(
-        self, bridge_id: int, meter_id: int
-    ) -> tuple[int, int, list[tuple[int, int]]]:
+    def statistics(self, bridge_id: int, meter_id: int) -> tuple[int, int, list[tuple[int, int]]]:
         """(packets, bytes) that came to a meter, and of each band that applied to them."""
         index = self._indexes[bridge_id, meter_id]
         packets, n_bytes, *rest = self._counts.sums(index)
@@ -108,16 +132,14 @@ class Meters:
         return packets, n_bytes, [(rest[2 * i], rest[2 * i + 1]) for i in range(n)]
 
     def _remove(self, place: _Place) -> None:
-        self._map.delete(layout.METER_KEY.pack(*place))
-        self._free.append(self._indexes.pop(place))
+        self._cells.put(layout.METER_KEY.pack(*place), None)
+        self._replaced.append(self._indexes.pop(place))
 
     def _free_index(self, place: _Place) -> int:
         if self._free:
             return self._free.pop(0)
         if self._next >= layout.MAX_METERS:
-            raise DatapathError(
-                f"more than {layout.MAX_METERS} meters", place=f"meter={place[1]}"
-            )
+            raise DatapathError(f"more than {layout.MAX_METERS} meters", place=f"meter={place[1]}")
         self._next += 1
         return self._next - 1
 

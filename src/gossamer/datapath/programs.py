@@ -34,10 +34,12 @@ class ProgramRecord:
     inner: list[ProgramRecord] = field(default_factory=list)
     """Programs it runs (clone), which it uses."""
     users: int = 0
+    releases: int = 0
+    """How often it was left without users."""
 
 
 class Programs:
-    """All programs; written at `flush()`, deleted at `sweep()`."""
+    """All programs; written at `flush()`, deleted by `sweep()`."""
 
     def __init__(
         self, small: HashMap, large: HashMap, nat_rule: Callable[[bytes], int] = lambda image: 0
@@ -48,7 +50,7 @@ class Programs:
         self._by_actions: dict[Actions, ProgramRecord] = {}
         self._by_identity: dict[int, ProgramRecord] = {}
         self._unwritten: list[ProgramRecord] = []
-        self._unused: list[ProgramRecord] = []
+        self._unused: list[tuple[ProgramRecord, int]] = []
         self._next_id = 1
         self._inherited: dict[bytes, int] = {}
         self.userdata: list[bytes] = [b""]
@@ -83,7 +85,8 @@ class Programs:
         """One flow less runs it."""
         record.users -= 1
         if not record.users:
-            self._unused.append(record)
+            record.releases += 1
+            self._unused.append((record, record.releases))
 
     def flush(self) -> None:
         """Write what is new; call before rules that refer to it are written."""
@@ -97,17 +100,24 @@ class Programs:
         self._large.put_all([k for k, _ in large], [v for _, v in large])
         self._unwritten.clear()
 
-    def sweep(self) -> None:
-        """Delete what no flow runs any more; call after rules are written."""
-        for record in self._unused:  # which grows by what they run
-            if record.users or self._by_actions.get(record.actions) is not record:
+    def take_unused(self) -> list[tuple[ProgramRecord, int]]:
+        """What flows ceased to run since the last call, for `sweep()`."""
+        unused, self._unused = self._unused, []
+        return unused
+
+    def sweep(self, unused: list[tuple[ProgramRecord, int]]) -> None:
+        """Delete what was unused and is still; call when no packet is on its way through it."""
+        for record, releases in unused:  # which grows by what they run
+            if record.users or record.releases != releases:
+                continue
+            if self._by_actions.get(record.actions) is not record:
                 continue
             del self._by_actions[record.actions]
             self._by_identity.pop(id(record.actions), None)
             self._delete(record.pieces)
             for inner in record.inner:
                 self.release(inner)
-        self._unused.clear()
+                unused.append((inner, inner.releases))
 
     def inherit(self) -> None:
         """Learn the ids of what an earlier daemon wrote, to use them again."""

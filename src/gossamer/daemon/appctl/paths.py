@@ -182,8 +182,10 @@ class PathCache:
         )
         flows = memory[at + layout.PATH_FLOWS_OFFSET :][: n_flows * 8].cast("I")
         return CachedPath(
-            bridge_id=version >> 16 & 0xFFFF,
-            match=self._match(version & 0xFFFF, memory[at + layout.PATH_HEAD.size :]),
+            bridge_id=version >> layout.BRIDGE_SHIFT & (layout.MAX_BRIDGES - 1),
+            match=self._match(
+                version & (layout.MAX_MASKS - 1), memory[at + layout.PATH_HEAD.size :]
+            ),
             ops=ops,
             flow_ids=tuple(f for f in flows[::2].tolist() if not f & layout.TABLE_MISS),
             packets=packets,

@@ -22,13 +22,12 @@ versions: Final = st.integers(V10, V15)
 _CT_ONLY: Final = ("ct_mark", "ct_label")
 _OURS: Final = ("pbb_isid", "ipv6_exthdr", "arp_op")
 """What Open vSwitch does not know, and what has other bits there than here."""
-_LONG: Final = tuple(f.name for f in FIELDS if f.name.startswith("tun_erspan"))
-"""Their 64-bit headers do not come back from the stack's actions yet (docs/compat.md)."""
 _WRITABLE: Final = [
-    f for f in FIELDS if f.writable and f.name not in (*_CT_ONLY, *_OURS, *_LONG, "in_port")
+    f for f in FIELDS if f.writable and f.name not in (*_CT_ONLY, *_OURS, "in_port")
 ]
-_READABLE: Final = [*(f for f in FIELDS if f.name not in (*_OURS, *_LONG)), *XREGS, *XXREGS]
+_READABLE: Final = [*(f for f in FIELDS if f.name not in _OURS), *XREGS, *XXREGS]
 _TARGETS: Final = [*_WRITABLE, *XREGS, *XXREGS]
+_WRITABLE_LOADS: Final = [*_WRITABLE, *XREGS]
 _NXM_NAMED: Final = [f for f in (*_WRITABLE, *XREGS) if f.oxm is None or f.oxm[0] < 0xFFFF]
 _RESERVED: Final = [
     OfPort.IN_PORT, OfPort.TABLE, OfPort.NORMAL, OfPort.FLOOD, OfPort.ALL, OfPort.LOCAL,
@@ -65,6 +64,9 @@ def set_fields(draw: st.DrawFn) -> Action:
     if is_nxm_port(field):
         return act.SetField(field, draw(ports), 0xFFFFFFFF)
     full = allowed_bits(field)
+    if full.bit_length() != 8 * field.wire_bytes and not field.marks and draw(st.booleans()):
+        if field.maskable:
+            return act.NamedSet(field, draw(bits(field.n_bits)) & full, full, act.WITH_MASK)
     if field.name == "vlan_vid":
         return act.SetField(field, draw(bits(12)) | 0x1000, full)
     masked = field.maskable and draw(st.booleans())
@@ -75,13 +77,8 @@ def set_fields(draw: st.DrawFn) -> Action:
 @st.composite
 def loads(draw: st.DrawFn) -> Action:
     """NXAST_REG_LOAD."""
-    dst = draw(subfields(_NXM_NAMED, 64).filter(_has_one_spelling))
+    dst = draw(subfields(_WRITABLE_LOADS, 64))
     return act.RegLoad(dst, draw(bits(dst.n_bits)))
-
-
-def _has_one_spelling(dst: SubField) -> bool:
-    """But all bits of a field that fills no byte: OpenFlow 1.5 says these with a mask or without."""
-    return dst.n_bits < dst.field.n_bits or dst.field.n_bits == 8 * dst.field.wire_bytes
 
 
 @st.composite

@@ -212,6 +212,11 @@ _OWN_ACTIONS: Final[dict[str, tuple[int, int, int]]] = {
 
 def _encode_set(a: act.SetField, version: int) -> bytes:
     f, value, mask = a.field, a.value, a.mask
+    if isinstance(a, act.NamedSet) and a.spelling == act.WITH_MASK:
+        if version >= Version.V15:
+            return _padded_set(_entry(f, value, mask, version))
+        own = _own_action(a, version) if version <= Version.V11 else None
+        return own if own is not None else _as_loads(a)
     if isinstance(a, act.NamedSet):
         named = _encode_named(a, version)
         if named is not None:
@@ -283,7 +288,9 @@ def _own_action(a: act.SetField, version: int) -> bytes | None:
 def _as_loads(a: act.SetField) -> bytes:
     """NXAST_REG_LOAD for each run of mask bits, or REG_LOAD2 where a field has no short header."""
     f = a.field
-    if len(nxm(f)) != 4 or f.marks:
+    if isinstance(a, act.NamedSet) and a.spelling == act.WITH_MASK and _is_long(f):
+        return nicira(33, _entry(f, a.value, a.mask, Version.V10))
+    if _is_long(f) or f.marks:
         return nicira(33, _tlv(f, a.value, a.mask, Version.V10))
     return b"".join(
         _load_action(SubField(f, low, n), (a.value >> low) & ((1 << n) - 1))
@@ -305,22 +312,28 @@ def _runs(mask: int, width: int) -> Iterator[tuple[int, int]]:
         low += n
 
 
+def _is_long(f: Field) -> bool:
+    """True for a field whose header takes eight bytes, which NXAST_REG_LOAD has no room for."""
+    return len(nxm(f)) != 4
+
+
 def _load_action(d: SubField, value: int) -> bytes:
     n = 16 if is_nxm_port(d.field) else 64
     return nicira(7, packed_bits(d) + nxm(d.field) + be(value & ((1 << n) - 1), 8))
 
 
 def _encode_load(d: SubField, value: int, version: int) -> bytes:
-    if d.field.marks and version < Version.V15:
-        mask = ((1 << d.n_bits) - 1) << d.low
-        return nicira(33, _tlv(d.field, value << d.low, mask, Version.V10))
+    mask = ((1 << d.n_bits) - 1) << d.low
     if version < Version.V15:
+        if d.field.marks:
+            return nicira(33, _tlv(d.field, value << d.low, mask, Version.V10))
+        if _is_long(d.field):
+            return nicira(33, _entry(d.field, value << d.low, mask, Version.V10))
         return _load_action(d, value)
     # OpenFlow 1.5 has one action for both; a mask that leaves bits of a byte out is written.
     f = d.field
     if is_nxm_port(f) and d.n_bits == IN_PORT.n_bits:
         return _set_tlv(f, value, 0xFFFFFFFF, version)
-    mask = ((1 << d.n_bits) - 1) << d.low
     masked = mask != (1 << f.wire_bytes * 8) - 1 and said_bits(d) != f.wire_bytes * 8
     body = encode_header(f, version, masked) + be(value << d.low, f.wire_bytes)
     return _padded_set(body + (be(mask, f.wire_bytes) if masked else b""))
@@ -341,6 +354,12 @@ def _tlv(f: Field, value: int, mask: int, version: int) -> bytes:
         value, mask, masked = port_to_16(value), 0xFFFF, False
     head = encode_header(f, version, masked)
     return head + be(value, n) + (be(mask, n) if masked else b"")
+
+
+def _entry(f: Field, value: int, mask: int, version: int) -> bytes:
+    """A TLV that has its mask, whatever that is."""
+    n = f.wire_bytes
+    return encode_header(f, version, True) + be(value, n) + be(mask, n)
 
 
 def _set_tlv(f: Field, value: int, mask: int, version: int) -> bytes:

@@ -45,7 +45,10 @@ def decode_set(body: bytes, offset: int, *, may_mask: bool, standard: bool) -> a
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{f.name}: {value:#x}")
     if is_nxm_port(f):
         return act.SetField(f, port_from_16(value), 0xFFFFFFFF)
-    return act.SetField(f, value, mask & allowed_bits(f))
+    allowed = allowed_bits(f)
+    if entry.masked and mask == allowed != (1 << 8 * f.wire_bytes) - 1 and not f.marks:
+        return act.NamedSet(f, value, mask, act.WITH_MASK)
+    return act.SetField(f, value, mask & allowed)
 
 
 def short_field_at(body: bytes, offset: int) -> Field:

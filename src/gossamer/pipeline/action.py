@@ -101,13 +101,17 @@ class SetField(Action):
     mask: int
 
 
+WITH_MASK: Final = "set_field_with_mask"
+
+
 @dataclass(frozen=True, slots=True)
 class NamedSet(SetField):
     """A SetField that came as an action with a name of its own, kept to be shown back.
 
     `spelling` is the name of the wire's action, without prefix: "set_nw_ttl" (OFPAT_SET_NW_TTL),
     "set_dl_src" and its like of OpenFlow 1.0 and 1.1, "set_tunnel" and "set_tunnel64" (NXAST_*),
-    "set_mpls_label" and so on.
+    "set_mpls_label" and so on.  WITH_MASK is a set_field whose mask has all bits of a field that
+    fills no whole bytes, such as Open vSwitch makes of a load.
     """
 
     spelling: str

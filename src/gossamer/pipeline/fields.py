@@ -256,7 +256,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("tun_flags", "tun_flags", 16, 2, None, _nx1(104), _M, _W, NONE),
     Field("tun_gbp_id", "tun_gbp_id", 16, 2, None, _nx1(38), _M, _W, NONE),
     Field("tun_gbp_flags", "tun_gbp_flags", 8, 1, None, _nx1(39), _M, _W, NONE),
-    Field("tun_erspan_ver", "tun_erspan_ver", 8, 1, (NXOXM_ET, 12), None, _M, _W, NONE),
+    Field("tun_erspan_ver", "tun_erspan_ver", 4, 1, (NXOXM_ET, 12), None, _M, _W, NONE),
     Field("tun_erspan_idx", "tun_erspan", 20, 4, (NXOXM_ET, 11), None, _M, _W, NONE, 8),
     Field("tun_erspan_dir", "tun_erspan", 1, 1, (NXOXM_ET, 13), None, _M, _W, NONE, 6),
     Field("tun_erspan_hwid", "tun_erspan", 6, 1, (NXOXM_ET, 14), None, _M, _W, NONE),

@@ -60,6 +60,9 @@ def format_action(action: Action, names: PortNames | None = None) -> str:
             return _format_controller(action)
         case act.NamedSet() if action.spelling in _NAMED_SETS:
             return _NAMED_SETS[action.spelling].format(_named_value(action))
+        case act.NamedSet(field=f, value=value, mask=mask, spelling=act.WITH_MASK):
+            text = format_value(f, value, all_bits(f), names)
+            return f"set_field:{text}/{mask:#x}->{field_name(f)}"
         case act.SetField(field=f, value=value, mask=mask):
             return f"set_field:{format_value(f, value, mask, names)}->{field_name(f)}"
         case act.RegLoad(dst=dst, value=value):

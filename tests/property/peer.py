@@ -16,13 +16,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, OfPort
 from gossamer.pipeline.execute import Output
-from gossamer.pipeline.fields import get_slot
+from gossamer.pipeline.fields import BY_NAME, get_slot
 from gossamer.pipeline.format import format_actions, format_match, format_port
 from gossamer.pipeline.group import GROUP_ANY, Group, GroupType
+from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import ETH_TYPE_MIN, parse
 from gossamer.pipeline.world import Fragments, Port, VlanMode
 from tests.property.case import BridgeCase, Case
@@ -208,7 +210,7 @@ def _with_flows(peer: Peer, bridge: BridgeCase) -> BridgeCase:
     for flow in bridge.flows:
         actions = tuple(a for a in flow.actions if not _left_out(a))
         flow = replace(flow, actions=actions)
-        match = format_match(flow.match, flow.priority)
+        match = _match(flow.match, flow.priority)
         text = f"table={flow.table_id},{match},actions={format_actions(actions)}"
         try:
             peer.run("ovs-ofctl", "-OOpenFlow15", "add-flow", bridge.name, text)
@@ -219,6 +221,19 @@ def _with_flows(peer: Peer, bridge: BridgeCase) -> BridgeCase:
     return BridgeCase(
         bridge.name, ports, tuple(taken), groups=bridge.groups, fragments=Fragments.NORMAL
     )
+
+
+_INDEX: Final = BY_NAME["tun_erspan_idx"]
+
+
+def _match(match: Match, priority: int) -> str:
+    """A match in words.  Open vSwitch reads ERSPAN's index wherever it stands, but shows it only
+    beside version 1, and so do we: what is not shown is said here."""
+    text = format_match(match, priority)
+    value, mask = match.field(_INDEX)
+    if not mask or f"{_INDEX.name}=" in text:
+        return text
+    return f"{text},{_INDEX.name}={value:#x}/{mask:#x}"
 
 
 def _left_out(action: Action) -> bool:

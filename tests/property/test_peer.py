@@ -25,7 +25,7 @@ from tests.unit.pipeline.test_trace import FLOW, NORMAL, flow
 
 N_WORLDS = 16
 N_PACKETS = 10
-SHARED = ALL - {"copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle", "tunnel_fields"}
+SHARED = ALL - {"copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle"}
 """What both have, and random worlds can show: the hashes are each one's own, and a cut or a look
 at the length comes in Open vSwitch before changes that wait to be written to the packet.  What is
 set of a tunnel's fields is not compared there yet."""

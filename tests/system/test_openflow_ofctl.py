@@ -148,6 +148,36 @@ def test_a_bundle_mixes_what_it_is_given(host: Host, tmp_path: Path) -> None:
     assert "in_port=10 actions=group:20" in out
 
 
+_TUNNEL_FIELDS = {
+    "tun_id": "NXM_NX_TUN_ID", "tun_src": "NXM_NX_TUN_IPV4_SRC", "tun_dst": "NXM_NX_TUN_IPV4_DST",
+    "tun_ipv6_src": "NXM_NX_TUN_IPV6_SRC", "tun_ipv6_dst": "NXM_NX_TUN_IPV6_DST",
+    "tun_gbp_id": "NXM_NX_TUN_GBP_ID", "tun_gbp_flags": "NXM_NX_TUN_GBP_FLAGS",
+    "tun_erspan_ver": "NXOXM_ET_ERSPAN_VER", "tun_erspan_idx": "NXOXM_ET_ERSPAN_IDX",
+    "tun_erspan_dir": "NXOXM_ET_ERSPAN_DIR", "tun_erspan_hwid": "NXOXM_ET_ERSPAN_HWID",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"])
+def test_fields_of_tunnels_come_back_as_ovs_ofctl_says_them_itself(host: Host, version: str) -> None:
+    """What it makes of a flow's text is in its bytes alone: parse-flow shows those."""
+    flows = []
+    for nxm in _TUNNEL_FIELDS.values():
+        flows += [f"load:1->{nxm}[]", f"load:1->{nxm}[0]", f"move:NXM_NX_REG0[0]->{nxm}[0]",
+                  f"move:{nxm}[0]->NXM_NX_REG0[3]", f"push:{nxm}[]", f"pop:{nxm}[0]"]  # fmt: skip
+    for name in _TUNNEL_FIELDS:
+        value = {"tun_src": "192.0.2.1", "tun_dst": "192.0.2.1"}.get(name, "::1" if "ipv6" in name else "1")
+        flows += [f"set_field:{value}->{name}", f"set_field:{value}/{value}->{name}"]
+    wanted = []
+    for actions in flows:
+        said = host.ofctl("-O", version, "parse-flow", f"actions={actions}")
+        wanted.append(said.rpartition("actions=")[2].strip())
+    lines = (f"table=9,priority={n + 1},actions={a}" for n, a in enumerate(flows))
+    host.ofctl("-O", version, "add-flows", "br0", "-", stdin="\n".join(lines))
+    shown = host.ofctl("-O", version, "--no-stats", "dump-flows", "br0", "table=9")
+    got = dict(re.findall(r"priority=(\d+) actions=(.*)", shown))
+    assert [got[str(n + 1)] for n in range(len(flows))] == wanted
+
+
 def test_ping_comes_back(host: Host) -> None:
     done = host.attempt("ovs-ofctl", "ping", "br0", "100")
     assert done.stdout.count("100 bytes from br0: xid=") == 10

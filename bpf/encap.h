@@ -84,6 +84,8 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 {
 	struct bpf_fib_lookup *fib = &st->fib;
 	struct departure *d = &st->out;
+	bool group = v4 ? (remote[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) :
+			  (remote[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 	long found;
 
 	d->resolve = 0;
@@ -116,21 +118,20 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return DROP_TUNNEL_ROUTE;
 	d->ifindex = fib->ifindex;
-	/* Now and then the kernel does it itself, so that it sees to the neighbour being there. */
-	if (found == BPF_FIB_LKUP_RET_NO_NEIGH || t->resolved != (__u32)(st->now >> 30)) {
+	/* Now and then the kernel does it itself, so that it sees to the neighbour being there.  Not
+	 * for a group: its address follows from the group's own, and bpf_redirect_neigh() drops
+	 * what is for a group of Ethernet already. */
+	if (found == BPF_FIB_LKUP_RET_NO_NEIGH ||
+	    (!group && t->resolved != (__u32)(st->now >> 30))) {
 		t->resolved = st->now >> 30;
 		d->resolve = 1;
 		__builtin_memset(&d->hop, 0, sizeof(d->hop));
 		d->hop.nh_family = fib->family;
-		if (fib->family == AF_INET)
-			d->hop.ipv4_nh = fib->ipv4_dst;
-		else
-			__builtin_memcpy(d->hop.ipv6_nh, fib->ipv6_dst, 16);
 		/* A group is its own next hop. */
-		if (v4 && (remote[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000))
-			d->hop.ipv4_nh = remote[3];
-		if (!v4 && (remote[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000))
-			__builtin_memcpy(d->hop.ipv6_nh, remote, 16);
+		if (fib->family == AF_INET)
+			d->hop.ipv4_nh = group ? remote[3] : fib->ipv4_dst;
+		else
+			__builtin_memcpy(d->hop.ipv6_nh, group && !v4 ? remote : fib->ipv6_dst, 16);
 	}
 	__builtin_memcpy(d->eth, fib->dmac, 6);
 	__builtin_memcpy(d->eth + 6, fib->smac, 6);

@@ -234,7 +234,6 @@ def test_another_network_does_not_come_through(node: Host, ovs: OvsPeer) -> None
 # -- groups ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="about one ping in ten is lost, and why is not known yet", strict=False)
 def test_a_multicast_group_carries_a_network(host: Host, peer: Peer) -> None:
     peer.ip("link", "add", "vx0", "type", "vxlan", "id", "42", "group", "239.1.2.3", "dstport", "4789",
             "dev", "eth0")  # fmt: skip
@@ -243,7 +242,8 @@ def test_a_multicast_group_carries_a_network(host: Host, peer: Peer) -> None:
     run("ip", "route", "add", "239.0.0.0/8", "dev", "up0")
     add_tunnel(host, "br0", "t", "vxlan", "remote_ip=239.1.2.3", f"local_ip={OUR_IP}", "key=42")
     assert "239.1.2.3" in run("ip", "maddr", "show", "dev", "up0")
-    assert inner_ping(host, "a", PEER_INNER) == 3
+    # Longer than the second after which a neighbour is asked for again.
+    assert inner_ping(host, "a", PEER_INNER, 15) == 15
     assert peer.ping(OUR_INNER) == 3
     host.vsctl("del-port", "t")
     assert "239.1.2.3" not in run("ip", "maddr", "show", "dev", "up0")

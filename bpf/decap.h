@@ -198,8 +198,10 @@ static __always_inline int outer_gre(struct __sk_buff *skb, struct arrival *a, _
 	a->kind = TUNNEL_GRE;
 	if (first >> 16 & ~(GRE_HAS_CSUM | GRE_HAS_KEY | GRE_HAS_SEQ))
 		return -DROP_TUNNEL_MALFORMED;
-	if (first >> 16 & GRE_HAS_CSUM)
+	if (first >> 16 & GRE_HAS_CSUM) {
+		a->summed = 1;
 		at += 4;
+	}
 	if (first >> 16 & GRE_HAS_KEY) {
 		if (load(skb, at, &word, 4))
 			return -DROP_TUNNEL_MALFORMED;
@@ -458,6 +460,7 @@ __attribute__((noinline)) int decapsulate(struct __sk_buff *skb, __u32 level)
 			reason = DROP_TUNNEL_MALFORMED;
 			goto drop;
 		}
+		a->summed = udp[3] != 0;
 		inside = a->kind == TUNNEL_VXLAN ? outer_vxlan(skb, a, at + 8) :
 						   outer_geneve(skb, a, at + 8);
 	} else {
@@ -493,6 +496,10 @@ __attribute__((noinline)) int decapsulate(struct __sk_buff *skb, __u32 level)
 	}
 	if (bpf_map_lookup_elem(&local_addresses, a->remote)) {
 		reason = DROP_TUNNEL_LOOP;	/* our own packet has come back */
+		goto drop;
+	}
+	if (a->summed && is_corrupt(skb, at, end - at, level)) {
+		reason = DROP_TUNNEL_CHECKSUM;
 		goto drop;
 	}
 	if (a->options) {

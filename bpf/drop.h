@@ -48,6 +48,7 @@ enum drop_reason {
 	DROP_TUNNEL_ROUTE,	/* no route to the remote, or no address to send from */
 	DROP_TUNNEL_TOO_BIG,	/* more than the way to the remote takes */
 	DROP_TUNNEL_COPY,	/* a copy, and no internal port by which it could go */
+	DROP_TUNNEL_CHECKSUM,	/* an outer checksum that is wrong */
 	DROP_REASONS
 };
 

@@ -58,6 +58,7 @@ const volatile __u32 capturing = 0;
 #include "sequence.h"
 #include "track.h"
 #include "normal.h"
+#include "outer_checksum.h"
 #include "encap.h"
 #include "decap.h"
 #include "execute.h"

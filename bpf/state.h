@@ -127,7 +127,7 @@ struct arrival {		/* what the outer headers of a tunnel's packet said */
 	__u32 extensions;	/* TUNNEL_* that the packet needs */
 	__be32 erspan;
 	__u8 erspan_version;
-	__u8 pad;
+	__u8 summed;		/* there is an outer checksum */
 	__be16 present;
 	__u32 options;		/* bytes of Geneve's options */
 	__be32 metadata[16];

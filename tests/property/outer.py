@@ -152,7 +152,7 @@ def _erspan(outer: Outer) -> bytes:
 
 def read(frame: bytes, *, strict: bool = True) -> Outer:
     """What a frame says.  Raises Malformed where anything of it is not as specified; what a receiver
-    need not look at (reserved bits, checksums of UDP and GRE) counts only where wanted."""
+    need not look at (reserved bits) counts only where wanted."""
     ethertype = struct.unpack_from("!H", frame, 12)[0]
     values: dict[str, object] = {"macs": frame[:12]}
     if ethertype == 0x800:
@@ -174,7 +174,7 @@ def read(frame: bytes, *, strict: bool = True) -> Outer:
     if protocol == 17:
         sport, dport, length, check = struct.unpack_from("!HHHH", rest)
         _check(length == len(rest), "UDP length")
-        if check and strict:
+        if check:
             pseudo = _pseudo(Outer("", source, destination, b""), length)
             _check(checksum(pseudo + rest) == 0, "UDP checksum")
         values |= {"source_port": sport, "destination_port": dport, "csum": bool(check)}
@@ -235,7 +235,7 @@ def _read_gre(data: bytes, strict: bool) -> tuple[str, dict[str, object]]:
     at = 4
     values: dict[str, object] = {"key": None, "csum": bool(flags & 0x8000)}
     if flags & 0x8000:
-        _check(not strict or checksum(data) == 0, "GRE checksum")
+        _check(checksum(data) == 0, "GRE checksum")
         at += 4
     if flags & 0x2000:
         values["key"] = struct.unpack_from("!I", data, at)[0]

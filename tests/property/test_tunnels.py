@@ -181,6 +181,27 @@ def test_a_checksum_covers_header_and_packet(world: World) -> None:
             alike(world.send(frame), expected(kind, frame, csum=True))
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_was_damaged_on_the_way_is_dropped_by_its_outer_checksum(
+    world: World, family: int
+) -> None:
+    rng = random.Random(20)
+    for kind in (wire.VXLAN, wire.GENEVE, wire.GRE):
+        world.datapath.set_tunnel(world.tunnel, settings(kind, family))
+        for frame in frames(rng, 40):
+            right = wire.build(
+                incoming(kind, frame, csum=True, source=REMOTE[family], destination=LOCAL[family])
+            )
+            got = world.receive(right)
+            assert got is not None, world.datapath.drops()
+            assert got[0] == frame
+            at = rng.randrange(len(right) - len(frame), len(right))
+            wrong = right[:at] + bytes((right[at] ^ 1 << rng.randrange(8),)) + right[at + 1 :]
+            before = world.datapath.drops()
+            assert world.receive(wrong) is None
+            assert world.new_drops(before) == {"tunnel_checksum": 1}
+
+
 def test_keys_may_be_absent_fixed_or_the_flows(world: World) -> None:
     frame = next(frames(random.Random(3), 1))
     for kind in (wire.VXLAN, wire.GENEVE, wire.GRE):

@@ -387,6 +387,7 @@ DROP_REASONS: Final = (
     "tunnel_route",
     "tunnel_too_big",
     "tunnel_copy",
+    "tunnel_checksum",
 )
 """enum drop_reason, in its order."""
 

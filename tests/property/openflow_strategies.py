@@ -64,9 +64,9 @@ def set_fields(draw: st.DrawFn) -> Action:
     if is_nxm_port(field):
         return act.SetField(field, draw(ports), 0xFFFFFFFF)
     full = allowed_bits(field)
-    if full.bit_length() != 8 * field.wire_bytes and not field.marks and draw(st.booleans()):
-        if field.maskable:
-            return act.NamedSet(field, draw(bits(field.n_bits)) & full, full, act.WITH_MASK)
+    odd = full.bit_length() != 8 * field.wire_bytes and not field.marks
+    if odd and field.maskable and draw(st.booleans()):
+        return act.NamedSet(field, draw(bits(field.n_bits)) & full, full, act.WITH_MASK)
     if field.name == "vlan_vid":
         return act.SetField(field, draw(bits(12)) | 0x1000, full)
     masked = field.maskable and draw(st.booleans())

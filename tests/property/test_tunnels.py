@@ -27,6 +27,7 @@ from gossamer.pipeline import action as act
 from gossamer.pipeline.fields import BY_NAME, SLOTS, Field, get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.tlv import option_field
 from tests.fuzz import tunnels as fuzz
 from tests.property import outer as wire
 from tests.property.inner import frames
@@ -303,6 +304,23 @@ def test_options_of_geneve_go_both_ways(world: World) -> None:
     assert get_slot(got[1], "tun_flags") == 1
     raw = get_slot(got[1], "tun_metadata").to_bytes(SLOTS["tun_metadata"].length, "big")
     assert (raw[4:12], raw[48:52]) == (bytes(range(1, 9)), b"abcd")
+
+
+def test_an_option_that_is_deleted_does_not_go_on(world: World) -> None:
+    frame = next(frames(random.Random(8), 1))
+    world.datapath.set_tunnel(world.tunnel, settings(wire.GENEVE))
+    world.datapath.set_tlv_map(
+        world.bridge, [TunnelOption(0xFFFF, 1, 8, 4), TunnelOption(0x102, 0x80, 4, 48)]
+    )
+    gone, kept = option_field(0, 8, 4), option_field(1, 4, 48)
+    world.tell(
+        act.SetField(gone, 0x0102030405060708, (1 << 64) - 1),
+        act.SetField(kept, 9, 0xFFFFFFFF),
+        act.DeleteField(gone),
+        act.Output(TUNNEL),
+    )
+    option = Option(0x102, 0x80, b"\0\0\0\x09")
+    alike(world.send(frame), expected(wire.GENEVE, frame, options=(option,)))
 
 
 def test_erspan_of_both_versions(world: World) -> None:

@@ -480,6 +480,8 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             change = Program()
             _move(change, flags, src.shift, dst.shift, dst.n_bits)
             _change(program, flags, (dst.field, src.field), change)
+        case act.DeleteField(field=f):
+            _set_bits(program, flags, 0, f.full_mask | f.marks)
         case act.PushVlan(ethertype=ethertype):
             program.reads |= _BOTH_TAGS
             program.writes |= _VLAN_TCI

@@ -194,7 +194,7 @@ class _Checker:
                     raise OpenFlowError(
                         ErrorCode.METER_MOD_FAILED_INVALID_METER, f"meter {meter_id:#x}"
                     )
-            case act.DeleteField(field=f):
+            case act.DeleteField(field=f) if not f.marks:
                 raise OpenFlowError(
                     ErrorCode.BAD_ACTION_BAD_ARGUMENT, f"{f.name} is in every packet"
                 )

@@ -56,6 +56,9 @@ def apply_change(key: int, action: Action, step: Step) -> int:
         case act.WriteMetadata(value=value, mask=mask):
             shift = BY_NAME["metadata"].shift
             return (key & ~(mask << shift)) | (value & mask) << shift
+        case act.DeleteField(field=f):
+            step.detail(f"delete {f.name}")
+            return key & ~(f.full_mask | f.marks)
         case act.SetVlanVid(vid=vid):
             return _set_tci(key, vid & 0x0FFF, 0x0FFF)
         case act.SetVlanPcp(pcp=pcp):

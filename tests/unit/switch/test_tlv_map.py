@@ -84,6 +84,10 @@ SHOWN = [
         "priority=12,tun_metadata0,actions=set_field:0x12/0xff->tun_metadata0,2",
         "priority=12,tun_metadata0 actions=set_field:0x12/0xff->tun_metadata0,output:2",
     ),
+    (
+        "priority=13,tun_metadata0,actions=delete_field:tun_metadata0,2",
+        "priority=13,tun_metadata0 actions=delete_field:tun_metadata0,output:2",
+    ),
     ("priority=14,tun_metadata0=0x123456789,actions=2", "priority=14,tun_metadata0=0x1234567 actions=output:2"),
     (
         "priority=18,tun_erspan_ver=1,tun_erspan_idx=0x7,actions=2",

@@ -49,6 +49,7 @@ enum drop_reason {
 	DROP_TUNNEL_TOO_BIG,	/* more than the way to the remote takes */
 	DROP_TUNNEL_COPY,	/* a copy, and no internal port by which it could go */
 	DROP_TUNNEL_CHECKSUM,	/* an outer checksum that is wrong */
+	DROP_FRAGMENT,		/* the bridge takes none (set-frags drop) */
 	DROP_REASONS
 };
 

@@ -121,6 +121,9 @@ enum parse_depth { PARSE_L2, PARSE_L4 };
 
 #define BRIDGE_FORWARD_BPDU (1 << 0)
 #define BRIDGE_LENGTHS (1 << 1)	/* some rule asks how long packets are */
+#define BRIDGE_FRAG_NORMAL (1 << 2)	/* tables see no ports of fragments, not of the first either */
+#define BRIDGE_FRAG_DROP (1 << 3)	/* fragments end at the first table */
+#define BRIDGE_SAMPLES (1 << 4)	/* somebody wants to hear of sampled packets */
 #define RESUME_SHIFT 8		/* in the same word: the table that a pass goes on in, plus one */
 #define RESUME_BITS (0x1ff << RESUME_SHIFT)
 #define WORD_LENGTHS (KEY_WORDS - 1)	/* which of the bridge's lengths a packet exceeds, bit by bit */

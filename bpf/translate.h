@@ -10,6 +10,36 @@
 #ifndef GOSSAMER_TRANSLATE_H
 #define GOSSAMER_TRANSLATE_H
 
+/* What the bridge wants tables to see of a fragment (ofp_config_flags).  -1: it ends here. */
+static __always_inline int show_fragment(struct state *st)
+{
+	struct bridge *br;
+
+	st->hides_ports = 0;
+	if (!(key_of(st)->nw_frag & FRAG_ANY))
+		return 0;
+	br = bridge_get(st->bridge);
+	if (!br)
+		return 0;
+	if (br->flags & BRIDGE_FRAG_DROP) {
+		if (!st->n_ops && !st->set_used)
+			emit_simple(st, DO_DROP, 0, DROP_FRAGMENT);
+		return -1;
+	}
+	if (br->flags & BRIDGE_FRAG_NORMAL) {
+		st->hides_ports = 1;
+		st->hidden_ports = st->key[WORD_TP_SRC];
+		st->key[WORD_TP_SRC] = 0;
+	}
+	return 0;
+}
+
+static __always_inline void show_ports(struct state *st)
+{
+	if (st->hides_ports)
+		st->key[WORD_TP_SRC] = st->hidden_ports;
+}
+
 /* Look up `table_id` and lay a frame for what is found there.  A resubmit that finds nothing does
  * nothing (`honour_miss` 0); otherwise the table says what becomes of the packet. */
 __attribute__((noinline)) int enter_table(__u32 table_id, __u32 honour_miss, __u32 level)
@@ -17,11 +47,16 @@ __attribute__((noinline)) int enter_table(__u32 table_id, __u32 honour_miss, __u
 	struct state *st = state_get(level);
 	struct table *t;
 	__u32 table;
+	int found;
 
 	if (!st || table_id > 255)
 		return 0;
 	table = st->bridge * 256 + table_id;
-	if (look_up(table, level)) {
+	if (show_fragment(st))
+		return 0;
+	found = look_up(table, level);
+	show_ports(st);
+	if (found) {
 		pass_flow(st->found.id, st->found.generation, level);
 		lay_frame(st, st->found_program, table_id);
 		return 0;

@@ -81,6 +81,7 @@ def to_json(case: Case) -> dict[str, Any]:
                 "miss": {str(t): m.name for t, m in b.miss.items()},
                 "groups": [_group_to_json(g) for g in b.groups],
                 "meters": [_meter_to_json(m) for m in b.meters],
+                "fragments": b.fragments.name,
             }
             for b in case.bridges
         ],
@@ -104,6 +105,7 @@ def from_json(data: dict[str, Any]) -> Case:
                 {int(t): TableMiss[m] for t, m in b["miss"].items()},
                 tuple(_group_from_json(g) for g in b.get("groups", ())),
                 tuple(_meter_from_json(m) for m in b.get("meters", ())),
+                Fragments[b.get("fragments", "NX_MATCH")],
             )
             for b in data["bridges"]
         ),

@@ -81,6 +81,8 @@ def in_kernel(datapath: Datapath, case: Case) -> Iterator[Bpf]:
             for b in case.bridges:
                 bridge_id = bpf.bridge_ids[b.name] = datapath.add_bridge(b.name)
                 datapath.configure_bridge(bridge_id, BridgeSettings())
+                datapath.set_fragments(bridge_id, b.fragments)
+                datapath.set_sampling(bridge_id, True)
                 for port in b.ports:
                     port_id = datapath.add_port(bridge_id, settings(port))
                     bpf.port_ids[b.name, port.ofport] = port_id

@@ -12,7 +12,7 @@ from gossamer.pipeline.fields import BY_NAME, FIELDS, Field, get
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.packet import parse
-from gossamer.pipeline.world import Port, TableMiss, VlanMode
+from gossamer.pipeline.world import Fragments, Port, TableMiss, VlanMode
 from tests.property import packets
 from tests.property.case import BridgeCase, Case, PacketCase
 from tests.property.extras import N_TABLES, Extras
@@ -297,6 +297,9 @@ def case(seed: int, n_packets: int, features: frozenset[str] = FEATURES) -> Case
         groups, meters = rules.extras.groups(), rules.extras.meters()
         miss = {t: rng.choice(list(TableMiss)) for t in range(N_TABLES) if rng.random() < 0.5}
         flows = tuple(rules.flows())
-        built.append(BridgeCase(name, tuple(members), flows, miss, groups, meters))
+        fragments = Fragments.NX_MATCH
+        if "fragments" in features and rng.random() < 0.5:
+            fragments = rng.choice((Fragments.NORMAL, Fragments.NORMAL, Fragments.DROP))
+        built.append(BridgeCase(name, tuple(members), flows, miss, groups, meters, fragments))
     changes_at = rng.randrange(n_packets) if rng.random() < 0.5 else None
     return Case(tuple(built), tuple(entries), changes_at)

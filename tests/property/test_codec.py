@@ -259,7 +259,7 @@ _MESSAGES: Final[dict[type, tuple[int, int, Any]]] = {
     m.EchoReply: (V10, V15, _constant(st.builds(m.EchoReply, _bytes))),
     m.FeaturesRequest: (V10, V15, _constant(st.builds(m.FeaturesRequest))),
     m.GetConfigRequest: (V10, V15, _constant(st.builds(m.GetConfigRequest))),
-    m.SetConfig: (V10, V15, _constant(st.builds(m.SetConfig, st.integers(0, 2), u16))),
+    m.SetConfig: (V10, V15, _constant(st.builds(m.SetConfig, st.integers(0, 3), u16))),
     m.BarrierRequest: (V10, V15, _constant(st.builds(m.BarrierRequest))),
     m.PacketOut: (V10, V15, _packet_outs),
     m.FlowMod: (V10, V15, _flow_mods),

@@ -13,12 +13,23 @@ from gossamer.datapath.layout import ParseDepth
 from gossamer.datapath.maps import MappedArray
 from gossamer.datapath.settings import BridgeSettings
 from gossamer.errors import DatapathError
+from gossamer.pipeline.fields import FRAG_ANY, slot_shift
+from gossamer.pipeline.world import Fragments
 
 _VERSION, _MEMBERS, _AGE = 0, 1, 2  # 64-bit words of struct bridge
 _GENERATION: Final = 1 << layout.VERSION_SHIFT
 _LEAP: Final = 256 * _GENERATION
 """From one commit to the next; between them are versions for what cannot wait."""
 _LIMIT, _COUNT, _FLAGS, _DEPTH, _MOVES = 6, 7, 8, 9, 18  # 32-bit words
+
+
+_A_FRAGMENT = FRAG_ANY << slot_shift("nw_frag")
+_PORTS = 0xFFFFFFFF << slot_shift("tp_dst")
+_FRAGMENT_FLAGS = {
+    Fragments.NORMAL: layout.FRAG_NORMAL,
+    Fragments.DROP: layout.FRAG_DROP,
+    Fragments.NX_MATCH: 0,
+}
 
 
 class Bridges:
@@ -78,10 +89,30 @@ class Bridges:
         """Apply the settings of a bridge."""
         self._set64(bridge_id, _AGE, settings.mac_ageing_s * 10**9)
         self._set32(bridge_id, _LIMIT, settings.mac_table_size)
-        flags = self._array.words32[self._at32(bridge_id, _FLAGS)] & ~layout.FORWARD_BPDU
+        flags = self._flags(bridge_id) & ~layout.FORWARD_BPDU
         self._set32(
             bridge_id, _FLAGS, flags | (layout.FORWARD_BPDU if settings.forward_bpdu else 0)
         )
+
+    def set_fragments(self, bridge_id: int, fragments: Fragments) -> None:
+        """What tables see of fragments; takes effect at once, for paths in the cache at `bump()`."""
+        both = layout.FRAG_NORMAL | layout.FRAG_DROP
+        flags = self._flags(bridge_id) & ~both | _FRAGMENT_FLAGS[fragments]
+        self._set32(bridge_id, _FLAGS, flags)
+
+    def set_sampling(self, bridge_id: int, wanted: bool) -> None:
+        """Whether sampled packets go up; takes effect at `bump()`."""
+        flags = self._flags(bridge_id) & ~layout.SAMPLES
+        self._set32(bridge_id, _FLAGS, flags | (layout.SAMPLES if wanted else 0))
+
+    def tells_fragments(self, bridge_id: int, reads: int) -> int:
+        """The bits by which fragments fare otherwise than whole packets, where rules read `reads`."""
+        flags = self._flags(bridge_id)
+        hidden = flags & layout.FRAG_NORMAL and reads & _PORTS
+        return _A_FRAGMENT if hidden or flags & layout.FRAG_DROP else 0
+
+    def _flags(self, bridge_id: int) -> int:
+        return int(self._array.words32[self._at32(bridge_id, _FLAGS)])
 
     def remove(self, bridge_id: int) -> None:
         """Forget a bridge; its ports and flows are gone already."""
@@ -129,7 +160,7 @@ class Bridges:
         present = {words[i] for i in places}
         for length in sorted(lengths - present):
             words[next(i for i in places if words[i] not in lengths)] = length
-        flags = self._array.words32[self._at32(bridge_id, _FLAGS)] & ~layout.ASKS_LENGTHS
+        flags = self._flags(bridge_id) & ~layout.ASKS_LENGTHS
         self._set32(bridge_id, _FLAGS, flags | (layout.ASKS_LENGTHS if lengths else 0))
 
     def set_look(self, bridge_id: int, look: int) -> None:

@@ -46,6 +46,7 @@ from gossamer.pipeline.action import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
+from gossamer.pipeline.world import Fragments
 
 
 class Datapath:
@@ -243,6 +244,16 @@ class Datapath:
         """Apply the settings of a bridge."""
         self._settings[bridge_id] = settings
         self._bridges.configure(bridge_id, settings)
+
+    def set_fragments(self, bridge_id: int, fragments: Fragments) -> None:
+        """What a bridge's tables see of IP fragments; all that there is, until told otherwise."""
+        self._bridges.set_fragments(bridge_id, fragments)
+        self._touch(bridge_id)
+
+    def set_sampling(self, bridge_id: int, wanted: bool) -> None:
+        """Whether anybody wants to hear of the packets that a bridge's rules sample."""
+        self._bridges.set_sampling(bridge_id, wanted)
+        self._touch(bridge_id)
 
     def remove_bridge(self, bridge_id: int) -> None:
         """Remove a bridge with its ports, flows and learned addresses."""
@@ -603,7 +614,9 @@ class Datapath:
         self._changed |= regrouped
         reach = self._meters.writes()
         for bridge_id, flows in self._flows.bridges.items():
-            reach |= flows.reach() | self._groups.reads(bridge_id) | self._groups.writes(bridge_id)
+            reads = flows.reach() | self._groups.reads(bridge_id)
+            reach |= reads | self._groups.writes(bridge_id)
+            reach |= self._bridges.tells_fragments(bridge_id, reads)
         depth = parse_depth(reach)
         for bridge_id in self._bridges.ids():
             if depth > self._bridges.depth(bridge_id):
@@ -611,6 +624,7 @@ class Datapath:
         for bridge_id in self._changed:
             flows = self._flows.bridge(bridge_id)
             reads = flows.look() | self._groups.reads(bridge_id)
+            reads |= self._bridges.tells_fragments(bridge_id, reads)
             look = cache_bits(reads, flows.footprint.writes | self._groups.writes(bridge_id))
             self._bridges.set_lengths(bridge_id, self._lengths(bridge_id))
             self._bridges.set_look(bridge_id, look)

@@ -9,7 +9,7 @@ from typing import Final
 
 from gossamer.pipeline.fields import KEY_LEN
 
-LAYOUT_VERSION: Final = 7
+LAYOUT_VERSION: Final = 8
 """Raise when a record below changes: maps of another version are not taken over."""
 
 CT_LAYOUT_VERSION: Final = 1
@@ -142,6 +142,9 @@ class PortFlag(IntFlag):
 
 FORWARD_BPDU: Final = 1
 ASKS_LENGTHS: Final = 2
+FRAG_NORMAL: Final = 4
+FRAG_DROP: Final = 8
+SAMPLES: Final = 16
 """struct bridge, flags."""
 
 
@@ -388,6 +391,7 @@ DROP_REASONS: Final = (
     "tunnel_too_big",
     "tunnel_copy",
     "tunnel_checksum",
+    "fragment",
 )
 """enum drop_reason, in its order."""
 

@@ -153,7 +153,7 @@ def _get_config(data: bytes, context: Context) -> Message:
 def _set_config(data: bytes, context: Context) -> Message:
     _exactly(data, 12)
     flags, miss_send_len = unpack_from(">HH", data, 8)
-    if flags & 3 == 3 or flags & ~7:
+    if flags & ~7:  # the two lowest are one number: 3 is Open vSwitch's OFPC_FRAG_NX_MATCH
         raise OpenFlowError(ErrorCode.SWITCH_CONFIG_FAILED_BAD_FLAGS)
     return m.SetConfig(flags, miss_send_len)
 

@@ -15,6 +15,7 @@ from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.action import Learn, OfPort, Output
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY
+from gossamer.pipeline.world import Fragments
 from gossamer.switch.config import BridgeConfig, FailMode, SslConfig
 from gossamer.switch.connections import Controllers
 from gossamer.switch.contract import Poller
@@ -163,6 +164,21 @@ class Bridge(PortListener):
         self.tell(self.rules.commit())
         self._tell_vacancy()
 
+    def set_fragments(self, fragments: Fragments) -> None:
+        """Let tables see this much of IP fragments."""
+        self.rules.set_fragments(fragments)
+        self.view = None
+
+    def exporters(self) -> dict[int, IpfixExporter]:
+        """Who exports flows of sampled packets, by collector set."""
+        return self._switch.sampling.exporters(self.name)
+
+    def set_sampling(self, wanted: bool) -> None:
+        """Whether anybody wants to hear of packets that rules sample."""
+        if wanted is not self.sampling:
+            self.sampling = wanted
+            self.datapath.set_sampling(self.ports.bridge_id, wanted)
+
     def watch_vacancy(self) -> None:
         """Note which tables have marks that controllers want to be told of."""
         self._marked = [t for t in self.tables.tables if t.settings.vacancy is not None]
@@ -247,11 +263,6 @@ class Bridge(PortListener):
                 session.feed.forwarded_request(message, xid)
 
     # -- what controllers ask beside flows ----------------------------------------------------
-
-    @property
-    def fragment_handling(self) -> int:
-        """ofp_config_flags: fragments are forwarded like any packet; nothing else is offered."""
-        return 0
 
     def check_port_mod(self, message: m.PortMod) -> Port:
         """The port a port-mod means.

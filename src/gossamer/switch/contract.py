@@ -14,6 +14,7 @@ from gossamer.pipeline.action import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
+from gossamer.pipeline.world import Fragments
 
 if TYPE_CHECKING:
     from gossamer.datapath.conntrack import Conntrack
@@ -50,6 +51,12 @@ class Datapath(Protocol):
     def converge(self) -> None: ...
     def add_bridge(self, name: str) -> int: ...
     def configure_bridge(self, bridge_id: int, settings: BridgeSettings) -> None: ...
+    def set_fragments(self, bridge_id: int, fragments: Fragments) -> None:
+        """What a bridge's tables see of IP fragments."""
+
+    def set_sampling(self, bridge_id: int, wanted: bool) -> None:
+        """Whether anybody wants to hear of the packets that a bridge's rules sample."""
+
     def remove_bridge(self, bridge_id: int) -> None: ...
     def add_port(self, bridge_id: int, settings: PortSettings) -> int: ...
     def update_port(self, port_id: int, settings: PortSettings) -> None: ...

@@ -72,6 +72,8 @@ class Kind(IntEnum):
     """What table-mods chose: table number -> settings."""
     OPTIONS = 9
     """The TLV table: (row, place in the key)."""
+    FRAGMENTS = 10
+    """What tables see of IP fragments: pipeline.world.Fragments, as a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Snapshot:
     meters: Sequence[tuple[Meter, float]] = ()
     tables: Mapping[int, object] = field(default_factory=dict)
     options: Sequence[object] = ()
+    fragments: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,10 @@ class Journal:
     def options(self, rows: Sequence[object], now: float) -> None:
         """Note what the TLV table has."""
         self._pending.append((Kind.OPTIONS, 0, now, [pickle.dumps(list(rows), 5)]))
+
+    def fragments(self, fragments: int, now: float) -> None:
+        """Note what tables see of IP fragments."""
+        self._pending.append((Kind.FRAGMENTS, 0, now, [pickle.dumps(int(fragments), 5)]))
 
     def flush(self) -> None:
         """Write what was noted.
@@ -386,6 +393,7 @@ def _write_snapshot(path: Path, snapshot: Snapshot, now: float) -> None:
             (Kind.OPTIONS, list(snapshot.options)),
             (Kind.GROUPS, list(snapshot.groups)),
             (Kind.METERS, list(snapshot.meters)),
+            (Kind.FRAGMENTS, int(snapshot.fragments)),
         ):
             if content:
                 _append_record(parts, kind, 0, now, [pickle.dumps(content, 5)])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.pipeline.world import Fragments
 from gossamer.switch import group_statistics, statistics, table_statistics
 from gossamer.switch.async_config import PacketInReason
 from gossamer.switch.ct_match import CtMatch, flushing
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FRAGMENTS: Final = 3
+_REASSEMBLE: Final = 2
 _INVALID_TTL: Final = 1 << 2
 """OFPC_INVALID_TTL_TO_CONTROLLER of OpenFlow 1.1 and 1.2, and Open vSwitch's own in 1.0."""
 
@@ -55,7 +58,7 @@ def _features(session: Session, message: m.FeaturesRequest, xid: int) -> None:
 
 
 def _get_config(session: Session, message: m.GetConfigRequest, xid: int) -> None:
-    flags, length = session.bridge.fragment_handling, session.feed.miss_send_len
+    flags, length = int(session.bridge.rules.fragments), session.feed.miss_send_len
     session.connection.send(encode.get_config_reply(flags, length, session.version, xid))
 
 
@@ -69,6 +72,19 @@ def _set_config(session: Session, message: m.SetConfig, xid: int) -> None:
             wanted |= bit
         feed.config = replace(feed.config, packet_in=wanted)
     session.bridge.update_table_miss()
+    if session.role is not Role.SLAVE:
+        _handle_fragments(session, message.flags & _FRAGMENTS)
+
+
+def _handle_fragments(session: Session, flags: int) -> None:
+    """What a controller wants tables to see of fragments.  Nobody puts them together here: as in
+    Open vSwitch, the mode is left as it was then, without an error."""
+    if flags == _REASSEMBLE:
+        log.warning(
+            "bridge=%s: unsupported fragment handling mode reassemble", session.bridge.name
+        )
+    else:
+        session.bridge.set_fragments(Fragments(flags))
 
 
 def _packet_out(session: Session, message: m.PacketOut, xid: int) -> None:

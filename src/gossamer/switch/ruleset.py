@@ -23,6 +23,7 @@ from gossamer.pipeline.group import Group
 from gossamer.pipeline.match import ANY
 from gossamer.pipeline.meter import Meter
 from gossamer.pipeline.tlv import LAYOUT
+from gossamer.pipeline.world import Fragments
 from gossamer.switch.flow_event import FlowEvent, RemovedReason
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.groups import GroupMods
@@ -97,7 +98,10 @@ class RuleSet:
         self._bridge_id = bridge_id
         self.journal = Journal(journal)
         self.mode: Mode | None = None
+        self.fragments = Fragments.NORMAL
+        """What tables see of IP fragments."""
         self._replay()
+        datapath.set_fragments(bridge_id, self.fragments)
 
     def _put_meter(self, meter: Meter) -> None:
         self.own_meters.forget(meter.meter_id)
@@ -276,6 +280,14 @@ class RuleSet:
         self.journal.tables(self._table_settings(), time.monotonic())
         self.flush_journal()
 
+    def set_fragments(self, fragments: Fragments) -> None:
+        """Let tables see this much of IP fragments."""
+        if fragments is not self.fragments:
+            self.fragments = fragments
+            self._datapath.set_fragments(self._bridge_id, fragments)
+            self.journal.fragments(fragments, time.monotonic())
+            self.flush_journal()
+
     def note_mode(self, mode: Mode) -> None:
         """Write whether there are controllers, and the fail mode."""
         self.mode = mode
@@ -295,6 +307,7 @@ class RuleSet:
                 self.journal.truncate(mode, now)
                 self.journal.tables(self._table_settings(), now)
                 self.journal.options(self.options.saved(), now)
+                self.journal.fragments(self.fragments, now)
                 self.journal.flush()
             elif self.journal.wants_compaction:
                 self.journal.compact(self._snapshot(mode), now)
@@ -318,6 +331,7 @@ class RuleSet:
             [(entry.value, entry.created_s) for entry in self.meters.entries()],
             self._table_settings(),
             self.options.saved(),
+            self.fragments,
         )
 
     def _replay(self) -> None:
@@ -371,6 +385,8 @@ class RuleSet:
                     table.choose(record.payload.get(table.table_id, TableSettings()))
             case Kind.OPTIONS:
                 self.options.restore(record.payload)
+            case Kind.FRAGMENTS:
+                self.fragments = Fragments(record.payload)
             case Kind.MODE:
                 self.mode = record.payload
         tables.events.clear()

@@ -73,6 +73,7 @@ def _view(switch: Switch, bridge: Bridge) -> model.Bridge:
         [_port(switch, port) for port in bridge.ports.in_order()],
         tables={table.table_id: table for table in bridge.tables.tables},
         forward_bpdu=bridge.config.forward_bpdu,
+        fragments=bridge.rules.fragments,
     )
 
 

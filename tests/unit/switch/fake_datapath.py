@@ -33,6 +33,7 @@ from gossamer.pipeline.conntrack.timeouts import DEFAULTS
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
+from gossamer.pipeline.world import Fragments
 
 
 @dataclass
@@ -53,6 +54,8 @@ class FakeBridge:
     forgotten: int = 0
     groups: dict[int, Group] = field(default_factory=dict)
     meters: dict[int, Meter] = field(default_factory=dict)
+    fragments: Fragments = Fragments.NX_MATCH
+    sampling: bool = False
 
 
 def flow_key(flow: Flow) -> tuple[int, int, int, int]:
@@ -138,6 +141,12 @@ class FakeDatapath:
 
     def configure_bridge(self, bridge_id: int, settings: BridgeSettings) -> None:
         self.bridges[bridge_id].settings = settings
+
+    def set_fragments(self, bridge_id: int, fragments: Fragments) -> None:
+        self.bridges[bridge_id].fragments = fragments
+
+    def set_sampling(self, bridge_id: int, wanted: bool) -> None:
+        self.bridges[bridge_id].sampling = wanted
 
     def remove_bridge(self, bridge_id: int) -> None:
         del self.bridges[bridge_id]

@@ -12,6 +12,8 @@ from running_switch import RunningSwitch, Watching, bridge
 
 from gossamer.datapath.settings import PortStatistics
 from gossamer.pipeline.fields import put_slot
+from gossamer.pipeline.world import Fragments
+from gossamer.switch.world import world_of
 
 VERSIONS = (10, 11, 12, 13, 14, 15)
 PACKET = "112233445566aabbccddeeff0800"
@@ -36,6 +38,34 @@ def test_the_switch_describes_itself_and_its_ports(switch: RunningSwitch, versio
     switch.ofctl("probe", "br0", version=version)
     assert "bytes from br0" in switch.ofctl("ping", "br0", version=version)
     assert "table 0:" in switch.ofctl("dump-tables", "br0", version=version)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tables_see_of_fragments_what_is_asked_for(switch: RunningSwitch, version: int) -> None:
+    def handling() -> list[object]:
+        shown = switch.ofctl("get-frags", "br0", version=version).strip()
+        (there,) = switch.datapath.bridges.values()
+        view = switch.call(lambda: world_of(switch.switch).bridges["br0"].fragments)
+        return [shown, there.fragments, view]
+
+    assert handling() == ["normal", Fragments.NORMAL, Fragments.NORMAL]
+    for name, value in (("drop", Fragments.DROP), ("nx-match", Fragments.NX_MATCH)):
+        switch.ofctl("set-frags", "br0", name, version=version)
+        assert handling() == [name, value, value]
+    refused = switch.ofctl("set-frags", "br0", "reassemble", version=version, check=False)
+    assert "setting fragment handling mode failed" in refused
+    assert handling() == ["nx-match", Fragments.NX_MATCH, Fragments.NX_MATCH]
+
+
+def test_what_tables_see_of_fragments_survives_the_daemon(tmp_path: Path) -> None:
+    first = RunningSwitch(tmp_path)
+    first.apply()
+    first.ofctl("set-frags", "br0", "nx-match")
+    first.kill()
+    second = RunningSwitch(tmp_path, first.datapath)
+    second.apply()
+    assert second.ofctl("get-frags", "br0").strip() == "nx-match"
+    second.stop()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

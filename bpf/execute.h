@@ -391,7 +391,7 @@ static __always_inline void controller(struct __sk_buff *skb, struct state *st, 
 {
 	struct port *port = port_get(st->in_port);
 
-	if (!punt_allowed(st)) {
+	if (!punt_allowed(st, 0)) {
 		count_drop(DROP_PUNT_RATE);
 		return;
 	}
@@ -439,17 +439,27 @@ static __always_inline void restore(struct state *st)
 	st->n_saves = n;
 }
 
+#define SAMPLE_ALL 0xffff
+#define TOLD_BYTES 14	/* the key says all that counts */
+
 /* Have the daemon learn from this packet: at once when its path is new, then now and again, so
- * that what was learned does not time out. */
+ * that what was learned does not time out.  Or tell it of a sampled one. */
 static __always_inline void tell(struct __sk_buff *skb, struct state *st, struct path *path,
 				 struct op *op, __u32 level)
 {
-	if (path) {
+	__u32 share = 0;
+
+	if ((op->b >> 16) == REASON_SAMPLE) {
+		if (op->a != SAMPLE_ALL && (bpf_get_prandom_u32() & 0xffff) >= op->a)
+			return;
+		op->a = TOLD_BYTES;
+		share = MAX_PORTS;
+	} else if (path) {
 		if (st->now - path->learned < LEARN_EVERY_NS)
 			return;
 		path->learned = st->now;
 	}
-	if (!punt_allowed(st))
+	if (!punt_allowed(st, share))
 		count_drop(DROP_PUNT_RATE);
 	else if (punt_write(skb, st, op, 0, level))
 		count_drop(DROP_PUNT_FULL);

@@ -52,6 +52,7 @@ enum rule_op {
 	OP_CT,			/* flags: CT_DO_*; a: zone, or word | shift << 8 with CT_ZONE_IN_WORD;
 				 * b: NAT rule, c: table | bits of the zone << 8 */
 	OP_CT_CLEAR,
+	OP_SAMPLE,		/* a: probability, of 65535; b: number of the sample action */
 };
 
 /* A field that the packet has not is not set: what a match cannot say for good. */
@@ -96,7 +97,7 @@ enum path_op {
 	DO_CT,			/* flags: CT_DO_*; a: zone, b: NAT rule, c: table */
 	DO_CT_CLEAR,
 	DO_QUEUE,		/* b: queue of the outputs that follow, plus one; 0: none */
-	DO_TELL,		/* the daemon, of a packet to learn from: as DO_CONTROLLER */
+	DO_TELL,		/* the daemon, of a packet to learn from or to report: as DO_CONTROLLER */
 };
 
 /* Beside the number of a rule's operation: one of the action set that goes along with the copy that
@@ -123,6 +124,7 @@ enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REAS
 				 * misses are credited already */
 #define REASON_CT_ALG	0x83	/* of a connection with a helper: the packet as it came, held until
 				 * the daemon lets it arrive again */
+#define REASON_SAMPLE	0x84	/* of a sample action: max_len is its probability */
 
 struct small_program {
 	__u32 n_ops;

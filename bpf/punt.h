@@ -26,7 +26,8 @@ struct {
 	__uint(max_entries, PUNT_RING_BYTES);
 } punts SEC(".maps");
 
-/* Packet-ins a port may cause: refilled with time, written here. */
+/* Packet-ins a port may cause, and behind those of all ports its samples: refilled with time,
+ * written here. */
 struct punt_bucket {
 	__u64 filled;
 	__u64 tokens;
@@ -34,14 +35,16 @@ struct punt_bucket {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_PORTS);
+	__uint(max_entries, 2 * MAX_PORTS);
 	__type(key, __u32);
 	__type(value, struct punt_bucket);
 } punt_buckets SEC(".maps");
 
-static __always_inline bool punt_allowed(struct state *st)
+/* `share`: 0, or MAX_PORTS for samples. */
+static __always_inline bool punt_allowed(struct state *st, __u32 share)
 {
-	struct punt_bucket *b = bpf_map_lookup_elem(&punt_buckets, &st->in_port);
+	__u32 at = st->in_port + share;
+	struct punt_bucket *b = bpf_map_lookup_elem(&punt_buckets, &at);
 	__u64 passed, filled;
 
 	if (!b)

@@ -311,6 +311,19 @@ static long run_op(__u32 i, struct run *run)
 	case OP_LEARN:
 		emit_controller(14, REASON_LEARN << 16, (run->table & 0xff) | op.b << 8, run->level);
 		return 0;
+	case OP_SAMPLE: {
+		struct bridge *br = bridge_get(st->bridge);
+
+		if (!br || !(br->flags & BRIDGE_SAMPLES))
+			return 0;
+		emit_in_port(st);
+		op.code = DO_TELL;
+		op.flags = 0;
+		op.c = (run->table & 0xff) | op.b << 8;
+		op.b = REASON_SAMPLE << 16;
+		emit_op(st, &op);
+		return 0;
+	}
 	case OP_FIN:
 		if (key_of(st)->tcp_flags & bpf_htons(TCP_FIN | TCP_RST))
 			emit_controller(14, REASON_FIN << 16, run->table & 0xff, run->level);

@@ -40,6 +40,10 @@ class DeviceError(GossamerError):
     """A network device that is missing, busy or of the wrong kind."""
 
 
+class ExportError(GossamerError):
+    """A collector of flow records that cannot be told anything."""
+
+
 class DatabaseError(GossamerError):
     """The state database is unreachable, or a row holds an invalid value."""
 

@@ -41,6 +41,7 @@ class BridgeCase:
             groups={group.group_id: group for group in self.groups},
             meters={meter.meter_id: meter for meter in self.meters},
             fragments=self.fragments,
+            sampling=True,
         )
 
 

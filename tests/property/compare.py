@@ -10,7 +10,13 @@ from pathlib import Path
 
 from gossamer.datapath import layout
 from gossamer.datapath.datapath import Datapath
-from gossamer.datapath.settings import BridgeSettings, MissAction, PortKind, PortSettings
+from gossamer.datapath.settings import (
+    BridgeSettings,
+    MissAction,
+    PortKind,
+    PortSettings,
+    PuntReason,
+)
 from gossamer.datapath.settings import VlanMode as PortVlanMode
 from gossamer.datapath.testrun import TestRun
 from gossamer.pipeline import action as act
@@ -19,7 +25,7 @@ from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 from gossamer.pipeline.conntrack.tracker import Tracker
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.execute import Pipeline, Result
-from gossamer.pipeline.fields import KEY_LEN, SLOTS
+from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, KEY_LEN, SLOTS, get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.world import Port, World
@@ -27,6 +33,12 @@ from tests.property.case import Case
 
 _STATE_BITS = (KEY_LEN - SLOTS["pkt_mark"].offset) * 8
 """A punt's key is compared in in_port, metadata, registers and tunnel: the frame says the rest."""
+
+_REPORTED = (
+    "in_port", "eth_dst", "eth_src", "eth_type", "vlan_tci", "nw_proto", "nw_tos", "nw_ttl", "nw_src",
+    "nw_dst", "ipv6_src", "ipv6_dst", "ipv6_label", "tp_src", "tp_dst", "tcp_flags",
+)  # fmt: skip
+"""A sample's key is compared in what is reported of it."""
 
 _GROUP = -1
 """In place of a bucket's index: the group itself."""
@@ -38,6 +50,7 @@ class Outcome:
 
     outputs: Counter[tuple[str, int, bytes]]
     punts: Counter[tuple[str, int, int, int, int, bytes, int]]
+    samples: Counter[tuple[str, act.Sample, str]]
 
 
 @dataclass
@@ -121,6 +134,12 @@ def _without_dei(frame: bytes) -> bytes:
     return bytes(out)
 
 
+def _of_headers(key: int) -> str:
+    is_ip = get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6)
+    found = {name: get_slot(key, name) for name in _REPORTED[: None if is_ip else 5]}
+    return " ".join(f"{name}={value:x}" for name, value in found.items() if value)
+
+
 def expected(result: Result) -> Outcome:
     """The reference's result as an outcome."""
     return Outcome(
@@ -137,6 +156,7 @@ def expected(result: Result) -> Outcome:
             )
             for p in result.punts
         ),
+        Counter((s.bridge, s.action, _of_headers(s.key)) for s in result.samples),
     )
 
 
@@ -146,11 +166,16 @@ def observed(bpf: Bpf, run: TestRun, bridge: str, in_port: int, data: bytes) -> 
     bridges = {bridge_id: name for name, bridge_id in bpf.bridge_ids.items()}
     outputs: Counter[tuple[str, int, bytes]] = Counter()
     punts: Counter[tuple[str, int, int, int, int, bytes, int]] = Counter()
+    samples: Counter[tuple[str, act.Sample, str]] = Counter()
     for c in run.run(bpf.port_ids[bridge, in_port], data):
         if c.punt is None:
             outputs[(*names[c.port_id], _without_dei(c.data))] += 1
             continue
         p = c.punt
+        if p.reason == PuntReason.SAMPLE:
+            action = bpf.datapath.sample_action(p.userdata_id)
+            samples[bridges[p.bridge_id], action, _of_headers(p.key)] += 1
+            continue
         punts[
             bridges[p.bridge_id],
             p.in_port,
@@ -160,7 +185,7 @@ def observed(bpf: Bpf, run: TestRun, bridge: str, in_port: int, data: bytes) -> 
             _without_dei(p.data),
             p.key >> _STATE_BITS,
         ] += 1
-    return Outcome(outputs, punts)
+    return Outcome(outputs, punts, samples)
 
 
 def disagreement(datapath: Datapath, case: Case) -> str:
@@ -329,7 +354,7 @@ def _connections(datapath: Datapath, world: World) -> str:
 
 def _outcomes(want: Outcome, got: Outcome) -> str:
     lines = []
-    for what in ("outputs", "punts"):
+    for what in ("outputs", "punts", "samples"):
         w, g = getattr(want, what), getattr(got, what)
         lines += [f"  reference only: {n}x {_show(k)}" for k, n in (w - g).items()]
         lines += [f"  BPF only:       {n}x {_show(k)}" for k, n in (g - w).items()]

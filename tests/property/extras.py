@@ -68,6 +68,9 @@ class Extras:
                 act.CheckPktLarger(SubField(BY_NAME["reg1"], 0, 1), rng.choice((50, 60, 100))),
                 self.output_chosen(),
             ],
+            "sample": lambda table, on: [
+                act.Sample(0xFFFF, rng.randrange(3), 7, table, rng.choice((OfPort.ANY, 2)))
+            ],
             "actset_output": lambda table, on: [
                 act.RegMove(SubField(BY_NAME["actset_output"], 0, 16), SubField(_REGS[1], 0, 16))
             ],

@@ -200,6 +200,9 @@ class Names(Protocol):
     def learn(self, action: act.Learn) -> int:
         """The id of a learn action."""
 
+    def sample(self, action: act.Sample) -> int:
+        """The id of a sample action."""
+
     def program(self, actions: act.Actions) -> int:
         """The id of another program, 0 for no actions."""
 
@@ -550,6 +553,9 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
                     _slow(program)
                     return
                 _compile(act.RegLoad(action.result, 1), program, flags, names)
+        case act.Sample(probability=probability):
+            program.writes |= _BELOW_LABELS
+            _emit(program, flags, RuleOp.SAMPLE, probability, names.sample(action))
         case act.FinTimeout():
             program.reads |= _FIN_OR_RST
             _emit(program, flags, RuleOp.FIN)

@@ -42,7 +42,7 @@ from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, Tunnel
 from gossamer.datapath.tunnels import Tunnels
 from gossamer.datapath.uplinks import Uplinks
 from gossamer.errors import DatapathError
-from gossamer.pipeline.action import Learn
+from gossamer.pipeline.action import Learn, Sample
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
@@ -557,6 +557,10 @@ class Datapath:
     def learn_action(self, learn_id: int) -> Learn:
         """The learn action that a punt of reason LEARN names by its userdata_id."""
         return self.programs.learns[learn_id]
+
+    def sample_action(self, sample_id: int) -> Sample:
+        """The sample action that a punt of reason SAMPLE names by its userdata_id."""
+        return self.programs.samples[sample_id]
 
     def transmit(self, port_id: int, packet: bytes) -> None:
         """Send a frame out of a port.  Raises DatapathError where its device refuses."""

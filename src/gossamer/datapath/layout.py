@@ -323,6 +323,7 @@ class RuleOp(IntEnum):
     CT_SET = 37
     CT = 38
     CT_CLEAR = 39
+    SAMPLE = 40
 
 
 class Need(IntFlag):

@@ -9,7 +9,7 @@ from gossamer.datapath import layout
 from gossamer.datapath.compile import compile_actions, split
 from gossamer.datapath.maps import HashMap
 from gossamer.errors import DatapathError
-from gossamer.pipeline.action import Actions, Conjunction, Learn
+from gossamer.pipeline.action import Actions, Conjunction, Learn, Sample
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +58,9 @@ class Programs:
         self.learns: list[Learn] = []
         """Learn actions by id."""
         self._learn_ids: dict[Learn, int] = {}
+        self.samples: list[Sample] = []
+        """Sample actions by id."""
+        self._sample_ids: dict[Sample, int] = {}
         self._userdata_ids: dict[bytes, int] = {b"": 0}
 
     def record(self, actions: Actions) -> ProgramRecord:
@@ -179,6 +182,14 @@ class Programs:
             self.learns.append(action)
         return known
 
+    def sample_id(self, action: Sample) -> int:
+        """The id of a sample action, a new one where it is new."""
+        known = self._sample_ids.get(action)
+        if known is None:
+            known = self._sample_ids[action] = len(self.samples)
+            self.samples.append(action)
+        return known
+
     def userdata_id(self, data: bytes) -> int:
         """The id of a controller action's userdata, a new one where it is new."""
         known = self._userdata_ids.get(data)
@@ -200,6 +211,9 @@ class _Names:
 
     def learn(self, action: Learn) -> int:
         return self._programs.learn_id(action)
+
+    def sample(self, action: Sample) -> int:
+        return self._programs.sample_id(action)
 
     def program(self, actions: Actions) -> int:
         inner = self._programs.record(actions)

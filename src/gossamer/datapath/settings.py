@@ -132,6 +132,8 @@ class PuntReason(IntEnum):
     CT_ALG = 0x83
     """Payload of a connection with a helper: `data` is the packet as it arrived at `in_port`, held
     until `Datapath.inject()`; the key has ct_zone, `userdata_id` is the same."""
+    SAMPLE = 0x84
+    """A sampled packet: its key says all; `userdata_id` is that of the sample action."""
 
 
 @dataclass(frozen=True, slots=True)

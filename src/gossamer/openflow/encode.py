@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from struct import pack
 from typing import Final
 
+from gossamer.export.ipfix import ExporterStatistics
 from gossamer.openflow import message as m
 from gossamer.openflow.async_config import encode_config
 from gossamer.openflow.encode_flow import (
@@ -42,7 +43,7 @@ from gossamer.openflow.encode_table import (
     table_stats_replies,
 )
 from gossamer.openflow.flow_monitor import flow_updates
-from gossamer.openflow.frame import frame, multipart, onf
+from gossamer.openflow.frame import frame, multipart, multipart_nicira, onf
 from gossamer.openflow.frame import nicira as nicira_message
 from gossamer.openflow.match import encode_match, encode_ofp_match
 from gossamer.openflow.message import PacketInFormat, Version
@@ -191,6 +192,21 @@ def tlv_table_reply(maps: Iterable[OptionMap], version: int, xid: int) -> bytes:
     for o in maps:
         body += pack(">HBBH2x", o.option_class, o.option_type, o.length, o.index)
     return nicira_message(version, 26, xid, body)
+
+
+def ipfix_reply(
+    sets: Iterable[tuple[int, ExporterStatistics]], version: int, xid: int, *, flow: bool
+) -> bytes:
+    """NXST_IPFIX_FLOW, or NXST_IPFIX_BRIDGE: counters of exporters, by collector set."""
+    body = b"".join(
+        pack(
+            ">10QI4x", s.flows, s.current_flows, s.packets, s.ipv4_packets, s.ipv6_packets,
+            s.other_ipv4_packets + s.other_ipv6_packets, s.other_ipv4_packets,
+            s.other_ipv6_packets, s.messages, s.errors, number,
+        )
+        for number, s in sets
+    )  # fmt: skip
+    return multipart_nicira(version, 4 if flow else 3, xid, body)
 
 
 def bundle_control(c: m.BundleControl, version: int, xid: int) -> bytes:

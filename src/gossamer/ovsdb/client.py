@@ -52,6 +52,8 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "Datapath": ("ct_zones", "capabilities", "ct_zone_default_limit"),
     "CT_Zone": ("timeout_policy", "limit"),
     "CT_Timeout_Policy": ("timeouts",),
+    "Flow_Sample_Collector_Set": ("id", "bridge", "ipfix"),
+    "IPFIX": ("targets", "cache_active_timeout", "cache_max_flows", "other_config"),
     "SSL": ("private_key", "certificate", "ca_cert", "bootstrap_ca_cert"),
 }  # fmt: skip
 _LATER: Final = ("limit", "ct_zone_default_limit")
@@ -179,7 +181,8 @@ class Client:
         self._ports, self._bridges = ports, bridges
         self._pending_cfg = root.next_cfg
         ordered = sorted(bridges.values(), key=lambda b: b.name)
-        return rows.switch(root, tuple(ordered))
+        collector_sets = tables["Flow_Sample_Collector_Set"].rows.values()
+        return rows.switch(root, tuple(ordered), collector_sets)
 
     def _forget(self, ports: set[UUID]) -> None:
         """Drop what is remembered of rows that are gone."""

@@ -7,17 +7,19 @@ ignored with a warning, or the interface is refused, as that column asks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gossamer.switch.config import (
     OPENFLOW_PROTOCOLS,
     BridgeConfig,
+    CollectorSetConfig,
     ControllerConfig,
     CtZoneConfig,
     FailMode,
     FlowTableConfig,
     InterfaceConfig,
+    IpfixConfig,
     PortConfig,
     QosConfig,
     QueueConfig,
@@ -219,14 +221,38 @@ def ct_zones(datapaths: Mapping[str, Any]) -> tuple[dict[int, CtZoneConfig], int
     return zones, default
 
 
-def switch(row: Any, bridges: tuple[BridgeConfig, ...]) -> SwitchConfig:
-    """The Open_vSwitch row."""
+def ipfix(row: Any | None) -> IpfixConfig | None:
+    """An IPFIX row; None for none."""
+    if row is None:
+        return None
+    other = dict(row.other_config)
+    return IpfixConfig(
+        targets=tuple(sorted(row.targets)),
+        cache_active_timeout_s=_one(row.cache_active_timeout) or 0,
+        cache_max_flows=_one(row.cache_max_flows) or 0,
+        tunnels=other.get("enable-tunnel-sampling") != "false",
+        virtual_obs_id=other.get("virtual_obs_id", ""),
+    )
+
+
+def collector_set(row: Any) -> CollectorSetConfig:
+    """A Flow_Sample_Collector_Set row."""
+    return CollectorSetConfig(row.bridge.name, row.id, ipfix(_one(row.ipfix)))
+
+
+def switch(
+    row: Any, bridges: tuple[BridgeConfig, ...], collector_sets: Iterable[Any] = ()
+) -> SwitchConfig:
+    """The Open_vSwitch row; `collector_sets` are the rows of Flow_Sample_Collector_Set."""
     ssl = _one(row.ssl)
     zones, default_limit = ct_zones(row.datapaths)
     return SwitchConfig(
         bridges=bridges,
         ct_zones=zones,
         ct_default_limit=default_limit,
+        collector_sets=tuple(
+            sorted(map(collector_set, collector_sets), key=lambda s: (s.bridge, s.number))
+        ),
         ssl=SslConfig(ssl.private_key, ssl.certificate, ssl.ca_cert, ssl.bootstrap_ca_cert)
         if ssl is not None
         else None,

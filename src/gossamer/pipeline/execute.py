@@ -38,6 +38,7 @@ from gossamer.pipeline.result import (
     Reason,
     Result,
     Resumed,
+    Sampled,
 )
 from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.translation import MAX_DEPTH, MAX_RESUBMITS, Effect, Translation
@@ -224,7 +225,7 @@ class _Journey:
             self.result.drops.append(translation.failure)
             return
         self.result.learned += translation.learned
-        if all(isinstance(effect.action, act.Meter) for effect in translation.effects):
+        if all(isinstance(e.action, (act.Meter, act.Sample)) for e in translation.effects):
             self.result.drops.append(translation.why_nothing)
         decided = Decided()
         for effect in translation.effects:
@@ -303,6 +304,9 @@ class _Journey:
         match effect.action:
             case act.Controller() as action:
                 self.punt(bridge, effect, action)
+            case act.Sample() as action:
+                if self.world.chance() * 0xFFFF < action.probability:
+                    self.result.samples.append(Sampled(bridge.name, action, key, self.n_bytes))
             case act.OutputTrunc(port=ofport, max_len=max_len):
                 self.send(bridge, ofport, key, effect, max_len)
             case act.Output(port=OfPort.NORMAL):

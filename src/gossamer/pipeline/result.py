@@ -92,6 +92,16 @@ class Resumed:
     consulted: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A packet for the collectors of `bridge`: `key` as it stood, `n_bytes` its length as it came."""
+
+    bridge: str
+    action: act.Sample
+    key: int
+    n_bytes: int
+
+
 @dataclass(slots=True)
 class Result:
     """What became of a packet."""
@@ -105,6 +115,7 @@ class Result:
     groups: list[GroupUse] = field(default_factory=list)
     meters: list[MeterUse] = field(default_factory=list)
     learned: list[LearnedFlow] = field(default_factory=list)
+    samples: list[Sampled] = field(default_factory=list)
     key: int = 0
     """The flow key at the end of the first bridge's translation."""
     consulted: int = 0

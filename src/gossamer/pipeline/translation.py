@@ -50,7 +50,7 @@ class Effect:
     `copies` are the buckets and clones it stands in, outermost first, by numbers of their own.
     """
 
-    action: act.Output | act.OutputTrunc | act.Controller | act.Meter | act.Ct
+    action: act.Output | act.OutputTrunc | act.Controller | act.Meter | act.Ct | act.Sample
     key: int
     buffer: Buffer
     step: Step
@@ -212,6 +212,9 @@ class Translation:
                 self.bundle(action, table_id, flow, step)
             case act.Meter():
                 self.effect(action, step, table_id=table_id, flow=flow)
+            case act.Sample():
+                if self.bridge.sampling:
+                    self.effect(action, step, table_id=table_id, flow=flow)
             case act.Learn():
                 self.learn(action, flow, step)
             case act.DecTtl():
@@ -398,7 +401,7 @@ class Translation:
 
     def effect(
         self,
-        action: act.Output | act.OutputTrunc | act.Controller | act.Meter,
+        action: act.Output | act.OutputTrunc | act.Controller | act.Meter | act.Sample,
         step: Step,
         reason: int = 0,
         table_id: int = 0,

@@ -8,6 +8,7 @@ state, tests in a line:
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -157,6 +158,7 @@ class Bridge:
         meters: dict[int, Meter] | None = None,
         fragments: Fragments = Fragments.NX_MATCH,
         options: Iterable[OptionMap] = (),
+        sampling: bool = False,
     ) -> None:
         self.name = name
         self.ports: dict[int, Port] = {port.ofport: port for port in ports}
@@ -170,6 +172,8 @@ class Bridge:
         self.fragments = fragments
         self.options = tuple(options)
         """Geneve's options that are mapped."""
+        self.sampling = sampling
+        """Somebody wants to hear of sampled packets."""
         for flow in flows:
             self.tables.setdefault(flow.table_id, FlowTable(flow.table_id)).insert(flow)
 
@@ -187,7 +191,7 @@ class World:
     """Bridges that patch ports may join, connections, and the time (CLOCK_MONOTONIC seconds).
 
     `route` finds the way of a tunnel's packets and says it in words; None: there is none.
-    Without it all ways are open.
+    Without it all ways are open.  `chance` is at random from [0, 1): it decides what is sampled.
     """
 
     def __init__(
@@ -196,11 +200,13 @@ class World:
         now_s: float = 0.0,
         tracking: Tracking | None = None,
         route: Callable[[Outer], Sequence[str] | None] = lambda outer: (),
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self.bridges: dict[str, Bridge] = {bridge.name: bridge for bridge in bridges}
         self.now_s = now_s
         self.tracking: Tracking = tracking if tracking is not None else Tracker()
         self.route = route
+        self.chance = chance
 
 
 N_TABLES: Final = 255

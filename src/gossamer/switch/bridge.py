@@ -36,6 +36,7 @@ from gossamer.switch.tables import FlowTables
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
+    from gossamer.export.ipfix import IpfixExporter
     from gossamer.pipeline.world import Bridge as View
     from gossamer.switch.session import Session
     from gossamer.switch.switch import Switch
@@ -70,6 +71,8 @@ class Bridge(PortListener):
         self.misses: dict[int, MissAction] = {}
         """What tables do with packets that match nothing, where that is not to drop them."""
         self._switch = switch
+        self.sampling = False
+        """Somebody wants to hear of packets that rules sample."""
         self._marked: list[Table] = []
         self.watch_vacancy()
         self._port_mod_source: Session | None = None
@@ -224,6 +227,9 @@ class Bridge(PortListener):
                 # What a flow taught that is gone since would outlive it.
                 if flow is not None:
                     lessons.append((self.datapath.learn_action(punt.userdata_id), punt.key))
+            elif punt.reason == PuntReason.SAMPLE:
+                action = self.datapath.sample_action(punt.userdata_id)
+                self._switch.sampling.sampled(self, action, punt)
             elif punt.reason == PuntReason.FIN:
                 if flow is not None:
                     self.rules.fin_passed(flow)

@@ -194,12 +194,34 @@ class CtZoneConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class IpfixConfig:
+    """A row of IPFIX: where flow records go, and how long flows are gathered."""
+
+    targets: tuple[str, ...] = ()
+    cache_active_timeout_s: int = 0
+    cache_max_flows: int = 0
+    tunnels: bool = True
+    """other_config:enable-tunnel-sampling."""
+    virtual_obs_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorSetConfig:
+    """A row of Flow_Sample_Collector_Set: who hears of what sample actions name by `number`."""
+
+    bridge: str
+    number: int
+    ipfix: IpfixConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchConfig:
     """All the database asks for."""
 
     bridges: tuple[BridgeConfig, ...] = ()
     ssl: SslConfig | None = None
     ct_zones: Mapping[int, CtZoneConfig] = field(default_factory=dict)
+    collector_sets: tuple[CollectorSetConfig, ...] = ()
     ct_default_limit: int | None = None
     """Datapath.ct_zone_default_limit, where the schema has it; None where it is not set."""
     managers: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from gossamer.pipeline.action import Learn
+from gossamer.pipeline.action import Learn, Sample
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
@@ -113,6 +113,9 @@ class Datapath(Protocol):
     def userdata(self, userdata_id: int) -> bytes: ...
     def learn_action(self, learn_id: int) -> Learn:
         """The action that a punt of reason LEARN names by its userdata_id."""
+
+    def sample_action(self, sample_id: int) -> Sample:
+        """The action that a punt of reason SAMPLE names by its userdata_id."""
 
     def read_punts(self) -> Sequence[Punt]: ...
     def inject(self, port_id: int, packet: bytes) -> None:

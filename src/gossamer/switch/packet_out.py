@@ -108,6 +108,8 @@ def deliver(switch: Switch, result: Result) -> None:
         except (DatapathError, DeviceError) as e:
             # A device that is down or gone loses packets; that is nobody's fault.
             log.debug("bridge=%s port=%s: %s", output.bridge, port.name, e)
+    for sampled in result.samples:
+        switch.sampling.seen(switch.bridges[sampled.bridge], sampled)
     for punt in result.punts:
         sender = switch.bridges[punt.bridge]
         sender.packet_in(from_pipeline(punt, sender))

@@ -172,7 +172,12 @@ def _silently(steps: Iterator[int]) -> Iterator[bytes]:
 
 
 def _ipfix(session: Session, message: m.IpfixStatsRequest, xid: int) -> None:
-    raise OpenFlowError(ErrorCode.STATS_NOT_CONFIGURED)
+    exporters = session.bridge.exporters() if message.flow else {}
+    if not exporters:
+        raise OpenFlowError(ErrorCode.STATS_NOT_CONFIGURED)
+    sets = [(number, exporter.statistics()) for number, exporter in exporters.items()]
+    reply = encode.ipfix_reply(sets, session.version, xid, flow=message.flow)
+    session.connection.send(reply)
 
 
 def _tlv_table(session: Session, message: m.TlvTableRequest, xid: int) -> None:

@@ -28,6 +28,7 @@ from gossamer.switch.conntrack_log import ConntrackLog
 from gossamer.switch.conntrack_zones import ConntrackZones
 from gossamer.switch.contract import Datapath, Devices, Poller
 from gossamer.switch.port import Port
+from gossamer.switch.sampling import Sampling
 from gossamer.switch.show import Command, commands
 from gossamer.switch.status import BridgeStatus, SwitchStatus
 from gossamer.switch.tunnels import Tunnels
@@ -69,6 +70,7 @@ class Switch:
         self._failed: dict[str, str] = {}
         self._zones = ConntrackZones(datapath)
         self.helpers = Helpers(datapath)
+        self.sampling = Sampling()
         self._connection_log = ConntrackLog(self)
         self._took_over = False
         tune_garbage_collector()
@@ -85,6 +87,7 @@ class Switch:
         self.tunnels.settle()
         for bridge in self.bridges.values():
             bridge.ports.follow_egress()
+        self.sampling.configure(config.collector_sets, self.bridges)
         self._zones.apply(config.ct_zones, config.ct_default_limit)
         self._connection_log.configure(config.other_config)
         if not self._took_over:
@@ -162,6 +165,7 @@ class Switch:
         if punts:
             self._punts(punts)
         self._connection_log.run(time.monotonic())
+        self.sampling.run()
         for bridge in self.bridges.values():
             try:
                 self.changes += bridge.run()
@@ -198,6 +202,7 @@ class Switch:
         if self.datapath.punt_fd >= 0:
             poller.fd_wait(self.datapath.punt_fd, select.POLLIN)
         self._connection_log.wait(poller)
+        self.sampling.wait(poller)
         for bridge in self.bridges.values():
             bridge.wait(poller)
 
@@ -215,12 +220,14 @@ class Switch:
 
     def close(self) -> None:
         """The daemon ends; packets go on being forwarded, flows are in the journals."""
+        self.sampling.close()
         for bridge in self.bridges.values():
             bridge.close()
         self.bridges.clear()
 
     def destroy(self) -> None:
         """The daemon ends and leaves nothing (``ovs-appctl exit --cleanup``)."""
+        self.sampling.close()
         for bridge in list(self.bridges.values()):
             bridge.remove()
         self.bridges.clear()

@@ -61,6 +61,7 @@ def world_of(switch: Switch) -> World:
         view.fdb = _LearnedByDatapath(bridge)
         view.groups = bridge.rules.groups.values
         view.meters = bridge.rules.meters.values
+        view.sampling = bridge.sampling
         view.options = tuple(bridge.rules.options.maps())
         view.miss = {t: TableMiss(int(action)) for t, action in bridge.misses.items()}
         bridges.append(view)

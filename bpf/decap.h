@@ -447,7 +447,12 @@ __attribute__((noinline)) int decapsulate(struct __sk_buff *skb, __u32 level)
 		__be16 udp[4];
 
 		if (at < 0) {
+			struct tunnel_config *config = tunnel_config_get();
+
 			reason = -at;
+			/* they come again as one packet (devices/joining.py) */
+			if (reason == DROP_TUNNEL_FRAGMENT && config && config->joins)
+				return NOT_OURS;
 			goto drop;
 		}
 		if (load(skb, at, udp, 8)) {

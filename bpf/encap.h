@@ -22,6 +22,8 @@
 #define UDP_PORT_FIRST 32768	/* source ports, as Open vSwitch chooses them */
 #define UDP_PORT_END 61000
 
+#define LEAST_MTU 68		/* RFC 791, 3.2 */
+
 #define OUTER_WORD_MASK 63	/* of departure.words */
 
 /* How many words there are stands in memory, where the verifier knows nothing of it: it would
@@ -69,18 +71,38 @@ static __always_inline void look_inside(struct __sk_buff *skb, struct state *st,
 	}
 }
 
+static __always_inline bool is_group(const __be32 *address, bool v4)
+{
+	return v4 ? (address[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) :
+		    (address[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+}
+
+/* The next hop of a look-up that found a way.  A group is its own. */
+static __always_inline void set_hop(struct bpf_redir_neigh *hop, struct bpf_fib_lookup *fib,
+				    const __be32 *remote, bool v4)
+{
+	bool group = is_group(remote, v4);
+
+	__builtin_memset(hop, 0, sizeof(*hop));
+	hop->nh_family = fib->family;
+	if (fib->family == AF_INET)
+		hop->ipv4_nh = group ? remote[3] : fib->ipv4_dst;
+	else
+		__builtin_memcpy(hop->ipv6_nh, group && !v4 ? remote : fib->ipv6_dst, 16);
+}
+
 /* Where the packet goes: into st->out.  Returns 0 or a drop reason. */
 static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, struct tunnel *t,
 				   const __be32 *remote, bool v4, __u32 length, __be16 udp_source)
 {
 	struct bpf_fib_lookup *fib = &st->fib;
 	struct departure *d = &st->out;
-	bool group = v4 ? (remote[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000) :
-			  (remote[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+	bool group = is_group(remote, v4);
 	long found;
 
 	d->resolve = 0;
 	d->mtu = 0;
+	d->cut = 0;
 	if (capturing) {
 		d->ifindex = 0;
 		__builtin_memset(d->eth, 0, 12);
@@ -103,8 +125,15 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 	}
 	found = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-		d->mtu = fib->mtu_result;
-		return 0;
+		struct tunnel_config *config = tunnel_config_get();
+
+		if ((t->flags & TUNNEL_DF) || !config || !config->cutter) {
+			d->mtu = fib->mtu_result;
+			return 0;
+		}
+		d->cut = 1;
+		fib->tot_len = LEAST_MTU;
+		found = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 	}
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return DROP_TUNNEL_ROUTE;
@@ -116,13 +145,7 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 	    (!group && t->resolved != (__u32)(st->now >> 30))) {
 		t->resolved = st->now >> 30;
 		d->resolve = 1;
-		__builtin_memset(&d->hop, 0, sizeof(d->hop));
-		d->hop.nh_family = fib->family;
-		/* A group is its own next hop. */
-		if (fib->family == AF_INET)
-			d->hop.ipv4_nh = group ? remote[3] : fib->ipv4_dst;
-		else
-			__builtin_memcpy(d->hop.ipv6_nh, group && !v4 ? remote : fib->ipv6_dst, 16);
+		set_hop(&d->hop, fib, remote, v4);
 	}
 	__builtin_memcpy(d->eth, fib->dmac, 6);
 	__builtin_memcpy(d->eth + 6, fib->smac, 6);
@@ -380,6 +403,7 @@ __attribute__((noinline)) int encapsulate(struct __sk_buff *skb, __u32 level)
 	struct state *st = state_get(level);
 	struct departure *d;
 	__u32 n, length;
+	__u64 flags;
 
 	if (!st)
 		return -1;
@@ -396,9 +420,12 @@ __attribute__((noinline)) int encapsulate(struct __sk_buff *skb, __u32 level)
 	if (skb->protocol != bpf_htons(0x0800) && skb->protocol != bpf_htons(0x86dd) &&
 	    (bpf_skb_store_bytes(skb, 12, &d->type, 2, 0) || fix_protocol(skb)))
 		return -1;
+	/* The kernel trims nothing that is marked as inside a tunnel; super-packets lose the mark when
+	 * they become segments. */
+	flags = d->cut && !skb->gso_size ? BPF_F_ADJ_ROOM_FIXED_GSO : d->flags;
 	/* What came out of a tunnel is marked as inside one for good, and refuses to be marked again;
 	 * its marks still fit. */
-	if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, d->flags) &&
+	if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, flags) &&
 	    bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -1;
 	n = length - 1;
@@ -449,14 +476,20 @@ __attribute__((noinline)) int take_off(struct __sk_buff *skb, __u32 level)
 static __always_inline int depart(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
+	struct tunnel_config *config;
 
 	if (!st)
 		return TC_ACT_SHOT;
-	if (st->out.mtu)
-		return TC_ACT_SHOT;	/* a copy that is too big */
 	if (encapsulate(skb, level)) {
 		count_drop(DROP_REWRITE);
 		return TC_ACT_SHOT;
+	}
+	if (st->out.cut) {
+		config = tunnel_config_get();
+		if (!config)
+			return TC_ACT_SHOT;
+		skb->mark = CUT_MARK;
+		return bpf_redirect(config->cutter, 0);
 	}
 	if (st->out.resolve)
 		return bpf_redirect_neigh(st->out.ifindex, &st->out.hop, sizeof(st->out.hop), 0);

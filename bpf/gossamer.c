@@ -64,6 +64,7 @@ const volatile __u32 capturing = 0;
 #include "execute.h"
 #include "too_big.h"
 #include "police.h"
+#include "cut.h"
 
 /* A packet enters the switch.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps on
  * the stack would lie below everything that follows, and all frames together have 512 bytes. */
@@ -112,6 +113,7 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->bridge = port->bridge;
 	st->touched = 0;
 	st->committed = 0;
+	st->complained = 0;
 	st->pending = 0;
 	st->queue = 0;
 	st->priority = skb->priority;
@@ -241,7 +243,7 @@ int gossamer(struct __sk_buff *skb)
 		/* a clone that flush_pending() has sent this way */
 		st = state_get(level - 1);
 		skb->mark = st ? st->mark : 0;
-		return depart(skb, level - 1);
+		return st && st->out.mtu ? send_copy_back(skb, st, level) : depart(skb, level - 1);
 	}
 	if (receive(skb, id, level))
 		return TC_ACT_SHOT;

@@ -76,5 +76,7 @@
 #define CAPTURE_PORT 0xffff
 #define INJECT_MARK 0x60550a3e	/* skb mark of what the daemon sends up an internal port */
 #define RELAY_MARK 0x60550a40	/* of clones on their way into a tunnel */
+#define CUT_MARK 0x60550b00	/* of packets to be sent in fragments; the lower bits: which one */
+#define CUT_WHICH 0xff
 
 #endif

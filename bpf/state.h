@@ -157,7 +157,7 @@ struct departure {		/* of an output into a tunnel: what encapsulate() puts on */
 	__u32 in_option;	/* words still to come of the one being written */
 	__u8 eth[12];		/* outer addresses */
 	__be16 type;
-	__u16 pad;
+	__u16 cut;		/* into fragments, when it has left */
 	__be32 remote[4], local[4];
 	struct inner inner;
 	__be32 words[64];
@@ -203,6 +203,7 @@ struct state {
 	__u8 arrived_again;		/* the daemon has read it for a connection's helper */
 	__u8 committed;			/* headers are not those it came with */
 	__u8 transport_read;		/* the level's `transports` are this packet's */
+	__u8 complained;		/* its sender has heard that it is too big */
 	__u32 n_short;
 	__u32 n_outputs;		/* done or pending, of all passes */
 	__u32 n_spread;			/* copies of the flood under way */

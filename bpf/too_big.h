@@ -3,9 +3,10 @@
  *
  * It becomes the complaint itself: put back as it came, cut, and behind the headers of an ICMP
  * 'fragmentation needed' (RFC 792, RFC 1191) or ICMPv6 'packet too big' (RFC 4443, 3.2) from the
- * address it was sent to; it leaves by the port it came from.  A copy among several is only
- * dropped, and so is what must not be answered (RFC 1122, 3.2.2): errors, groups, fragments.
- * Packets without 'don't fragment' are answered too: nothing here could cut them up.
+ * address it was sent to; it leaves by the port it came from, into the tunnel again where that is
+ * one.  Of several copies that are too big one is answered.  What must not be answered is dropped
+ * (RFC 1122, 3.2.2): errors, groups, fragments.  Packets without 'don't fragment' are answered too:
+ * only outer packets are cut up (cut.h), where the tunnel's settings say so.
  */
 #ifndef GOSSAMER_TOO_BIG_H
 #define GOSSAMER_TOO_BIG_H
@@ -142,19 +143,68 @@ __attribute__((noinline)) int complain(struct __sk_buff *skb, __u32 level)
 	return 0;
 }
 
+/* Into the tunnel that it came out of. */
+static __always_inline int send_into_tunnel(struct __sk_buff *skb, struct state *st)
+{
+	struct flow_key *k = key_of(st);
+	struct arrival *a = &st->in;
+
+	__builtin_memset(&st->key[WORD_TUN_ID], 0, TUNNEL_WORDS * 4);
+	st->dirty = 1;
+	k->tun_id = a->key;
+	if (is_v4(a->remote)) {
+		k->tun_dst = a->remote[3];
+		k->tun_src = a->local[3];
+	} else {
+		__builtin_memcpy(k->tun_ipv6_dst, a->remote, 16);
+		__builtin_memcpy(k->tun_ipv6_src, a->local, 16);
+	}
+	k->tun_erspan_ver = a->erspan_version;
+	k->tun_erspan = a->erspan;
+	st->touched = 0;
+	if (parse(skb, st->level) || prepare(skb, st->first_port, st->level) || st->out.mtu)
+		return TC_ACT_SHOT;
+	count_tx(skb, st->first_port);
+	return depart(skb, st->level);
+}
+
 /* It goes back. */
 static __always_inline int send_back(struct __sk_buff *skb, struct state *st)
 {
 	struct port *port = port_get(st->first_port);
 
-	if (!port || complain(skb, st->level))
+	if (!port || st->complained || complain(skb, st->level))
 		return TC_ACT_SHOT;
+	if (port->kind == PORT_TUNNEL)
+		return send_into_tunnel(skb, st);
 	count_tx(skb, st->first_port);
 	if (port->kind == PORT_DEVICE)
 		return bpf_redirect(port->ifindex, 0);
 	if (port->kind == PORT_INTERNAL)
 		return bpf_redirect(port->ifindex, BPF_F_INGRESS);
 	return TC_ACT_SHOT;
+}
+
+/* So does a clone, which is looked at anew: `above` goes on with the packet. */
+static __always_inline int send_copy_back(struct __sk_buff *skb, struct state *above, __u32 level)
+{
+	struct state *st = state_get(level);
+
+	if (!st || above->complained)
+		return TC_ACT_SHOT;
+	st->level = level;
+	st->bridge = above->bridge;
+	st->first_port = above->first_port;
+	st->now = above->now;
+	st->touched = 0;
+	st->complained = 0;
+	st->in = above->in;
+	st->out.mtu = above->out.mtu;
+	__builtin_memcpy(st->came, above->came, sizeof(st->came));
+	if (parse(skb, level))
+		return TC_ACT_SHOT;
+	above->complained = 1;
+	return send_back(skb, st);
 }
 
 #endif

@@ -96,6 +96,8 @@ struct tunnel_config {
 	__u64 classes;		/* in use: bit 3 * class + mode */
 	__u32 relay;		/* ifindex of an internal port, by which copies go */
 	__u32 gre;		/* there are tunnels of GRE, or of ERSPAN */
+	__u32 cutter;		/* ifindex of the device that sends in fragments (cut.h), 0 none */
+	__u32 joins;		/* the host puts fragments together for us */
 };
 
 struct {

@@ -12,6 +12,7 @@ from gossamer.datapath.bridges import Bridges
 from gossamer.datapath.cells import Cells
 from gossamer.datapath.compile import cache_bits, parse_depth
 from gossamer.datapath.conntrack import Conntrack
+from gossamer.datapath.cutter import Cutter
 from gossamer.datapath.fdb import Fdb, Removed
 from gossamer.datapath.flows import FlowWriter
 from gossamer.datapath.grace import Grace, Key
@@ -143,11 +144,13 @@ class Datapath:
         self._fdb = Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size))
         self._learned_before: dict[int, FdbTotals] = {}
         """What `clear_fdb_totals()` found."""
+        tunnel_config = array("tunnel_config", layout.TUNNEL_CONFIG_SIZE, 1)
+        self._cutter = Cutter(tunnel_config, loaded.cutter_fd)
         self._tunnels = Tunnels(
             array("tunnels", layout.TUNNEL.size, layout.MAX_PORTS),
             hashed("endpoints", layout.ENDPOINT.size, 4),
             array("tunnel_udp_ports", 8, layout.UDP_PORT_WORDS),
-            array("tunnel_config", layout.TUNNEL_CONFIG_SIZE, 1),
+            tunnel_config,
             array("tunnel_options", layout.TUNNEL_OPTIONS_SIZE, layout.MAX_BRIDGES),
         )
         self._uplinks = Uplinks(
@@ -212,12 +215,14 @@ class Datapath:
     def close(self) -> None:
         """Let go of it; packets go on being forwarded."""
         self._transmitter.close()
+        self._cutter.close()
         self._ring.close()
         self.conntrack.close()
         for array in self._arrays:
             array.close()
         os.close(self._loaded.program_fd)
         os.close(self._loaded.uplink_fd)
+        os.close(self._loaded.cutter_fd)
         for fd in self._loaded.map_fds.values():
             os.close(fd)
 
@@ -350,6 +355,25 @@ class Datapath:
         Raises DatapathError where the device is gone.
         """
         self._uplinks.attach(ifindex)
+
+    def set_cutter(self, near: int, far: int, *, cuts: bool, joins: bool) -> None:
+        """By which pair of devices (devices/cutter.py) outer packets are cut up, where `cuts`, and
+        those come that the host has put together, where `joins`; 0: none.
+
+        Raises DatapathError where a device is gone.
+        """
+        self._cutter.set(near, far, cuts=cuts, joins=joins)
+
+    def send_cut(self, packet: bytes) -> None:
+        """Send an outer packet by the host's routes, in fragments where it must be.
+
+        Raises DatapathError where nothing cuts, or the kernel refuses.
+        """
+        self._cutter.send(packet)
+
+    def arrive_joined(self, packet: bytes) -> None:
+        """Let an outer packet arrive that came in fragments; raises as send_cut()."""
+        self._cutter.arrive(packet)
 
     def detach_uplink(self, ifindex: int) -> None:
         """Take no more tunnel packets from a device; nothing where it is gone."""

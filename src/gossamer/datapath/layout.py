@@ -51,6 +51,7 @@ MAX_OPTIONS: Final = 14
 OVER_IPV6: Final = 0x80
 """Beside the kind of an endpoint."""
 INJECT_MARK: Final = 0x60550A3E
+CUT_MARK: Final = 0x60550B00
 INJECT_ARRIVED: Final = 0x60550A3F
 CAPTURE_ARRIVED: Final = 1 << 31
 MAX_CONNECTIONS: Final = 1 << 20
@@ -115,7 +116,7 @@ TUNNEL: Final = Struct("=16s16s8sI2sBBBBBBIBBxxII4x")
 TUNNEL_KIND_OFFSET: Final = 46
 ENDPOINT: Final = Struct("=16s16s8s2sBBI")
 SOURCE_KEY: Final = Struct("=II")
-TUNNEL_CONFIG_SIZE: Final = 16
+TUNNEL_CONFIG_SIZE: Final = 24
 TUNNEL_OPTIONS_SIZE: Final = 4 * (MAX_OPTIONS + 2)
 UDP_PORT_WORDS: Final = 2048
 QUEUE_UNKNOWN: Final = 0xFFFF

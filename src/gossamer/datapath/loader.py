@@ -90,7 +90,7 @@ CT_MAP_NAMES = (
 )
 """Maps that live on when the layout of the others changes: established connections go on."""
 
-PROGRAM_NAMES = ("gossamer", "gossamer_uplink")
+PROGRAM_NAMES = ("gossamer", "gossamer_uplink", "gossamer_cutter")
 """In the order in which `Loaded` has them."""
 
 
@@ -102,6 +102,8 @@ class Loaded:
     program_fd: int
     uplink_fd: int
     """The program on devices that tunnels run over."""
+    cutter_fd: int
+    """The program that sends outer packets in fragments."""
     map_fds: dict[str, int]
     taken_over: bool
     capturing: bool = False
@@ -126,7 +128,7 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
         found = [libbpf.object_get(path) for path in paths.values()]
         present = [fd for fd in found if fd is not None]
         if len(present) == len(paths):
-            return Loaded(present[0], present[1], pinned, taken_over=True, capturing=capturing)
+            return _loaded(present, pinned, True, capturing)
         for fd in present:
             os.close(fd)
         for path in paths.values():
@@ -137,13 +139,14 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
     for old in pin_dir.glob("program-*"):
         if old not in paths.values():
             old.unlink()
-    return Loaded(
-        program_fds[0],
-        program_fds[1],
-        map_fds,
-        taken_over=pinned is not None,
-        capturing=capturing,
-    )
+    return _loaded(program_fds, map_fds, pinned is not None, capturing)
+
+
+def _loaded(
+    program_fds: list[int], map_fds: dict[str, int], taken_over: bool, capturing: bool
+) -> Loaded:
+    program, uplink, cutter = program_fds
+    return Loaded(program, uplink, cutter, map_fds, taken_over, capturing)
 
 
 def unpin(pin_dir: Path) -> None:

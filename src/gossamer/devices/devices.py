@@ -6,6 +6,7 @@ import select
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gossamer.devices.cutter import Cutter
 from gossamer.devices.internal import InternalDevices
 from gossamer.devices.link import Link, Links
 from gossamer.devices.qos import QueueCounters, Shape, Shaper
@@ -23,6 +24,7 @@ class HostDevices:
         self._links = Links()
         self._internal = InternalDevices(rundir)
         self._shaper = Shaper()
+        self._cutter = Cutter(rundir)
         self.underlay = Underlay()
 
     def link(self, name: str) -> Link | None:
@@ -62,6 +64,17 @@ class HostDevices:
         if link is not None and self._internal.ours(link.alias):
             self._internal.delete(name)
             self._links.refresh(name)
+
+    def open_cutter(self) -> tuple[int, int]:
+        """The pair of devices by which packets are cut up, near and far end (devices/cutter.py).
+
+        Raises DeviceError where it cannot be made.
+        """
+        return self._cutter.open()
+
+    def remove_cutter(self) -> None:
+        """Remove that pair; nothing where there is none of ours."""
+        self._cutter.remove()
 
     def set_mac(self, name: str, mac: bytes) -> None:
         """Set the hardware address."""
@@ -106,10 +119,12 @@ class HostDevices:
         """Close the sockets; devices stay."""
         self._links.close()
         self._shaper.close()
+        self._cutter.close()
         self.underlay.close()
         self._internal.close()
 
     def destroy(self) -> None:
         """Close, and give up the namespace that keeps internal devices alive."""
+        self._cutter.remove()
         self._internal.remove_netns()
         self.close()

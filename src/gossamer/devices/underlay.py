@@ -10,7 +10,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_LINK,
 )
 
+from gossamer.devices.joining import Joining, Wanted
 from gossamer.devices.routes import Route, Routes
 from gossamer.errors import DeviceError
 
@@ -73,6 +74,7 @@ class Underlay:
         self._addresses: tuple[Address, ...] | None = None
         self._groups: dict[tuple[bytes, int], socket.socket] = {}
         self._changed_at: float | None = None
+        self._joining = Joining()
 
     def addresses(self) -> tuple[Address, ...]:
         """All addresses of the host, those of lo too."""
@@ -143,6 +145,17 @@ class Underlay:
         except OSError as e:
             raise DeviceError(f"sending to {text}: {e.strerror}", place="tunnels") from None
 
+    def join_fragments(self, wanted: Iterable[Wanted]) -> list[DeviceError]:
+        """Receive outer packets that come in fragments: these, and no others.
+
+        Returns what could not be had.
+        """
+        return self._joining.want(wanted)
+
+    def take_joined(self) -> Iterator[tuple[int, bytes]]:
+        """Those that came: the device's number, and the whole IP packet."""
+        return self._joining.read()
+
     def run(self) -> bool:
         """Whether addresses, routes or devices changed since the last call."""
         while True:
@@ -163,12 +176,14 @@ class Underlay:
     def wait(self, poller: Poller) -> None:
         """Wake for the next change."""
         poller.fd_wait(self._events.fileno(), select.POLLIN)
+        self._joining.wait(poller)
         if self._changed_at is not None:
             poller.timer_wait_until(int((self._changed_at + _PAUSE_S) * 1000) + 1)
 
     def close(self) -> None:
         """Close the sockets, and so leave all groups."""
         self.join(())
+        self._joining.close()
         self._events.close()
         self._routes.close()
         self._ipr.close()

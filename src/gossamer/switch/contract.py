@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TableStatistics,
     )
     from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+    from gossamer.devices.joining import Wanted
     from gossamer.devices.qos import QueueCounters, Shape
     from gossamer.devices.routes import Route
     from gossamer.devices.underlay import Address, Neighbour
@@ -70,6 +71,15 @@ class Datapath(Protocol):
 
     def detach_uplink(self, ifindex: int) -> None:
         """Take no more."""
+
+    def set_cutter(self, near: int, far: int, *, cuts: bool, joins: bool) -> None:
+        """Cut outer packets up, or take those that came in fragments, by a pair of devices."""
+
+    def send_cut(self, packet: bytes) -> None:
+        """Send an outer packet, in fragments where it must be; raises DatapathError."""
+
+    def arrive_joined(self, packet: bytes) -> None:
+        """Let an outer packet arrive that came in fragments; raises DatapathError."""
 
     def set_local_addresses(self, addresses: Iterable[LocalAddress]) -> None:
         """All addresses of this host, for tunnels to end on."""
@@ -186,6 +196,12 @@ class Underlay(Protocol):
     def send(self, packet: bytes, destination: bytes, mark: int = 0) -> None:
         """Send a whole IP packet; raises DeviceError."""
 
+    def join_fragments(self, wanted: Iterable[Wanted]) -> Sequence[DeviceError]:
+        """Receive outer packets that come in fragments: these, and no others."""
+
+    def take_joined(self) -> Iterable[tuple[int, bytes]]:
+        """Those that came: the device's number, and the whole packet."""
+
     def run(self) -> bool:
         """Whether something changed since the last call."""
 
@@ -208,6 +224,12 @@ class Devices(Protocol):
 
     def link(self, name: str) -> Link | None:
         """The device of that name, None where there is none."""
+
+    def open_cutter(self) -> tuple[int, int]:
+        """The pair of devices by which packets are cut up, made where it is not there."""
+
+    def remove_cutter(self) -> None:
+        """Remove that pair; nothing where there is none."""
 
     def create_internal(self, name: str, mac: bytes | None) -> Link:
         """Create the device of an internal port, or adopt it where it exists."""

@@ -84,6 +84,7 @@ class Switch:
         for bridge_config in wanted.values():
             self._apply_bridge(bridge_config, config)
         self._join_patches()
+        self.tunnels.configure(config.other_config)
         self.tunnels.settle()
         for bridge in self.bridges.values():
             bridge.ports.follow_egress()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,7 @@ from gossamer.datapath.tunnel_settings import (
     TunnelSettings,
 )
 from gossamer.datapath.tunnel_settings import TunnelKind as Encapsulation
+from gossamer.devices.joining import Wanted
 from gossamer.errors import DatapathError, DeviceError
 from gossamer.pipeline.tunnel import (
     FLOW,
@@ -121,6 +122,15 @@ class Tunnels:
         self._lonely: set[str] = set()
         """Ports whose group no route leads to; said once."""
         self._stale = False
+        self._always_join = False
+        self._pair = (0, 0)
+
+    def configure(self, other_config: Mapping[str, str]) -> None:
+        """Follow Open_vSwitch.other_config: tunnel-reassembly=true puts the fragments of all
+        tunnels' packets together, not only of those that send fragments too."""
+        always = other_config.get("tunnel-reassembly") == "true"
+        self._stale |= always != self._always_join
+        self._always_join = always
 
     def claim(self, name: str, tunnel: Tunnel) -> None:
         """Reserve the packets of a tunnel for the port of that name.
@@ -190,6 +200,7 @@ class Tunnels:
 
     def run(self) -> frozenset[str]:
         """Follow what changed; the names of the ports whose way is another one now."""
+        self._take_joined()
         if not self._devices.underlay.run() or not self._tunnels:
             return frozenset()
         self._stale = True
@@ -225,6 +236,44 @@ class Tunnels:
         for error in self._devices.underlay.join(groups):
             log.warning("tunnels: %s", error)
         self._tell_addresses(groups)
+        self._settle_fragments()
+
+    def _settle_fragments(self) -> None:
+        """Send and take fragments where tunnels want that."""
+        cuts = any(not tunnel.df for tunnel in self._tunnels.values())
+        joins = cuts or (self._always_join and bool(self._tunnels))
+        underlay = self._devices.underlay
+        for error in underlay.join_fragments(self._wanted_fragments() if joins else ()):
+            log.warning("tunnels: %s", error)
+        try:
+            if joins:
+                self._pair = self._devices.open_cutter()
+                self._datapath.set_cutter(*self._pair, cuts=cuts, joins=joins)
+                self._datapath.attach_uplink(self._pair[0])
+                return
+        except (DatapathError, DeviceError) as e:
+            log.warning("tunnels: no packet is sent in fragments: %s", e)
+        self._datapath.set_cutter(0, 0, cuts=False, joins=False)
+        if any(self._pair):
+            self._datapath.detach_uplink(self._pair[0])
+        self._pair = (0, 0)
+        self._devices.remove_cutter()
+
+    def _wanted_fragments(self) -> Iterator[Wanted]:
+        for tunnel in self._tunnels.values():
+            family = over_ipv6(tunnel)
+            for ipv6 in (False, True) if family is None else (family,):
+                yield Wanted(ipv6, tunnel.dst_port)
+
+    def _take_joined(self) -> None:
+        """Let what the host has put together arrive, where tunnels' packets may come from."""
+        for ifindex, packet in self._devices.underlay.take_joined():
+            if ifindex not in self._uplinks:
+                continue
+            try:
+                self._datapath.arrive_joined(packet)
+            except DatapathError as e:
+                log.debug("tunnels: %s", e)
 
     def _tell_addresses(self, groups: frozenset[tuple[bytes, int]]) -> None:
         local: tuple[LocalAddress, ...] = ()
@@ -352,7 +401,10 @@ class Tunnels:
             )
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         packet = encapsulate(outer, output.packet, output.key, source, self._sequence)
-        self._devices.underlay.send(packet, outer.destination, outer.mark or 0)
+        if outer.tunnel.df or not any(self._pair):
+            self._devices.underlay.send(packet, outer.destination, outer.mark or 0)
+        else:
+            self._datapath.send_cut(packet)
 
     def _overhead(self, tunnel: Tunnel) -> int:
         return overhead(tunnel, bool(over_ipv6(tunnel)), self.option_bytes(tunnel))

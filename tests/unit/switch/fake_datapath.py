@@ -25,6 +25,7 @@ from gossamer.datapath.settings import (
     TableStatistics,
 )
 from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+from gossamer.devices.joining import Wanted
 from gossamer.devices.qos import QueueCounters, Shape
 from gossamer.devices.routes import Route
 from gossamer.devices.underlay import Address, Neighbour
@@ -116,6 +117,9 @@ class FakeDatapath:
         self.flushed: list[tuple[int, int | None]] = []
         self.tunnels: dict[int, TunnelSettings] = {}
         self.uplinks: set[int] = set()
+        self.cutter = (0, 0, False, False)
+        self.cut: list[bytes] = []
+        self.arrived: list[bytes] = []
         self.local_addresses: list[LocalAddress] = []
         self.tlv_maps: dict[int, list[TunnelOption]] = {}
         self._next_port = 1
@@ -264,6 +268,15 @@ class FakeDatapath:
     def detach_uplink(self, ifindex: int) -> None:
         self.uplinks.discard(ifindex)
 
+    def set_cutter(self, near: int, far: int, *, cuts: bool, joins: bool) -> None:
+        self.cutter = (near, far, cuts, joins)
+
+    def send_cut(self, packet: bytes) -> None:
+        self.cut.append(packet)
+
+    def arrive_joined(self, packet: bytes) -> None:
+        self.arrived.append(packet)
+
     def set_local_addresses(self, addresses: Iterable[LocalAddress]) -> None:
         self.local_addresses = list(addresses)
 
@@ -344,6 +357,8 @@ class FakeUnderlay:
         self.known: list[Neighbour] = []
         self.joined: set[tuple[bytes, int]] = set()
         self.sent: list[tuple[bytes, bytes]] = []
+        self.joining: set[Wanted] = set()
+        self.came: list[tuple[int, bytes]] = []
         self.changed = False
 
     def addresses(self) -> list[Address]:
@@ -368,6 +383,14 @@ class FakeUnderlay:
     def send(self, packet: bytes, destination: bytes, mark: int = 0) -> None:
         self.sent.append((packet, destination))
 
+    def join_fragments(self, wanted: Iterable[Wanted]) -> list[DeviceError]:
+        self.joining = set(wanted)
+        return []
+
+    def take_joined(self) -> list[tuple[int, bytes]]:
+        came, self.came = self.came, []
+        return came
+
     def run(self) -> bool:
         changed, self.changed = self.changed, False
         return changed
@@ -385,6 +408,7 @@ class FakeDevices:
         self.underlay = FakeUnderlay()
         self.shapes: dict[str, Shape] = {}
         self.queued: dict[str, dict[int, QueueCounters]] = {}
+        self.cutter = (0, 0)
         self._next_ifindex = 10
 
     def shape(self, name: str, shape: Shape | None) -> None:
@@ -395,6 +419,13 @@ class FakeDevices:
 
     def queue_counters(self, name: str) -> dict[int, QueueCounters]:
         return self.queued.get(name, {})
+
+    def open_cutter(self) -> tuple[int, int]:
+        self.cutter = (1001, 1002)
+        return self.cutter
+
+    def remove_cutter(self) -> None:
+        self.cutter = (0, 0)
 
     def appear(self, name: str, mac: str = "", mtu: int = 1500) -> FakeLink:
         """A device comes into being."""

@@ -10,6 +10,7 @@ from fake_datapath import FakeDatapath, FakeDevices
 
 from gossamer.datapath.settings import PortKind
 from gossamer.datapath.tunnel_settings import FLOW, TunnelKind
+from gossamer.devices.joining import Wanted
 from gossamer.devices.routes import Route
 from gossamer.devices.underlay import Address
 from gossamer.pipeline.action import OfPort, Output
@@ -46,6 +47,7 @@ class World:
         underlay.ways = {_address("172.16.0.0")[:14]: to_peers, _address("fd01::")[:8]: to_peers}
         self.switch = Switch(self.datapath, self.devices, rundir)
         self.bridges: dict[str, dict[str, InterfaceConfig]] = {"br0": {}}
+        self.other_config: dict[str, str] = {}
 
     def tunnel(self, name: str, kind: str, options: str, bridge: str = "br0") -> None:
         interface = InterfaceConfig(name, type=kind, options=_options(options))
@@ -57,7 +59,8 @@ class World:
                 tuple(
                     BridgeConfig(name, ports=tuple(PortConfig(n, (i,)) for n, i in ports.items()))
                     for name, ports in self.bridges.items()
-                )
+                ),
+                other_config=self.other_config,
             )
         )
 
@@ -267,3 +270,53 @@ def test_a_packet_out_by_a_tunnel_is_sent_by_the_hosts_routes(world: World) -> N
     assert destination == _address("172.16.0.2")
     assert packet[12:20] == bytes([172, 16, 0, 1, 172, 16, 0, 2])
     assert packet[28:] == bytes.fromhex("0800000000000500") + frame
+
+
+# -- fragments -----------------------------------------------------------------------------------
+
+
+def test_fragments_are_sent_and_taken_where_a_tunnel_has_no_dont_fragment(world: World) -> None:
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2 key=5 df_default=false")
+    world.tunnel("gre0", "gre", "remote_ip=flow key=5")
+    world.apply()
+    near, far = world.devices.cutter
+    assert world.datapath.cutter == (near, far, True, True)
+    assert near in world.datapath.uplinks
+    assert world.underlay.joining == {Wanted(False, 4789), Wanted(False, 0), Wanted(True, 0)}
+    del world.bridges["br0"]["vx0"]
+    world.apply()
+    assert world.datapath.cutter == (0, 0, False, False)
+    assert world.devices.cutter == (0, 0)
+    assert near not in world.datapath.uplinks
+    assert world.underlay.joining == set()
+
+
+def test_fragments_of_all_tunnels_are_taken_where_the_database_says_so(world: World) -> None:
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2 key=5")
+    world.apply()
+    assert world.datapath.cutter == (0, 0, False, False)
+    world.other_config["tunnel-reassembly"] = "true"
+    world.apply()
+    assert world.datapath.cutter == (*world.devices.cutter, False, True)
+    assert world.underlay.joining == {Wanted(False, 4789)}
+
+
+def test_what_the_host_put_together_arrives_if_it_came_by_an_uplink(world: World) -> None:
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2 key=5 df_default=false")
+    world.apply()
+    world.underlay.came = [(world.un0.ifindex, b"one"), (1, b"from the host itself")]
+    world.switch.run()
+    assert world.datapath.arrived == [b"one"]
+
+
+def test_a_packet_out_by_a_tunnel_that_fragments_may_be_cut_up(world: World) -> None:
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2 key=5 df_default=false")
+    world.apply()
+    ofport = world.status("vx0").ofport
+    assert ofport is not None
+    frame = bytes.fromhex("02000000000102000000000288b5") + bytes(1500)
+    perform(world.switch, world.switch.bridges["br0"], OfPort.CONTROLLER, frame, (Output(ofport),))
+    assert world.underlay.sent == []
+    (packet,) = world.datapath.cut
+    assert packet[6:8] == bytes(2)
+    assert packet[36:] == frame

@@ -1,0 +1,192 @@
+"""Outer packets in fragments, sent and put together, against the kernel's VXLAN device and Open vSwitch."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from tests.system.tunnel_world import (
+    OUR_INNER,
+    OUR_IP,
+    OUR_IP6,
+    PEER_INNER,
+    PEER_IP,
+    PEER_IP6,
+    Peer,
+    add_tunnel,
+    captured,
+    inner_ping,
+)
+from tests.system.world import Host, Netns
+
+UNDERLAY_MTU = 1300
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Host]:
+    it = Host(Path(mkdtemp(prefix="host", dir="/run")))
+    it.start()
+    yield it
+    it.end()
+
+
+@pytest.fixture
+def a(machine: Host) -> Iterator[Netns]:
+    """An instance on a bridge br0, which thinks that its network takes 1,500 bytes."""
+    machine.vsctl("add-br", "br0")
+    yield machine.netns("a", f"{OUR_INNER}/24", "br0")
+    machine.vsctl("del-br", "br0")
+    machine.forget("a")
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    it = Peer(mtu=UNDERLAY_MTU)
+    yield it
+    it.end()
+
+
+def kernel_vxlan(peer: Peer, ipv6: bool = False) -> None:
+    """The other end in the kernel, which cuts up what does not fit."""
+    ours, theirs = (OUR_IP6, PEER_IP6) if ipv6 else (OUR_IP, PEER_IP)
+    peer.ip("link", "add", "vx0", "type", "vxlan", "id", "77", "dstport", "4789", "remote", ours,
+            "local", theirs, *(["udp6zerocsumrx"] if ipv6 else []))  # fmt: skip
+    peer.ip("link", "set", "vx0", "mtu", "1500", "up")
+    peer.addresses("vx0", f"{PEER_INNER}/24", "fd00::2/64")
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_packets_too_big_for_the_underlay_pass_in_fragments_both_ways(
+    machine: Host, a: Netns, peer: Peer, ipv6: bool
+) -> None:
+    kernel_vxlan(peer, ipv6)
+    remote = PEER_IP6 if ipv6 else PEER_IP
+    add_tunnel(machine, "br0", "vx0", "vxlan", f'remote_ip="{remote}"', "key=77", "df_default=false")
+    assert a.ping(PEER_INNER) == 3
+    if ipv6:
+        # Over IPv6 the kernel's device tells the sender what fits, and cuts up nothing outside.
+        peer.ping(OUR_INNER, 1, "-s", "1472")
+    with captured() as capture:
+        # up to what fits into no packet of the inner network either: fragments in fragments
+        for size in (1472, 1200, 1252 if ipv6 else 1272, 4000):
+            assert inner_ping(machine, "a", PEER_INNER, 3, "-s", str(size)) == 3, size
+        assert peer.ping(OUR_INNER, 3, "-s", "1472") == 3
+    assert capture.complaints() == []
+    for source in (OUR_IP6,) if ipv6 else (OUR_IP, PEER_IP):
+        where = f"ipv6.src == {source} && ipv6.fraghdr" if ipv6 else f"ip.src == {source} && ip.flags.mf == 1"
+        assert len(capture.fields(where, "frame.number")) >= 3 * 3
+    assert capture.fields("icmp.type == 3 || icmpv6.type == 1", "frame.number") == []
+
+
+SEND = """
+import socket, sys
+kind, address, data = sys.argv[1], sys.argv[2], bytes.fromhex(sys.stdin.read())
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+if kind == "gre":
+    s = socket.socket(family, socket.SOCK_RAW, 47)
+else:
+    s = socket.socket(family, socket.SOCK_DGRAM)
+for _ in range(5):
+    s.sendto(data, (address, 0 if kind == "gre" else 4789))
+"""
+"""Sends what is too big in fragments: Linux sets no 'don't fragment' in datagrams that must be cut."""
+
+
+@pytest.mark.parametrize("kind", ["vxlan", "gre"])
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_fragments_are_put_together_of_every_kind_and_family(
+    machine: Host, a: Netns, peer: Peer, kind: str, ipv6: bool
+) -> None:
+    ours, theirs = (OUR_IP6, PEER_IP6) if ipv6 else (OUR_IP, PEER_IP)
+    type_ = "ip6gre" if ipv6 and kind == "gre" else kind
+    add_tunnel(machine, "br0", "tun0", type_, f'remote_ip="{theirs}"', "key=77")
+    machine.ofctl("add-flow", "br0", "in_port=tun0,tun_id=77,dl_type=0x88b5,actions=output:va")
+    head = "0800000000004d00" if kind == "vxlan" else "200065580000004d"
+    frame = a.mac.replace(":", "") + "02000000000188b5" + "5a" * 1486
+
+    def passed() -> int:
+        shown = machine.ofctl("dump-flows", "br0", "dl_type=0x88b5")
+        return sum(int(n) for n in re.findall(r"n_packets=(\d+), n_bytes=\d+[02468], ", shown))
+
+    def send() -> None:
+        done = subprocess.run(
+            ["ip", "netns", "exec", peer.name, sys.executable, "-c", SEND, kind, ours],
+            input=head + frame, text=True, capture_output=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        time.sleep(0.3)
+
+    send()
+    assert passed() == 0
+    machine.vsctl("set", "open_vswitch", ".", "other_config:tunnel-reassembly=true")
+    try:
+        send()
+        assert passed() == 5
+        shown = machine.ofctl("dump-flows", "br0", "dl_type=0x88b5")
+        assert "n_packets=5, n_bytes=7500" in shown
+    finally:
+        machine.vsctl("remove", "open_vswitch", ".", "other_config", "tunnel-reassembly")
+    assert "gsmr" not in machine.check("ip", "link", "show")
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_tcp_of_full_size_passes_in_fragments_both_ways(
+    machine: Host, a: Netns, peer: Peer, ipv6: bool
+) -> None:
+    kernel_vxlan(peer, ipv6)
+    remote = PEER_IP6 if ipv6 else PEER_IP
+    add_tunnel(machine, "br0", "vx0", "vxlan", f'remote_ip="{remote}"', "key=77", "df_default=false")
+    assert a.ping(PEER_INNER) == 3
+    server = Netns(peer.name, "up0").iperf3_server()
+    done = a.run("iperf3", "-c", PEER_INNER, "-n", "50M")
+    server.wait(timeout=10)
+    assert done.returncode == 0, done.stdout + done.stderr
+    back = a.iperf3_server()
+    done = peer.attempt("iperf3", "-c", OUR_INNER, "-n", "20M")
+    back.wait(timeout=10)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_who_sends_too_much_out_of_a_tunnel_into_another_is_told_through_the_first(
+    machine: Host, a: Netns
+) -> None:
+    peer = Peer()
+    try:
+        kernel_vxlan(peer)
+        peer.ip("link", "set", "vx0", "mtu", "1450")
+        peer.ip("neigh", "add", "10.0.0.9", "lladdr", "02:00:00:00:00:09", "dev", "vx0")
+        add_tunnel(machine, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
+        add_tunnel(machine, "br0", "gnv0", "geneve", f'remote_ip="{PEER_IP6}"', "key=78")
+        machine.ofctl("add-flow", "br0", "in_port=vx0,ip,actions=output:gnv0")
+        done = peer.attempt("ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1422", "10.0.0.9")
+        assert "From 10.0.0.9 icmp_seq=1 Frag needed and DF set (mtu = 1430)" in done.stdout, done.stdout
+    finally:
+        peer.end()
+
+
+def test_a_copy_that_is_too_big_for_its_tunnel_is_answered_and_the_others_arrive(
+    machine: Host, a: Netns
+) -> None:
+    peer = Peer()
+    b = machine.netns("b", "10.0.0.9/24", "br0")
+    try:
+        add_tunnel(machine, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
+        add_tunnel(machine, "br0", "vx1", "vxlan", f"remote_ip={PEER_IP}", "key=78")
+        machine.check("ip", "-n", "a", "neigh", "replace", "10.0.0.9", "lladdr", b.mac, "dev", "eth0")
+        machine.ofctl("add-flow", "br0", "in_port=va,icmp,actions=set_field:1->nw_ttl,output:vx0,vx1,vb")
+        done = a.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1472", "10.0.0.9")
+        # one answer, though two copies are too big; the next packets the sender holds back itself
+        assert done.stdout.count("From 10.0.0.9 icmp_seq=1 Frag needed and DF set (mtu = 1450)") == 1, done.stdout
+        assert "64 bytes from 10.0.0.9" not in done.stdout.replace("1480 bytes", "")
+        assert "icmp_seq=1 ttl=64" in done.stdout, done.stdout
+    finally:
+        machine.vsctl("del-port", "br0", "vb")
+        machine.forget("b")
+        peer.end()

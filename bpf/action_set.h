@@ -172,24 +172,30 @@ static __always_inline void write_action(struct state *st, struct op *op)
 	st->slots[slot].flags &= ~OP_WRITE;
 	st->set_used |= 1 << slot;
 }
-/* The action set, put in order behind its set operations, becomes the last frame. */
+
+/* The action set, put in order behind its set operations, becomes the last frame.  Without a branch
+ * for each operation, of which the verifier would follow both ways. */
 static __always_inline void lay_action_set(struct state *st)
 {
-	__u32 n = 0, sets = st->n_set;
+	struct op nothing = { .code = OP_SET };
+	__u32 n, sets = st->n_set;
 
 	if (sets > SET_OPS)
 		sets = SET_OPS;
-	/* Room for those that come first. */
-	for (int i = SET_OPS - 1; i >= 0; i--)
-		if (i < sets)
-			st->set[i + SET_FIRST_LAST] = st->set[i];
+	/* Room for those that come first; what is behind the last is moved for nothing.  One by one:
+	 * the compiler would read all before it writes, to a stack that has no room for them. */
+	for (int i = SET_OPS - 1; i >= 0; i--) {
+		st->set[i + SET_FIRST_LAST] = st->set[i];
+		asm volatile("" ::: "memory");
+	}
 #pragma unroll
 	for (int s = 0; s < SET_FIRST_LAST; s++) {
-		if (st->set_used & (1 << s))
-			st->set[s] = st->slots[s];
-		else
-			st->set[s].code = OP_SET, st->set[s].c = 0, st->set[s].b = 0,
-			st->set[s].a = 0, st->set[s].d = 0, st->set[s].flags = 0;
+		__u32 *to = (__u32 *)&st->set[s], *from = (__u32 *)&st->slots[s];
+		__u32 used = -(st->set_used >> s & 1);
+
+#pragma unroll
+		for (__u32 w = 0; w < sizeof(struct op) / 4; w++)
+			to[w] = (from[w] & used) | (((__u32 *)&nothing)[w] & ~used);
 	}
 	n = sets + SET_FIRST_LAST;
 	/* 6.1 loses the bound on the way through the loop: a mask it can see, and the compiler not. */

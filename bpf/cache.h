@@ -115,10 +115,20 @@ static __always_inline void retire(struct path *path)
 }
 
 /* Keep what translation came to, in the less recently used way. */
-static __always_inline void cache_insert(struct path_set *set, struct state *st)
+__attribute__((noinline)) int cache_insert(__u32 level)
 {
-	struct path *path = &set->way[0];
+	struct state *st = state_get(level);
+	struct path_set *set;
+	struct path *path;
+	__u32 slot;
 
+	if (!st)
+		return 0;
+	slot = st->hash & (CACHE_SETS - 1);
+	set = bpf_map_lookup_elem(&cache, &slot);
+	if (!set)
+		return 0;
+	path = &set->way[0];
 	if (set->way[0].version == st->version &&
 	    (set->way[1].version != st->version || set->way[1].used < set->way[0].used))
 		path = &set->way[1];
@@ -138,6 +148,7 @@ static __always_inline void cache_insert(struct path_set *set, struct state *st)
 	for (__u32 i = 0; i < CACHED_FLOWS && i < st->n_flows; i++)
 		path->flows[i] = st->flows[i];
 	path->version = st->version;
+	return 0;
 }
 
 #endif

@@ -263,9 +263,9 @@ static __always_inline int commit_ipv6(struct __sk_buff *skb, struct state *st)
 
 #define CRC32C 0x82f63b78u	/* bits reversed (RFC 3309) */
 
-/* The product of two polynomials modulo CRC32C's, bits reversed; no branches, as it is inlined
- * in a loop. */
-static __always_inline __u32 crc_multiply(__u32 a, __u32 b)
+/* The product of two polynomials modulo CRC32C's, bits reversed; no branches, of which the verifier
+ * would follow both ways, and not inlined, so that it does so once. */
+__attribute__((noinline)) int crc_multiply(__u32 a, __u32 b)
 {
 	__u32 product = 0;
 

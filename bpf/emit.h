@@ -23,14 +23,11 @@ static __always_inline void emit_simple(struct state *st, __u8 code, __u16 a, __
 }
 
 /* The packet's own credit is given at once; the path remembers whom to credit later. */
-__attribute__((noinline)) int pass_flow(__u32 id, __u32 generation, __u32 level)
+static __always_inline void credit_flow(struct state *st, __u32 id, __u32 generation)
 {
 	struct flow_ref ref = { .id = id, .generation = generation };
-	struct state *st = state_get(level);
 	__u32 n;
 
-	if (!st)
-		return 0;
 	credit(ref, 1, st->length, st->now);
 	if (id & TABLE_MISS)
 		st->n_missed++;
@@ -43,6 +40,15 @@ __attribute__((noinline)) int pass_flow(__u32 id, __u32 generation, __u32 level)
 	} else {
 		st->cacheable = 0;
 	}
+}
+
+/* The same, where the stack is short. */
+__attribute__((noinline)) int pass_flow(__u32 id, __u32 generation, __u32 level)
+{
+	struct state *st = state_get(level);
+
+	if (st)
+		credit_flow(st, id, generation);
 	return 0;
 }
 

@@ -730,7 +730,7 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 	} else {
 		translate(level);
 		if (st->cacheable)
-			cache_insert(set, st);
+			cache_insert(level);
 		walk.n_ops = st->n_ops;
 	}
 	st->n_saves = 0;

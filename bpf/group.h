@@ -230,9 +230,11 @@ __attribute__((noinline)) int continue_scope(__u32 level)
 }
 
 /* An exit: out of the bucket it is in, no further; out of everything (0) where it is in none. */
-static __always_inline int leave_bucket(struct state *st)
+__attribute__((noinline)) int leave_bucket(__u32 level)
 {
-	if (!st->n_buckets)
+	struct state *st = state_get(level);
+
+	if (!st || !st->n_buckets)
 		return 0;
 	for (int i = 0; i < MAX_SCOPES; i++) {
 		__u32 n = (st->n_scopes - 1) & (MAX_SCOPES - 1);

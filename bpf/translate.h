@@ -57,11 +57,11 @@ __attribute__((noinline)) int enter_table(__u32 table_id, __u32 honour_miss, __u
 	found = look_up(table, level);
 	show_ports(st);
 	if (found) {
-		pass_flow(st->found.id, st->found.generation, level);
+		credit_flow(st, st->found.id, st->found.generation);
 		lay_frame(st, st->found_program, table_id);
 		return 0;
 	}
-	pass_flow(TABLE_MISS | table, 0, level);
+	credit_flow(st, TABLE_MISS | table, 0);
 	if (!honour_miss)
 		return 0;
 	t = bpf_map_lookup_elem(&tables, &table);
@@ -81,10 +81,8 @@ struct run {			/* of one frame, until it ends or calls */
 	__u32 first;		/* operation to begin with */
 	__u32 table;
 	__u32 n_ops;
-	struct small_program *small;
-	struct large_program *large;
-	/* how it ended */
-	__u32 next;		/* operation to return to */
+	struct op *ops;
+	__u64 room;		/* for operations there, a constant that the verifier knows */
 	__u32 ended;		/* the frame is done */
 };
 
@@ -128,19 +126,9 @@ static long run_op(__u32 i, struct run *run)
 		goto end;
 	if (at >= run->n_ops)
 		goto end;
-	if (run->small) {
-		if (at >= SMALL_OPS)
-			goto end;
-		op = run->small->ops[at];
-	} else if (run->large) {
-		if (at >= LARGE_OPS)
-			goto end;
-		op = run->large->ops[at];
-	} else {
-		if (at >= SET_ROOM)
-			goto end;
-		op = st->set[at];
-	}
+	if (at >= run->room)
+		goto end;
+	op = run->ops[at];
 	if (st->n_skip && op.code != OP_CHAIN) {
 		st->n_skip--;
 		return 0;
@@ -202,7 +190,6 @@ static long run_op(__u32 i, struct run *run)
 		fix_tag(st);
 		return 0;
 	case OP_RESUBMIT:
-		run->next = at + 1;
 		if (++st->n_resubmits > MAX_RESUBMITS) {
 			st->failure = DROP_TOO_DEEP;
 			return 1;
@@ -210,7 +197,7 @@ static long run_op(__u32 i, struct run *run)
 		/* the frame below must know where to return to before the new one is laid on it */
 		top = frame_at(st, st->n_frames - 1);
 		if (top)
-			top->op = run->next;
+			top->op = at + 1;
 		st->enter = 1 + (op.a == 0xff ? run->table : op.a);
 		st->enter_as = op.b;
 		st->enter_goto = 0;
@@ -231,7 +218,7 @@ static long run_op(__u32 i, struct run *run)
 		key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
 		return 0;
 	case OP_EXIT:
-		if (leave_bucket(st))
+		if (leave_bucket(run->level))
 			return 1;
 		st->n_frames = 0;
 		st->set_used = 0;
@@ -252,7 +239,7 @@ static long run_op(__u32 i, struct run *run)
 		if (!relabel(op.code, op.a, run->level))
 			return 0;
 		/* in a bucket only that copy is lost */
-		if (leave_bucket(st))
+		if (leave_bucket(run->level))
 			return 1;
 		st->failure = DROP_MPLS_STACK;
 		return 0;
@@ -349,7 +336,6 @@ static long run_op(__u32 i, struct run *run)
 			st->n_skip = op.a;
 		return 0;
 	case OP_CHAIN:
-		run->next = 0;
 		top = frame_at(st, st->n_frames - 1);
 		if (top) {
 			top->program = op.b;
@@ -364,12 +350,50 @@ end:
 	return 1;
 }
 
+/* A rule's program, or the action set, from operation `first` on, until it ends (1) or calls (0).  Not
+ * inlined, so that the verifier walks through all operations once, not for each way that leads here. */
+__attribute__((noinline)) int run_program(__u32 program, __u32 first, __u32 table, __u32 level)
+{
+	struct run run = { .level = level, .first = first, .table = table };
+	struct state *st = state_get(level);
+
+	if (!st)
+		return 0;
+	if (program == ACTION_SET_PROGRAM) {
+		run.ops = st->set;
+		run.n_ops = st->n_set;
+		run.room = SET_ROOM;
+	} else if (program & LARGE_PROGRAM) {
+		struct large_program *large = bpf_map_lookup_elem(&large_programs, &program);
+
+		if (!large) {
+			st->failure = DROP_PROGRAM;
+			return 0;
+		}
+		run.ops = large->ops;
+		run.n_ops = large->n_ops;
+		run.room = LARGE_OPS;
+	} else {
+		struct small_program *small = bpf_map_lookup_elem(&small_programs, &program);
+
+		if (!small) {
+			st->failure = DROP_PROGRAM;
+			return 0;
+		}
+		run.ops = small->ops;
+		run.n_ops = small->n_ops;
+		run.room = SMALL_OPS;
+	}
+	bpf_loop(run.room + 1, run_op, &run, 0);
+	return run.ended != 0;
+}
+
 static long run_frame(__u32 i, __u32 *level)
 {
 	struct state *st = state_get(*level);
-	struct run run = { .level = *level };
 	struct frame *frame;
-	__u32 n, depth;
+	__u32 depth;
+	int ended;
 
 	if (!st || st->failure)
 		return 1;
@@ -387,44 +411,25 @@ static long run_frame(__u32 i, __u32 *level)
 	frame = frame_at(st, depth - 1);
 	if (!frame)
 		return 1;
-	run.first = frame->op;
-	run.table = frame->table;
-	if (frame->program == ACTION_SET_PROGRAM) {
-		run.n_ops = st->n_set;
-		/* spent: what its resubmit may write is a new set */
-		n = SET_ROOM;
-	} else if (frame->program == SCOPE_PROGRAM) {
+	if (frame->program == SCOPE_PROGRAM) {
 		continue_scope(*level);
 		return 0;
-	} else if (frame->program == CONTINUE_PROGRAM) {
+	}
+	if (frame->program == CONTINUE_PROGRAM) {
 		st->n_frames = depth - 1;
 		enter_table(frame->table, 1, *level);
 		return 0;
-	} else if (frame->program == PUNT_PROGRAM) {
+	}
+	if (frame->program == PUNT_PROGRAM) {
 		st->n_frames = depth - 1;
 		emit_controller(0xffff, REASON_NO_MATCH << 16, frame->table, *level);
 		return 0;
-	} else if (!frame->program) {
+	}
+	if (!frame->program) {
 		st->n_frames = depth - 1;
 		return 0;
-	} else if (frame->program & LARGE_PROGRAM) {
-		run.large = bpf_map_lookup_elem(&large_programs, &frame->program);
-		if (!run.large) {
-			st->failure = DROP_PROGRAM;
-			return 1;
-		}
-		run.n_ops = run.large->n_ops;
-		n = LARGE_OPS;
-	} else {
-		run.small = bpf_map_lookup_elem(&small_programs, &frame->program);
-		if (!run.small) {
-			st->failure = DROP_PROGRAM;
-			return 1;
-		}
-		run.n_ops = run.small->n_ops;
-		n = SMALL_OPS;
 	}
-	bpf_loop(n + 1, run_op, &run, 0);
+	ended = run_program(frame->program, frame->op, frame->table, *level);
 	if (st->enter) {
 		__be32 in_port = key_of(st)->in_port;
 		__u32 table = st->enter - 1;
@@ -434,7 +439,7 @@ static long run_frame(__u32 i, __u32 *level)
 			key_of(st)->in_port = bpf_htonl(st->enter_as);
 		enter_table(table, st->enter_goto, *level);
 		key_of(st)->in_port = in_port;
-	} else if (run.ended) {
+	} else if (ended) {
 		__u32 now = st->n_frames;
 
 		if (frame->program == ACTION_SET_PROGRAM)

@@ -13,7 +13,7 @@
 
 struct cache_mask {
 	__u32 n_words;
-	__u32 pad;
+	__u32 n_pipeline;	/* of them, the first ones: they are no words of the packet */
 	struct match_word words[CACHE_WORDS];
 };
 
@@ -65,38 +65,61 @@ static __always_inline bool path_matches(struct path *path, struct state *st)
 	return true;
 }
 
-/* Gather the words of this packet that rules may look at, and hash them. */
+/* Gather words of this packet that rules may look at, and go on hashing with them. */
+static __always_inline __u64 gather_words(struct state *st, struct cache_mask *mask, __u32 first,
+					  __u32 end, __u64 hash)
+{
+	for (__u32 i = 0; i < CACHE_WORDS; i++) {
+		__u32 n = first + i, at, word;
+
+		if (n >= end || n >= CACHE_WORDS)
+			break;
+		at = mask->words[n].word;
+		if (at >= KEY_WORDS)
+			break;
+		word = st->key[at] & mask->words[n].mask;
+		st->words[n] = word;
+		hash = (hash ^ word) * 0xff51afd7ed558ccdull;
+	}
+	return hash;
+}
+
+/* Is the table that a pass goes on in among the words?  Its word would be the last one. */
+static __always_inline bool tells_resume(struct cache_mask *mask)
+{
+	__u32 last = *(volatile __u32 *)&mask->n_words - 1;
+
+	return last < CACHE_WORDS && mask->words[last].word == WORD_LENGTHS &&
+	       (mask->words[last].mask & bpf_htonl(RESUME_BITS));
+}
+
+/* Gather the cache key of this pass.  Where a pass follows another in the same bridge and the packet is
+ * still the same, only the other words are gathered again, and the last one, which may be that of
+ * lengths. */
 static __always_inline int gather_cache_key(struct state *st)
 {
-	__u32 id = st->version & (MAX_MASKS - 1);
+	__u32 id = st->version & (MAX_MASKS - 1), last;
 	struct cache_mask *mask = bpf_map_lookup_elem(&cache_masks, &id);
-	__u64 h = st->bridge * 0x9e3779b97f4a7c15ull;
+	__u64 hash;
 
 	if (!mask)
 		return -1;
 	st->n_words = mask->n_words;
+	last = st->n_words ? st->n_words - 1 : 0;
+	/* masks of an earlier version do not say where the packet's begin */
+	if (st->gathered != st->version || !mask->n_pipeline) {
+		st->gathered = st->version;
+		st->packet_hash = gather_words(st, mask, mask->n_pipeline, last,
+					       st->bridge * 0x9e3779b97f4a7c15ull);
+	}
+	hash = gather_words(st, mask, 0, mask->n_pipeline, st->packet_hash);
+	if (last >= mask->n_pipeline)
+		hash = gather_words(st, mask, last, st->n_words, hash);
+	st->hash = hash >> 32;
 	st->exact = 1;
-	for (__u32 i = 0; i < CACHE_WORDS; i++) {
-		__u32 at, word;
-
-		if (i >= st->n_words)
-			break;
-		at = mask->words[i].word;
-		if (at >= KEY_WORDS)
-			return -1;
-		word = st->key[at] & mask->words[i].mask;
-		st->words[i] = word;
-		h = (h ^ word) * 0xff51afd7ed558ccdull;
-		h ^= h >> 32;
-	}
-	st->hash = (__u32)h;
 	/* A pass that goes on after a ct() may only use paths that were made for such ones. */
-	if (st->resume) {
-		__u32 last = st->n_words - 1;
-
-		st->exact = last < CACHE_WORDS && mask->words[last].word == WORD_LENGTHS &&
-			    (mask->words[last].mask & bpf_htonl(RESUME_BITS));
-	}
+	if (st->resume)
+		st->exact = tells_resume(mask);
 	return 0;
 }
 

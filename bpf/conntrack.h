@@ -390,7 +390,8 @@ struct ct_work {
 	__u32 best, best_slot;
 	__u64 best_expires;
 	struct ct_tuple victim;
-	__u32 set[5], set_mask[5];	/* exec(): of the mark, of the label */
+	__u32 sets;		/* exec(): */
+	__u32 set[5], set_mask[5];	/* of the mark, of the label */
 	struct ct_image connection;	/* a new one while it is made, else a copy */
 };
 

@@ -432,6 +432,7 @@ static __always_inline void restore(struct state *st)
 {
 	__u32 n = (st->n_saves - 1) & (MAX_SCOPES - 1);
 
+	st->gathered = 0;
 	__builtin_memcpy(&st->key[PACKET_WORD], st->saves[n].packet, sizeof(st->saves[n].packet));
 	__builtin_memcpy(&st->key[WORD_TUN_ID], st->saves[n].tunnel, sizeof(st->saves[n].tunnel));
 	if (st->resume)
@@ -507,35 +508,40 @@ __attribute__((noinline)) int resume(__u32 table, __u32 level)
 }
 
 /* 1 where the packet must be dropped. */
-static __always_inline int do_ct(struct __sk_buff *skb, struct state *st, struct op *op, bool last,
-				 __u32 level)
+static __always_inline int do_ct(struct __sk_buff *skb, struct state *st, struct op *op, __u32 level)
 {
-	struct ct_work *w = ct_work_get(level);
-	int dropped;
+	int dropped = ct(skb, st, op, level);
 
-	if (!w)
-		return 1;
-	w->zone = op->a;
-	w->flags = op->flags;
-	w->nat_rule = op->b;
-	dropped = ct(skb, st, w, level);
-	__builtin_memset(w->set, 0, sizeof(w->set) + sizeof(w->set_mask));
-	if (!dropped && (op->flags & CT_DO_TABLE)) {
-		if (last && st->pass_head == st->pass_tail && !st->n_carried && !st->n_saves &&
-		    st->passes_begun < MAX_PASSES) {
-			ct_show(level);
-			st->straight = op->c + 1;
-			st->ct_dirty = 1;
-			st->passes_begun++;
-			st->n_outputs++;
-			return 0;
-		}
+	if (!dropped && (op->flags & CT_DO_TABLE))
 		resume(op->c, level);
-	}
 	st->n_carried = 0;
 	/* the original goes on as one that was never tracked */
 	ct_forget(st);
 	return dropped;
+}
+
+/* A ct() after which there is nothing more to do here: the packet itself goes on at its table, and
+ * nothing is copied. */
+static __always_inline bool ends_with_ct(struct state *st, struct op *op)
+{
+	return (op->flags & CT_DO_TABLE) && st->pass_head == st->pass_tail && !st->n_carried &&
+	       !st->n_saves && st->passes_begun < MAX_PASSES;
+}
+
+/* Such a ct(), which is in `doing`.  1 where the packet must be dropped. */
+static __always_inline int go_straight_on(struct __sk_buff *skb, struct state *st, __u32 level)
+{
+	st->goes_on = 0;
+	if (ct(skb, st, &st->doing, level))
+		return 1;
+	st->stays = 1;
+	ct_show(level);
+	st->resume = st->doing.c + 1;
+	st->resumed_set = 0;
+	st->ct_dirty = 1;
+	st->passes_begun++;
+	st->n_outputs++;
+	return 0;
 }
 
 static long do_op(__u32 i, struct walk *walk)
@@ -616,13 +622,18 @@ static long do_op(__u32 i, struct walk *walk)
 		struct ct_work *w = ct_work_get(walk->level);
 
 		if (w && op->a < 5) {
+			w->sets = 1;
 			w->set[op->a] = (w->set[op->a] & ~op->c) | op->b;
 			w->set_mask[op->a] |= op->c;
 		}
 		break;
 	}
 	case DO_CT:
-		if (do_ct(walk->skb, st, op, i + 1 == walk->n_ops, walk->level)) {
+		if (i + 1 == walk->n_ops && ends_with_ct(st, op)) {
+			st->goes_on = 1;
+			return 1;
+		}
+		if (do_ct(walk->skb, st, op, walk->level)) {
 			if (!st->n_saves)
 				return 1;
 			st->skipping = 1;
@@ -690,7 +701,9 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 	br = bridge_get(st->bridge);
 	if (!br)
 		return 0;
-	st->version = seen_version(st, br);
+	if (!st->stays)
+		st->version = seen_version(st, br);
+	st->stays = 0;
 	if ((br->flags & BRIDGE_LENGTHS) || st->resume) {
 		__u32 bits = st->resume << RESUME_SHIFT;
 
@@ -723,8 +736,15 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 		}
 		if (walk.n_ops == 1 && path->ops[0].code == DO_OUTPUT)
 			return send(skb, path->ops[0].b, level);
-		if (walk.n_ops == 1 && path->ops[0].code == DO_NORMAL) {
+		if (walk.n_ops == 1 && path->ops[0].code == DO_NORMAL)
 			return normal(skb, level);
+		st->n_saves = 0;
+		st->n_carried = 0;
+		if (walk.n_ops == 1 && path->ops[0].code == DO_CT &&
+		    ends_with_ct(st, &path->ops[0])) {
+			st->doing = path->ops[0];
+			st->goes_on = 1;
+			return 0;
 		}
 		walk.path = path;
 	} else {
@@ -750,53 +770,40 @@ struct queue {
 	__u32 level;
 };
 
-/* The next copy that waits to enter a bridge. */
-static long next_pass(__u32 i, struct queue *queue)
+/* Take the copy that has waited longest to enter a bridge.  Returns 0, or -1 where it cannot. */
+static __always_inline int take_waiting(struct __sk_buff *skb, struct state *st, __u32 level)
 {
-	struct state *st = state_get(queue->level);
+	struct pass *waiting = pass_get(level, st->pass_head);
 	struct port_counters *c;
-	struct pass *waiting;
 	struct port *port;
 	__u32 id;
 
-	if (!st)
-		return 1;
-	note_version(st);
-	if (st->straight) {
-		st->resume = st->straight;
-		st->resumed_set = 0;
-		st->straight = 0;
-		perform(queue->skb, queue->level);
-		return 0;
-	}
-	if (st->pass_head == st->pass_tail)
-		return 1;
-	waiting = pass_get(queue->level, st->pass_head);
 	if (!waiting)
-		return 1;
+		return -1;
+	note_version(st);
 	st->pass_head++;
 	id = waiting->port;
 	st->resume = waiting->resume;
 	st->resumed_set = 0;
+	st->pass_limit = waiting->limit;
+	st->gathered = 0;
 	if (waiting->resume) {
 		__builtin_memcpy(st->key, waiting->key, sizeof(waiting->key));
 		st->dirty = 1;
 		st->in_port = id;
 		st->bridge = waiting->bridge;
-		st->pass_limit = waiting->limit;
 		if (waiting->n_set)
 			st->resumed_set = st->pass_head;	/* of this one, plus one */
-		perform(queue->skb, queue->level);
 		return 0;
 	}
 	port = port_get(id);
 	if (!port || port->kind != PORT_PATCH) {
 		count_drop(DROP_NO_PORT);
-		return 0;
+		return -1;
 	}
 	if ((port->flags & (PORT_RECEIVE | PORT_UP)) != (PORT_RECEIVE | PORT_UP)) {
 		count_drop(DROP_NO_RECEIVE);
-		return 0;
+		return -1;
 	}
 	if (st->dirty || st->ct_dirty) {
 		/* registers and a tunnel's values end with the bridge */
@@ -811,12 +818,29 @@ static long next_pass(__u32 i, struct queue *queue)
 	key_of(st)->actset_output = 0;
 	st->in_port = id;
 	st->bridge = port->bridge;
-	st->pass_limit = waiting->limit;
 	st->queue = waiting->queue;
 	c = bpf_map_lookup_elem(&port_counters, &id);
 	if (c) {
 		c->rx_packets += 1;
-		c->rx_bytes += queue->skb->len;
+		c->rx_bytes += skb->len;
+	}
+	return 0;
+}
+
+/* What goes on in the same bridge, or the next copy that waits to enter one. */
+static long next_pass(__u32 i, struct queue *queue)
+{
+	struct state *st = state_get(queue->level);
+
+	if (!st)
+		return 1;
+	if (st->goes_on) {
+		if (go_straight_on(queue->skb, st, queue->level))
+			return 0;
+	} else if (st->pass_head == st->pass_tail) {
+		return 1;
+	} else if (take_waiting(queue->skb, st, queue->level)) {
+		return 0;
 	}
 	perform(queue->skb, queue->level);
 	return 0;

@@ -106,12 +106,13 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 			st->now = config->test_now;
 	}
 	st->resume = 0;
-	st->straight = 0;
+	st->goes_on = 0;
 	st->resumed_set = 0;
 	st->in_port = id;
 	st->first_port = id;
 	st->bridge = port->bridge;
 	st->touched = 0;
+	st->gathered = 0;
 	st->committed = 0;
 	st->complained = 0;
 	st->pending = 0;
@@ -130,16 +131,6 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->pass_head = st->pass_tail = 0;
 	key_of(st)->in_port = bpf_htonl(port->ofport);
 	return 0;
-}
-
-/* Copies that wait: for another bridge or table, or to be cut. */
-static __always_inline void finish_others(struct __sk_buff *skb, struct state *st, __u32 level)
-{
-	struct queue queue = { .skb = skb, .level = level };
-
-	bpf_loop(MAX_PASSES, next_pass, &queue, 0);
-	if (st->n_short)
-		bpf_loop(MAX_SHORT, send_short, &queue, 0);
 }
 
 /* The last output is the packet itself. */
@@ -180,7 +171,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u3
 	}
 	remember(st);
 	pass(skb, level);
-	if (st->pass_tail || st->straight)
+	if (st->pass_tail || st->goes_on)
 		bpf_loop(MAX_PASSES, next_pass, &queue, 0);
 	if (st->n_short)
 		bpf_loop(MAX_SHORT, send_short, &queue, 0);

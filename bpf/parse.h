@@ -43,7 +43,9 @@ static __always_inline void *packet_end(struct __sk_buff *skb)
 	return p;
 }
 
-/* Copy bytes of the packet: straight where they are linear, through the helper where not. */
+/* Copy bytes of the packet: straight where they are linear, through the helper where not.  Wherever
+ * they lie, they are read in words: the compiler, who knows no alignment, would take them byte by
+ * byte, and every kernel this runs on allows the other. */
 static __always_inline int load(struct __sk_buff *skb, __u32 off, void *to, const __u32 len)
 {
 	void *data = packet_start(skb);
@@ -51,7 +53,7 @@ static __always_inline int load(struct __sk_buff *skb, __u32 off, void *to, cons
 
 	off &= 0x7ff;
 	if (data + off + len <= end) {
-		__builtin_memcpy(to, data + off, len);
+		__builtin_memcpy(to, __builtin_assume_aligned(data + off, 8), len);
 		return 0;
 	}
 	return bpf_skb_load_bytes(skb, off, to, len);
@@ -134,7 +136,7 @@ __attribute__((noinline)) int parse_l4(struct __sk_buff *skb, __u32 what, __u32 
 		k->tp_dst = tcp.dst;
 		k->tcp_flags = bpf_htons(((tcp.doff & 0xf) << 8) | tcp.flags);
 	} else if (proto == 17 || proto == 132) {
-		__be16 p[2];
+		__be16 p[2] __attribute__((aligned(4)));
 
 		if (left < (proto == 17 ? 8 : 12) || load(skb, l4, p, 4))
 			return 0;
@@ -434,7 +436,7 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 level)
 	struct {
 		__u8 dst[6], src[6];
 		__be16 type;
-	} eth;
+	} eth __attribute__((aligned(8)));
 	struct bridge *br;
 	__be16 type;
 

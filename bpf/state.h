@@ -210,6 +210,9 @@ struct state {
 	__u32 passes_begun;
 	__u32 pass_head, pass_tail;
 	/* lookup */
+	__u64 gathered;			/* version of the bridge whose words of the packet are in `words`;
+					 * 0: the packet is another one, or was changed */
+	__u64 packet_hash;		/* over these */
 	__u32 hash;
 	__u32 exact;			/* the words tell all that decides: paths may be kept */
 	__u32 n_words;
@@ -251,8 +254,9 @@ struct state {
 	__u32 level;			/* of this state */
 	__u32 dirty;			/* pipeline words of the key were written */
 	__u32 ct_dirty;			/* of them only those of connections */
-	__u32 straight;			/* the packet itself goes on at that table, plus one: it was the
-					 * last thing to do, so nothing is copied */
+	__u32 goes_on;			/* the ct() in `doing` was the last thing to do: it comes next, and
+					 * the packet itself goes on after it */
+	__u32 stays;			/* the next pass is in the same bridge, of the same version */
 	__u32 through;			/* tunnel port that gossamer_uplink() took the packet out of */
 	__u32 mark;			/* the packet's, while a clone bears another */
 	__u32 n_scopes;
@@ -366,6 +370,7 @@ static __always_inline void touch(struct state *st, __u32 groups)
 	if (!st->touched)
 		__builtin_memcpy(st->wire, &st->key[PACKET_WORD], sizeof(st->wire));
 	st->touched |= groups;
+	st->gathered = 0;
 }
 
 #endif

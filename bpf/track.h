@@ -436,13 +436,18 @@ __attribute__((noinline)) int ct_look(__u32 level)
 	return begins ? ct_begin(w) : CT_GOES_ON;
 }
 
-/* A ct(), described by the work, on the packet in hand.  Returns 1 where it must be dropped.  Its
- * parts are called beside each other, for the stack's sake. */
-static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct ct_work *w,
-			      __u32 level)
+/* A ct() on the packet in hand.  Returns 1 where it must be dropped.  Its parts are called beside each
+ * other, for the stack's sake. */
+static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op *op, __u32 level)
 {
+	struct ct_work *w = ct_work_get(level);
 	int next;
 
+	if (!w)
+		return 1;
+	w->zone = op->a;
+	w->flags = op->flags;
+	w->nat_rule = op->b;
 	read_transport(skb, st, w->zone, level);
 	w->tcp_flags = 0;
 	if (key_of(st)->nw_proto == 6)
@@ -455,6 +460,10 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct ct
 		ct_expect(level);
 	if (next == CT_BEGINS)
 		next = ct_commit(level);
+	if (w->sets) {
+		__builtin_memset(w->set, 0, sizeof(w->set) + sizeof(w->set_mask));
+		w->sets = 0;
+	}
 	if (next == CT_DROPS)
 		return 1;
 	if (w->ct_state & CT_INVALID)

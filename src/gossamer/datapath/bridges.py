@@ -13,7 +13,7 @@ from gossamer.datapath.layout import ParseDepth
 from gossamer.datapath.maps import MappedArray
 from gossamer.datapath.settings import BridgeSettings
 from gossamer.errors import DatapathError
-from gossamer.pipeline.fields import FRAG_ANY, slot_shift
+from gossamer.pipeline.fields import FRAG_ANY, PACKET_OFFSET, slot_shift
 from gossamer.pipeline.world import Fragments
 
 _VERSION, _MEMBERS, _AGE = 0, 1, 2  # 64-bit words of struct bridge
@@ -170,7 +170,8 @@ class Bridges:
             return
         words = cache_words(look)
         mask_id = self._free_masks.popleft()
-        record = layout.CACHE_MASK_HEAD.pack(len(words), 0) + b"".join(
+        n_pipeline = sum(word < PACKET_OFFSET // 4 for word, _ in words)
+        record = layout.CACHE_MASK_HEAD.pack(len(words), n_pipeline) + b"".join(
             layout.MATCH_WORD.pack(word, 0, mask) for word, mask in words
         )
         self._masks.write(mask_id, record)

@@ -218,9 +218,13 @@ int gossamer(struct __sk_buff *skb)
 		st->arrived_again = skb->mark == INJECT_ARRIVED;
 		if (st->arrived_again)
 			skb->mark = 0;
-		known = ifindex < LOW_IFINDEXES ?
-			bpf_map_lookup_elem(&port_by_low_ifindex, &ifindex) :
-			bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
+		/* apart, or the compiler makes one call of two, which the kernel cannot inline then */
+		if (ifindex < LOW_IFINDEXES) {
+			known = bpf_map_lookup_elem(&port_by_low_ifindex, &ifindex);
+			asm volatile("" : "+r"(known));
+		} else {
+			known = bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
+		}
 		id = known ? *known : 0;
 	}
 	port = port_get(id);

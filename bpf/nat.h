@@ -380,7 +380,7 @@ __attribute__((noinline)) int nat_give_back(__u32 level)
  * other tuple. */
 static __always_inline void nat_target(struct ct_work *w, struct nat_work *nw)
 {
-	struct ct_image *conn = &w->connection;
+	struct ct_connection *conn = &w->connection;
 
 	nw->key = w->key;
 	nw->key.family &= CT_FAMILY;
@@ -468,27 +468,47 @@ __attribute__((noinline)) int nat_packet(__u32 level)
 	return 0;
 }
 
-/* The packet's tuple, with what lies beyond the key: of an ICMP error that of an answer to the packet
- * it quotes.  The transport must have been read. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define FIRST_HALF(word) ((__u64)(word))
+#else
+#define FIRST_HALF(word) ((__u64)(word) << 32)
+#endif
+
+/* Addresses and what is not the ports' of the packet's tuple.  In words of 64 bits, as they are going to
+ * be read. */
+static __always_inline void tuple_begin(struct ct_tuple *t, struct flow_key *k, __u8 proto, __u16 zone)
+{
+	__u64 *src = (__u64 *)t->src, *dst = (__u64 *)t->dst;
+
+	if (k->eth_type == bpf_htons(0x86dd)) {
+		__builtin_memcpy(t->src, k->ipv6_src, 16);
+		__builtin_memcpy(t->dst, k->ipv6_dst, 16);
+		t->kind = ct_kind(proto, CT_IPV6, zone);
+	} else {
+		src[0] = FIRST_HALF(k->nw_src);
+		src[1] = 0;
+		dst[0] = FIRST_HALF(k->nw_dst);
+		dst[1] = 0;
+		t->kind = ct_kind(proto, CT_IPV4, zone);
+	}
+	t->ports = 0;
+}
+
+/* The tuple of a packet that is more than addresses and ports: `as` lies beyond the key.  Of an ICMP error
+ * it is that of an answer to the packet it quotes.  The transport must have been read. */
 __attribute__((noinline)) int transport_tuple(__u32 level)
 {
 	struct state *st = state_get(level);
 	struct ct_work *w = ct_work_get(level);
 	struct transports *tr = transports_get(level);
 	struct transport *as;
-	struct flow_key *k;
 	struct ct_tuple *t;
 
 	if (!st || !w || !tr)
 		return -1;
-	k = key_of(st);
 	t = &w->tuple;
-	as = &tr->as[k->transport & (MAX_TRANSPORTS - 1)];
-	__builtin_memset(t, 0, sizeof(*t));
-	t->proto = tr->proto;
-	t->family = k->eth_type == bpf_htons(0x86dd) ? CT_IPV6 : CT_IPV4;
-	t->zone = w->zone;
-	w->error = 0;
+	as = &tr->as[key_of(st)->transport & (MAX_TRANSPORTS - 1)];
+	tuple_begin(t, key_of(st), tr->proto, w->zone);
 	if (tr->kind == TRANSPORT_QUOTED) {
 		w->error = 1;
 		__builtin_memcpy(t->src, as->dst, 16);
@@ -500,21 +520,9 @@ __attribute__((noinline)) int transport_tuple(__u32 level)
 			t->sport = as->dport;
 			t->dport = as->sport;
 		}
-		return 0;
-	}
-	if (t->family == CT_IPV6) {
-		__builtin_memcpy(t->src, k->ipv6_src, 16);
-		__builtin_memcpy(t->dst, k->ipv6_dst, 16);
-	} else {
-		t->src[0] = k->nw_src;
-		t->dst[0] = k->nw_dst;
-	}
-	if (ct_is_icmp(t)) {
+	} else if (ct_is_icmp(t)) {
 		t->sport = as->sport;
 		t->dport = bpf_htons(tr->icmp_type << 8 | tr->icmp_code);
-	} else if (tr->kind == TRANSPORT_PORTS) {
-		t->sport = k->tp_src;
-		t->dport = k->tp_dst;
 	} else if (tr->kind == TRANSPORT_LATER) {
 		t->sport = as->sport;
 		t->dport = as->dport;

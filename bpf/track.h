@@ -36,19 +36,22 @@ __attribute__((noinline)) int ct_find_translated(__u32 level)
 	return 1;
 }
 
-/* The connection that `victim` belongs to, with `key` and `reply` of the work.  NULL: none. */
-static __always_inline struct ct_connection *ct_find(struct ct_work *w, __u64 now, __u32 level)
+/* The connection that tuple `t` belongs to, with `key` and `reply` of the work.  NULL: none. */
+static __always_inline struct ct_connection *ct_find(struct ct_work *w, const struct ct_tuple *t,
+						     __u64 now, __u32 level)
 {
 	struct ct_connection *c;
 	__u32 swapped;
 
-	swapped = ct_canonical(&w->key, &w->victim);
+	swapped = ct_canonical(&w->key, t);
 	c = bpf_map_lookup_elem(&ct_connections, &w->key);
 	if (c && c->expires > now) {
 		w->reply = (c->flags & CT_SWAPPED) != swapped;
 		return c;
 	}
 	w->stale |= !!c;
+	if (t != &w->victim)
+		w->victim = *t;
 	if (!ct_find_translated(level))
 		return NULL;
 	return bpf_map_lookup_elem(&ct_connections, &w->key);
@@ -90,7 +93,7 @@ static __always_inline int ct_belongs(struct state *st, struct ct_work *w, struc
 	if (!timeouts)
 		return 0;
 	check = !(config->flags & CT_NO_SEQUENCE_CHECK);
-	bpf_spin_lock(&c->lock);
+	ct_lock(c);
 	if (how == CT_HOW_MOVE) {
 		if (w->tuple.proto == 6)
 			move = tcp_move(&c->peer[reply], &c->peer[1 - reply], w, check, &timeout);
@@ -115,7 +118,7 @@ static __always_inline int ct_belongs(struct state *st, struct ct_work *w, struc
 	}
 	w->connection.mark = c->mark;
 	__builtin_memcpy(w->connection.label, c->label, 16);
-	bpf_spin_unlock(&c->lock);
+	ct_unlock(c);
 	w->connection.flags = flags;
 	w->connection.alg = c->alg;
 	w->connection.reply = c->reply;
@@ -337,14 +340,13 @@ __attribute__((noinline)) int ct_show(__u32 level)
 	if (w->found) {
 		k->ct_mark = w->connection.mark;
 		__builtin_memcpy(k->ct_label, w->connection.label, 16);
-		ct_original(&w->victim, &w->key, w->connection.flags);
-		if (w->connection.flags & CT_EXPECTED) {
-			struct ct_tuple *parent = bpf_map_lookup_elem(&ct_parents, &w->key);
-
-			if (parent)
-				w->victim = *parent;
+		t = NULL;
+		if (w->connection.flags & CT_EXPECTED)
+			t = bpf_map_lookup_elem(&ct_parents, &w->key);
+		if (!t) {
+			ct_original(&w->victim, &w->key, w->connection.flags);
+			t = &w->victim;
 		}
-		t = &w->victim;
 	} else if (w->expected) {
 		k->ct_mark = w->expectation.mark;
 		__builtin_memcpy(k->ct_label, w->expectation.label, 16);
@@ -395,11 +397,14 @@ __attribute__((noinline)) int ct_look(__u32 level)
 	w->reply = 0;
 	w->ct_state = CT_INVALID;
 	w->kind = tr->kind;
-	if (tr->kind == TRANSPORT_OVERLAP) {
+	w->error = 0;
+	if (tr->kind == TRANSPORT_PORTS) {
+		tuple_begin(&w->tuple, k, k->nw_proto, w->zone);
+		w->tuple.ports = st->key[WORD_TP_SRC];
+	} else if (tr->kind == TRANSPORT_OVERLAP) {
 		count_drop(DROP_CT_FRAGMENT);
 		return CT_DROPS;
-	}
-	if (tr->kind == TRANSPORT_INVALID || transport_tuple(level)) {
+	} else if (tr->kind == TRANSPORT_INVALID || transport_tuple(level)) {
 		ct_count(CT_COUNT_INVALID);
 		return CT_GOES_ON;
 	}
@@ -408,13 +413,13 @@ __attribute__((noinline)) int ct_look(__u32 level)
 	natted = before & (CT_SNAT | CT_DNAT);
 	/* translated, it is not looked for by the tuple that it would begin a connection with */
 	w->stale = !!natted;
-	if (natted)
+	if (natted) {
 		ct_reverse(&w->victim, &w->tuple);
-	else
-		w->victim = w->tuple;
-	c = ct_find(w, st->now, level);
-	if (c && natted)
-		w->reply ^= 1;
+		c = ct_find(w, &w->victim, st->now, level);
+		w->reply ^= !!c;
+	} else {
+		c = ct_find(w, &w->tuple, st->now, level);
+	}
 	if (c && (w->flags & CT_DO_FORCE) && w->reply) {
 		w->victim = w->key;
 		w->removes = 1;

@@ -122,7 +122,7 @@ def fill(rundir: Path, n: int) -> None:
             values.append(
                 layout.CT_CONNECTION.pack(
                     0, i, expires, 3, 2, 180, 120, 5, bytes(4), bytes(16), *peer, *peer, *answers,
-                    0, 0, 0, flags | CtFlag.REPLIED, 0,
+                    0, flags | CtFlag.REPLIED, 0,
                 )
             )
         conntrack._connections.put_all(keys, values)

@@ -222,7 +222,7 @@ _ZONE_LIMIT, _ZONE_COUNT, _ZONE_REMOVED = 0, 1, 3
 _ZONE_WORDS: Final = layout.CT_ZONE.size // 4
 _MAX, _DEFAULT_LIMIT, _FLAGS = 0, 1, 2
 """32-bit words of struct ct_config."""
-_FLAGS_AT, _ALG_AT = 142, 143
+_FLAGS_AT, _ALG_AT = 134, 135
 """Bytes of struct ct_connection."""
 _REFERRED_TO: Final = int(CtFlag.SRC_NAT | CtFlag.DST_NAT | CtFlag.EXPECTED)
 """Other maps have something of such a connection."""
@@ -477,7 +477,7 @@ class Conntrack:
         (
             _, _, expires, packets0, packets1, bytes0, bytes1, created_s, mark, label,
             _, _, _, wscale0, state0, _, _, _, wscale1, state1,
-            src, dst, sport, dport, _, _, policy, flag_bits, alg,
+            src, dst, sport, dport, policy, flag_bits, alg,
         ) = layout.CT_CONNECTION.unpack(value)  # fmt: skip
         flags = CtFlag(flag_bits)
         orig = Tuple.unpack(key)

@@ -12,7 +12,7 @@ from gossamer.pipeline.fields import KEY_LEN
 LAYOUT_VERSION: Final = 8
 """Raise when a record below changes: maps of another version are not taken over."""
 
-CT_LAYOUT_VERSION: Final = 1
+CT_LAYOUT_VERSION: Final = 2
 """The same for the maps of bpf/conntrack.h alone: connections outlive a change of the others."""
 
 # bpf/limits.h
@@ -100,7 +100,7 @@ METER_STATE: Final = Struct(f"={MAX_BANDS}Q")
 METER_COUNTS: Final = Struct(f"={2 + 2 * MAX_BANDS}Q")
 BUCKET: Final = Struct("=IIIIII")
 CT_TUPLE: Final = Struct("=16s16s2s2sBBH")
-CT_CONNECTION: Final = Struct("=IIQ2Q2QI4s16s" + 2 * "IIHBB" + "16s16s2s2s2iHBB")
+CT_CONNECTION: Final = Struct("=IIQ2Q2QI4s16s" + 2 * "IIHBB" + "16s16s2s2sHBB")
 CT_ZONE: Final = Struct("=IIHHI")
 CT_POLICY: Final = Struct("=12I")
 CT_CONFIG: Final = Struct("=IIIIQ")

@@ -71,7 +71,7 @@ def record(c: Connection) -> tuple[Key, Value]:
         0, 0, expires, *packets, *n_bytes, NOW_NS // 10**9 - int(c.age_s),
         c.mark.to_bytes(4, "big"), c.label.to_bytes(16, "big"),
         *(f for peer in c.peers or (None, None) for f in peer_fields(peer)),
-        *layout.CT_TUPLE.unpack(c.reply.packed())[:4], 0, 0, 0,
+        *layout.CT_TUPLE.unpack(c.reply.packed())[:4], 0,
         int(c.flags | (CtFlag.EXPECTED if c.parent else CtFlag(0))), c.alg,
     )  # fmt: skip
     return key, layout.CT_CONNECTION.unpack(layout.CT_CONNECTION.pack(*values))

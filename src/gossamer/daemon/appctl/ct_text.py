@@ -103,7 +103,7 @@ class ConnectionText:
         (
             _, _, _, packets0, packets1, bytes0, bytes1, created_s, mark, label,
             _, _, _, wscale0, state0, _, _, _, wscale1, state1,
-            _, _, _, _, _, _, _, flags, alg,
+            _, _, _, _, _, flags, alg,
         ) = value  # fmt: skip
         proto, zone = key[4], key[6]
         orig, reply = self._sides(key, value, flags)

@@ -391,6 +391,7 @@ struct ct_work {
 	__u32 error;		/* it is an ICMP error about the connection */
 	__u32 ct_state;
 	__u32 kind;		/* enum transport_kind */
+	__u32 plain;		/* ct_is_plain() */
 	__u32 readable;		/* it has a tuple */
 	__u32 stale;		/* a connection of its tuple may be there whose time is up */
 	__u32 removes;		/* it ends the connection that `victim` is */

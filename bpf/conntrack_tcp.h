@@ -39,27 +39,34 @@ static long wscale_option(__u32 i, struct wscale_walk *walk)
 	return 0;
 }
 
+struct tcp_start {		/* of the header */
+	__be16 src, dst;
+	__be32 seq, ack;
+	__u8 doff, flags;
+	__be16 window;
+};
+
+static __always_inline void segment(struct ct_work *w, const struct tcp_start *tcp, __u32 length)
+{
+	w->seq = bpf_ntohl(tcp->seq);
+	w->ack = bpf_ntohl(tcp->ack);
+	w->win = bpf_ntohs(tcp->window);
+	w->tcp_flags = tcp->flags;
+	w->payload = length - (tcp->doff >> 4) * 4;
+	w->wscale = 0;
+}
+
 /* Read the TCP header of the packet in hand into its work; 0, or -1 where it cannot be. */
 __attribute__((noinline)) int ct_read_segment(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct ct_work *w = ct_work_get(level);
 	struct wscale_walk walk = { .skb = skb };
-	struct {
-		__be16 src, dst;
-		__be32 seq, ack;
-		__u8 doff, flags;
-		__be16 window;
-	} tcp;
+	struct tcp_start tcp;
 
-	if (!st || !w || st->l4_proto != 6 || load(skb, st->l4, &tcp, 16))
+	if (!st || !w || st->l4_proto != 6 || load(skb, st->l4, &tcp, sizeof(tcp)))
 		return -1;
-	w->seq = bpf_ntohl(tcp.seq);
-	w->ack = bpf_ntohl(tcp.ack);
-	w->win = bpf_ntohs(tcp.window);
-	w->tcp_flags = tcp.flags;
-	w->payload = st->l4_length - (tcp.doff >> 4) * 4;
-	w->wscale = 0;
+	segment(w, &tcp, st->l4_length);
 	if (tcp.flags & TCP_FLAG_SYN) {
 		walk.off = st->l4 + 20;
 		walk.left = (tcp.doff >> 4) * 4 - 20;

@@ -494,7 +494,6 @@ __attribute__((noinline)) int resume(__u32 table, __u32 level)
 	pass = pass_get(level, st->pass_tail);
 	if (!pass)
 		return 0;
-	ct_show(level);
 	pass->port = st->in_port;
 	pass->bridge = st->bridge;
 	pass->limit = st->pass_limit;
@@ -535,7 +534,6 @@ static __always_inline int go_straight_on(struct __sk_buff *skb, struct state *s
 	if (ct(skb, st, &st->doing, level))
 		return 1;
 	st->stays = 1;
-	ct_show(level);
 	st->resume = st->doing.c + 1;
 	st->resumed_set = 0;
 	st->ct_dirty = 1;

@@ -121,7 +121,8 @@ static __always_inline int ct_belongs(struct state *st, struct ct_work *w, struc
 	ct_unlock(c);
 	w->connection.flags = flags;
 	w->connection.alg = c->alg;
-	w->connection.reply = c->reply;
+	if (flags & (CT_SRC_NAT | CT_DST_NAT))
+		w->connection.reply = c->reply;
 	if (move == CT_MOVE_RESTART)
 		return 1;
 	w->found = 1;
@@ -145,7 +146,7 @@ static __always_inline int ct_belongs(struct state *st, struct ct_work *w, struc
 	return 0;
 }
 
-enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS };
+enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS, CT_DONE };
 
 __attribute__((noinline)) int ct_tell_invalid(__u32 level)
 {
@@ -320,39 +321,25 @@ static __always_inline int ct_begin(struct ct_work *w)
 	return (w->flags & CT_DO_COMMIT) && w->kind != TRANSPORT_LATER ? CT_BEGINS : CT_GOES_ON;
 }
 
-/* The fields of the copy that goes on at a table. */
-__attribute__((noinline)) int ct_show(__u32 level)
+/* The fields of the copy that goes on at a table: those of a connection whose original tuple is `t`, or
+ * of a packet that has none. */
+static __always_inline void ct_write_fields(struct state *st, struct ct_work *w,
+					    const struct ct_tuple *t)
 {
-	struct state *st = state_get(level);
-	struct ct_work *w = ct_work_get(level);
-	struct flow_key *k;
-	struct ct_tuple *t;
+	struct flow_key *k = key_of(st);
 
-	if (!st || !w)
-		return 0;
-	k = key_of(st);
 	/* what an earlier ct() has said is of no use any more */
 	ct_forget(st);
 	k->ct_state = bpf_htonl(w->ct_state | CT_TRACKED);
 	k->ct_zone = bpf_htons(w->zone);
 	if (!w->readable)
-		return 0;
+		return;
 	if (w->found) {
 		k->ct_mark = w->connection.mark;
 		__builtin_memcpy(k->ct_label, w->connection.label, 16);
-		t = NULL;
-		if (w->connection.flags & CT_EXPECTED)
-			t = bpf_map_lookup_elem(&ct_parents, &w->key);
-		if (!t) {
-			ct_original(&w->victim, &w->key, w->connection.flags);
-			t = &w->victim;
-		}
 	} else if (w->expected) {
 		k->ct_mark = w->expectation.mark;
 		__builtin_memcpy(k->ct_label, w->expectation.label, 16);
-		t = &w->expectation.parent;
-	} else {
-		t = &w->tuple;
 	}
 	k->ct_nw_proto = t->proto;
 	if ((t->family & CT_FAMILY) == CT_IPV4) {
@@ -369,12 +356,62 @@ __attribute__((noinline)) int ct_show(__u32 level)
 		k->ct_tp_src = t->sport;
 		k->ct_tp_dst = t->dport;
 	}
+}
+
+__attribute__((noinline)) int ct_show(__u32 level)
+{
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct ct_tuple *t;
+
+	if (!st || !w)
+		return 0;
+	t = &w->tuple;
+	if (w->found) {
+		t = NULL;
+		if (w->connection.flags & CT_EXPECTED)
+			t = bpf_map_lookup_elem(&ct_parents, &w->key);
+		if (!t) {
+			ct_original(&w->victim, &w->key, w->connection.flags);
+			t = &w->victim;
+		}
+	} else if (w->expected) {
+		t = &w->expectation.parent;
+	}
+	ct_write_fields(st, w, t);
 	return 0;
 }
 
+/* Most packets: whole TCP segments and UDP datagrams that begin nothing.  What they need is read without a
+ * call, which costs as much as ten look-ups in an array. */
+static __always_inline bool ct_is_plain(struct state *st)
+{
+	struct flow_key *k = key_of(st);
+
+	if ((k->nw_frag & FRAG_ANY) || st->l3_type != k->eth_type)
+		return false;
+	return st->l4_proto == 17 ||
+	       (st->l4_proto == 6 && !(k->tcp_flags & bpf_htons(TCP_FLAG_SYN)));
+}
+
+static __always_inline void ct_read_plain(struct __sk_buff *skb, struct state *st,
+					  struct transports *tr, struct ct_work *w)
+{
+	struct tcp_start tcp;
+
+	if (!st->transport_read)
+		read_ports(skb, st, tr);
+	if (st->l4_proto != 6)
+		return;
+	if (load(skb, st->l4, &tcp, sizeof(tcp)))
+		tr->kind = TRANSPORT_INVALID;
+	else
+		segment(w, &tcp, st->l4_length);
+}
+
 /* Which connection the packet in hand belongs to, and what it makes of it; its transport has been
- * read.  Returns CT_*. */
-__attribute__((noinline)) int ct_look(__u32 level)
+ * read, unless it is plain.  Returns CT_*: _DONE where nothing else has to be done for ct(). */
+__attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct ct_work *w = ct_work_get(level);
@@ -388,6 +425,8 @@ __attribute__((noinline)) int ct_look(__u32 level)
 	if (!st || !w || !tr || !config)
 		return CT_DROPS;
 	k = key_of(st);
+	if (w->plain)
+		ct_read_plain(skb, st, tr, w);
 	before = bpf_ntohl(k->ct_state);
 	if (!(before & CT_TRACKED) || bpf_ntohs(k->ct_zone) != w->zone)
 		before = 0;
@@ -438,10 +477,29 @@ __attribute__((noinline)) int ct_look(__u32 level)
 			w->reply = 0;
 		}
 	}
-	return begins ? ct_begin(w) : CT_GOES_ON;
+	if (begins)
+		return ct_begin(w);
+	if (w->found && !natted && !w->connection.alg && !(w->ct_state & CT_INVALID) &&
+	    !(w->connection.flags & (CT_EXPECTED | CT_SRC_NAT | CT_DST_NAT))) {
+		if (w->reply)
+			ct_reverse(&w->victim, &w->tuple);
+		if (w->flags & CT_DO_TABLE)
+			ct_write_fields(st, w, w->reply ? &w->victim : &w->tuple);
+		return CT_DONE;
+	}
+	return CT_GOES_ON;
 }
 
-/* A ct() on the packet in hand.  Returns 1 where it must be dropped.  Its parts are called beside each
+/* What exec() wrote was for one ct(). */
+static __always_inline void ct_spend_sets(struct ct_work *w)
+{
+	if (!w->sets)
+		return;
+	__builtin_memset(w->set, 0, sizeof(w->set) + sizeof(w->set_mask));
+	w->sets = 0;
+}
+
+/* A ct() on the packet in hand; its key has the fields of the copy that goes on at a table then.  Returns 1 where it must be dropped.  Its parts are called beside each
  * other, for the stack's sake. */
 static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op *op, __u32 level)
 {
@@ -453,39 +511,42 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op
 	w->zone = op->a;
 	w->flags = op->flags;
 	w->nat_rule = op->b;
-	read_transport(skb, st, w->zone, level);
-	w->tcp_flags = 0;
-	if (key_of(st)->nw_proto == 6)
-		ct_read_segment(skb, level);
 	w->expected = 0;
-	next = ct_look(level);
+	w->tcp_flags = 0;
+	w->plain = ct_is_plain(st);
+	if (!w->plain) {
+		read_transport(skb, st, w->zone, level);
+		if (key_of(st)->nw_proto == 6)
+			ct_read_segment(skb, level);
+	}
+	next = ct_look(skb, level);
+	if (next == CT_DONE) {
+		ct_spend_sets(w);
+		return 0;
+	}
 	if (w->removes)
 		ct_remove(level);
 	if (w->ct_state == CT_NEW && !w->found && w->kind != TRANSPORT_LATER)
 		ct_expect(level);
 	if (next == CT_BEGINS)
 		next = ct_commit(level);
-	if (w->sets) {
-		__builtin_memset(w->set, 0, sizeof(w->set) + sizeof(w->set_mask));
-		w->sets = 0;
-	}
+	ct_spend_sets(w);
 	if (next == CT_DROPS)
 		return 1;
 	if (w->ct_state & CT_INVALID)
 		ct_tell_invalid(level);
-	if (!w->found)
-		return 0;
-	if (held_for_helper(st, w)) {
+	if (w->found && held_for_helper(st, w)) {
 		hold_for_helper(skb, level);
 		return 1;
 	}
-	if (!(w->flags & CT_DO_NAT))
-		return 0;
-	if ((!(w->ct_state & (CT_SNAT | CT_DNAT)) && nat_packet(level)) ||
-	    (w->connection.alg && move_sequence(level))) {
+	if (w->found && (w->flags & CT_DO_NAT) &&
+	    ((!(w->ct_state & (CT_SNAT | CT_DNAT)) && nat_packet(level)) ||
+	     (w->connection.alg && move_sequence(level)))) {
 		count_drop(DROP_REWRITE);
 		return 1;
 	}
+	if (w->flags & CT_DO_TABLE)
+		ct_show(level);
 	return 0;
 }
 

@@ -39,6 +39,7 @@ struct transports {
 	__u16 quoted_l4;	/* from the ICMP header to the quoted packet's transport header */
 	__u16 quoted_check;	/* from there on to its checksum; 0: it is not in the quotation */
 	__u32 n;		/* versions there are */
+	__u32 pad;
 	struct transport as[MAX_TRANSPORTS];
 };
 
@@ -388,6 +389,31 @@ static __always_inline bool udp_length_lies(struct __sk_buff *skb, struct state 
 	       (bpf_ntohs(length) > st->l4_length && !(key_of(st)->nw_frag & FRAG_ANY));
 }
 
+static __always_inline void begin_transport(struct state *st, struct transports *tr)
+{
+	st->transport_read = 1;
+	__builtin_memset(tr, 0, offsetof(struct transports, n));
+	tr->n = 1;
+	tr->proto = key_of(st)->nw_proto;
+}
+
+/* Of a TCP segment or UDP datagram. */
+static __always_inline __u32 ports_kind(struct __sk_buff *skb, struct state *st)
+{
+	struct flow_key *k = key_of(st);
+
+	if (!k->tp_src || !k->tp_dst || (st->l4_proto == 17 && udp_length_lies(skb, st)))
+		return TRANSPORT_INVALID;
+	return TRANSPORT_PORTS;
+}
+
+/* The same as read_transport() for those that are whole: the key says it all. */
+static __always_inline void read_ports(struct __sk_buff *skb, struct state *st, struct transports *tr)
+{
+	begin_transport(st, tr);
+	tr->kind = ports_kind(skb, st);
+}
+
 static __always_inline __u32 read_header(struct __sk_buff *skb, struct state *st,
 					 struct transports *tr, bool ipv6)
 {
@@ -401,11 +427,8 @@ static __always_inline __u32 read_header(struct __sk_buff *skb, struct state *st
 		return TRANSPORT_INVALID;
 	if (st->l4_proto == 132)
 		return TRANSPORT_OTHER;
-	if (st->l4_proto == 6 || st->l4_proto == 17) {
-		if (!k->tp_src || !k->tp_dst || (st->l4_proto == 17 && udp_length_lies(skb, st)))
-			return TRANSPORT_INVALID;
-		return TRANSPORT_PORTS;
-	}
+	if (st->l4_proto == 6 || st->l4_proto == 17)
+		return ports_kind(skb, st);
 	tr->icmp_type = type;
 	tr->icmp_code = code;
 	if (is_query(type, ipv6))
@@ -425,10 +448,8 @@ __attribute__((noinline)) int read_headers(struct __sk_buff *skb, __u32 level)
 	if (!st || !tr)
 		return TRANSPORT_INVALID;
 	k = key_of(st);
-	st->transport_read = 1;
-	__builtin_memset(tr, 0, offsetof(struct transports, as) + sizeof(struct transport));
-	tr->n = 1;
-	tr->proto = k->nw_proto;
+	begin_transport(st, tr);
+	__builtin_memset(&tr->as[0], 0, sizeof(tr->as[0]));
 	if (!st->l3 || st->l3_type != k->eth_type)
 		kind = TRANSPORT_INVALID;
 	else if (k->nw_frag & FRAG_LATER)

@@ -182,6 +182,7 @@ struct state {
 	__u32 came[PACKET_WORDS];	/* of the packet as it entered the switch, where there are tunnels */
 	__u32 hidden[HIDDEN_WORDS];	/* of the key in translation: what is below labels */
 	__u64 now;			/* coarse monotonic ns */
+	__u64 ticks;			/* of the kernel, when it was asked for the time */
 	__u32 in_port;			/* port id */
 	__u32 bridge;
 	__u32 touched;			/* groups ever written in this packet */

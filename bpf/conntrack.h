@@ -289,7 +289,8 @@ struct {
 struct ct_expectation {
 	struct ct_tuple parent;	/* the originator's */
 	__be32 nat[4];		/* what the answers' address becomes, all zero: no translation */
-	__u32 nat_destination;	/* it is their destination (SNAT), not their source (DNAT) */
+	__u16 nat_destination;	/* it is their destination (SNAT), not their source (DNAT) */
+	__be16 nat_port;	/* what their source port becomes with it, 0: stays */
 	__be32 mark;
 	__be32 label[4];
 };

@@ -207,6 +207,15 @@ static __always_inline __u32 visits(void)
 	return nested ? *nested : MAX_NESTING;
 }
 
+/* Has the daemon read it for a connection's helper, and is letting it arrive again? */
+static __always_inline bool arrives_again(struct __sk_buff *skb)
+{
+	if (skb->mark != INJECT_ARRIVED)
+		return false;
+	skb->mark = 0;
+	return true;
+}
+
 /* What enters the switch by a port with a device. */
 SEC("tc")
 int gossamer(struct __sk_buff *skb)
@@ -226,14 +235,12 @@ int gossamer(struct __sk_buff *skb)
 	st->through = 0;
 	if (through) {
 		id = through;
-		st->arrived_again = 0;
+		st->arrived_again = arrives_again(skb);
 	} else if (capturing) {
 		id = skb->mark & CAPTURE_PORT;
 		st->arrived_again = !!(skb->mark & CAPTURE_ARRIVED);
 	} else {
-		st->arrived_again = skb->mark == INJECT_ARRIVED;
-		if (st->arrived_again)
-			skb->mark = 0;
+		st->arrived_again = arrives_again(skb);
 		/* apart, or the compiler makes one call of two, which the kernel cannot inline then */
 		if (ifindex < LOW_IFINDEXES) {
 			known = bpf_map_lookup_elem(&port_by_low_ifindex, &ifindex);

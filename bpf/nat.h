@@ -333,6 +333,13 @@ __attribute__((noinline)) int nat_expected(__u32 level)
 		return 0;
 	ct_reverse(&nw->answer, &w->tuple);
 	__builtin_memcpy(w->expectation.nat_destination ? nw->answer.dst : nw->answer.src, nat, 16);
+	if (w->expectation.nat_port)
+		nw->answer.sport = w->expectation.nat_port;
+	if (w->tuple.proto == 6 || w->tuple.proto == 17) {
+		search.hash = nat_hash(&w->tuple);
+		search.port = NAT_SOURCE_PORT;
+		nat_port_class(&search, bpf_ntohs(w->tuple.sport));
+	}
 	nat_search(&search);
 	if (!search.found)
 		return -1;

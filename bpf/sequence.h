@@ -62,6 +62,8 @@ static __always_inline bool held_for_helper(struct state *st, struct ct_work *w)
 	return w->tuple.proto == 6 && w->payload;
 }
 
+static __always_inline void enter_key(struct state *st);
+
 /* Send the packet up as it came; it will arrive again, so what waits of it now must not go on.
  * Returns 0, or -1 where the daemon is not there or has no room. */
 __attribute__((noinline)) int hold_for_helper(struct __sk_buff *skb, __u32 level)
@@ -69,11 +71,17 @@ __attribute__((noinline)) int hold_for_helper(struct __sk_buff *skb, __u32 level
 	struct state *st = state_get(level);
 	struct ct_work *w = ct_work_get(level);
 	struct op op = {};
+	struct port *port;
 	__u16 zone;
 	int lost;
 
 	if (!st || !w)
 		return -1;
+	/* it will arrive where it entered the switch, also where a patch port brought it here */
+	st->in_port = st->first_port;
+	port = port_get(st->in_port);
+	if (port && port->kind == PORT_TUNNEL)
+		enter_key(st);
 	op.b = REASON_CT_ALG << 16;
 	op.c = w->zone << 8;
 	st->pass_head = st->pass_tail;

@@ -160,3 +160,37 @@ def test_a_connection_that_comes_again_after_its_time_is_translated_again(world:
         assert seen.way == (PUBLIC, 4000, SERVER, 53)
         state, seen = world.through(OUTSIDE, udp(SERVER, 53, PUBLIC, 4000))
         assert "est" in state and seen.way == (SERVER, 53, CLIENT, 4000)
+
+
+def test_an_announced_port_may_lead_to_another_one_behind_the_translation(world: NatWorld) -> None:
+    ftp(world)
+    parent = Tuple(packed(CLIENT), packed(SERVER), TCP, 4000, 21, 5)
+    first = Tuple(packed(SERVER), packed(PUBLIC), TCP, 0, 1026, 5)
+    expectation = Expectation(first, parent, nat=packed(CLIENT), nat_port=1025)
+    world.datapath.conntrack.expect(expectation)
+    assert world.datapath.conntrack.expectation(first) == expectation
+    state, seen = world.through(OUTSIDE, tcp(SERVER, 20, PUBLIC, 1026, SYN, 1))
+    assert state == {"trk", "new", "rel", "dnat"}
+    assert seen.right and seen.way == (SERVER, 20, CLIENT, 1025)
+    state, seen = world.through(INSIDE, tcp(CLIENT, 1025, SERVER, 20, SYN | ACK, 90, 2))
+    assert state == {"trk", "est", "rel", "rpl", "snat"}
+    assert seen.right and seen.way == (PUBLIC, 1026, SERVER, 20)
+
+
+def test_a_data_connection_gets_another_source_port_where_its_own_is_taken(world: NatWorld) -> None:
+    ftp(world)
+    parent = Tuple(packed(CLIENT), packed(SERVER), TCP, 4000, 21, 5)
+    # The server is already talking to that port of the public address.
+    world.flows(
+        f"table=0,priority=9,in_port=1,tcp,nw_src=10.0.0.8,actions=ct(commit,zone=5,nat(src={PUBLIC}),table=1)",
+        "table=1,priority=30,in_port=1,ct_state=+rel+new,actions=ct(commit,zone=5,nat,table=2)",
+    )
+    _, seen = world.through(INSIDE, tcp("10.0.0.8", 6000, SERVER, 50000, SYN, 1))
+    assert seen.way == (PUBLIC, 6000, SERVER, 50000)
+    first = Tuple(packed(CLIENT), packed(SERVER), TCP, 0, 50000, 5)
+    world.datapath.conntrack.expect(
+        Expectation(first, parent, nat=packed(PUBLIC), nat_destination=True)
+    )
+    _, seen = world.through(INSIDE, tcp(CLIENT, 6000, SERVER, 50000, SYN, 1))
+    assert seen.right and seen.src == PUBLIC
+    assert seen.way[1] != 6000

@@ -15,7 +15,8 @@ from tempfile import mkdtemp
 
 import pytest
 
-from tests.system.world import Host
+from tests.system.tunnel_world import OUR_IP, PEER_IP, Peer, add_tunnel
+from tests.system.world import Host, Netns
 
 _RULES = """
 table=0,priority=1,actions=drop
@@ -80,6 +81,23 @@ _MODES = {
 }
 
 
+def serve(netns: Netns, files: Path) -> list[subprocess.Popen[str]]:
+    """Servers of FTP and TFTP, once they listen."""
+    servers = [
+        netns.start("/usr/bin/python3", "-c", _SERVER, str(files)),
+        netns.start("in.tftpd", "--listen", "--foreground", "--secure", "--create",
+                    "--address", ":69", str(files)),
+    ]  # fmt: skip
+    deadline = time.monotonic() + 15
+    while not (
+        netns.run("ss", "-Hltn", "sport = :21").stdout
+        and netns.run("ss", "-Hlun", "sport = :69").stdout
+    ):
+        assert time.monotonic() < deadline, "servers do not listen"
+        time.sleep(0.1)
+    return servers
+
+
 class World:
     """The switch, a client with curl, a server of FTP and TFTP."""
 
@@ -101,18 +119,7 @@ class World:
         self.files.chmod(0o777)
         (self.files / "small").write_bytes(b"contents of a file\n")
         (self.files / "large").write_bytes(bytes(range(256)) * 4000)
-        self._servers = [
-            self.server.start("/usr/bin/python3", "-c", _SERVER, str(self.files)),
-            self.server.start("in.tftpd", "--listen", "--foreground", "--secure", "--create",
-                              "--address", ":69", str(self.files)),
-        ]  # fmt: skip
-        deadline = time.monotonic() + 15
-        while not (
-            self.server.run("ss", "-Hltn", "sport = :21").stdout
-            and self.server.run("ss", "-Hlun", "sport = :69").stdout
-        ):
-            assert time.monotonic() < deadline, "servers do not listen"
-            time.sleep(0.1)
+        self._servers = serve(self.server, self.files)
 
     def rules(self, family: Family, how: str, alg: str = "alg=ftp,", talg: str = "alg=tftp,") -> str:
         """Write the rules; returns whom the client asks."""
@@ -246,3 +253,52 @@ def test_a_restarted_daemon_goes_on_helping(world: World) -> None:
     out, _ = process.communicate("go\n", timeout=30)
     assert out == f"{(world.files / 'small').read_bytes() * 2!r}\n"
     assert server == "10.0.0.2"
+
+
+@pytest.fixture(scope="module")
+def far(world: World) -> Iterator[Netns]:
+    """A client whose servers are another machine's, behind a patch port and a tunnel."""
+    host, peer = world.host, Peer()
+    host.vsctl("add-br", "brf")
+    host.vsctl("add-br", "brt")
+    client = host.netns("far", "10.8.0.1/24", "brf")
+    assert host.vsctl("get", "interface", "vfar", "ofport") == "1"
+    for name, bridge, other in (("pf", "brf", "pt"), ("pt", "brt", "pf")):
+        host.vsctl("add-port", bridge, name, "--", "set", "interface", name, "type=patch",
+                   f"options:peer={other}")  # fmt: skip
+    add_tunnel(host, "brt", "tun9", "vxlan", f"remote_ip={PEER_IP}", "key=flow")
+    # The tunnel's key is changed on the way: packets must come back in by the one they came with.
+    host.ofctl("add-flow", "brt", "priority=9,in_port=tun9,actions=set_field:5->tun_id,NORMAL")
+    host.ofctl("add-flow", "brt", "priority=9,in_port=pt,actions=set_field:77->tun_id,NORMAL")
+    client.run("ip", "link", "set", "eth0", "mtu", "1400")
+    peer.ip("link", "add", "vx77", "type", "vxlan", "id", "77", "dstport", "4789",
+            "remote", OUR_IP, "local", PEER_IP)  # fmt: skip
+    peer.ip("link", "set", "vx77", "mtu", "1400", "up")
+    peer.addresses("vx77", "10.8.0.2/24")
+    assert any(client.ping("10.8.0.2", 1) for _ in range(10)), "the tunnel does not come up"
+    client.run("ip", "neigh", "add", "10.8.0.199", "lladdr", client.mac, "dev", "eth0")
+    peer.attempt("ip", "neigh", "add", "10.8.0.199", "lladdr", client.mac, "dev", "vx77")
+    servers = serve(Netns("peer", "up0"), world.files)
+    yield client
+    for server in servers:
+        server.terminate()
+        server.wait(10)
+    peer.end()
+    for name in ("brf", "brt"):
+        host.vsctl("del-br", name)
+
+
+@pytest.mark.parametrize("mode", ["PORT", "PASV", "EPSV"])
+@pytest.mark.parametrize("nat", ["", "nat(src=10.8.0.199),"], ids=["none", "source"])
+def test_files_come_through_a_tunnel(world: World, far: Netns, mode: str, nat: str) -> None:
+    rules = _RULES.format(ip="ip", six="", nat=nat, alg="alg=ftp,", talg="alg=tftp,")
+    world.host.ofctl("del-flows", "brf")
+    world.host.ofctl("add-flows", "brf", "-", stdin=rules)
+    world.host.appctl("dpctl/flush-conntrack")
+    own = ["10.8.0.1"] if mode == "PORT" else []
+    for url in ("ftp://10.8.0.2/large", "tftp://10.8.0.2/small"):
+        into = Path(mkdtemp(prefix="got", dir="/run")) / "file"
+        done = far.run("curl", "-sS", "--max-time", "15", *_MODES[mode], *own, "-o", str(into), url)
+        assert done.returncode == 0, f"{url}: {done.stderr}\n{chr(10).join(world.connections())}"
+        assert into.read_bytes() == (world.files / Path(url).name).read_bytes()
+    assert sum("parent=(" in line for line in world.connections()) == 2

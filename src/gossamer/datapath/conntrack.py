@@ -161,7 +161,8 @@ class Expectation:
 
     `first` is the tuple of its first packet, with source port 0, and with a
     source address of zeros where that may be any.  With `nat`, answers are
-    translated: their destination where `nat_destination`, else their source.
+    translated: their destination where `nat_destination`, else their source,
+    and then its port too where `nat_port` is not 0.
     """
 
     first: Tuple
@@ -170,6 +171,7 @@ class Expectation:
     label: int = 0
     nat: bytes | None = None
     nat_destination: bool = False
+    nat_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -627,6 +629,7 @@ class Conntrack:
                 expectation.parent.packed(),
                 (expectation.nat or b"").ljust(16, b"\0"),
                 expectation.nat_destination,
+                expectation.nat_port.to_bytes(2, "big"),
                 expectation.mark.to_bytes(4, "big"),
                 expectation.label.to_bytes(16, "big"),
             ),
@@ -636,16 +639,12 @@ class Conntrack:
     def expectations(self) -> Iterator[Expectation]:
         """The expectations there are."""
         for key, value in self._expectations.items():
-            parent, nat, nat_destination, mark, label = layout.CT_EXPECTATION.unpack(value)
-            first = Tuple.unpack(key)
-            yield Expectation(
-                first,
-                Tuple.unpack(parent),
-                mark,
-                int.from_bytes(label, "big"),
-                nat[: len(first.src)] if any(nat) else None,
-                bool(nat_destination),
-            )
+            yield _expectation(Tuple.unpack(key), value)
+
+    def expectation(self, first: Tuple) -> Expectation | None:
+        """The expectation of that first packet, if there is one."""
+        value = self._expectations.get(first.packed())
+        return _expectation(first, value) if value is not None else None
 
     def forget(self, expectation: Expectation) -> None:
         """Expect a connection no longer; nothing where it came, or is not expected."""
@@ -716,6 +715,19 @@ class Conntrack:
 def _peer(wscale: int, state: int) -> Peer:
     return Peer(
         layout.CT_TCP_STATES[state], wscale & 0x0F, bool(wscale & 0x80), bool(wscale & 0x40)
+    )
+
+
+def _expectation(first: Tuple, value: bytes) -> Expectation:
+    parent, nat, nat_destination, nat_port, mark, label = layout.CT_EXPECTATION.unpack(value)
+    return Expectation(
+        first,
+        Tuple.unpack(parent),
+        int.from_bytes(mark, "big"),
+        int.from_bytes(label, "big"),
+        nat[: len(first.src)] if any(nat) else None,
+        bool(nat_destination),
+        int.from_bytes(nat_port, "big"),
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from gossamer.datapath import layout, loader
 from gossamer.datapath.bridges import Bridges
@@ -18,8 +19,8 @@ from gossamer.datapath.flows import FlowWriter
 from gossamer.datapath.grace import Grace, Key
 from gossamer.datapath.groups import BUCKET_WORDS, Groups
 from gossamer.datapath.index import IndexArray
-from gossamer.datapath.injection import arrive
-from gossamer.datapath.layout import ParseDepth
+from gossamer.datapath.injection import arrive, run_once
+from gossamer.datapath.layout import INJECT_ARRIVED, ParseDepth
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
 from gossamer.datapath.meters import Meters
 from gossamer.datapath.path_cache import cache_map
@@ -48,6 +49,9 @@ from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
 from gossamer.pipeline.world import Fragments
+
+_ANY_DEVICE: Final = 1
+"""The loopback device's index: where tunnels' packets arrive does not matter."""
 
 
 class Datapath:
@@ -600,6 +604,13 @@ class Datapath:
         if record is None:
             raise DatapathError("the port is gone", place=f"port={port_id}")
         arrive(self.program_fd, port_id, record.attached, packet, capturing=self._loaded.capturing)
+
+    def inject_outer(self, packet: bytes) -> None:
+        """The same for one that came out of a tunnel: with its outer headers, as on the wire.
+
+        It leaves the tunnel once more, and is for whichever port that leads to.
+        """
+        run_once(self._loaded.uplink_fd, packet, mark=INJECT_ARRIVED, ifindex=_ANY_DEVICE)
 
     # -- publishing ------------------------------------------------------------------
 

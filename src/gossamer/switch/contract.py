@@ -131,6 +131,9 @@ class Datapath(Protocol):
     def inject(self, port_id: int, packet: bytes) -> None:
         """Let a packet arrive at a port again; raises DatapathError where it cannot."""
 
+    def inject_outer(self, packet: bytes) -> None:
+        """The same for one with its tunnel's headers."""
+
     def transmit(self, port_id: int, packet: bytes) -> None: ...
     def close(self) -> None: ...
     def destroy(self) -> None: ...

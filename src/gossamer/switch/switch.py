@@ -14,6 +14,7 @@ import select
 import time
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from gossamer.datapath.settings import PortKind, PuntReason
 from gossamer.errors import GossamerError
 from gossamer.pipeline.world import World
 from gossamer.switch.alg.helpers import Helpers
+from gossamer.switch.arrive import arrive
 from gossamer.switch.bridge import Bridge
 from gossamer.switch.capabilities import CAPABILITIES, datapath_type
 from gossamer.switch.config import BridgeConfig, SwitchConfig
@@ -69,7 +71,7 @@ class Switch:
         self.commands: dict[str, Command] = commands(self)
         self._failed: dict[str, str] = {}
         self._zones = ConntrackZones(datapath)
-        self.helpers = Helpers(datapath)
+        self.helpers = Helpers(datapath, partial(arrive, self))
         self.sampling = Sampling()
         self._connection_log = ConntrackLog(self)
         self._took_over = False

@@ -315,6 +315,9 @@ class FakeDatapath:
     def drops(self) -> dict[str, int]:
         return {}
 
+    def inject_outer(self, packet: bytes) -> None:
+        self.injected.append((0, packet))
+
     def inject(self, port_id: int, packet: bytes) -> None:
         self.injected.append((port_id, packet))
 

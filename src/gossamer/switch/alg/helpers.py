@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.conntrack import Connection, Expectation, SequenceShift, Tuple
@@ -15,7 +18,7 @@ from gossamer.errors import DatapathError
 from gossamer.pipeline.action import CT_ALG_FTP, CT_ALG_TFTP
 from gossamer.pipeline.fields import ETH_IPV6, IP_TCP, IP_UDP, get_slot
 from gossamer.pipeline.packet import dissect
-from gossamer.switch.alg.ftp import Speaker
+from gossamer.switch.alg.ftp import LOWEST_PORT, Speaker
 from gossamer.switch.alg.reading import Reading, read_ftp, read_tftp
 from gossamer.switch.alg.tftp import is_request
 
@@ -30,13 +33,18 @@ _SPEAKERS: Final = 8192
 _SEGMENT: Final = 1200
 """Payload of the segments that a long packet goes on as: no path has less room (RFC 8200, 5)."""
 _SEQUENCE: Final = 1 << 32
+_PORTS: Final = 1 << 16
+_PORTS_TRIED: Final = 256
+_FTP_DATA: Final = 20
+"""The port that servers connect from (RFC 959, 3.3)."""
 
 
 class Helpers:
-    """All helpers of a datapath."""
+    """All helpers of a datapath; `arrive` lets a frame come in once more as a held packet did."""
 
-    def __init__(self, datapath: Datapath) -> None:
+    def __init__(self, datapath: Datapath, arrive: Callable[[Punt, bytes], None]) -> None:
         self._datapath = datapath
+        self._arrive = arrive
         self._speakers: OrderedDict[tuple[bytes, bool], Speaker] = OrderedDict()
         self._expected: deque[tuple[float, Expectation]] = deque()
         """Those that were written, the oldest first, with when they end."""
@@ -50,7 +58,7 @@ class Helpers:
             frame = self._read(connection, reply, frame, now_s)
         for part in on_the_wire(frame, _SEGMENT):
             try:
-                self._datapath.inject(punt.in_port_id, part)
+                self._arrive(punt, part)
             except DatapathError as e:
                 # Its port is gone, or the kernel short of memory: TCP sends it again.
                 log.info("port=%d: a packet with a helper is lost: %s", punt.in_port_id, e)
@@ -74,12 +82,34 @@ class Helpers:
         payload = frame[h.l4 + (frame[h.l4 + 12] >> 4) * 4 : h.l4_end]
         sequence = int.from_bytes(frame[h.l4 + 4 : h.l4 + 8], "big")
         found = self._speaker(connection, reply).hear(sequence, payload)
-        reading = read_ftp(connection, reply, payload, found)
+        reading = read_ftp(connection, reply, payload, found, partial(self._port, connection))
         self._follow(connection, reading, now_s)
         if reading.payload == payload:
             return frame
         self._shift(connection, reply, sequence, len(reading.payload) - len(payload))
         return with_payload(frame, reading.payload)
+
+    def _port(self, connection: Connection, first: Tuple) -> int | None:
+        """The port of `first`, or the next one that is no other connection's."""
+        own = first.dport
+        for n in range(_PORTS_TRIED):
+            port = LOWEST_PORT + (own - LOWEST_PORT + n) % (_PORTS - LOWEST_PORT)
+            if self._is_free(connection, replace(first, dport=port)):
+                return port
+        return None
+
+    def _is_free(self, connection: Connection, first: Tuple) -> bool:
+        """Whether nobody but this connection expects such a packet, or has it.
+
+        Which port it comes from is known of FTP's servers alone; clients see
+        to it themselves that their ports differ.
+        """
+        conntrack = self._datapath.conntrack
+        expected = conntrack.expectation(first)
+        if expected is not None:
+            return expected.parent == connection.orig
+        there = conntrack.find(replace(first, sport=_FTP_DATA))
+        return there is None or there.parent == connection.orig
 
     def _speaker(self, connection: Connection, reply: bool) -> Speaker:
         who = (connection.key, reply)

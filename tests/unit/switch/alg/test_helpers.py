@@ -42,6 +42,9 @@ class FakeConntrack:
         self.expected = [x for x in self.expected if x.first != e.first]
         self.left_over = [x for x in self.left_over if x.first != e.first]
 
+    def expectation(self, first: Tuple) -> Expectation | None:
+        return next((e for e in self.expected if e.first == first), None)
+
     def sequence_shifts(self, c: Connection) -> tuple[SequenceShift, SequenceShift]:
         return self.shifts[0], self.shifts[1]
 
@@ -55,11 +58,11 @@ class Wire:
     def __init__(self, c: Connection) -> None:
         self.conntrack = FakeConntrack(c)
         self.sent: list[bytes] = []
-        datapath: Any = SimpleNamespace(conntrack=self.conntrack, inject=self._inject)
-        self.helpers = Helpers(datapath)
+        datapath: Any = SimpleNamespace(conntrack=self.conntrack)
+        self.helpers = Helpers(datapath, self._arrive)
 
-    def _inject(self, port_id: int, packet: bytes) -> None:
-        assert port_id == 7
+    def _arrive(self, punt: Punt, packet: bytes) -> None:
+        assert punt.in_port_id == 7
         self.sent.append(packet)
 
     def hold(self, frame: bytes, now_s: float = 0.0) -> list[bytes]:
@@ -82,6 +85,10 @@ def segment(
         return bytes(12) + b"\x08\x00" + head + tcp + payload
     head = struct.pack("!IHBB16s16s", 6 << 28, length, 6, 64, a, b)
     return bytes(12) + b"\x86\xdd" + head + tcp + payload
+
+
+def packed(address: str) -> bytes:
+    return ip_address(address).packed
 
 
 def payload_of(frame: bytes) -> bytes:
@@ -181,7 +188,7 @@ def test_a_port_that_is_gone_loses_the_packet_and_nothing_else(
     def refuse(port_id: int, packet: bytes) -> None:
         raise DatapathError("no such device")
 
-    monkeypatch.setattr(wire.helpers._datapath, "inject", refuse)
+    monkeypatch.setattr(wire.helpers, "_arrive", refuse)
     assert wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n")) == []
     assert len(wire.conntrack.expected) == 1
 
@@ -213,3 +220,18 @@ def test_an_earlier_daemons_expectations_end_too() -> None:
     assert wire.conntrack.left_over
     wire.helpers.sweep(1000.0 + EXPECTED_FOR_S)
     assert not wire.conntrack.left_over
+
+
+def test_two_clients_behind_one_address_get_different_ports() -> None:
+    c = connection(seen_as=OUTSIDE)
+    wire = Wire(c)
+    other = Expectation(
+        Tuple(packed(SERVER), packed(OUTSIDE), 6, 0, 1234, 3), Tuple(b"", b"", 6), nat=b"", nat_port=0
+    )
+    wire.conntrack.expected.append(other)
+    (sent,) = wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n"))
+    assert payload_of(sent) == b"PORT 203,0,113,7,4,211\r\n"
+    # Said again, it is the same again.
+    (again,) = wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n"))
+    assert payload_of(again) == payload_of(sent)
+    assert wire.conntrack.expected[0] == other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -36,8 +37,17 @@ def connection(
     )
 
 
-def read(c: Connection, text: bytes, *, reply: bool = False) -> Reading:
-    return read_ftp(c, reply, text, Speaker(from_client=not reply).hear(1, text))
+def read(
+    c: Connection, text: bytes, *, reply: bool = False, taken: tuple[int, ...] = ()
+) -> Reading:
+    """What is made of a text, where ports of translated addresses are taken already."""
+
+    def ports(first: Tuple) -> int | None:
+        free = (port for port in range(first.dport, first.dport + 3) if port not in taken)
+        return next(free, None)
+
+    said = Speaker(from_client=not reply).hear(1, text)
+    return read_ftp(c, reply, text, said, ports)
 
 
 def expected(
@@ -121,3 +131,42 @@ def test_a_tftp_server_may_answer_from_any_port() -> None:
     (e,) = reading.expectations
     assert e.first == tuple_of(SERVER, OUTSIDE, 0, 40000, 17)
     assert (e.nat, e.nat_destination) == (ip_address(CLIENT).packed, False)
+
+
+def test_a_port_that_another_client_has_becomes_another_one() -> None:
+    c = connection(seen_as=OUTSIDE)
+    reading = read(c, b"PORT 10,0,0,1,4,210\r\n", taken=(1234, 1235))
+    (one,) = reading.expectations
+    assert one.first == tuple_of(SERVER, OUTSIDE, 0, 1236)
+    assert (one.nat, one.nat_port) == (ip_address(CLIENT).packed, 1234)
+    assert reading.payload == b"PORT 203,0,113,7,4,212\r\n"
+
+
+def test_a_servers_port_is_changed_in_a_text_without_address_too() -> None:
+    c = connection(shown=SHOWN)
+    reading = read(c, b"229 Ok (|||51210|)\r\n", reply=True, taken=(51210,))
+    (one,) = reading.expectations
+    assert one.first == tuple_of(CLIENT, SHOWN, 0, 51211)
+    assert (one.nat, one.nat_port) == (ip_address(SERVER).packed, 51210)
+    assert reading.payload == b"229 Ok (|||51211|)\r\n"
+
+
+def test_without_translation_a_port_is_nobody_elses() -> None:
+    text = b"PORT 10,0,0,1,4,210\r\n"
+    reading = read(connection(), text, taken=(1234,))
+    expected(reading, connection(), SERVER, CLIENT, 1234)
+    assert reading.payload == text
+
+
+def test_where_no_port_is_free_nothing_is_expected() -> None:
+    reading = read(connection(seen_as=OUTSIDE), b"PORT 10,0,0,1,4,210\r\n", taken=(1234, 1235, 1236))
+    assert not reading.expectations
+    assert reading.refused == ("PORT of port 1234, for which none is free",)
+
+
+def test_tftp_data_find_the_clients_own_port_behind_a_changed_one() -> None:
+    c = connection(seen_as=OUTSIDE, proto=17)
+    c = replace(c, reply=replace(c.reply, dport=50000))
+    (one,) = read_tftp(c, b"").expectations
+    assert one.first == tuple_of(SERVER, OUTSIDE, 0, 50000, 17)
+    assert (one.nat, one.nat_port) == (ip_address(CLIENT).packed, 40000)

@@ -54,7 +54,9 @@ fuzz: build
 	@$(PYTHON) -m tests.fuzz.openflow_codec 1000000
 	@$(SANDBOX) $(PYTHON) -m tests.fuzz.tunnels 1000000
 
+# Code is compiled once, also where Python is told not to write it down: daemons start by the hundreds.
 build: $(VENV)/.installed $(OBJECT)
+	@$(PYTHON) -m compileall -q src
 
 build/.debian: packaging/apt-packages packaging/install-debian.sh
 	@sh packaging/install-debian.sh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -9,17 +10,19 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon import options as opts
-from gossamer.errors import GossamerError
+from gossamer.errors import DatabaseError, GossamerError
 from gossamer.ovsdb.server import SCHEMA_PLACES, DatabaseServer, Directories
 
 if TYPE_CHECKING:
     import argparse
 
     from gossamer.daemon.control import Reply
+    from gossamer.datapath import Datapath
 
 log = logging.getLogger(__name__)
 
@@ -43,29 +46,52 @@ def _remove_dead_sockets(rundir: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _open_datapath(pin_dir: Path, server: DatabaseServer | None) -> Datapath:
+    """The datapath; while the kernel verifies its programs, the database starts and code is read."""
+    from gossamer.datapath import Datapath
+
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(Datapath.open, pin_dir)
+        try:
+            if server is not None:
+                server.ensure()
+        except DatabaseError:
+            if opening.exception() is None:
+                datapath = opening.result()
+                if datapath.takeover:
+                    datapath.close()
+                else:
+                    datapath.destroy()
+            raise
+        import gossamer.daemon.appctl.commands
+        import gossamer.daemon.control
+        import gossamer.devices.devices
+        import gossamer.ovsdb.client
+        import gossamer.switch.switch  # noqa: F401
+
+        return opening.result()
+
+
 class Daemon:
     """Everything that runs; `serve()` returns when it is asked to end."""
 
     def __init__(self, guise: opts.Guise, options: argparse.Namespace, dirs: Directories) -> None:
-        from gossamer.daemon.appctl.commands import AppctlCommands
-        from gossamer.daemon.control import Control
-        from gossamer.daemon.slices import Slices
-        from gossamer.datapath import Datapath
-        from gossamer.devices.devices import HostDevices
-        from gossamer.ovsdb.client import Client
-        from gossamer.switch.switch import Switch
-
         self._dirs = dirs
         self._guise = guise
         self._stop = False
         self._cleanup = False
         self._server = DatabaseServer(dirs) if guise.starts_database and not options.database else None
-        if self._server is not None:
-            self._server.ensure()
         remote = options.database or f"unix:{dirs.run / 'db.sock'}"
         schema = next((p for p in SCHEMA_PLACES if p.exists()), SCHEMA_PLACES[0])
         pin_dir = pin_directory(dirs.run)
-        self._datapath = Datapath.open(pin_dir)
+        self._datapath = _open_datapath(pin_dir, self._server)
+        from gossamer.daemon.appctl.commands import AppctlCommands
+        from gossamer.daemon.control import Control
+        from gossamer.daemon.slices import Slices
+        from gossamer.devices.devices import HostDevices
+        from gossamer.ovsdb.client import Client
+        from gossamer.switch.switch import Switch
+
         self._devices = HostDevices(dirs.run)
         self.switch = Switch(self._datapath, self._devices, dirs.run)
         self._client = Client(remote, schema)
@@ -183,6 +209,7 @@ class Daemon:
 
 
 def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
+    gc.disable()  # what is made till it runs is there to stay
     dirs = Directories.from_environment(guise.product)
     # The library looks for these when it is imported.
     os.environ.update(dirs.environment())
@@ -190,14 +217,16 @@ def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
     options = opts.parse(guise, argv)
 
     import ovs.daemon
+
+    # All that logs must be known before logging is set up.
+    import ovs.db.idl
     import ovs.dirs
+    import ovs.stream
+    import ovs.unixctl.client
+    import ovs.unixctl.server
     import ovs.util
     import ovs.vlog
 
-    # All that logs must be known before logging is set up.
-    import gossamer.daemon.control
-    import gossamer.ovsdb.client
-    import gossamer.switch.switch  # noqa: F401
     from gossamer.daemon import log as daemon_log
 
     daemon_log.install()
@@ -213,6 +242,8 @@ def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
     ovs.daemon.handle_args(options)
     ovs.daemon.daemonize_start()
     daemon = Daemon(guise, options, dirs)
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGTERM, daemon.stop)
     signal.signal(signal.SIGINT, daemon.stop)
     try:

@@ -48,3 +48,5 @@ def install() -> None:
     ours.addHandler(VlogHandler())
     # vlog itself writes through loggers below the root: what reaches the root must end there.
     ours.propagate = False
+    # Where there is no syslog its logger has no handler, and Python writes to the console instead.
+    logging.getLogger("syslog").addHandler(logging.NullHandler())

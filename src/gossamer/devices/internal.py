@@ -104,7 +104,7 @@ class InternalDevices:
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU, in bytes."""
-        self._change(name, "set", mtu=mtu)
+        self._change(name, "set", f"cannot set its MTU to {mtu}: ", mtu=mtu)
 
     def set_up(self, name: str, up: bool) -> None:
         """Set the administrative state."""
@@ -120,7 +120,7 @@ class InternalDevices:
         libc.umount2(str(self._netns).encode(), 2)
         self._netns.unlink(missing_ok=True)
 
-    def _change(self, name: str, command: str, **attributes: object) -> None:
+    def _change(self, name: str, command: str, what: str = "", **attributes: object) -> None:
         found = self._ipr.link_lookup(ifname=name)
         if not found:
             raise DeviceError("no such device", place=f"device={name}")
@@ -129,7 +129,7 @@ class InternalDevices:
         except NetlinkError as e:
             if command == "del" and e.code == errno.ENODEV:
                 return
-            raise DeviceError(f"{e.args[-1]}", place=f"device={name}") from None
+            raise DeviceError(f"{what}{e.args[-1]}", place=f"device={name}") from None
 
     def _ensure_netns(self) -> None:
         """The hidden namespace, made where it is not there (or its mount is gone)."""

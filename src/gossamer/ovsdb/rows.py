@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gossamer.switch.complaints import Complaints
 from gossamer.switch.config import (
     OPENFLOW_PROTOCOLS,
     BridgeConfig,
@@ -29,6 +30,7 @@ from gossamer.switch.config import (
 )
 
 log = logging.getLogger(__name__)
+_complaints = Complaints(log)
 
 
 def _one(value: Any) -> Any:
@@ -43,9 +45,11 @@ def _number(text: str | None, default: int, row: str, key: str, low: int = 0) ->
         number = int(text)
     except ValueError:
         number = low - 1
+    subject = f"{row} {key}"
     if number < low:
-        log.warning("%s: %s=%r is not a number from %d, %d is used", row, key, text, low, default)
+        _complaints.say(subject, f"{text!r} is not a number from {low}, {default} is used")
         return default
+    _complaints.settled(subject)
     return number
 
 
@@ -58,8 +62,9 @@ def _mac(text: str | None, row: str, key: str) -> bytes | None:
     except ValueError:
         address = b""
     if len(address) != 6 or len(parts) != 6 or address[0] & 1 or not any(address):
-        log.warning("%s: %s=%r is not the address of one host", row, key, text)
+        _complaints.say(f"{row} {key}", f"{text!r} is not the address of one host")
         return None
+    _complaints.settled(f"{row} {key}")
     return address
 
 
@@ -151,7 +156,7 @@ def bridge(row: Any, ports: tuple[PortConfig, ...]) -> BridgeConfig:
         try:
             datapath_id = int(text, 16) or None
         except ValueError:
-            log.warning("%s: other_config:datapath-id=%r is not hexadecimal", place, text)
+            _complaints.say(f"{place} other_config:datapath-id", f"{text!r} is not hexadecimal")
     fail_mode = _one(row.fail_mode)
     return BridgeConfig(
         name=row.name,

@@ -14,6 +14,7 @@ from gossamer.errors import DatapathError, DeviceError, GossamerError
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.tunnel import Tunnel
 from gossamer.switch.addresses import default_mac, lowest_mac, patch_mac
+from gossamer.switch.complaints import Complaints
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig
 from gossamer.switch.contract import Datapath, Devices, Link
 from gossamer.switch.numbering import PortNumbers
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 VERSION: Final = "gossamer"
 """Bridge.datapath_version."""
 DEFAULT_MTU: Final = 1500
+MAX_NAME_BYTES: Final = 15
+"""Of a device's name: IFNAMSIZ less the NUL at its end."""
 _SYSTEM_TYPES: Final = ("", "system")
 
 
@@ -80,6 +83,7 @@ class BridgePorts:
         self.mac = default_mac(config)
         self.datapath_id = 0
         self.listener = PortListener()
+        self._complaints = Complaints(log)
         self._numbers = PortNumbers()
         self._settings: BridgeSettings | None = None
         self._interfaces: dict[str, tuple[PortConfig, InterfaceConfig]] = {}
@@ -106,6 +110,7 @@ class BridgePorts:
         before, self._interfaces = self._interfaces, wanted
         for name in [n for n in before if n not in wanted]:
             self.tunnels.release(name)
+            self._complaints.settled(self._place(name))
         for name in [n for n in self.ports if n not in wanted]:
             self._remove(self.ports[name], delete_device=True, remember=False)
         # What is up and asked for the same as before is left alone, so that a change of one port
@@ -145,7 +150,12 @@ class BridgePorts:
             if port is not None:
                 self._remove(port, delete_device=False, remember=True)
             self.tunnels.release(name)
-            log.warning("bridge=%s port=%s: %s", self.name, name, e.message)
+            self._complaints.say(self._place(name), e.message)
+        else:
+            self._complaints.settled(self._place(name))
+
+    def _place(self, name: str) -> str:
+        return f"bridge={self.name} port={name}"
 
     def _converge_port(self, port_config: PortConfig, interface: InterfaceConfig) -> None:
         kind = self._kind(interface)
@@ -215,6 +225,7 @@ class BridgePorts:
         name = interface.name
         if kind in (PortKind.PATCH, PortKind.TUNNEL):
             return None
+        _check_name(name, self._place(name))
         link = self.devices.link(name)
         if kind is PortKind.INTERNAL:
             mac = self.mac if name == self.name else interface.mac
@@ -397,11 +408,13 @@ class BridgePorts:
             if wanted is None and port.kind is PortKind.INTERNAL:
                 wanted = lowest
             if wanted is not None and wanted != port.link.mtu:
+                subject = f"{self._place(port.name)} mtu={wanted}"
                 try:
                     self.devices.set_mtu(port.name, wanted)
+                    self._complaints.settled(subject)
                 except DeviceError as e:
                     # The device lives on with the MTU it has, as in ovs-vswitchd.
-                    log.warning("bridge=%s port=%s: %s", self.name, port.name, e.message)
+                    self._complaints.say(subject, f"{e.message}; it stays {port.link.mtu}")
 
     # -- what others ask of it ----------------------------------------------------------------
 
@@ -463,6 +476,21 @@ class BridgePorts:
             datapath_id=self.datapath_id,
             datapath_version=VERSION,
             ports=ports,
+        )
+
+
+def _check_name(name: str, place: str) -> None:
+    """Raises DeviceError for what the kernel takes for no device's name (its dev_valid_name())."""
+    if (
+        len(name.encode()) > MAX_NAME_BYTES
+        or name in ("", ".", "..")
+        or any(c in "/:" or c.isspace() for c in name)
+    ):
+        raise DeviceError(
+            f"{name!r} cannot be the name of a network device (at most {MAX_NAME_BYTES} bytes, "
+            "no spaces, '/' or ':')",
+            place=place,
+            remedy="choose another name",
         )
 
 

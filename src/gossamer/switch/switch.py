@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer.datapath.settings import PortKind, PuntReason
-from gossamer.errors import GossamerError
+from gossamer.errors import DeviceError, GossamerError
 from gossamer.pipeline.world import World
 from gossamer.switch.alg.helpers import Helpers
 from gossamer.switch.arrive import arrive
 from gossamer.switch.bridge import Bridge
 from gossamer.switch.capabilities import CAPABILITIES, datapath_type
+from gossamer.switch.complaints import Complaints
 from gossamer.switch.config import BridgeConfig, SwitchConfig
 from gossamer.switch.conntrack_log import ConntrackLog
 from gossamer.switch.conntrack_zones import ConntrackZones
@@ -32,7 +33,13 @@ from gossamer.switch.contract import Datapath, Devices, Poller
 from gossamer.switch.port import Port
 from gossamer.switch.sampling import Sampling
 from gossamer.switch.show import Command, commands
-from gossamer.switch.status import BridgeStatus, SwitchStatus
+from gossamer.switch.status import (
+    NO_OFPORT,
+    BridgeStatus,
+    InterfaceStatus,
+    PortStatus,
+    SwitchStatus,
+)
 from gossamer.switch.tunnels import Tunnels
 from gossamer.switch.world import world_of
 
@@ -70,6 +77,7 @@ class Switch:
         self.changes = 0
         self.commands: dict[str, Command] = commands(self)
         self._failed: dict[str, str] = {}
+        self._complaints = Complaints(log)
         self._zones = ConntrackZones(datapath)
         self.helpers = Helpers(datapath, partial(arrive, self))
         self.sampling = Sampling()
@@ -106,13 +114,15 @@ class Switch:
         bridge = self.bridges.get(name)
         try:
             if bridge is None:
+                _check_bridge_name(name)
                 bridge = Bridge(bridge_config, self)
                 self.bridges[name] = bridge
             with self.datapath.transaction():
                 bridge.configure(bridge_config, config.ssl, config.managers)
+            self._complaints.settled(f"bridge={name}")
         except GossamerError as e:
-            log.error("bridge=%s: %s", name, e)
-            self._failed[name] = str(e)
+            self._complaints.say(f"bridge={name}", e.message)
+            self._failed[name] = e.message
 
     def _join_patches(self) -> None:
         """Join each patch port to the one it names, where that one names it too."""
@@ -139,7 +149,10 @@ class Switch:
         bridges = {name: bridge.status() for name, bridge in self.bridges.items()}
         for name, error in self._failed.items():
             if name not in bridges:
-                bridges[name] = BridgeStatus(name, error=error)
+                local = InterfaceStatus(name, ofport=NO_OFPORT, error=error)
+                bridges[name] = BridgeStatus(
+                    name, ports={name: PortStatus(name, {name: local})}, error=error
+                )
         types = {datapath_type(b) for b in self.bridges.values()}
         return SwitchStatus(bridges=bridges, capabilities=dict.fromkeys(types, CAPABILITIES))
 
@@ -235,3 +248,13 @@ class Switch:
             bridge.remove()
         self.bridges.clear()
         self.datapath.destroy()
+
+
+def _check_bridge_name(name: str) -> None:
+    """Raises DeviceError for a name that would lead its files out of the run directory."""
+    if "/" in name:
+        raise DeviceError(
+            f"{name!r} cannot be the name of a bridge: its sockets have it as theirs",
+            place=f"bridge={name}",
+            remedy="choose a name without '/'",
+        )

@@ -15,6 +15,7 @@ from typing import Final
 import pytest
 
 from gossamer.daemon.main import pin_directory
+from tests.system import frames
 from tests.system.world import Host, Netns
 
 _CLONE_NEWNET: Final = 0x40000000
@@ -239,3 +240,63 @@ def _forge(b: Netns, port: int) -> None:
     check = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     with inside(b), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
         raw.sendto(header[:16] + check.to_bytes(2, "big") + header[18:], ("10.0.0.1", 0))
+
+
+def _from_a_to_b(a: Netns, b: Netns, frame: bytes) -> str:
+    """A frame of IP as `a` would send it to `b`, in hexadecimal."""
+    return (bytes.fromhex((b.mac + a.mac).replace(":", "")) + frame[12:]).hex()
+
+
+@pytest.mark.parametrize(
+    "actions",
+    ["resubmit(,0)", "ct(commit,zone=7,exec(set_field:9->ct_mark)),output:2", "ct(table=1,zone=7)"],
+)
+def test_a_packet_out_opens_a_connection_that_is_then_answered(
+    firewall: Firewall, actions: str
+) -> None:
+    host, a, b = firewall
+    ports = {"resubmit(,0)": 6001, "ct(table=1,zone=7)": 6002}
+    port = ports.get(actions, 6000)
+    client, server = udp(a, "10.0.0.1", port), udp(b, "10.0.0.2", 7000)
+    frame = _from_a_to_b(a, b, frames.udp("10.0.0.1", port, "10.0.0.2", 7000, b"by the controller"))
+    server.sendto(b"unasked", ("10.0.0.1", port))
+    assert not arrives(client)
+    host.ofctl("packet-out", "br0", f"in_port=1,packet={frame},actions={actions}")
+    assert server.recv(100) == b"by the controller"
+    server.sendto(b"answer", ("10.0.0.1", port))
+    assert client.recv(100) == b"answer"
+    lines = host.appctl("dpctl/dump-conntrack", "-s").splitlines()
+    (line,) = (line for line in lines if f"sport={port}" in line)
+    assert "packets=1" in line
+    assert ("mark=9" in line) == ("mark" in actions)
+
+
+def test_a_packet_out_is_translated_by_the_kernels_rules(firewall: Firewall) -> None:
+    host, a, b = firewall
+    server = udp(b, "10.0.0.2", 7001)
+    frame = _from_a_to_b(a, b, frames.udp("10.0.0.1", 6005, "10.0.0.2", 7001, b"translated"))
+    # A second ct() of the zone, in another table, neither moves the connection nor translates again.
+    host.ofctl("add-flow", "br0", "table=9,ip,actions=ct(zone=8,nat),output:2")
+    for then in ("),output:2", ",table=9)"):
+        actions = f"ct(commit,zone=8,nat(src=10.0.0.77:5000){then}"
+        host.ofctl("packet-out", "br0", f"in_port=1,packet={frame},actions={actions}")
+        data, sender = server.recvfrom(100)
+        assert (data, sender) == (b"translated", ("10.0.0.77", 5000))
+    dump = host.appctl("dpctl/dump-conntrack", "zone=8")
+    assert "reply=(src=10.0.0.2,dst=10.0.0.77,sport=7001,dport=5000)" in dump
+    assert len(dump.splitlines()) == 1
+    assert "connections" not in host.appctl("dpctl/show") + host.appctl("dpctl/dump-flows")
+
+
+def test_the_bridge_that_asks_about_connections_is_made_anew_by_a_new_daemon(
+    firewall: Firewall,
+) -> None:
+    host, a, b = firewall
+    host.kill()
+    host.start()
+    server = udp(b, "10.0.0.2", 7002)
+    frame = _from_a_to_b(a, b, frames.udp("10.0.0.1", 6009, "10.0.0.2", 7002, b"again"))
+    actions = "ct(commit,zone=7),output:2"
+    host.ofctl("packet-out", "br0", f"in_port=1,packet={frame},actions={actions}")
+    assert server.recv(100) == b"again"
+    assert "sport=6009" in host.appctl("dpctl/dump-conntrack", "zone=7")

@@ -605,6 +605,29 @@ class Datapath:
             raise DatapathError("the port is gone", place=f"port={port_id}")
         arrive(self.program_fd, port_id, record.attached, packet, capturing=self._loaded.capturing)
 
+    def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
+        """Let a packet enter by a port without device (PortKind.PATCH); what came up of it.
+
+        Raises DatapathError where the kernel refuses it: shorter than 14
+        bytes, or longer than about 3,500.
+        """
+        self._ports.enter_by(_ANY_DEVICE, port_id)
+        self._ring.consume()
+        n_before = len(self._punts)
+        arrive(
+            self.program_fd, port_id, _ANY_DEVICE, packet, capturing=self._loaded.capturing
+        )
+        self._ring.consume()
+        came = self._punts[n_before:]
+        # What the network sends up meanwhile is for the switch still.
+        self._punts[n_before:] = [(p, to) for p, to in came if to or p.in_port_id != port_id]
+        return [punt for punt, to in came if not to and punt.in_port_id == port_id]
+
+    @property
+    def has_punts(self) -> bool:
+        """Whether `read_punts()` has some that came already."""
+        return bool(self._punts)
+
     def inject_outer(self, packet: bytes) -> None:
         """The same for one that came out of a tunnel: with its outer headers, as on the wire.
 

@@ -181,6 +181,10 @@ class Ports:
                 attach.attach(settings.ifindex, settings.kind, self._program_fd)
                 record.attached = settings.ifindex
 
+    def enter_by(self, ifindex: int, port_id: int) -> None:
+        """Take what test runs let in at a device, one that nothing is attached to, for a port's."""
+        self._name_device(ifindex, port_id)
+
     def _name_device(self, ifindex: int, port_id: int) -> None:
         """Say whose device this is, 0 nobody's."""
         if ifindex < layout.LOW_IFINDEXES:

@@ -131,6 +131,13 @@ class Datapath(Protocol):
     def inject(self, port_id: int, packet: bytes) -> None:
         """Let a packet arrive at a port again; raises DatapathError where it cannot."""
 
+    def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
+        """Let a packet enter by a port without device; what came up of it."""
+
+    @property
+    def has_punts(self) -> bool:
+        """Whether punts came while something else was done."""
+
     def inject_outer(self, packet: bytes) -> None:
         """The same for one with its tunnel's headers."""
 

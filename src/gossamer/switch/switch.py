@@ -30,6 +30,7 @@ from gossamer.switch.config import BridgeConfig, SwitchConfig
 from gossamer.switch.conntrack_log import ConntrackLog
 from gossamer.switch.conntrack_zones import ConntrackZones
 from gossamer.switch.contract import Datapath, Devices, Poller
+from gossamer.switch.kernel_tracking import KernelTracking
 from gossamer.switch.port import Port
 from gossamer.switch.sampling import Sampling
 from gossamer.switch.show import Command, commands
@@ -79,6 +80,7 @@ class Switch:
         self._failed: dict[str, str] = {}
         self._complaints = Complaints(log)
         self._zones = ConntrackZones(datapath)
+        self.tracking = KernelTracking(datapath)
         self.helpers = Helpers(datapath, partial(arrive, self))
         self.sampling = Sampling()
         self._connection_log = ConntrackLog(self)
@@ -217,6 +219,8 @@ class Switch:
         self.tunnels.wait(poller)
         if self.datapath.punt_fd >= 0:
             poller.fd_wait(self.datapath.punt_fd, select.POLLIN)
+        if self.datapath.has_punts:
+            poller.immediate_wake()
         self._connection_log.wait(poller)
         self.sampling.wait(poller)
         for bridge in self.bridges.values():

@@ -65,7 +65,9 @@ def world_of(switch: Switch) -> World:
         view.options = tuple(bridge.rules.options.maps())
         view.miss = {t: TableMiss(int(action)) for t, action in bridge.misses.items()}
         bridges.append(view)
-    return World(bridges, now_s=time.monotonic(), route=switch.tunnels.way)
+    return World(
+        bridges, now_s=time.monotonic(), tracking=switch.tracking, route=switch.tunnels.way
+    )
 
 
 def _view(switch: Switch, bridge: Bridge) -> model.Bridge:

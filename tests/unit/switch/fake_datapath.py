@@ -315,6 +315,14 @@ class FakeDatapath:
     def drops(self) -> dict[str, int]:
         return {}
 
+    def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
+        self.injected.append((port_id, packet))
+        return []
+
+    @property
+    def has_punts(self) -> bool:
+        return bool(self.punts)
+
     def inject_outer(self, packet: bytes) -> None:
         self.injected.append((0, packet))
 

@@ -82,7 +82,7 @@ class Traveller:
         known = reading if isinstance(reading, Reading) else None
         before = get_slot(key, "ct_state") if get_slot(key, "ct_zone") == request.zone else 0
         before = before if before & TRK else 0
-        verdict = tracking.track(known, before, request, now_ns)
+        verdict = tracking.track(known, before, request, now_ns, frame.packet)
         if verdict.drop is not None:
             return Crossing(drop=verdict.drop)
         rewritten = Rewritten()

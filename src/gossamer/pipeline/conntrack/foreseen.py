@@ -26,7 +26,12 @@ class Foreseen:
         return self._fragments
 
     def track(
-        self, reading: Reading | None, before: int, request: Request, now_ns: int
+        self,
+        reading: Reading | None,
+        before: int,
+        request: Request,
+        now_ns: int,
+        packet: bytes = b"",
     ) -> Verdict:
         """What was foreseen."""
         if not request.goes_on:

@@ -59,9 +59,11 @@ class Tracking(Protocol):
     def fragments(self) -> Fragments:
         """Fragments under way."""
 
-    def track(self, reading: Reading | None, before: int, request: Request, now_ns: int) -> Verdict:
+    def track(
+        self, reading: Reading | None, before: int, request: Request, now_ns: int, packet: bytes
+    ) -> Verdict:
         """What becomes of a packet in a ct(); `before` is its ct_state in this zone, None as
-        `reading` says that it cannot be tracked."""
+        `reading` says that it cannot be tracked.  `packet` are its bytes."""
 
 
 @dataclass(slots=True)
@@ -126,7 +128,14 @@ class Tracker:
 
     # -- packets -----------------------------------------------------------------------
 
-    def track(self, reading: Reading | None, before: int, request: Request, now_ns: int) -> Verdict:
+    def track(
+        self,
+        reading: Reading | None,
+        before: int,
+        request: Request,
+        now_ns: int,
+        packet: bytes = b"",
+    ) -> Verdict:
         """What becomes of a packet in a ct(); `before` is its ct_state in this zone."""
         if reading is None:
             return Verdict()

@@ -188,44 +188,49 @@ static __always_inline __u32 l4_check(struct state *st, __u64 *flags)
 	}
 }
 
+/* `from` becomes `to` in what a sum is over (RFC 1624, equation 3). */
+static __always_inline __u64 sum_change(__u64 sum, __be32 from, __be32 to)
+{
+	return sum + (__u32)~from + to;
+}
+
+static __always_inline __u32 fold_to_word(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+/* All of the header at once: a call for each field would take several times as long. */
 static __always_inline int commit_ipv4(struct __sk_buff *skb, struct state *st)
 {
 	struct flow_key *k = key_of(st), *w = WIRE(st);
-	__u32 l3 = st->l3 & 0x7ff, check;
-	__u64 flags;
+	struct iphdr *ip = (struct iphdr *)st->header;
+	__u16 *half = (__u16 *)st->header;
+	__u32 l3 = st->l3 & 0x7ff, check, sum;
+	__u64 flags, addresses = 0;
 
+	if (k->nw_src == w->nw_src && k->nw_dst == w->nw_dst && k->nw_tos == w->nw_tos &&
+	    k->nw_ttl == w->nw_ttl)
+		return 0;
+	if (load(skb, l3, ip, sizeof(*ip)))
+		return -1;
+	addresses = sum_change(addresses, ip->saddr, k->nw_src);
+	addresses = sum_change(addresses, ip->daddr, k->nw_dst);
 	check = l4_check(st, &flags);
-	if (st->l4_proto == 1)
-		check = 0;	/* ICMP has no pseudo header */
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		__be32 from = i ? w->nw_dst : w->nw_src, to = i ? k->nw_dst : k->nw_src;
-
-		if (from == to)
-			continue;
-		if (check && bpf_l4_csum_replace(skb, check, from, to, flags | BPF_F_PSEUDO_HDR | 4))
-			return -1;
-		if (bpf_l3_csum_replace(skb, l3 + 10, from, to, 4) ||
-		    bpf_skb_store_bytes(skb, l3 + 12 + 4 * i, &to, 4, 0))
-			return -1;
-	}
-	if (k->nw_tos != w->nw_tos) {
-		__u8 tos = k->nw_tos;
-
-		/* The first byte (version, length) does not change, so it may be left out. */
-		if (bpf_l3_csum_replace(skb, l3 + 10, bpf_htons(w->nw_tos), bpf_htons(tos), 2) ||
-		    bpf_skb_store_bytes(skb, l3 + 1, &tos, 1, 0))
-			return -1;
-	}
-	if (k->nw_ttl != w->nw_ttl) {
-		__u8 ttl = k->nw_ttl;
-
-		if (bpf_l3_csum_replace(skb, l3 + 10, bpf_htons(w->nw_ttl << 8),
-					bpf_htons(ttl << 8), 2) ||
-		    bpf_skb_store_bytes(skb, l3 + 8, &ttl, 1, 0))
-			return -1;
-	}
-	return 0;
+	/* ICMP has no pseudo header */
+	if (check && st->l4_proto != 1 && (k->nw_src != w->nw_src || k->nw_dst != w->nw_dst) &&
+	    bpf_l4_csum_replace(skb, check, 0, fold_to_word(addresses), flags | BPF_F_PSEUDO_HDR))
+		return -1;
+	/* version and TOS, TTL and protocol share a half each; ~0 is 0, but stays what it is */
+	addresses += 0xffff + (__u16)~ip->check + (__u16)~half[0] + (__u16)~half[4];
+	ip->tos = k->nw_tos;
+	ip->ttl = k->nw_ttl;
+	ip->saddr = k->nw_src;
+	ip->daddr = k->nw_dst;
+	sum = fold_to_word(addresses + half[0] + half[4]);
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = ~((sum & 0xffff) + (sum >> 16));
+	return bpf_skb_store_bytes(skb, l3, ip, sizeof(*ip), 0) ? -1 : 0;
 }
 
 static __always_inline int commit_ipv6(struct __sk_buff *skb, struct state *st)
@@ -307,38 +312,27 @@ static __always_inline int commit_l4(struct __sk_buff *skb, struct state *st)
 {
 	struct flow_key *k = key_of(st), *w = WIRE(st);
 	__u32 l4 = st->l4 & 0xfff, check;
+	__be32 from, to;	/* both ports */
 	__u64 flags;
 
 	check = l4_check(st, &flags);
 	if (st->l4_proto == 1 || st->l4_proto == 58) {
-		__be16 from = bpf_htons((bpf_ntohs(w->tp_src) << 8) | (bpf_ntohs(w->tp_dst) & 0xff));
-		__be16 to = bpf_htons((bpf_ntohs(k->tp_src) << 8) | (bpf_ntohs(k->tp_dst) & 0xff));
+		__be16 was = bpf_htons((bpf_ntohs(w->tp_src) << 8) | (bpf_ntohs(w->tp_dst) & 0xff));
+		__be16 is = bpf_htons((bpf_ntohs(k->tp_src) << 8) | (bpf_ntohs(k->tp_dst) & 0xff));
 
-		if (from == to)
+		if (was == is)
 			return 0;
-		return bpf_l4_csum_replace(skb, check, from, to, 2) ||
-		       bpf_skb_store_bytes(skb, l4, &to, 2, 0) ? -1 : 0;
+		return bpf_l4_csum_replace(skb, check, was, is, 2) ||
+		       bpf_skb_store_bytes(skb, l4, &is, 2, 0) ? -1 : 0;
 	}
-	if (st->l4_proto == 132) {
-		__u32 diff = st->wire[WORD_TP_SRC - PACKET_WORD] ^ st->key[WORD_TP_SRC];
-
-		if (!diff)
-			return 0;
-		return adjust_sctp(skb, st, diff) ||
-		       bpf_skb_store_bytes(skb, l4, &st->key[WORD_TP_SRC], 4, 0) ? -1 : 0;
-	}
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		__be16 from = i ? w->tp_dst : w->tp_src, to = i ? k->tp_dst : k->tp_src;
-
-		if (from == to)
-			continue;
-		if (check && bpf_l4_csum_replace(skb, check, from, to, flags | 2))
-			return -1;
-		if (bpf_skb_store_bytes(skb, l4 + 2 * i, &to, 2, 0))
-			return -1;
-	}
-	return 0;
+	from = st->wire[WORD_TP_SRC - PACKET_WORD];
+	to = st->key[WORD_TP_SRC];
+	if (from == to)
+		return 0;
+	if (st->l4_proto == 132 ? adjust_sctp(skb, st, from ^ to) :
+				  check && bpf_l4_csum_replace(skb, check, from, to, flags | 4))
+		return -1;
+	return bpf_skb_store_bytes(skb, l4, &to, 4, 0) ? -1 : 0;
 }
 
 static __always_inline int commit_arp(struct __sk_buff *skb, struct state *st)

@@ -285,7 +285,7 @@ struct state {
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
 	struct op doing;		/* of the path: kept here, where there is more room than on the stack */
 	struct op punt;			/* being written */
-	__u8 header[64];		/* being moved */
+	__u8 header[64] __attribute__((aligned(8)));	/* being moved, or written */
 	struct arrival in;
 	struct departure out;
 	struct bpf_fib_lookup fib;

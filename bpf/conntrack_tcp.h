@@ -131,6 +131,37 @@ static __always_inline __u32 at_least_one(__u32 n)
 	return n ? n : 1;
 }
 
+/* What a segment that is taken says of both sides. */
+static __always_inline void tcp_advance(struct ct_peer *src, struct ct_peer *dst, __u32 flags,
+					__u32 end, __u32 ack, __u32 win, __u32 shift)
+{
+	if (src->max_win < win)
+		src->max_win = win;
+	win <<= shift;
+	if (SEQ_BEFORE(src->seqlo, end))
+		src->seqlo = end;
+	if (SEQ_REACHES(ack + win, dst->seqhi))
+		dst->seqhi = ack + at_least_one(win);
+	if ((flags & TCP_FLAG_FIN) && src->state < CT_TCP_CLOSING)
+		src->state = CT_TCP_CLOSING;
+	if (flags & TCP_FLAG_RST)
+		src->state = dst->state = CT_TCP_TIME_WAIT;
+}
+
+static __always_inline __u32 tcp_timeout(const struct ct_peer *src, const struct ct_peer *dst)
+{
+	__u32 low = src->state < dst->state ? src->state : dst->state;
+	__u32 high = src->state < dst->state ? dst->state : src->state;
+
+	if (low >= CT_TCP_FIN_WAIT_2)
+		return CT_TIMEOUT_TCP_CLOSE;
+	if (low >= CT_TCP_CLOSING)
+		return CT_TIMEOUT_TCP_TIME_WAIT;
+	if (low < CT_TCP_ESTABLISHED)
+		return CT_TIMEOUT_TCP_SYN_RECV;
+	return high >= CT_TCP_CLOSING ? CT_TIMEOUT_TCP_FIN_WAIT : CT_TIMEOUT_TCP_ESTABLISHED;
+}
+
 /* The side `src` has sent a segment of an existing connection.  No call may be made here: its lock
  * is held.  *timeout becomes the one that begins, or stays. */
 static __always_inline enum ct_move tcp_move(struct ct_peer *src, struct ct_peer *dst,
@@ -199,32 +230,12 @@ static __always_inline enum ct_move tcp_move(struct ct_peer *src, struct ct_peer
 	     SEQ_REACHES(seq, src->seqlo - ((__u32)dst->max_win << dws)) &&
 	     skew >= -MAX_ACK_WINDOW && skew <= (MAX_ACK_WINDOW << sws) &&
 	     (!(flags & TCP_FLAG_RST) || w->seq - src->seqlo + 1 <= 2))) {
-		if (src->max_win < win)
-			src->max_win = win;
-		if (SEQ_BEFORE(src->seqlo, end))
-			src->seqlo = end;
-		if (SEQ_REACHES(ack + (win << sws), dst->seqhi))
-			dst->seqhi = ack + at_least_one(win << sws);
-		if ((flags & TCP_FLAG_FIN) && src->state < CT_TCP_CLOSING)
-			src->state = CT_TCP_CLOSING;
-		if (flags & TCP_FLAG_ACK) {
-			if (dst->state == CT_TCP_SYN_SENT)
-				dst->state = CT_TCP_ESTABLISHED;
-			else if (dst->state == CT_TCP_CLOSING)
-				dst->state = CT_TCP_FIN_WAIT_2;
-		}
-		if (flags & TCP_FLAG_RST)
-			src->state = dst->state = CT_TCP_TIME_WAIT;
-		if (src->state >= CT_TCP_FIN_WAIT_2 && dst->state >= CT_TCP_FIN_WAIT_2)
-			*timeout = CT_TIMEOUT_TCP_CLOSE;
-		else if (src->state >= CT_TCP_CLOSING && dst->state >= CT_TCP_CLOSING)
-			*timeout = CT_TIMEOUT_TCP_TIME_WAIT;
-		else if (src->state < CT_TCP_ESTABLISHED || dst->state < CT_TCP_ESTABLISHED)
-			*timeout = CT_TIMEOUT_TCP_SYN_RECV;
-		else if (src->state >= CT_TCP_CLOSING || dst->state >= CT_TCP_CLOSING)
-			*timeout = CT_TIMEOUT_TCP_FIN_WAIT;
-		else
-			*timeout = CT_TIMEOUT_TCP_ESTABLISHED;
+		tcp_advance(src, dst, flags, end, ack, win, sws);
+		if ((flags & TCP_FLAG_ACK) && dst->state == CT_TCP_SYN_SENT)
+			dst->state = CT_TCP_ESTABLISHED;
+		else if ((flags & TCP_FLAG_ACK) && dst->state == CT_TCP_CLOSING)
+			dst->state = CT_TCP_FIN_WAIT_2;
+		*timeout = tcp_timeout(src, dst);
 		return CT_MOVE_ESTABLISHED;
 	}
 	/* Picked up in the middle, or what comes just after the end: taken, but nothing lives longer
@@ -233,16 +244,7 @@ static __always_inline enum ct_move tcp_move(struct ct_peer *src, struct ct_peer
 	     src->state >= CT_TCP_FIN_WAIT_2) &&
 	    SEQ_REACHES(src->seqhi + MAX_ACK_WINDOW, end) &&
 	    SEQ_REACHES(seq, src->seqlo - MAX_ACK_WINDOW)) {
-		if (src->max_win < win)
-			src->max_win = win;
-		if (SEQ_BEFORE(src->seqlo, end))
-			src->seqlo = end;
-		if (SEQ_REACHES(ack + (win << sws), dst->seqhi))
-			dst->seqhi = ack + at_least_one(win << sws);
-		if ((flags & TCP_FLAG_FIN) && src->state < CT_TCP_CLOSING)
-			src->state = CT_TCP_CLOSING;
-		if (flags & TCP_FLAG_RST)
-			src->state = dst->state = CT_TCP_TIME_WAIT;
+		tcp_advance(src, dst, flags, end, ack, win, sws);
 		return CT_MOVE_ESTABLISHED;
 	}
 	return CT_MOVE_INVALID;

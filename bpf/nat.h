@@ -383,6 +383,34 @@ __attribute__((noinline)) int nat_give_back(__u32 level)
 	return 0;
 }
 
+/* Answers to a translated source have their destination translated, and so on. */
+static __always_inline bool nat_is_of_source(struct ct_work *w)
+{
+	return !!(w->connection.flags & CT_SRC_NAT) != !!w->reply;
+}
+
+/* Translate a segment or datagram of the connection in `w`: its tuple becomes the reversal of the
+ * connection's other one. */
+static __always_inline void nat_ports(struct state *st, struct ct_work *w)
+{
+	const struct ct_reply *other = &w->connection.reply;
+	struct flow_key *k = key_of(st);
+
+	if (w->reply)
+		other = (const struct ct_reply *)&w->key;
+	w->ct_state |= nat_is_of_source(w) ? CT_SNAT : CT_DNAT;
+	touch(st, GROUP_L3 | GROUP_L4);
+	if (k->eth_type == bpf_htons(0x86dd)) {
+		__builtin_memcpy(k->ipv6_src, other->dst, 16);
+		__builtin_memcpy(k->ipv6_dst, other->src, 16);
+	} else {
+		k->nw_src = other->dst[0];
+		k->nw_dst = other->src[0];
+	}
+	k->tp_src = other->dport;
+	k->tp_dst = other->sport;
+}
+
 /* What the packet's tuple becomes, into `answer` of the work: the reversal of the connection's
  * other tuple. */
 static __always_inline void nat_target(struct ct_work *w, struct nat_work *nw)
@@ -436,8 +464,11 @@ __attribute__((noinline)) int nat_packet(__u32 level)
 		return -1;
 	if (!(w->connection.flags & (CT_SRC_NAT | CT_DST_NAT)))
 		return 0;
-	/* answers to a translated source have their destination translated, and so on */
-	source = !!(w->connection.flags & CT_SRC_NAT) != !!w->reply;
+	if (tr->kind == TRANSPORT_PORTS) {
+		nat_ports(st, w);
+		return 0;
+	}
+	source = nat_is_of_source(w);
 	w->ct_state |= source ? CT_SNAT : CT_DNAT;
 	nat_target(w, nw);
 	t = &nw->answer;
@@ -459,10 +490,7 @@ __attribute__((noinline)) int nat_packet(__u32 level)
 	}
 	nat_write_source(st, t);
 	nat_write_destination(st, t);
-	if (tr->kind == TRANSPORT_PORTS) {
-		key_of(st)->tp_src = t->sport;
-		key_of(st)->tp_dst = t->dport;
-	} else if (tr->kind == TRANSPORT_ECHO || tr->kind == TRANSPORT_LATER) {
+	if (tr->kind == TRANSPORT_ECHO || tr->kind == TRANSPORT_LATER) {
 		if (tr->as[key_of(st)->transport & (MAX_TRANSPORTS - 1)].sport == t->sport &&
 		    tr->as[key_of(st)->transport & (MAX_TRANSPORTS - 1)].dport == t->dport)
 			return 0;

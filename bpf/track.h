@@ -8,13 +8,12 @@
  * say which one and in which direction.  0: none. */
 __attribute__((noinline)) int ct_find_translated(__u32 level)
 {
-	struct ct_shared *shared = ct_shared_get();
 	struct ct_work *w = ct_work_get(level);
 	struct state *st = state_get(level);
 	struct ct_connection *c;
 	struct ct_tuple *alias;
 
-	if (!shared || !w || !st || shared->n_translated == shared->translated_removed)
+	if (!w || !st)
 		return 0;
 	w->key = w->victim;
 	w->key.family |= CT_TRANSLATED;
@@ -40,6 +39,7 @@ __attribute__((noinline)) int ct_find_translated(__u32 level)
 static __always_inline struct ct_connection *ct_find(struct ct_work *w, const struct ct_tuple *t,
 						     __u64 now, __u32 level)
 {
+	struct ct_shared *shared;
 	struct ct_connection *c;
 	__u32 swapped;
 
@@ -50,6 +50,9 @@ static __always_inline struct ct_connection *ct_find(struct ct_work *w, const st
 		return c;
 	}
 	w->stale |= !!c;
+	shared = ct_shared_get();
+	if (!shared || shared->n_translated == shared->translated_removed)
+		return NULL;
 	if (t != &w->victim)
 		w->victim = *t;
 	if (!ct_find_translated(level))
@@ -417,6 +420,7 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 	struct ct_work *w = ct_work_get(level);
 	struct transports *tr = transports_get(level);
 	struct ct_config *config = ct_config_get();
+	const struct ct_tuple *original;
 	struct ct_connection *c;
 	__u32 before, natted, how;
 	struct flow_key *k;
@@ -452,13 +456,14 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 	natted = before & (CT_SNAT | CT_DNAT);
 	/* translated, it is not looked for by the tuple that it would begin a connection with */
 	w->stale = !!natted;
+	original = &w->tuple;
 	if (natted) {
 		ct_reverse(&w->victim, &w->tuple);
-		c = ct_find(w, &w->victim, st->now, level);
-		w->reply ^= !!c;
-	} else {
-		c = ct_find(w, &w->tuple, st->now, level);
+		original = &w->victim;
 	}
+	c = ct_find(w, original, st->now, level);
+	if (natted)
+		w->reply ^= !!c;
 	if (c && (w->flags & CT_DO_FORCE) && w->reply) {
 		w->victim = w->key;
 		w->removes = 1;
@@ -479,15 +484,23 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 	}
 	if (begins)
 		return ct_begin(w);
-	if (w->found && !natted && !w->connection.alg && !(w->ct_state & CT_INVALID) &&
-	    !(w->connection.flags & (CT_EXPECTED | CT_SRC_NAT | CT_DST_NAT))) {
-		if (w->reply)
-			ct_reverse(&w->victim, &w->tuple);
-		if (w->flags & CT_DO_TABLE)
-			ct_write_fields(st, w, w->reply ? &w->victim : &w->tuple);
-		return CT_DONE;
+	if (!w->found || natted || w->connection.alg || (w->ct_state & CT_INVALID) ||
+	    (w->connection.flags & CT_EXPECTED))
+		return CT_GOES_ON;
+	original = &w->tuple;
+	if (w->connection.flags & (CT_SRC_NAT | CT_DST_NAT)) {
+		if (tr->kind != TRANSPORT_PORTS)
+			return CT_GOES_ON;
+		original = &w->key;
+		if (w->flags & CT_DO_NAT)
+			nat_ports(st, w);
+	} else if (w->reply) {
+		ct_reverse(&w->victim, &w->tuple);
+		original = &w->victim;
 	}
-	return CT_GOES_ON;
+	if (w->flags & CT_DO_TABLE)
+		ct_write_fields(st, w, original);
+	return CT_DONE;
 }
 
 /* What exec() wrote was for one ct(). */

@@ -124,43 +124,78 @@ struct slot_search {
 	__u32 level;
 	__u32 max;
 	__u32 full;		/* as many as there may be: one must go, or none comes */
-	__u32 slot;		/* found, plus one */
+	__u32 slot;		/* looked at last */
+	__u32 found;		/* it can be taken */
 };
+
+static __always_inline bool begin_search(struct slot_search *search)
+{
+	struct ct_config *config = ct_config_get();
+	struct ct_shared *shared = ct_shared_get();
+
+	if (!config || !shared)
+		return false;
+	search->max = config->max_connections;
+	if (!search->max || search->max > MAX_CONNECTIONS)
+		search->max = MAX_CONNECTIONS;
+	search->full = shared->n_connections - shared->removed >= search->max;
+	return true;
+}
+
+enum slot_holds { SLOT_NOTHING, SLOT_EXPIRED, SLOT_CONNECTION };
+
+/* Look at the slot that the clock's hand points to; a connection whose time is up is removed.  `victim` of
+ * the work is the one there. */
+static __always_inline enum slot_holds look_at_slot(struct slot_search *search, struct state *st,
+						    struct ct_work *w, struct ct_connection **c)
+{
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_tuple *key;
+
+	*c = NULL;
+	if (!shared)
+		return SLOT_CONNECTION;
+	search->slot = __sync_fetch_and_add(&shared->hand, 1) % search->max;
+	key = bpf_map_lookup_elem(&ct_slots, &search->slot);
+	if (!key || !key->family)
+		return SLOT_NOTHING;
+	w->victim = *key;
+	*c = bpf_map_lookup_elem(&ct_connections, &w->victim);
+	if (!*c || (*c)->slot != search->slot)
+		return SLOT_NOTHING;
+	if ((*c)->expires > st->now)
+		return SLOT_CONNECTION;
+	ct_count(CT_COUNT_EXPIRED);
+	ct_remove(search->level);
+	return SLOT_EXPIRED;
+}
 
 static long ct_try_slot(__u32 i, struct slot_search *search)
 {
-	struct ct_shared *shared = ct_shared_get();
 	struct ct_work *w = ct_work_get(search->level);
 	struct state *st = state_get(search->level);
 	struct ct_connection *c;
-	struct ct_tuple *key;
-	__u32 slot, how;
+	__u32 how;
 
-	if (!shared || !w || !st)
+	if (!w || !st)
 		return 1;
-	slot = __sync_fetch_and_add(&shared->hand, 1) % search->max;
-	key = bpf_map_lookup_elem(&ct_slots, &slot);
-	if (!key)
+	switch (look_at_slot(search, st, w, &c)) {
+	case SLOT_NOTHING:
+		search->found = !search->full;
+		return search->found;
+	case SLOT_EXPIRED:
+		search->found = 1;
 		return 1;
-	w->victim = *key;
-	c = w->victim.family ? bpf_map_lookup_elem(&ct_connections, &w->victim) : NULL;
-	if (!c || c->slot != slot) {
-		if (search->full)
-			return 0;
-		search->slot = slot + 1;
-		return 1;
+	default:
+		break;
 	}
-	if (c->expires <= st->now) {
-		ct_count(CT_COUNT_EXPIRED);
-		ct_remove(search->level);
-		search->slot = slot + 1;
+	if (!c)
 		return 1;
-	}
 	how = ct_dispensable(&w->victim, c);
 	if (how > w->best || (how && how == w->best && c->expires < w->best_expires)) {
 		w->best = how;
 		w->best_expires = c->expires;
-		w->best_slot = slot;
+		w->best_slot = search->slot;
 	}
 	/* while there is room elsewhere nobody has to go */
 	return search->full && w->best && i >= CT_TRIES_FULL;
@@ -171,21 +206,15 @@ static long ct_try_slot(__u32 i, struct slot_search *search)
 __attribute__((noinline)) int ct_take_slot(__u32 level)
 {
 	struct slot_search search = { .level = level };
-	struct ct_config *config = ct_config_get();
-	struct ct_shared *shared = ct_shared_get();
 	struct ct_work *w = ct_work_get(level);
 	struct ct_tuple *key;
 
-	if (!config || !shared || !w)
+	if (!w || !begin_search(&search))
 		return 0;
-	search.max = config->max_connections;
-	if (!search.max || search.max > MAX_CONNECTIONS)
-		search.max = MAX_CONNECTIONS;
-	search.full = shared->n_connections - shared->removed >= search.max;
 	w->best = 0;
 	bpf_loop(CT_TRIES, ct_try_slot, &search, 0);
-	if (search.slot)
-		return search.slot;
+	if (search.found)
+		return search.slot + 1;
 	if (!w->best)
 		return 0;
 	key = bpf_map_lookup_elem(&ct_slots, &w->best_slot);
@@ -201,25 +230,13 @@ __attribute__((noinline)) int ct_take_slot(__u32 level)
  * looks at them. */
 static long ct_expire_one(__u32 i, struct slot_search *search)
 {
-	struct ct_shared *shared = ct_shared_get();
 	struct ct_work *w = ct_work_get(search->level);
 	struct state *st = state_get(search->level);
 	struct ct_connection *c;
-	struct ct_tuple *key;
-	__u32 slot;
 
-	if (!shared || !w || !st)
+	if (!w || !st)
 		return 1;
-	slot = __sync_fetch_and_add(&shared->hand, 1) % search->max;
-	key = bpf_map_lookup_elem(&ct_slots, &slot);
-	if (!key)
-		return 1;
-	w->victim = *key;
-	c = w->victim.family ? bpf_map_lookup_elem(&ct_connections, &w->victim) : NULL;
-	if (c && c->slot == slot && c->expires <= st->now) {
-		ct_count(CT_COUNT_EXPIRED);
-		ct_remove(search->level);
-	}
+	look_at_slot(search, st, w, &c);
 	return 0;
 }
 
@@ -230,20 +247,15 @@ static __always_inline bool ct_zone_is_full(struct ct_zone *zone, struct ct_conf
 	return limit && zone->count - zone->removed >= limit;
 }
 
-/* 1 where a zone may have no further connection. */
-__attribute__((noinline)) int ct_zone_full(__u32 zone_id, __u32 level)
+/* 1 where a zone that is full has none whose time is up among those that are looked at. */
+__attribute__((noinline)) int ct_zone_stays_full(__u32 zone_id, __u32 level)
 {
 	struct slot_search search = { .level = level };
 	struct ct_zone *zone = ct_zone_get(zone_id);
 	struct ct_config *config = ct_config_get();
 
-	if (!zone || !config)
+	if (!zone || !config || !begin_search(&search))
 		return 1;
-	if (!ct_zone_is_full(zone, config))
-		return 0;
-	search.max = config->max_connections;
-	if (!search.max || search.max > MAX_CONNECTIONS)
-		search.max = MAX_CONNECTIONS;
 	bpf_loop(CT_TRIES, ct_expire_one, &search, 0);
 	return ct_zone_is_full(zone, config);
 }

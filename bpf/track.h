@@ -149,7 +149,7 @@ static __always_inline int ct_belongs(struct state *st, struct ct_work *w, struc
 	return 0;
 }
 
-enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS, CT_DONE };
+enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS, CT_DONE, CT_UNREAD };
 
 __attribute__((noinline)) int ct_tell_invalid(__u32 level)
 {
@@ -234,6 +234,7 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 	struct ct_policy *timeouts;
 	struct ct_zone *zone;
 	__u32 timeout, policy, slot;
+	struct ct_tuple *place;
 	long refused;
 
 	if (!st || !w || !config || !shared)
@@ -241,7 +242,7 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 	zone = ct_zone_get(w->zone);
 	if (!zone)
 		return CT_DROPS;
-	if (ct_zone_full(w->zone, level)) {
+	if (ct_zone_is_full(zone, config) && ct_zone_stays_full(w->zone, level)) {
 		ct_count(CT_COUNT_ZONE_FULL);
 		count_drop(DROP_CT_ZONE_LIMIT);
 		return CT_DROPS;
@@ -299,7 +300,9 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 		count_drop(refused == -17 ? DROP_CT_INVALID : DROP_CT_FULL);
 		return CT_DROPS;
 	}
-	bpf_map_update_elem(&ct_slots, &slot, &w->key, BPF_ANY);
+	place = bpf_map_lookup_elem(&ct_slots, &slot);
+	if (place)
+		*place = w->key;
 	if (w->expected)
 		ct_adopted(w);
 	__sync_fetch_and_add(&shared->n_connections, 1);
@@ -385,16 +388,16 @@ __attribute__((noinline)) int ct_show(__u32 level)
 	return 0;
 }
 
-/* Most packets: whole TCP segments and UDP datagrams that begin nothing.  What they need is read without a
- * call, which costs as much as ten look-ups in an array. */
+/* Most packets: whole TCP segments and UDP datagrams.  What they need is read without a call, which costs as
+ * much as ten look-ups in an array; but for options, which only the first packets of a connection have
+ * something in. */
 static __always_inline bool ct_is_plain(struct state *st)
 {
 	struct flow_key *k = key_of(st);
 
 	if ((k->nw_frag & FRAG_ANY) || st->l3_type != k->eth_type)
 		return false;
-	return st->l4_proto == 17 ||
-	       (st->l4_proto == 6 && !(k->tcp_flags & bpf_htons(TCP_FLAG_SYN)));
+	return st->l4_proto == 17 || st->l4_proto == 6;
 }
 
 static __always_inline void ct_read_plain(struct __sk_buff *skb, struct state *st,
@@ -413,13 +416,15 @@ static __always_inline void ct_read_plain(struct __sk_buff *skb, struct state *s
 }
 
 /* Which connection the packet in hand belongs to, and what it makes of it; its transport has been
- * read, unless it is plain.  Returns CT_*: _DONE where nothing else has to be done for ct(). */
+ * read, unless it is plain.  Returns CT_*: _DONE where nothing else has to be done for ct(),
+ * _UNREAD where the segment's options must be read first. */
 __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct ct_work *w = ct_work_get(level);
 	struct transports *tr = transports_get(level);
 	struct ct_config *config = ct_config_get();
+	struct ct_shared *shared = ct_shared_get();
 	const struct ct_tuple *original;
 	struct ct_connection *c;
 	__u32 before, natted, how;
@@ -462,6 +467,8 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 		original = &w->victim;
 	}
 	c = ct_find(w, original, st->now, level);
+	if (c && w->plain && (w->tcp_flags & TCP_FLAG_SYN))
+		return CT_UNREAD;
 	if (natted)
 		w->reply ^= !!c;
 	if (c && (w->flags & CT_DO_FORCE) && w->reply) {
@@ -482,8 +489,16 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 			w->reply = 0;
 		}
 	}
-	if (begins)
-		return ct_begin(w);
+	if (begins) {
+		int next = ct_begin(w);
+
+		if (next != CT_GOES_ON || w->ct_state != CT_NEW || w->removes || !shared ||
+		    shared->n_expectations)
+			return next;
+		if (w->flags & CT_DO_TABLE)
+			ct_write_fields(st, w, &w->tuple);
+		return CT_DONE;
+	}
 	if (!w->found || natted || w->connection.alg || (w->ct_state & CT_INVALID) ||
 	    (w->connection.flags & CT_EXPECTED))
 		return CT_GOES_ON;
@@ -512,8 +527,8 @@ static __always_inline void ct_spend_sets(struct ct_work *w)
 	w->sets = 0;
 }
 
-/* A ct() on the packet in hand; its key has the fields of the copy that goes on at a table then.  Returns 1 where it must be dropped.  Its parts are called beside each
- * other, for the stack's sake. */
+/* A ct() on the packet in hand; its key has the fields of the copy that goes on at a table then.  Returns
+ * 1 where it must be dropped.  Its parts are called beside each other, for the stack's sake. */
 static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op *op, __u32 level)
 {
 	struct ct_work *w = ct_work_get(level);
@@ -533,6 +548,11 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op
 			ct_read_segment(skb, level);
 	}
 	next = ct_look(skb, level);
+	if (next == CT_UNREAD) {
+		w->plain = 0;
+		ct_read_segment(skb, level);
+		next = ct_look(skb, level);
+	}
 	if (next == CT_DONE) {
 		ct_spend_sets(w);
 		return 0;
@@ -541,8 +561,11 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op
 		ct_remove(level);
 	if (w->ct_state == CT_NEW && !w->found && w->kind != TRANSPORT_LATER)
 		ct_expect(level);
-	if (next == CT_BEGINS)
+	if (next == CT_BEGINS) {
+		if (w->plain && (w->tcp_flags & TCP_FLAG_SYN))
+			ct_read_segment(skb, level);
 		next = ct_commit(level);
+	}
 	ct_spend_sets(w);
 	if (next == CT_DROPS)
 		return 1;

@@ -25,6 +25,7 @@ import copyreg
 import os
 import pickle
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ _CHECKED = struct.Struct("<BB2xd")
 SNAPSHOT_CHUNK = 2000
 """Flows in one snapshot record."""
 MIN_COMPACTION_BYTES = 32 << 20
+MEND_S = 5.0
+"""Seconds after a failed write until all is written anew."""
 
 
 class JournalError(GossamerError):
@@ -136,12 +139,16 @@ class Journal:
         self._child = 0
         self._fork_offset = 0
         self._error: JournalError | None = None
+        self._mend_at_s = 0.0
+        self._untold = False
+        """The file could not even be begun, and nobody was told yet."""
 
     def open(self) -> Iterator[Record]:
         """Open or create the file, and give back what is in it.
 
         The records must be read to the end before anything is added.
-        Raises JournalError where the file cannot be opened.
+        Raises JournalError where the file cannot be opened; where there is no
+        room to begin it, the first `flush()` does.
         """
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -154,9 +161,10 @@ class Journal:
         self._temporary.unlink(missing_ok=True)
         header = MAGIC + boot_id()
         if data[: len(header)] != header:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, header, 0)
-            self._size = self._snapshot_size = len(header)
+            try:
+                self._begin()
+            except JournalError:
+                self._untold = True
             return
         offset = len(header)
         while True:
@@ -168,6 +176,13 @@ class Journal:
         # A torn last record would make all that is appended behind it unreadable.
         os.ftruncate(self._fd, offset)
         self._size = self._snapshot_size = offset
+
+    def _begin(self) -> None:
+        """Make the file one without records; ends any failure.  Raises JournalError."""
+        os.ftruncate(self._fd, 0)
+        self._size, self._error = 0, None
+        self._write(MAGIC + boot_id())
+        self._snapshot_size = self._size
 
     @property
     def _temporary(self) -> Path:
@@ -225,12 +240,16 @@ class Journal:
             _append_record(parts, kind, context, now, payload)
         self._pending.clear()
         if self._error:
+            if self._untold:
+                self._untold = False
+                raise self._error
             return  # the file ends at the failure: later records make no sense without the lost one
         self._write(b"".join(parts))
 
     def _write(self, data: bytes) -> None:
         offset = self._size
         try:
+            self._mend_at_s = time.monotonic() + MEND_S
             while data:
                 n = os.pwrite(self._fd, data, offset)
                 data, offset = data[n:], offset + n
@@ -246,11 +265,8 @@ class Journal:
         """Begin anew, as for a bridge without flows; ends any failure."""
         if self._child:
             return
-        header = len(MAGIC) + 16
-        os.ftruncate(self._fd, header)
-        self._size = self._snapshot_size = header
         self._pending.clear()
-        self._error = None
+        self._begin()
         self.mode(mode, now)
         self.flush()
 
@@ -260,16 +276,26 @@ class Journal:
         return bool(self._child)
 
     @property
+    def wants_mending(self) -> bool:
+        """A write failed, and it is a while since the last attempt to begin anew."""
+        return self._error is not None and time.monotonic() >= self._mend_at_s
+
+    @property
+    def mend_at_s(self) -> float | None:
+        """When it wants to be begun anew, CLOCK_MONOTONIC; None where nothing failed."""
+        return None if self._error is None or self._child else self._mend_at_s
+
+    @property
     def wants_truncation(self) -> bool:
         """Worth beginning anew once the bridge has no flows."""
-        return self._size > 1 << 20 or self._error is not None
+        return self._size > 1 << 20 or self.wants_mending
 
     @property
     def wants_compaction(self) -> bool:
         """Much larger than what it describes, or broken by a failed write."""
         if self._child:
             return False
-        return self._error is not None or (
+        return self.wants_mending or (
             self._size > MIN_COMPACTION_BYTES and self._size > 2 * self._snapshot_size
         )
 
@@ -298,28 +324,44 @@ class Journal:
         if pid == 0:
             return
         self._child = 0
+        self._mend_at_s = time.monotonic() + MEND_S
         if status != 0:
             self._temporary.unlink(missing_ok=True)
             self._snapshot_size = self._size  # not again before it has doubled
-            raise JournalError("cannot write a snapshot", place=str(self.path))
+            raise JournalError(
+                "cannot write a snapshot", place=str(self.path), remedy="free space there"
+            )
         self.flush()
         fd = os.open(self._temporary, os.O_RDWR | os.O_CLOEXEC)
-        size = os.fstat(fd).st_size
-        snapshot_size = size
-        offset = self._fork_offset
-        while offset < self._size:
-            chunk = os.pread(self._fd, min(1 << 20, self._size - offset), offset)
-            size += os.pwrite(fd, chunk, size)
-            offset += len(chunk)
-        os.rename(self._temporary, self.path)
+        snapshot_size = os.fstat(fd).st_size
+        try:
+            size = self._copy_tail(fd, snapshot_size)
+            os.rename(self._temporary, self.path)
+        except OSError as e:
+            os.close(fd)
+            self._temporary.unlink(missing_ok=True)
+            self._snapshot_size = self._size
+            raise JournalError(
+                f"cannot write a snapshot: {e.strerror}", place=str(self.path), remedy="free space there"
+            ) from e
         os.close(self._fd)
         self._fd, self._size, self._snapshot_size = fd, size, snapshot_size
         self._error = None
 
+    def _copy_tail(self, fd: int, size: int) -> int:
+        """Write what was noted since the fork behind a snapshot of that size; returns the sum."""
+        offset = self._fork_offset
+        while offset < self._size:
+            chunk = os.pread(self._fd, min(1 << 20, self._size - offset), offset)
+            written = os.pwrite(fd, chunk, size)
+            size, offset = size + written, offset + written
+        return size
+
     def close(self) -> None:
         """Stop writing; the file stays."""
         if self._fd >= 0:
-            self.flush()
+            if self._error is None:
+                self.flush()
             if self._child:
                 os.waitpid(self._child, 0)
                 self._child = 0

@@ -24,6 +24,7 @@ from gossamer.pipeline.match import ANY
 from gossamer.pipeline.meter import Meter
 from gossamer.pipeline.tlv import LAYOUT
 from gossamer.pipeline.world import Fragments
+from gossamer.switch.complaints import Complaints
 from gossamer.switch.flow_event import FlowEvent, RemovedReason
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.groups import GroupMods
@@ -98,6 +99,7 @@ class RuleSet:
         self._bridge_id = bridge_id
         self.journal = Journal(journal)
         self.mode: Mode | None = None
+        self._complaints = Complaints(log)
         self.fragments = Fragments.NORMAL
         """What tables see of IP fragments."""
         self._replay()
@@ -312,7 +314,12 @@ class RuleSet:
             elif self.journal.wants_compaction:
                 self.journal.compact(self._snapshot(mode), now)
         except JournalError as e:
-            log.warning("bridge=%s: flows will not survive a restart: %s", self.name, e)
+            self._complain(e)
+
+    def _complain(self, error: JournalError) -> None:
+        self._complaints.say(
+            f"bridge={self.name}", f"flows will not survive a restart: {error} ({error.remedy})"
+        )
 
     @property
     def _empty(self) -> bool:
@@ -396,6 +403,7 @@ class RuleSet:
         moments = [self.tables.timeouts.next_s]
         if self.journal.compacting:
             moments.append(time.monotonic() + _SNAPSHOT_POLL_S)
+        moments.append(self.journal.mend_at_s)
         return min((t for t in moments if t is not None), default=None)
 
     def run(self, now: float) -> list[FlowEvent]:
@@ -403,7 +411,11 @@ class RuleSet:
         try:
             self.journal.poll()
         except JournalError as e:
-            log.warning("bridge=%s: %s", self.name, e)
+            self._complain(e)
+        if self.journal.wants_mending:
+            self.flush_journal()
+        if self.journal.mend_at_s is None:
+            self._complaints.settled(f"bridge={self.name}")
         moment = self.tables.timeouts.next_s
         return self.expire(now) if moment is not None and moment <= now else []
 

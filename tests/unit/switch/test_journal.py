@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -143,6 +144,33 @@ def test_a_failed_write_is_told_once_and_leaves_a_readable_file(tmp_path: Path) 
         journal.flush()
     os.dup2(writable, readable)
     assert opened(path)[1][0] == (Kind.MESSAGES, b"before")
+
+
+def test_a_journal_without_room_is_told_of_once_and_begun_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "j"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        journal, records = opened(path)
+        assert records == []
+        journal.messages([b"lost"], 0, 1.0)
+        with pytest.raises(JournalError, match="No space left"):
+            journal.flush()
+        journal.messages([b"lost too"], 0, 2.0)
+        journal.flush()
+        assert not journal.wants_mending, "not at once"
+    assert journal.mend_at_s is not None
+    monkeypatch.setattr("time.monotonic", lambda at=journal.mend_at_s: at)
+    assert journal.wants_mending
+    journal.truncate((True, "secure"), 3.0)
+    assert journal.mend_at_s is None
+    journal.messages([b"kept"], 0, 4.0)
+    journal.flush()
+    assert opened(path)[1] == [(Kind.MODE, (True, "secure")), (Kind.MESSAGES, b"kept")]
 
 
 def test_a_removed_journal_leaves_no_file(tmp_path: Path) -> None:

@@ -422,6 +422,35 @@ __attribute__((noinline)) int parse_mpls(struct __sk_buff *skb, __u32 off, __u32
 	return 0;
 }
 
+#define NSH_MD_CONTEXT 1	/* MD type with four words of context */
+
+/* A network service header (RFC 8300), in the place of IPv6 addresses: flags, TTL, MD type, next
+ * protocol, path and index; context. */
+__attribute__((noinline)) int parse_nsh(struct __sk_buff *skb, __u32 off, __u32 level)
+{
+	struct state *st = state_get(level);
+	__u32 first, length;
+	__u8 *base;
+
+	if (!st || off + 8 > skb->len)
+		return 0;
+	base = (__u8 *)&st->key[WORD_IPV6_SRC];
+	if (load(skb, off, base, 8))
+		return 0;
+	first = base[0] << 8 | base[1];
+	length = (first & 0x3f) * 4;
+	if (first >> 14 || length < 8 || off + length > skb->len ||
+	    (base[2] == NSH_MD_CONTEXT && length != 24)) {
+		st->key[WORD_IPV6_SRC] = st->key[WORD_IPV6_SRC + 1] = 0;
+		return 0;
+	}
+	base[0] = first >> 12 & 3;
+	base[1] = first >> 6 & 0x3f;
+	if (base[2] == NSH_MD_CONTEXT)
+		load(skb, off + 8, &st->key[WORD_IPV6_DST], 16);
+	return 0;
+}
+
 static __always_inline bool is_vlan(__be16 type)
 {
 	return type == bpf_htons(0x8100) || type == bpf_htons(0x88a8);
@@ -512,6 +541,8 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 level)
 		parse_arp(skb, st, off);
 	} else if (type == bpf_htons(0x8847) || type == bpf_htons(0x8848)) {
 		parse_mpls(skb, off, level);
+	} else if (type == bpf_htons(0x894f)) {
+		parse_nsh(skb, off, level);
 	} else if (type == bpf_htons(0x88e7) && off + 16 <= skb->len) {
 		load(skb, off, &k->pbb_isid, 4);
 	}

@@ -20,6 +20,8 @@ ALL: Final = frozenset(
         "mpls",
         "copy_ttl",
         "pbb_header",  # backbone headers that come in
+        "nsh",  # network service headers that come in
+        "set_nsh",  # and are changed
         "pbb",  # and are pushed, popped and changed
         "ipv6_exthdr",
         "output_trunc",
@@ -41,6 +43,7 @@ NOT_YET: Final = frozenset(
     (
         "output_trunc",  # but for copies into patch ports, and for the DEI bit, it agrees
         "pbb",  # by the slow path, which is the reference
+        "set_nsh",  # likewise
     )
 )
 FEATURES: Final = ALL - NOT_YET

@@ -8,7 +8,7 @@ from typing import Final
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, OfPort, SubField
 from gossamer.pipeline.change import has_field
-from gossamer.pipeline.fields import BY_NAME, FIELDS, Field, get
+from gossamer.pipeline.fields import BY_NAME, FIELDS, NSH, Field, get
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.packet import parse
@@ -23,9 +23,12 @@ _UNSUPPORTED: Final = (
     "tun_", "ct_", "pkt_mark", "conj_id", "dp_hash", "actset", "packet_type",
 )  # fmt: skip
 _MATCHABLE: Final = [f for f in FIELDS if not f.name.startswith(_UNSUPPORTED)]
-_GATED: Final = {"pbb_isid": "pbb_header", "ipv6_exthdr": "ipv6_exthdr"}
+_GATED: Final = {"pbb_isid": "pbb_header", "ipv6_exthdr": "ipv6_exthdr"} | {
+    f.name: "nsh" for f in FIELDS if f.prerequisite is NSH
+}
 """Fields that rules only look at where a feature is on."""
-_GATED_WRITES: Final = {"mpls": "mpls", "sctp": "set_sctp", "in_port": "set_in_port", "pbb": "pbb"}
+_GATED_WRITES: Final = {"mpls": "mpls", "sctp": "set_sctp", "in_port": "set_in_port", "pbb": "pbb",
+                        "nsh": "set_nsh"}  # fmt: skip
 """Beginnings of fields that rules only write where a feature is on."""
 _STATE: Final = [f for f in _MATCHABLE if f.name == "metadata" or f.name.startswith("reg")][:5]
 _TUNNEL: Final = [BY_NAME[name] for name in ("tun_id", "tun_dst", "tun_gbp_id", "tun_erspan_idx")]
@@ -265,7 +268,12 @@ class Rules:
 
     def move(self, match: Match, dst: Field) -> Action:
         rng = self.rng
-        sources = [f for f in self.matchable if match.satisfies(f.prerequisite)]
+        sources = [
+            f
+            for f in self.matchable
+            if match.satisfies(f.prerequisite)
+            and (f.prerequisite is not NSH or "set_nsh" in self.features)
+        ]
         src = rng.choice(sources)
         n_bits = rng.randrange(1, min(src.n_bits, dst.n_bits) + 1)
         return act.RegMove(
@@ -287,7 +295,7 @@ def case(seed: int, n_packets: int, features: frozenset[str] = FEATURES) -> Case
         devices = [p.ofport for p in members if p.peer is None]
         mpls = 0.25 if "mpls" in features else 0.03
         backbone = 0.15 if "pbb_header" in features else 0.0
-        data = packets.packet(rng, mpls, backbone)
+        data = packets.packet(rng, mpls, backbone, 0.1 if "nsh" in features else 0.0)
         entries.append(PacketCase(name, rng.choice(devices), data))
     built = []
     for name, members in shapes:

@@ -285,6 +285,8 @@ def _with_prerequisites(draw: st.DrawFn, wanted: Match, field: Field) -> Match:
         needs.append(("icmpv6_type", draw(st.sampled_from(p.icmpv6_types))))
     for name, value in needs:
         f = BY_NAME[name]
+        if name == "eth_type" and wanted.field(BY_NAME["packet_type"])[0]:
+            continue  # that says it, or says that there is none
         if not wanted.mask & f.full_mask:
             wanted = wanted.with_field(f, value)
     return wanted

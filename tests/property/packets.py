@@ -175,8 +175,25 @@ def backbone(rng: Rng) -> bytes:
     return i_tag + rng.choice(MACS) + rng.choice(MACS) + tags(rng) + typed_payload(rng, 0, 0)
 
 
-def typed_payload(rng: Rng, mpls_share: float, backbone_share: float) -> bytes:
+def service(rng: Rng) -> bytes:
+    """A network service header and an IPv4 packet."""
+    md_type = rng.choice((1, 1, 2, 3))
+    words = 6 if md_type == 1 else rng.choice((2, 3, 9))
+    ttl, flags = rng.choice((0, 1, 2, 63)), rng.choice((0, 0, 1, 2, 3, 4))
+    words = words if rng.random() < 0.9 else rng.randrange(64)
+    head = struct.pack(
+        "!HBBI", flags << 12 | ttl << 6 | words, md_type, 1, rng.choice((1, 0x1234, 0xFFFFFF)) << 8 | 255
+    )
+    context = b"".join(rng.choice((bytes(4), b"ctx!")) for _ in range(max(words - 2, 0)))
+    return head + context + ipv4(rng)
+
+
+def typed_payload(
+    rng: Rng, mpls_share: float, backbone_share: float, service_share: float = 0.0
+) -> bytes:
     """An ethertype and what follows it."""
+    if service_share and rng.random() < service_share:
+        return b"\x89\x4f" + service(rng)
     if rng.random() < mpls_share:
         return rng.choice((b"\x88\x47", b"\x88\x48")) + mpls(rng)
     if rng.random() < backbone_share:
@@ -209,12 +226,14 @@ def tags(rng: Rng) -> bytes:
     return out
 
 
-def packet(rng: Rng, mpls_share: float = 0.03, backbone_share: float = 0.0) -> bytes:
+def packet(
+    rng: Rng, mpls_share: float = 0.03, backbone_share: float = 0.0, service_share: float = 0.0
+) -> bytes:
     """A frame of at least 14 bytes, seldom a broken one; the shares are those of frames that
-    carry labels and Provider Backbone headers."""
+    carry labels, Provider Backbone headers and network service headers."""
     dst = rng.choice(MACS) if rng.random() < 0.75 else rng.choice(GROUPS)
     src = rng.choice(MACS) if rng.random() < 0.97 else rng.choice(GROUPS)
-    data = dst + src + tags(rng) + typed_payload(rng, mpls_share, backbone_share)
+    data = dst + src + tags(rng) + typed_payload(rng, mpls_share, backbone_share, service_share)
     kind = rng.random()
     if kind < 0.1:
         data = data[: rng.randrange(14, len(data) + 1)]

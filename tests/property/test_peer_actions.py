@@ -60,7 +60,82 @@ def group(number: int, kind: GroupType, *buckets: str, ports: tuple[int, ...] = 
     return Group(number, kind, tuple(made))
 
 
+NSH = compose(parse_flow(TCP).match)[:12] + bytes.fromhex(
+    "894f 0fc60103 00001234ff 11223344 00000000 00000000 00000002".replace("00001234ff", "001234ff")
+) + compose(parse_flow(TCP).match)  # fmt: skip
+"""A service header of MD type 1 around a frame."""
+NSH_IP = NSH[:17] + b"\x01" + NSH[18:38] + compose(parse_flow(TCP).match)[14:]
+LABELLED = NSH[:12] + b"\x88\x47\x00\x04\xd1\x40"
+_ON = "encap(nsh(md_type=1)),set_field:0x1234->nsh_spi,set_field:3->nsh_si"
+_OFF = "set_field:11:22:33:44:55:66->eth_dst,output:2"
+
+ENCAPSULATIONS = (
+    Scenario("a service header on", (f"actions={_ON},encap(ethernet),{_OFF}",), (TCP, TAGGED)),
+    Scenario(
+        "all of a service header set",
+        (
+            f"actions={_ON},set_field:0x2/0x2->nsh_flags,set_field:9->nsh_ttl,"
+            "set_field:0x11223344->nsh_c1,set_field:0xff/0xff->nsh_c2,load:7->NXOXM_NSH_C4[3..6],"
+            f"dec_nsh_ttl,encap(ethernet),{_OFF}",
+        ),
+    ),
+    Scenario(
+        "a service header with options",
+        (
+            "actions=encap(nsh(md_type=2,tlv(0x1000,10,0x12345678),tlv(0x2000,20,0xfedcba98))),"
+            f"set_field:0x1234->nsh_spi,encap(ethernet),{_OFF}",
+        ),
+    ),
+    Scenario(
+        "IP in a service header, without Ethernet",
+        (f"ip,actions=decap(),{_ON},encap(ethernet),{_OFF}",),
+    ),
+    Scenario(
+        "service headers in each other", (f"actions={_ON},{_ON},encap(ethernet),{_OFF}",),
+    ),
+    Scenario(
+        "a service header off",
+        ("dl_type=0x894f,nsh_spi=0x1234,nsh_si=255,nsh_c1=0x11223344,actions=decap(),decap(),output:2",),
+        (NSH, NSH_IP, TCP),
+    ),
+    Scenario(
+        "a service header off, and what is inside matched",
+        (
+            "dl_type=0x894f,nsh_mdtype=1,nsh_np=3,actions=decap(),decap(),resubmit(,1)",
+            "dl_type=0x894f,nsh_np=1,actions=decap(),decap(),resubmit(,2)",
+            "table=1,tcp,actions=dec_ttl,output:2",
+            "table=2,packet_type=(1,0x800),actions=encap(ethernet),output:3",
+            "table=2,actions=output:4",
+        ),
+        (NSH, NSH_IP),
+    ),
+    Scenario(
+        "a service header changed on its way",
+        ("dl_type=0x894f,actions=dec_nsh_ttl,set_field:7->nsh_si,set_field:0x5->nsh_c3,output:2",),
+        (NSH, NSH_IP),
+    ),
+    Scenario("Ethernet off", ("ip,actions=decap(),output:2", "actions=decap(),output:3"), (TCP, TAGGED)),
+    Scenario("Ethernet on a frame", ("actions=encap(ethernet),output:2",)),
+    Scenario("a label on a frame", (f"actions=encap(mpls),set_field:77->mpls_label,encap(ethernet),{_OFF}",)),
+    Scenario(
+        "a label on IP",
+        (f"ip,actions=decap(),encap(mpls_mc),set_field:77->mpls_label,encap(ethernet),{_OFF}",),
+    ),
+    Scenario(
+        "a label off",
+        ("mpls,mpls_label=77,actions=decap(),decap(packet_type(ns=0,type=0)),output:2",),
+        (LABELLED + compose(parse_flow(TCP).match),),
+    ),
+    Scenario(
+        "a label off IP",
+        ("mpls,mpls_label=77,actions=decap(),decap(packet_type(ns=1,type=0x800)),resubmit(,1)",
+         "table=1,packet_type=(1,0x800),actions=encap(ethernet),output:2"),
+        (LABELLED + compose(parse_flow(TCP).match)[14:],),
+    ),
+)  # fmt: skip
+
 SCENARIOS = (
+    *ENCAPSULATIONS,
     Scenario(
         "cut outputs",
         (

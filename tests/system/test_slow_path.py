@@ -42,3 +42,25 @@ def test_tcp_passes_rules_that_only_the_daemon_can_perform(
         first, second = (counted[table, me.device] for table in (0, 1))
         # A train counts once where the kernel counts it, and by its segments where it is taken apart.
         assert 3 < first <= second, counted
+    _service_headers_there_and_back(host, a, b)
+
+
+def _service_headers_there_and_back(host: Host, a: Netns, b: Netns) -> None:
+    """Echoes get a service header and lose it again, each in another table."""
+    host.ofctl("del-flows", "br0")
+    ports = {me.device: host.vsctl("get", "interface", me.device, "ofport") for me in (a, b)}
+    flows = ["arp,actions=NORMAL"]
+    for path, (me, other) in enumerate(((a, b), (b, a)), 1):
+        flows += [
+            f"icmp,in_port={ports[me.device]},actions=encap(nsh(md_type=1)),set_field:{path}->nsh_spi,"
+            "encap(ethernet),set_field:02:00:00:00:00:01->eth_dst,resubmit(,1)",
+            f"table=2,packet_type=(1,0x894f),nsh_spi={path},actions=decap(),output:{ports[other.device]}",
+        ]
+    flows.append("table=1,dl_dst=02:00:00:00:00:01,dl_type=0x894f,actions=decap(),dec_nsh_ttl,resubmit(,2)")
+    host.ofctl("-O", "OpenFlow13", "add-flows", "br0", "-", stdin="\n".join(flows))
+    assert a.ping("10.0.0.2") == 3
+    shown = host.ofctl("-O", "OpenFlow13", "dump-flows", "br0", "table=2")
+    assert shown.count("n_packets=3") == 2, shown
+    assert "packet_type=(1,0x894f),nsh_spi=0x1 actions=decap()" in shown
+    traced = host.appctl("ofproto/trace", "br0", f"in_port={ports[a.device]},icmp,nw_src=10.0.0.1")
+    assert "dec_nsh_ttl" in traced and f"output:{ports[b.device]}" in traced, traced

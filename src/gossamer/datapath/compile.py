@@ -41,6 +41,7 @@ from gossamer.pipeline.fields import (
     ETH_RARP,
     KEY_BITS,
     KEY_LEN,
+    NSH,
     SLOTS,
     Field,
     slot_shift,
@@ -281,7 +282,7 @@ def _needs(f: Field) -> tuple[Need, int]:
 
 def _change(program: Program, flags: int, fields: tuple[Field, ...], change: Program) -> None:
     """Operations that change the first of `fields`, left out where the packet lacks one."""
-    if fields[0].slot == "pbb_isid":
+    if fields[0].slot == "pbb_isid" or any(f.prerequisite is NSH for f in fields):
         _slow(program)
         return
     if fields[0].marks:
@@ -605,7 +606,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             _stack_push(program, flags, source)
         case act.StackPop(dst=dst):
             _stack_pop(program, flags, dst)
-        case act.PushPbb() | act.PopPbb():
+        case act.PushPbb() | act.PopPbb() | act.Encap() | act.Decap() | act.DecNshTtl():
             _slow(program)
         case act.Ct():
             _ct(action, program, flags, names)

@@ -11,6 +11,7 @@ from typing import Final
 
 from gossamer.openflow.action_choice import encode_bundle, encode_multipath
 from gossamer.openflow.action_ct import encode_ct, encode_ct_clear, encode_nat
+from gossamer.openflow.action_encap import encode_encap
 from gossamer.openflow.action_field import said_bits
 from gossamer.openflow.action_frame import be, nicira, nxm, packed_bits, plain
 from gossamer.openflow.action_learn import encode_learn
@@ -150,6 +151,12 @@ def _encode_extension(action: Action, version: int) -> bytes:
             return encode_ct(action, b"".join(_encode(a, version) for a in inside))
         case act.Nat():
             return encode_nat(action)
+        case act.Encap() if version >= Version.V13:
+            return encode_encap(action)
+        case act.Decap(packet_type=packet_type) if version >= Version.V13:
+            return nicira(47, bytes(2) + be(packet_type, 4))
+        case act.DecNshTtl() if version >= Version.V13:
+            return nicira(48, b"")
         case act.CtClear():
             return encode_ct_clear()
         case act.Learn():

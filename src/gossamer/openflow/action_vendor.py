@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from gossamer.openflow.action_choice import decode_bundle, decode_multipath
 from gossamer.openflow.action_ct import decode_ct, decode_nat
+from gossamer.openflow.action_encap import decode_decap, decode_encap
 from gossamer.openflow.action_field import (
     decode_set,
     field_at,
@@ -257,6 +258,10 @@ def _ct_clear(body: bytes) -> Action:
     return act.CtClear()
 
 
+def _dec_nsh_ttl(body: bytes) -> Action:
+    return act.DecNshTtl()
+
+
 def _exit(body: bytes) -> Action:
     return act.Exit()
 
@@ -369,6 +374,9 @@ _NICIRA: Final = {
     43: _Known(16, _ct_clear),
     44: _Known(16, _resubmit_table_ct),
     45: _Known(0, decode_learn, at_least=40),
+    46: _Known(0, decode_encap, since=Version.V13),
+    47: _Known(0, decode_decap, since=Version.V13),
+    48: _Known(16, _dec_nsh_ttl, since=Version.V13),
     49: _Known(24, _check_pkt_larger),
     50: _Known(24, _delete_field),
 }

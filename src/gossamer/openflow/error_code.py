@@ -93,6 +93,9 @@ class ErrorCode(Enum):
     BAD_ACTION_BAD_METER = (_of(_V15, 2, 17),)
     BAD_ACTION_MUST_BE_ZERO = (_nx(_V10, 2, 256), _nx12(_V12, 11))
     BAD_ACTION_BAD_CONJUNCTION = (_nx(_V10, 2, 526), _nx12(_V12, 15))
+    BAD_ACTION_BAD_HEADER_TYPE = (_nx12(_V13, 39),)
+    BAD_ACTION_UNKNOWN_ED_PROP = (_nx12(_V13, 40),)
+    BAD_ACTION_BAD_ED_PROP = (_nx12(_V13, 41),)
 
     BAD_INSTRUCTION_UNKNOWN_INST = (_of(_V11, 3, 0),)
     BAD_INSTRUCTION_UNSUP_INST = (_nx(_V10, 2, 257), _of(_V11, 3, 1))

@@ -206,7 +206,11 @@ def has_prerequisite(match: Match, field: Field) -> bool:
     Beside what the field asks for: packets are Ethernet frames, fragments but
     the first have no ports, and neighbour discovery has code 0.
     """
-    if match.field(_PACKET_TYPE)[0] and SLOTS[field.slot].offset >= PACKET_OFFSET:
+    packet_type = match.field(_PACKET_TYPE)[0]
+    if packet_type and PACKET_OFFSET <= SLOTS[field.slot].offset < _LAYER_3:
+        # Labels are above layer 2, wherever they stand in the key.
+        return field.slot == "mpls_lse0" and match.satisfies(field.prerequisite)
+    if packet_type and packet_type >> 16 != 1 and SLOTS[field.slot].offset >= PACKET_OFFSET:
         return False
     p = field.prerequisite
     if p.nw_proto in _WITH_PORTS and match.field(_IP_FRAG)[0] & FRAG_LATER:
@@ -218,6 +222,7 @@ def has_prerequisite(match: Match, field: Field) -> bool:
 
 _WITH_PORTS: Final = (IP_TCP, IP_UDP, IP_SCTP)
 _PACKET_TYPE: Final = BY_NAME["packet_type"]
+_LAYER_3: Final = SLOTS["nw_proto"].offset
 _IP_FRAG: Final = BY_NAME["ip_frag"]
 _ICMPV6_CODE: Final = BY_NAME["icmpv6_code"]
 OF_CONNECTION: Final = frozenset(

@@ -31,7 +31,8 @@ _AFTER_VLAN: Final = (
     "ip_frag", "ip_dscp", "ip_ecn", "nw_ttl", "ipv6_label", "ipv6_exthdr", "nw_proto", "tcp_src", "tcp_dst",
     "tcp_flags", "udp_src", "udp_dst", "sctp_src", "sctp_dst", "icmp_type", "icmp_code",
     "icmpv6_type", "icmpv6_code", "nd_target", "nd_sll", "nd_tll", "arp_op", "arp_spa", "arp_tpa",
-    "arp_sha", "arp_tha", "tun_id", "tun_flags", "tun_src", "tun_dst", "tun_ipv6_src",
+    "arp_sha", "arp_tha", "nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_spi", "nsh_si",
+    "nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4", "tun_id", "tun_flags", "tun_src", "tun_dst", "tun_ipv6_src",
     "tun_ipv6_dst", "tun_gbp_id", "tun_gbp_flags",
 )  # fmt: skip
 _AFTER_OPTIONS: Final = (

@@ -17,10 +17,8 @@ from gossamer.pipeline.field_views import IN_PHY_PORT, NXM_IN_PORT, XREGS, XXREG
 from gossamer.pipeline.fields import (
     BY_NAME,
     FIELDS,
-    NX_VENDOR,
     NXM_0,
     NXM_1,
-    NXOXM_ET,
     ONF_VENDOR,
     OXM_EXPERIMENTER,
     Field,
@@ -200,8 +198,8 @@ def encode_header(field: Field, version: int, masked: bool) -> bytes:
     """
     length = field.wire_bytes * (2 if masked else 1)
     number, vendor = _onf_number(field, version), ONF_VENDOR
-    if field.oxm is not None and field.oxm[0] == NXOXM_ET:
-        number, vendor = field.oxm[1], NX_VENDOR
+    if field.oxm is not None and field.oxm[0] >> 32:
+        number, vendor = field.oxm[1], field.oxm[0] & 0xFFFFFFFF
     if number is not None:
         head = OXM_EXPERIMENTER << 16 | number << 9 | int(masked) << 8 | (length + 4)
         return head.to_bytes(4, "big") + vendor.to_bytes(4, "big")

@@ -51,6 +51,9 @@ _ETH_TYPE: Final = BY_NAME["eth_type"]
 _NW_PROTO: Final = BY_NAME["nw_proto"]
 _NW_TTL: Final = BY_NAME["nw_ttl"]
 _MPLS_TTL: Final = BY_NAME["mpls_ttl"]
+_NSH_TTL: Final = BY_NAME["nsh_ttl"]
+_PACKET_TYPE: Final = BY_NAME["packet_type"]
+_UNKNOWN_TYPE: Final = 0xFFFFFFFF
 _CT_STATE: Final = BY_NAME["ct_state"]
 _ALG_PROTOCOLS: Final = {act.CT_ALG_FTP: IP_TCP, act.CT_ALG_TFTP: IP_UDP}
 _OWN_FIELDS: Final = frozenset(
@@ -181,6 +184,12 @@ class _Checker:
                 if self.strict and self.match.field(_ETH_TYPE)[0] != ETH_PBB:
                     raise _inconsistent("pop_pbb needs a match on pbb")
                 self.match = _of_type(self.match, None)
+            case act.Encap(packet_type=packet_type):
+                self.match = _of_packet_type(self.match, packet_type)
+            case act.Decap():
+                self.match = _uncovered(self.match)
+            case act.DecNshTtl():
+                self._packets_are(_NSH_TTL)
             case act.FinTimeout():
                 if self.strict and self.match.field(_NW_PROTO) != (IP_TCP, 0xFF):
                     raise _inconsistent("fin_timeout needs a match on tcp")
@@ -246,6 +255,24 @@ def _of_type(match: Match, ethertype: int | None) -> Match:
     gone = _ETH_TYPE.full_mask | _NW_PROTO.full_mask
     left = Match(match.value & ~gone, match.mask & ~gone)
     return left if ethertype is None else left.with_field(_ETH_TYPE, ethertype)
+
+
+def _of_packet_type(match: Match, packet_type: int) -> Match:
+    """The match once the packet has another header around it."""
+    before = match.field(_PACKET_TYPE)[0]
+    if packet_type:
+        return _of_type(match, packet_type & 0xFFFF).with_field(_PACKET_TYPE, packet_type)
+    known = match.with_field(_ETH_TYPE, before & 0xFFFF) if before >> 16 == 1 else match
+    return known.with_field(_PACKET_TYPE, 0)
+
+
+def _uncovered(match: Match) -> Match:
+    """The match without the outermost header: what is below Ethernet is known, below others not."""
+    if match.field(_PACKET_TYPE)[0]:
+        return _of_type(match, None).with_field(_PACKET_TYPE, _UNKNOWN_TYPE)
+    eth_type, exact = match.field(_ETH_TYPE)
+    kind = eth_type if exact else 0
+    return match.with_field(_PACKET_TYPE, 1 << 16 | kind)
 
 
 def _resolve(action: act.NamedSet, match: Match) -> act.NamedSet:

@@ -10,6 +10,7 @@ from gossamer.errors import FieldError
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort
 from gossamer.pipeline.ct_syntax import parse_ct
+from gossamer.pipeline.encap_syntax import parse_decap, parse_encap
 from gossamer.pipeline.field_syntax import (
     parse_field,
     parse_ipv4,
@@ -335,6 +336,9 @@ _ACTIONS: Final[dict[str, _Read]] = {
     "pop_mpls": _number("pop_mpls", act.PopMpls, 16),
     "push_pbb": _number("push_pbb", act.PushPbb, 16),
     "pop_pbb": _nothing(act.PopPbb()),
+    "encap": lambda text, _: parse_encap(text),
+    "decap": lambda text, _: parse_decap(text),
+    "dec_nsh_ttl": _nothing(act.DecNshTtl()),
     "copy_ttl_out": _nothing(act.CopyTtlOut()),
     "copy_ttl_in": _nothing(act.CopyTtlIn()),
     "set_field": _set_field,

@@ -24,10 +24,14 @@ from gossamer.pipeline.fields import (
 )
 from gossamer.pipeline.steps import Step
 
+_OF_FRAMES: Final = ("eth_dst", "eth_src", "vlan_tci")
+
 
 def has_field(key: int, field: Field) -> bool:
     """Whether a packet with this key has the field (OpenFlow 1.3.5, 7.2.3.8)."""
     p = field.prerequisite
+    if field.slot in _OF_FRAMES and get_slot(key, "packet_type"):
+        return False
     if p.vlan and not get_slot(key, "vlan_tci") & VLAN_CFI:
         return False
     if p.eth_types and get_slot(key, "eth_type") not in p.eth_types:

@@ -29,6 +29,7 @@ from gossamer.pipeline.fields import (
     ETH_ARP,
     ETH_IPV4,
     ETH_IPV6,
+    ETH_NSH,
     ETH_PBB,
     ETH_RARP,
     IP_ICMP,
@@ -43,7 +44,7 @@ from gossamer.pipeline.fields import (
     get_slot,
 )
 from gossamer.pipeline.labels import BOTTOM, entries_of, labels_of, pop
-from gossamer.pipeline.packet import PBB_HEADER, Headers, dissect
+from gossamer.pipeline.packet import NSH_MD_CONTEXT, PBB_HEADER, Headers, dissect
 
 PACKET_MASK: Final = (1 << ((KEY_LEN - PACKET_OFFSET) * 8)) - 1
 """The part of a key that describes headers."""
@@ -183,6 +184,8 @@ class _Rewrite:
 
     def layer3_and_4(self) -> None:
         eth_type = get_slot(self.old_key, "eth_type")
+        if eth_type == ETH_NSH and get_slot(self.old_key, "ipv6_src"):
+            self.nsh()
         if not self.at.l3:
             return
         if eth_type == ETH_IPV4:
@@ -256,6 +259,17 @@ class _Rewrite:
             self.write(l3, (6 << 28 | tos << 20 | label & 0xFFFFF).to_bytes(4, "big"))
         if changed := self.change("nw_ttl"):
             self.write(l3 + 7, changed[1])
+
+    def nsh(self) -> None:
+        """A network service header, which stands where IPv6 addresses do in the key."""
+        l3 = self.at.network
+        if changed := self.change("ipv6_src"):
+            _, new = changed
+            length = self.packet[l3 + 1] & 0x3F
+            first = (new[0] & 3) << 12 | (new[1] & 0x3F) << 6 | length
+            self.write(l3, first.to_bytes(2, "big") + new[2:8])
+        if (changed := self.change("ipv6_dst")) and self.packet[l3 + 2] == NSH_MD_CONTEXT:
+            self.write(l3 + 8, changed[1])
 
     def arp(self) -> None:
         l3 = self.at.l3

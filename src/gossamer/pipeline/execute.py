@@ -29,6 +29,7 @@ from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, KEY_LEN, SLOTS, get_slot, put_slot
 from gossamer.pipeline.meter import Band, BandType, remark
 from gossamer.pipeline.normal import decide
+from gossamer.pipeline.packet_type import is_frame, payload
 from gossamer.pipeline.result import (
     GroupUse,
     LearnedFlow,
@@ -42,8 +43,8 @@ from gossamer.pipeline.result import (
 )
 from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.translation import MAX_DEPTH, MAX_RESUBMITS, Effect, Translation
-from gossamer.pipeline.tunnel import Tunnel
-from gossamer.pipeline.world import Bridge, World
+from gossamer.pipeline.tunnel import PacketTypeMode, Tunnel
+from gossamer.pipeline.world import Bridge, Port, World
 from gossamer.pipeline.wrap import Outer, outer_of
 
 __all__ = [
@@ -309,6 +310,8 @@ class _Journey:
                     self.result.samples.append(Sampled(bridge.name, action, key, self.n_bytes))
             case act.OutputTrunc(port=ofport, max_len=max_len):
                 self.send(bridge, ofport, key, effect, max_len)
+            case act.Output(port=OfPort.NORMAL) if not is_frame(key):
+                self.end(step, "NORMAL is for frames, dropping", Drop.PACKET_TYPE)
             case act.Output(port=OfPort.NORMAL):
                 copies = decide(bridge, in_port, key, self.world.now_s, step)
                 for copy in copies:
@@ -334,7 +337,7 @@ class _Journey:
         if effect.reason == Reason.NO_MATCH and port is not None and not port.packet_in:
             self.end(effect.step, "OFPPC_NO_PACKET_IN set, dropping", Drop.NO_RULE)
             return
-        packet = effect.buffer.packet(effect.key)
+        packet = payload(effect.buffer.packet(effect.key), effect.key)
         effect.step.add(
             Step(StepKind.PUNT, bridge=bridge.name, port=in_port, packet=packet, key=effect.key)
         )
@@ -368,6 +371,9 @@ class _Journey:
             return
         if port.peer is not None:
             self.into_peer(port.peer, key, effect)
+            return
+        if not is_frame(key) and not _takes_packets(port):
+            self.end(step, "not a frame, and the port takes nothing else", Drop.PACKET_TYPE)
             return
         outer = None
         if port.tunnel is not None:
@@ -418,6 +424,12 @@ class _Journey:
         self.waiting.append(
             _Pass(bridge, in_port, untracked(key) & ~TUNNEL_BITS, effect.buffer, entered)
         )
+
+
+def _takes_packets(port: Port) -> bool:
+    """Whether packets without Ethernet header may leave by a port: by tunnels that carry them."""
+    tunnel = port.tunnel
+    return tunnel is not None and tunnel.packet_type is not PacketTypeMode.LEGACY_L2
 
 
 _CT_DROPS: Final = {

@@ -31,6 +31,10 @@ NX_VENDOR: Final = 0x00002320
 NXOXM_ET: Final = (OXM_EXPERIMENTER << 32) | NX_VENDOR
 """Class of fields whose header says OXM_EXPERIMENTER and whose body begins with NX_VENDOR."""
 
+NSH_VENDOR: Final = 0x005AD650
+NXOXM_NSH: Final = (OXM_EXPERIMENTER << 32) | NSH_VENDOR
+"""The same of network service headers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
@@ -183,6 +187,7 @@ IPV6: Final = Prerequisite("ipv6", (ETH_IPV6,))
 IP: Final = Prerequisite("ip", (ETH_IPV4, ETH_IPV6))
 MPLS: Final = Prerequisite("mpls", (ETH_MPLS, ETH_MPLS_MC))
 PBB: Final = Prerequisite("pbb", (ETH_PBB,))
+NSH: Final = Prerequisite("nsh", (ETH_NSH,))
 TCP: Final = Prerequisite("tcp", (ETH_IPV4, ETH_IPV6), IP_TCP)
 UDP: Final = Prerequisite("udp", (ETH_IPV4, ETH_IPV6), IP_UDP)
 SCTP: Final = Prerequisite("sctp", (ETH_IPV4, ETH_IPV6), IP_SCTP)
@@ -320,6 +325,17 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("nd_target", "nd_target", 128, 16, _basic(31), _nx1(23), _M, _W, ND),
     Field("nd_sll", "arp_sha", 48, 6, _basic(32), _nx1(24), _M, _W, ND_SOLICIT),
     Field("nd_tll", "arp_tha", 48, 6, _basic(33), _nx1(25), _M, _W, ND_ADVERT),
+    # A network service header takes the place of IPv6 addresses.
+    Field("nsh_flags", "ipv6_src", 8, 1, (NXOXM_NSH, 1), None, _M, _W, NSH, 120),
+    Field("nsh_ttl", "ipv6_src", 6, 1, (NXOXM_NSH, 10), None, _E, _W, NSH, 112),
+    Field("nsh_mdtype", "ipv6_src", 8, 1, (NXOXM_NSH, 2), None, _E, _R, NSH, 104),
+    Field("nsh_np", "ipv6_src", 8, 1, (NXOXM_NSH, 3), None, _E, _R, NSH, 96),
+    Field("nsh_spi", "ipv6_src", 24, 4, (NXOXM_NSH, 4), None, _E, _W, NSH, 72),
+    Field("nsh_si", "ipv6_src", 8, 1, (NXOXM_NSH, 5), None, _E, _W, NSH, 64),
+    *(
+        Field(f"nsh_c{i + 1}", "ipv6_dst", 32, 4, (NXOXM_NSH, 6 + i), None, _M, _W, NSH, 96 - 32 * i)
+        for i in range(4)
+    ),
 )
 """Every field known, one row each.  `in_port` in OpenFlow 1.0/NXM form is 16 bits wide
 (NXM_OF_IN_PORT, class 0 field 0) and is translated by the codec, as are xreg/xxreg,

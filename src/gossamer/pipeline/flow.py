@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from gossamer.pipeline.action import Actions, Conjunction
 from gossamer.pipeline.conjunction import complete
-from gossamer.pipeline.fields import put_slot
+from gossamer.pipeline.fields import BY_NAME, KEY_LEN, PACKET_OFFSET, put_slot
 from gossamer.pipeline.match import Match
+
+_HEADERS = (1 << 8 * (KEY_LEN - PACKET_OFFSET)) - 1
+_PACKET_TYPE = BY_NAME["packet_type"].full_mask
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +100,21 @@ class FlowTable:
         if best is None or not best.is_part:
             return best
         return self._lookup_conjunctive(key)
+
+    def lookup_packet(self, key: int) -> Flow | None:
+        """The same for a packet without Ethernet header.
+
+        A match on headers that names no packet type means frames (ovs-fields(7), packet_type).
+        Conjunctions are not looked for.
+        """
+        best: Flow | None = None
+        for subtable in self.subtables.values():
+            if subtable.mask & _HEADERS and not subtable.mask & _PACKET_TYPE:
+                continue
+            for flow in subtable.flows.get(key & subtable.mask, ()):
+                if not flow.is_part and (best is None or flow.priority > best.priority):
+                    best = flow
+        return best
 
     def _lookup_conjunctive(self, key: int) -> Flow | None:
         decisive = self._lookup_decisive(key)

@@ -6,6 +6,7 @@ from typing import Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.encap_syntax import format_decap, format_encap
 from gossamer.pipeline.field_views import named_bits
 from gossamer.pipeline.format_ct import format_ct, format_nat
 from gossamer.pipeline.format_field import (
@@ -162,6 +163,12 @@ def _format_extension(action: Action, names: PortNames | None) -> str:
     match action:
         case act.OutputTrunc(port=port, max_len=max_len):
             return f"output(port={format_port(port, names)},max_len={max_len})"
+        case act.Encap():
+            return format_encap(action)
+        case act.Decap():
+            return format_decap(action)
+        case act.DecNshTtl():
+            return "dec_nsh_ttl"
         case act.Clone(actions=inner):
             return f"clone({format_actions(inner, names)})"
         case act.CheckPktLarger(dst=dst, length=length):

@@ -8,7 +8,7 @@ from typing import Final
 
 from gossamer.pipeline.action import OfPort, SubField
 from gossamer.pipeline.field_views import NXM_IN_PORT, named_bits
-from gossamer.pipeline.fields import FRAG_ANY, FRAG_LATER, Field
+from gossamer.pipeline.fields import FIELDS, FRAG_ANY, FRAG_LATER, NSH, Field
 
 PortNames = Mapping[int, str]
 """OpenFlow port numbers (32-bit form) -> names; numbers are shown for those that are not here."""
@@ -101,7 +101,7 @@ def format_tcp_flags(value: int, mask: int) -> str:
 
 _HEX_FIELDS: Final = ("reg", "xreg", "xxreg", "metadata", "tun_id", "pkt_mark", "dp_hash",
                       "ct_state", "ct_zone", "ct_mark", "ct_label", "tun_gbp_flags",
-                      "tun_metadata", "tun_erspan_idx", "tun_erspan_hwid",
+                      "tun_metadata", "tun_erspan_idx", "tun_erspan_hwid", "nsh_spi", "nsh_c",
                       "vlan_tci", "eth_type", "ipv6_label", "packet_type")  # fmt: skip
 IPV4_FIELDS: Final = ("ip_src", "ip_dst", "arp_spa", "arp_tpa", "tun_src", "tun_dst",
                        "ct_nw_src", "ct_nw_dst")  # fmt: skip
@@ -184,6 +184,7 @@ _NXM_NAMES: Final = {
     "tun_erspan_idx": "NXOXM_ET_ERSPAN_IDX",
     "tun_erspan_dir": "NXOXM_ET_ERSPAN_DIR",
     "tun_erspan_hwid": "NXOXM_ET_ERSPAN_HWID",
+    **{f.name: f"NXOXM_{f.name.upper()}" for f in FIELDS if f.prerequisite is NSH},
 }
 
 

@@ -11,6 +11,7 @@ from gossamer.pipeline.fields import (
     ETH_IPV6,
     ETH_MPLS,
     ETH_MPLS_MC,
+    ETH_NSH,
     ETH_RARP,
     FRAG_ANY,
     FRAG_LATER,
@@ -68,6 +69,12 @@ _ERSPAN: Final = (
 """Field, the version of ERSPAN that has it, whether it is hexadecimal."""
 
 
+_NSH_HEX: Final = ("nsh_spi", "nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4")
+_NSH_FIELDS: Final = (
+    "nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_spi", "nsh_si", *_NSH_HEX[1:],
+)  # fmt: skip
+
+
 class _Parts:
     """The comma-separated parts of a match being written."""
 
@@ -104,6 +111,7 @@ class _Parts:
 
     def write(self) -> list[str]:
         eth_type, eth_known = self.slot("eth_type")
+        packet_type = self.slot("packet_type")[0]
         proto, proto_known = self.slot("nw_proto")
         self.hexadecimal("pkt_mark")
         self.hexadecimal("dp_hash")
@@ -135,9 +143,28 @@ class _Parts:
         self.mac("dl_dst", "eth_dst")
         if eth_known and not word:
             self.out.append(f"dl_type=0x{eth_type:04x}")
+        if packet_type >> 16 == 1:
+            eth_type = packet_type & 0xFFFF
+        if eth_type == ETH_NSH:
+            self.service()
+            return self.out
         self.layer3(eth_type, proto, proto_shown=proto_shown)
         self.layer4(eth_type, proto)
         return self.out
+
+    def service(self) -> None:
+        """A network service header's fields."""
+        for name in _NSH_FIELDS:
+            f = BY_NAME[name]
+            value, mask = self.match.field(f)
+            if not mask:
+                continue
+            whole = (1 << f.n_bits) - 1
+            if name in _NSH_HEX:
+                self.out.append(f"{name}={format_masked_hex(value, mask, whole)}")
+            else:
+                text = str(value) if mask == whole else f"{value:#x}/{mask:#x}"
+                self.out.append(f"{name}={text}")
 
     def connection(self) -> None:
         value, mask = self.slot("ct_state")

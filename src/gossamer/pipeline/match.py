@@ -105,6 +105,8 @@ class Match:
         return (pcp not in (0, 7)) or (pcp == 7 and not present) or (bool(vid) and not vid & 0x1000)
 
     def _exact(self, slot: str) -> int | None:
+        if slot == "eth_type" and get_slot(self.value, "packet_type") >> 16 == _ETHERTYPE:
+            return get_slot(self.value, "packet_type") & 0xFFFF
         width = (1 << {"eth_type": 16, "nw_proto": 8, "tp_src": 16}[slot]) - 1
         mask = get_slot(self.mask, slot)
         wanted = 0xFF if slot == "tp_src" else width
@@ -112,6 +114,10 @@ class Match:
 
     def _slot_exact_bit(self, slot: str, bit: int) -> bool:
         return bool(get_slot(self.mask, slot) & bit and get_slot(self.value, slot) & bit)
+
+
+_ETHERTYPE = 1
+"""The namespace of packet types of packets without Ethernet header (OFPHTN_ETHERTYPE)."""
 
 
 ANY: Match = Match()

@@ -55,6 +55,10 @@ Neighbour discovery
 PBB (0x88e7)
     16 bytes: the I-TAG (`pbb_isid`: its 32 bits, of which the field is the
     lowest 24), C-DA and C-SA.  What follows them is not looked at.
+NSH (0x894f)
+    8 bytes of version 0, and as long as it says, 24 bytes for MD type 1; what it carries is not looked
+    at.  In `ipv6_src`: a byte each of flags (2 bits), TTL, MD type and next protocol, three of the
+    service path, one of the index; in `ipv6_dst` the context of MD type 1.
 MPLS (0x8847, 0x8848)
     Up to three label stack entries, until one has the bottom-of-stack bit.
 
@@ -74,6 +78,7 @@ from gossamer.pipeline.fields import (
     ETH_IPV6,
     ETH_MPLS,
     ETH_MPLS_MC,
+    ETH_NSH,
     ETH_PBB,
     ETH_QINQ,
     ETH_RARP,
@@ -120,6 +125,8 @@ _EXTENSION_BITS: Final = {
 _EXTENSION_RANKS: Final = {0: 0, 43: 2, IP6_FRAGMENT: 3, IP6_AUTHENTICATION: 4, IP6_ESP: 5}
 _BEFORE_ROUTING: Final = 1
 _LAST_RANK: Final = 6
+NSH_MD_CONTEXT: Final = 1
+"""MD type of a network service header with four words of context."""
 ND_SOLICIT: Final = 135
 ND_ADVERT: Final = 136
 _TPIDS: Final = (ETH_VLAN, ETH_QINQ)
@@ -226,8 +233,24 @@ class _Dissection:
             self.arp(off)
         elif eth_type in (ETH_MPLS, ETH_MPLS_MC):
             self.mpls(off)
+        elif eth_type == ETH_NSH:
+            self.nsh(off)
         elif eth_type == ETH_PBB and len(p) >= off + PBB_HEADER:
             self.put("pbb_isid", p[off : off + 4])
+
+    def nsh(self, off: int) -> None:
+        h = self.packet[off : off + 8]
+        if len(h) < 8 or h[0] >> 6:
+            return
+        length = (h[1] & 0x3F) * 4
+        context = self.packet[off + 8 : off + 24]
+        whole = 8 <= length <= len(self.packet) - off
+        if not whole or (h[2] == NSH_MD_CONTEXT and length != 24):
+            return
+        flags, ttl = h[0] >> 4 & 3, (h[0] & 0xF) << 2 | h[1] >> 6
+        self.put("ipv6_src", bytes((flags, ttl)) + h[2:8])
+        if h[2] == NSH_MD_CONTEXT:
+            self.put("ipv6_dst", context)
 
     def mpls(self, off: int) -> None:
         for slot in ("mpls_lse0", "mpls_lse1", "mpls_lse2"):

@@ -65,6 +65,7 @@ class Drop(StrEnum):
     MPLS_STACK = "mpls_stack"
     METER = "meter"
     FRAGMENT = "fragment"
+    PACKET_TYPE = "packet_type"
     CT_FULL = "ct_full"
     CT_ZONE_LIMIT = "ct_zone_limit"
     CT_NAT_FULL = "ct_nat_full"

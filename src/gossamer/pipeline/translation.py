@@ -25,17 +25,34 @@ from gossamer.pipeline.commit import Buffer
 from gossamer.pipeline.conntrack.asking import request_of
 from gossamer.pipeline.conntrack.crossing import untracked
 from gossamer.pipeline.conntrack.tracker import Request
-from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, get_slot, put_slot
+from gossamer.pipeline.fields import (
+    BY_NAME,
+    ETH_IPV4,
+    ETH_IPV6,
+    ETH_NSH,
+    get,
+    get_slot,
+    put,
+    put_slot,
+)
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.format_field import format_port
 from gossamer.pipeline.group import Bucket
 from gossamer.pipeline.groups import chosen, port_is_live
 from gossamer.pipeline.learning import has_room, learned_flow
 from gossamer.pipeline.looked_at import looked_at
+from gossamer.pipeline.packet_type import (
+    TooManyLabels,
+    WrongType,
+    decapsulated,
+    encapsulated,
+    is_frame,
+)
 from gossamer.pipeline.result import GroupUse, LearnedFlow, Reason, Result
 from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.world import N_TABLES, Bridge, Fragments, TableMiss
 
+_NSH_TTL: Final = BY_NAME["nsh_ttl"]
 MAX_DEPTH: Final = 64
 """Rules and buckets that may be under way inside each other (by resubmit and group)."""
 MAX_RESUBMITS: Final = 4096
@@ -116,6 +133,8 @@ class Translation:
             self.consulted |= mask
         if self.bridge.fragments is Fragments.NORMAL and get_slot(key, "nw_frag"):
             key = put_slot(put_slot(key, "tp_src", 0), "tp_dst", 0)
+        if not is_frame(key):
+            return table.lookup_packet(key)
         return table.lookup(key)
 
     def table(
@@ -219,6 +238,8 @@ class Translation:
                 self.learn(action, flow, step)
             case act.DecTtl():
                 return self.dec_ttl(action, table_id, flow, step)
+            case act.DecNshTtl():
+                return self.dec_nsh_ttl(table_id, flow, step)
             case act.DecMplsTtl():
                 return self.dec_mpls_ttl(table_id, flow, step)
             case act.Resubmit():
@@ -254,6 +275,8 @@ class Translation:
                 self.relabel(relabel.backbone_pushed(self.key, self.buffer, eth_type), step)
             case act.PopPbb():
                 self.relabel(relabel.backbone_popped(self.key, self.buffer), step)
+            case act.Encap() | act.Decap():
+                self.change_header(action, step)
             case act.CopyTtlOut():
                 self.key, self.buffer = relabel.ttl_copied_out(self.key, self.buffer)
             case act.CopyTtlIn():
@@ -303,6 +326,18 @@ class Translation:
             self.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)
         else:
             self.key, self.buffer = after
+
+    def change_header(self, action: act.Encap | act.Decap, step: Step) -> None:
+        """A header more or less around the packet; where that cannot be, it is dropped."""
+        try:
+            if isinstance(action, act.Encap):
+                self.key, self.buffer = encapsulated(self.key, self.buffer, action)
+            else:
+                self.key, self.buffer = decapsulated(self.key, self.buffer, action.packet_type)
+        except WrongType as e:
+            self.fail(step, f"Dropping packet as {e}", Drop.PACKET_TYPE)
+        except TooManyLabels:
+            self.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)
 
     # -- copies: what is changed in them is changed back -------------------------------
 
@@ -480,6 +515,16 @@ class Translation:
             self.invalid_ttl(controller_id, table_id, flow, step)
         version = 4 if get_slot(self.key, "eth_type") == ETH_IPV4 else 6
         step.warn(f"IPv{version} decrement TTL exception", Drop.TTL)
+        return False
+
+    def dec_nsh_ttl(self, table_id: int, flow: Flow | None, step: Step) -> bool:
+        if get_slot(self.key, "eth_type") == ETH_NSH:
+            ttl = get(self.key, _NSH_TTL)
+            if ttl > 1:
+                self.key = put(self.key, _NSH_TTL, ttl - 1)
+                return True
+            self.invalid_ttl(0, table_id, flow, step)
+        step.warn("NSH decrement TTL exception", Drop.TTL)
         return False
 
     def dec_mpls_ttl(self, table_id: int, flow: Flow | None, step: Step) -> bool:

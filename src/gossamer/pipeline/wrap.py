@@ -181,7 +181,9 @@ def encapsulate(outer: Outer, frame: bytes, key: int, source: bytes, sequence: i
     """The outer IP packet with `frame` inside; `key` is that of the frame, `sequence` GRE's."""
     inner = frame
     eth_type = _TRANSPARENT_ETHERNET
-    if outer.tunnel.packet_type is PacketTypeMode.LEGACY_L3:
+    mode = outer.tunnel.packet_type
+    bare = mode is PacketTypeMode.PTAP and get_slot(key, "packet_type")
+    if mode is PacketTypeMode.LEGACY_L3 or bare:
         inner, eth_type = frame[14:], get_slot(key, "eth_type")
     if outer.tunnel.kind in (TunnelKind.VXLAN, TunnelKind.GENEVE):
         protocol = IP_UDP

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gossamer.datapath.offload import on_the_wire
-from gossamer.pipeline.execute import Pipeline
+from gossamer.pipeline.execute import TUNNEL_BITS, Pipeline
 from gossamer.switch.packet_out import Credited, account, deliver
 from gossamer.switch.world import world_of
 
@@ -23,6 +23,6 @@ def take_through(switch: Switch, bridge: Bridge, punt: Punt) -> None:
     """Do for a punted packet what the rules say, from the first table of its bridge on."""
     pipeline = Pipeline(world_of(switch))
     for frame in on_the_wire(punt.data, punt.gso_size):
-        result = pipeline.run(bridge.name, punt.in_port, frame)
+        result = pipeline.run(bridge.name, punt.in_port, frame, punt.key & TUNNEL_BITS)
         account(switch, result, len(frame), Credited(punt.controller_id, punt.userdata_id))
         deliver(switch, result)

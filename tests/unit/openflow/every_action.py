@@ -147,3 +147,22 @@ EVERYWHERE: list[tuple[Action, str]] = [
         "load:NXM_NX_REG0[0..7]->NXM_NX_REG1[24..31])",
     ),
 ]  # fmt: skip
+
+SINCE_13: list[tuple[Action, str]] = [
+    (act.Encap(act.PacketType.ETHERNET), "encap(ethernet)"),
+    (act.Encap(act.PacketType.MPLS), "encap(mpls)"),
+    (act.Encap(act.PacketType.MPLS_MC), "encap(mpls_mc)"),
+    (act.Encap(act.PacketType.NSH, (act.NshMdType(1),)), "encap(nsh(md_type=1))"),
+    (
+        act.Encap(
+            act.PacketType.NSH,
+            (act.NshMdType(2), act.NshTlv(0x1000, 10, b"\x02\x34\x56"), act.NshTlv(1, 255, bytes(9))),
+        ),
+        "encap(nsh(md_type=2,tlv(0x1000,10,0x23456),tlv(0x0001,255,0)))",
+    ),
+    (act.Decap(), "decap()"),
+    (act.Decap(0), "decap(packet_type(ns=0,type=0))"),
+    (act.Decap(0x10800), "decap(packet_type(ns=1,type=0x800))"),
+    (act.DecNshTtl(), "dec_nsh_ttl"),
+]
+"""Those that OpenFlow 1.3 and later have."""

@@ -14,7 +14,7 @@ from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.format import format_actions
-from tests.unit.openflow.every_action import EVERYWHERE
+from tests.unit.openflow.every_action import EVERYWHERE, SINCE_13
 
 needs_ofctl = pytest.mark.skipif(not shutil.which("ovs-ofctl"), reason="needs ovs-ofctl")
 
@@ -51,6 +51,42 @@ def test_ovs_ofctl_reads_every_action_and_writes_it_alike(version: int) -> None:
         text=True,
     )
     assert done.stdout.split("\n\n")[:-1] == [f"actions={text}" for _, text in EVERYWHERE]
+
+
+@needs_ofctl
+@pytest.mark.parametrize("version", [4, 5, 6])
+def test_headers_are_put_around_packets_from_openflow_13_on(version: int) -> None:
+    for action, text in SINCE_13:
+        data = encode_actions((action,), version)
+        assert decode_actions(data, version) == (action,)
+        assert format_actions((action,)) == text
+        assert parsed("actions", version, data) == f"actions={text}\n\n"
+        with pytest.raises(OpenFlowError) as e:
+            decode_actions(data, 3)
+        assert e.value.code is ErrorCode.BAD_ACTION_BAD_VENDOR_TYPE
+
+
+WRONG_HEADERS = [
+    ("a header nobody puts on", "002e 0000 00010800", ErrorCode.BAD_ACTION_BAD_HEADER_TYPE),
+    ("a property of a class that is not known", "002e 0000 0001894f 0005 01 05 01000000",
+     ErrorCode.BAD_ACTION_UNKNOWN_ED_PROP),
+    ("a property that is not known", "002e 0000 0001894f 0004 09 05 01000000",
+     ErrorCode.BAD_ACTION_UNKNOWN_ED_PROP),
+    ("a property that is cut", "002e 0000 0001894f 0004 01 15 01000000", ErrorCode.BAD_ACTION_BAD_LEN),
+    ("an option longer than its property", "002e 0000 0001894f 0004 02 08 1000 0a 04",
+     ErrorCode.BAD_ACTION_BAD_ED_PROP),
+    ("decap with a property", "002f 0000 0000fffe 0004 01 05 01000000",
+     ErrorCode.BAD_ACTION_UNKNOWN_ED_PROP),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "code"), [(b, c) for _, b, c in WRONG_HEADERS], ids=[n for n, *_ in WRONG_HEADERS])
+def test_wrong_headers_are_refused(body: str, code: ErrorCode) -> None:
+    rest = bytes.fromhex(body)
+    head = b"\xff\xff" + (8 + len(rest)).to_bytes(2, "big") + bytes.fromhex("00002320")
+    with pytest.raises(OpenFlowError) as e:
+        decode_actions(head + rest, 4)
+    assert e.value.code is code
 
 
 @pytest.mark.parametrize("version", [2, 3, 4, 5, 6])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.datapath.conntrack import Expectation, SequenceShift, Tuple
+from gossamer.datapath.conntrack import Expectation, SequenceShift
 from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.settings import PuntReason
 from gossamer.datapath.testrun import Captured
+from gossamer.pipeline.conntrack.tuple import Tuple
 from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld, nat_world
 from tests.property.wire import ACK, PSH, SYN, TCP, packed, see, tcp, udp
 

@@ -19,9 +19,11 @@ import pytest
 
 from gossamer.daemon.main import pin_directory
 from gossamer.datapath import layout, libbpf
-from gossamer.datapath.conntrack import Conntrack, Tuple
+from gossamer.datapath.conntrack import Conntrack
+from gossamer.datapath.ct_tuple import canonical, pack
 from gossamer.datapath.layout import CtFlag
 from gossamer.datapath.loader import CT_MAP_NAMES, map_path
+from gossamer.pipeline.conntrack.tuple import Tuple
 from tests.system.world import Host
 
 N: Final = int(os.environ.get("GOSSAMER_CONNECTIONS", "60000"))
@@ -112,13 +114,13 @@ def fill(rundir: Path, n: int) -> None:
         for i in range(first, min(n, first + _BATCH)):
             orig, reply = _connection(i)
             if reply is None:
-                key, swapped = orig.canonical()
+                key, swapped = canonical(orig)
                 flags, answers = CtFlag.SWAPPED * swapped, (bytes(16), bytes(16), b"\0\0", b"\0\0")
-                keys.append(key.packed())
+                keys.append(pack(key))
             else:
-                keys.append(orig.packed(layout.CT_TRANSLATED))
-                flags, answers = int(CtFlag.SRC_NAT), layout.CT_TUPLE.unpack(reply.packed())[:4]
-                translated.append((reply.packed(), keys[-1]))
+                keys.append(pack(orig, layout.CT_TRANSLATED))
+                flags, answers = int(CtFlag.SRC_NAT), layout.CT_TUPLE.unpack(pack(reply))[:4]
+                translated.append((pack(reply), keys[-1]))
             values.append(
                 layout.CT_CONNECTION.pack(
                     0, i, expires, 3, 2, 180, 120, 5, bytes(4), bytes(16), *peer, *peer, *answers,

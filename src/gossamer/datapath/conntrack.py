@@ -16,96 +16,12 @@ from typing import Final
 
 from gossamer.datapath import layout
 from gossamer.datapath.ct_records import Records, zones
+from gossamer.datapath.ct_tuple import canonical, pack, unpack
 from gossamer.datapath.layout import CtConfigFlag, CtFlag
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
 from gossamer.errors import DatapathError
 from gossamer.pipeline.conntrack.timeouts import DEFAULTS
-
-IPV4: Final = 4
-IPV6: Final = 6
-_ICMP: Final = {IPV4: 1, IPV6: 58}
-_REVERSED: Final = {
-    IPV4: {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15},
-    IPV6: {128: 129, 129: 128},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Tuple:
-    """One direction of a connection.
-
-    Addresses are 4 or 16 bytes in network order.  Of ICMP `sport` is the
-    identifier, `dport` type << 8 | code of what `src` sends; protocols
-    without ports have 0 there.
-    """
-
-    src: bytes
-    dst: bytes
-    proto: int
-    sport: int = 0
-    dport: int = 0
-    zone: int = 0
-
-    @property
-    def family(self) -> int:
-        """IPV4 or IPV6."""
-        return IPV4 if len(self.src) == 4 else IPV6
-
-    @property
-    def is_icmp(self) -> bool:
-        """Whether ports are identifier, type and code."""
-        return self.proto == _ICMP[self.family]
-
-    def reversed(self) -> Tuple:
-        """The tuple of answers."""
-        if self.is_icmp:
-            answer = _REVERSED[self.family].get(self.dport >> 8, 0xFF) << 8
-            return Tuple(self.dst, self.src, self.proto, self.sport, answer, self.zone)
-        return Tuple(self.dst, self.src, self.proto, self.dport, self.sport, self.zone)
-
-    def packed(self, mark: int = 0) -> bytes:
-        """`struct ct_tuple`; `mark` is what stands beside the family."""
-        return layout.CT_TUPLE.pack(
-            self.src.ljust(16, b"\0"),
-            self.dst.ljust(16, b"\0"),
-            self.sport.to_bytes(2, "big"),
-            self.dport.to_bytes(2, "big"),
-            self.proto,
-            self.family | mark,
-            self.zone,
-        )
-
-    @classmethod
-    def unpack(cls, raw: bytes) -> Tuple:
-        """From `struct ct_tuple`."""
-        src, dst, sport, dport, proto, family, zone = layout.CT_TUPLE.unpack(raw)
-        length = 4 if family & 0xF == IPV4 else 16
-        return cls(
-            src[:length],
-            dst[:length],
-            proto,
-            int.from_bytes(sport, "big"),
-            int.from_bytes(dport, "big"),
-            zone,
-        )
-
-    def canonical(self) -> tuple[Tuple, bool]:
-        """The smaller one of this and the answer's, and whether that is the answer's."""
-        back = self.reversed()
-        swapped = _order(self) > _order(back)
-        return (back, True) if swapped else (self, False)
-
-
-def icmp_answer(type_and_code: bytes, family: int) -> bytes:
-    """Type and code of what answers a query of ICMP (IPV6: ICMPv6)."""
-    return bytes((_REVERSED[family].get(type_and_code[0], 0xFF), 0))
-
-
-def _order(t: Tuple) -> tuple[int, int, int]:
-    """As ct_is_swapped() compares: by 64-bit words as they lie in memory."""
-    raw = t.src.ljust(16, b"\0")
-    port = t.dport >> 8 if t.is_icmp else t.sport
-    return int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little"), port
+from gossamer.pipeline.conntrack.tuple import Tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,9 +372,9 @@ class Conntrack:
         self._config.words64[_TEST_NOW] = now
 
     def _keys(self, packet: Tuple) -> Iterator[bytes]:
-        yield packet.canonical()[0].packed()
-        yield packet.packed(layout.CT_TRANSLATED)
-        alias = self._aliases.get(packet.packed())
+        yield pack(canonical(packet)[0])
+        yield pack(packet, layout.CT_TRANSLATED)
+        alias = self._aliases.get(pack(packet))
         if alias is not None:
             yield alias
 
@@ -468,7 +384,7 @@ class Conntrack:
         zone = int.from_bytes(key[38:40], "little")
         self._count_removed(zone, 1)
         if flags & (CtFlag.SRC_NAT | CtFlag.DST_NAT):
-            self._aliases.delete(reply.packed())
+            self._aliases.delete(pack(reply))
             self._shared.words32[_TRANSLATED_REMOVED] += 1
         if flags & CtFlag.EXPECTED:
             self._parents.delete(key)
@@ -482,7 +398,7 @@ class Conntrack:
             src, dst, sport, dport, policy, flag_bits, alg,
         ) = layout.CT_CONNECTION.unpack(value)  # fmt: skip
         flags = CtFlag(flag_bits)
-        orig = Tuple.unpack(key)
+        orig = unpack(key)
         if flags & CtFlag.SWAPPED:
             orig = orig.reversed()
         reply = orig.reversed()
@@ -513,7 +429,7 @@ class Conntrack:
             peers,
             policy,
             alg,
-            Tuple.unpack(parent) if parent is not None else None,
+            unpack(parent) if parent is not None else None,
             key,
         )
 
@@ -624,9 +540,9 @@ class Conntrack:
     def expect(self, expectation: Expectation) -> None:
         """Have the kernel take the connection that `first` begins as related to `parent`."""
         self._expectations.put(
-            expectation.first.packed(),
+            pack(expectation.first),
             layout.CT_EXPECTATION.pack(
-                expectation.parent.packed(),
+                pack(expectation.parent),
                 (expectation.nat or b"").ljust(16, b"\0"),
                 expectation.nat_destination,
                 expectation.nat_port.to_bytes(2, "big"),
@@ -639,16 +555,16 @@ class Conntrack:
     def expectations(self) -> Iterator[Expectation]:
         """The expectations there are."""
         for key, value in self._expectations.items():
-            yield _expectation(Tuple.unpack(key), value)
+            yield _expectation(unpack(key), value)
 
     def expectation(self, first: Tuple) -> Expectation | None:
         """The expectation of that first packet, if there is one."""
-        value = self._expectations.get(first.packed())
+        value = self._expectations.get(pack(first))
         return _expectation(first, value) if value is not None else None
 
     def forget(self, expectation: Expectation) -> None:
         """Expect a connection no longer; nothing where it came, or is not expected."""
-        self._expectations.delete(expectation.first.packed())
+        self._expectations.delete(pack(expectation.first))
 
     def sequence_shifts(self, connection: Connection) -> tuple[SequenceShift, SequenceShift]:
         """How sequence numbers move: those of the originator, those of the answers."""
@@ -722,7 +638,7 @@ def _expectation(first: Tuple, value: bytes) -> Expectation:
     parent, nat, nat_destination, nat_port, mark, label = layout.CT_EXPECTATION.unpack(value)
     return Expectation(
         first,
-        Tuple.unpack(parent),
+        unpack(parent),
         int.from_bytes(mark, "big"),
         int.from_bytes(label, "big"),
         nat[: len(first.src)] if any(nat) else None,
@@ -739,7 +655,7 @@ def _event(raw: bytes) -> Event:
         now / 1e9,
         EventType(kind),
         in_port,
-        Tuple.unpack(packet),
+        unpack(packet),
         int.from_bytes(mark, "big"),
         CtFlag(flags),
         (p0, p1),

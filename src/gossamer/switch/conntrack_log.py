@@ -15,7 +15,8 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath.conntrack import IPV4, Event, EventType
+from gossamer.datapath.conntrack import Event, EventType
+from gossamer.pipeline.conntrack.tuple import IPV4
 
 if TYPE_CHECKING:
     from gossamer.switch.contract import Poller

@@ -16,10 +16,12 @@ from gossamer.daemon.appctl.ct_answers import Answers
 from gossamer.daemon.appctl.ct_text import ConnectionText
 from gossamer.daemon.slices import Slices
 from gossamer.datapath import layout
-from gossamer.datapath.conntrack import Connection, Peer, Tuple, ZoneLimit
+from gossamer.datapath.conntrack import Connection, Peer, ZoneLimit
 from gossamer.datapath.ct_records import Key, Records, Value
+from gossamer.datapath.ct_tuple import pack
 from gossamer.datapath.layout import CtFlag
 from gossamer.errors import DatapathError
+from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.switch.show import CommandError
 
 
@@ -33,7 +35,7 @@ def connection(orig: Tuple, reply: Tuple | None = None, **others: Any) -> Connec
     values: dict[str, Any] = {
         "flags": CtFlag(0), "mark": 0, "label": 0, "timeout_s": 29.9, "age_s": 1.0,
         "n_packets": (0, 0), "n_bytes": (0, 0), "peers": None, "policy": 0, "alg": 0,
-        "parent": None, "key": orig.packed(),
+        "parent": None, "key": pack(orig),
     }  # fmt: skip
     return Connection(orig=orig, reply=reply or orig.reversed(), **{**values, **others})
 
@@ -64,14 +66,14 @@ def peer_fields(peer: Peer | None) -> tuple[int, ...]:
 
 def record(c: Connection) -> tuple[Key, Value]:
     """As it would lie in the kernel at NOW_NS."""
-    key = layout.CT_TUPLE.unpack(c.orig.packed())
+    key = layout.CT_TUPLE.unpack(pack(c.orig))
     packets, n_bytes = c.n_packets, c.n_bytes
     expires = NOW_NS + int(c.timeout_s * 1e9)
     values = (
         0, 0, expires, *packets, *n_bytes, NOW_NS // 10**9 - int(c.age_s),
         c.mark.to_bytes(4, "big"), c.label.to_bytes(16, "big"),
         *(f for peer in c.peers or (None, None) for f in peer_fields(peer)),
-        *layout.CT_TUPLE.unpack(c.reply.packed())[:4], 0,
+        *layout.CT_TUPLE.unpack(pack(c.reply))[:4], 0,
         int(c.flags | (CtFlag.EXPECTED if c.parent else CtFlag(0))), c.alg,
     )  # fmt: skip
     return key, layout.CT_CONNECTION.unpack(layout.CT_CONNECTION.pack(*values))
@@ -91,7 +93,7 @@ class FakeRecords(Records):
 
     def parent(self, key: Key) -> Key | None:
         found = [c.parent for c in self.connections if record(c)[0] == key]
-        return layout.CT_TUPLE.unpack(found[0].packed()) if found[0] else None
+        return layout.CT_TUPLE.unpack(pack(found[0])) if found[0] else None
 
 
 def connection_text(c: Connection, *, verbose: bool, statistics: bool) -> str:

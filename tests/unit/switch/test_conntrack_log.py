@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from gossamer.datapath.conntrack import Event, EventType, Tuple
+from gossamer.datapath.conntrack import Event, EventType
 from gossamer.datapath.layout import CtFlag
+from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.switch.conntrack_log import ConntrackLog
 
 

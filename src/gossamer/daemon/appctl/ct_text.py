@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from gossamer.datapath import layout
-from gossamer.datapath.conntrack import IPV4, icmp_answer
 from gossamer.datapath.ct_records import Key, Records, Value
+from gossamer.datapath.ct_tuple import icmp_answer
 from gossamer.datapath.layout import CT_TCP_STATES, CtFlag
+from gossamer.pipeline.conntrack.tuple import IPV4
 
 _PROTOCOLS: Final = {
     1: "icmp",
@@ -144,9 +145,9 @@ class ConnectionText:
         back = dst, src, dport, sport
         if family & 0x0F == IPV4:
             if proto == 1:
-                back = dst, src, sport, icmp_answer(dport, IPV4)
+                back = dst, src, sport, icmp_answer(dport, proto)
         elif proto == 58:
-            back = dst, src, sport, icmp_answer(dport, family & 0x0F)
+            back = dst, src, sport, icmp_answer(dport, proto)
         there = src, dst, sport, dport
         if flags & _SWAPPED:
             there, back = back, there

@@ -7,7 +7,10 @@ from typing import Final
 
 from gossamer.pipeline.fields import IP_ICMP, IP_ICMPV6, IP_TCP, IP_UDP
 
-IPV4_BYTES: Final = 4
+IPV4: Final = 4
+IPV6: Final = 6
+NO_ANSWER: Final = 0xFF
+"""The type of answers to what is no ICMP query."""
 ANSWERS: Final = {
     IP_ICMP: {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15},
     IP_ICMPV6: {128: 129, 129: 128},
@@ -33,9 +36,14 @@ class Tuple:
     zone: int = 0
 
     @property
+    def family(self) -> int:
+        """IPV4 or IPV6."""
+        return IPV4 if len(self.src) == 4 else IPV6
+
+    @property
     def is_ipv4(self) -> bool:
         """Whether addresses are of IPv4."""
-        return len(self.src) == IPV4_BYTES
+        return self.family == IPV4
 
     @property
     def is_icmp(self) -> bool:
@@ -50,6 +58,6 @@ class Tuple:
     def reversed(self) -> Tuple:
         """The tuple of answers."""
         if self.is_icmp:
-            answer = ANSWERS[self.proto][self.dport >> 8] << 8
+            answer = ANSWERS[self.proto].get(self.dport >> 8, NO_ANSWER) << 8
             return Tuple(self.dst, self.src, self.proto, self.sport, answer, self.zone)
         return Tuple(self.dst, self.src, self.proto, self.dport, self.sport, self.zone)

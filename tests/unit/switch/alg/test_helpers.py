@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from test_reading import CLIENT, OUTSIDE, SERVER, connection
 
-from gossamer.datapath.conntrack import Connection, Expectation, SequenceShift, Tuple
+from gossamer.datapath.conntrack import Connection, Expectation, SequenceShift
 from gossamer.datapath.settings import Punt, PuntReason
 from gossamer.errors import DatapathError
 from gossamer.pipeline.checksum import internet_sum
+from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.fields import put_slot
 from gossamer.pipeline.packet import dissect, parse
 from gossamer.switch.alg.helpers import EXPECTED_FOR_S, Helpers

@@ -41,10 +41,8 @@ static __always_inline void move_offsets(struct state *st, int shift)
 		st->l3 += shift;
 	if (st->l4)
 		st->l4 += shift;
-	if (st->nd_sll)
-		st->nd_sll += shift;
-	if (st->nd_tll)
-		st->nd_tll += shift;
+	if (st->nd_option)
+		st->nd_option += shift;
 }
 
 /* Pop down to the innermost tags both have, push what is new. */
@@ -350,18 +348,28 @@ static __always_inline int commit_arp(struct __sk_buff *skb, struct state *st)
 	       bpf_skb_store_bytes(skb, l3 + 24, &k->nw_dst, 4, 0) ? -1 : 0;
 }
 
-/* The six bytes at `off` and the checksum at `check` that covers them. */
-static __always_inline int replace_mac(struct __sk_buff *skb, __u32 off, __u32 check, __u8 *from,
-				       __u8 *to)
+/* The first option with an address: its type, then the address that the key has for that type. */
+static __always_inline int commit_nd_option(struct __sk_buff *skb, struct state *st, __u32 check)
 {
-	__be32 old[2] = {}, new[2] = {};
+	struct flow_key *k = key_of(st), *w = WIRE(st);
+	__u32 off = st->nd_option & 0xfff;
+	__be32 *old = (__be32 *)st->header, *new = old + 2;
+	__u8 *b = (__u8 *)new;
 
-	__builtin_memcpy(old, from, 6);
-	__builtin_memcpy(new, to, 6);
+	if (bpf_skb_load_bytes(skb, off, old, 8))
+		return -1;
+	new[0] = old[0];
+	new[1] = old[1];
+	if (k->tcp_flags != w->tcp_flags)
+		b[0] = bpf_ntohs(k->tcp_flags);
+	if (b[0] == ND_SLL && differ(k->arp_sha, w->arp_sha, 6))
+		__builtin_memcpy(b + 2, k->arp_sha, 6);
+	if (b[0] == ND_TLL && differ(k->arp_tha, w->arp_tha, 6))
+		__builtin_memcpy(b + 2, k->arp_tha, 6);
 	if (old[0] == new[0] && old[1] == new[1])
 		return 0;
 	return bpf_l4_csum_replace(skb, check, 0, bpf_csum_diff(old, 8, new, 8, 0), 0) ||
-	       bpf_skb_store_bytes(skb, off, to, 6, 0) ? -1 : 0;
+	       bpf_skb_store_bytes(skb, off, new, 8, 0) ? -1 : 0;
 }
 
 static __always_inline int commit_nd(struct __sk_buff *skb, struct state *st)
@@ -370,15 +378,15 @@ static __always_inline int commit_nd(struct __sk_buff *skb, struct state *st)
 	__u32 l4 = st->l4 & 0xfff, check = l4 + 2;
 	__be32 *from = (__be32 *)w->nd_target, *to = (__be32 *)k->nd_target;
 
-	if (differ(from, to, 16) &&
+	if (w->pbb_isid != k->pbb_isid &&
+	    (bpf_l4_csum_replace(skb, check, w->pbb_isid, k->pbb_isid, 4) ||
+	     bpf_skb_store_bytes(skb, l4 + 4, &k->pbb_isid, 4, 0)))
+		return -1;
+	if (st->l4_length >= 24 && differ(from, to, 16) &&
 	    (bpf_l4_csum_replace(skb, check, 0, bpf_csum_diff(from, 16, to, 16, 0), 0) ||
 	     bpf_skb_store_bytes(skb, l4 + 8, to, 16, 0)))
 		return -1;
-	if (st->nd_sll && replace_mac(skb, st->nd_sll & 0xfff, check, w->arp_sha, k->arp_sha))
-		return -1;
-	if (st->nd_tll && replace_mac(skb, st->nd_tll & 0xfff, check, w->arp_tha, k->arp_tha))
-		return -1;
-	return 0;
+	return st->nd_option ? commit_nd_option(skb, st, check) : 0;
 }
 
 static __always_inline bool differs(struct state *st)

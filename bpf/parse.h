@@ -59,50 +59,66 @@ static __always_inline int load(struct __sk_buff *skb, __u32 off, void *to, cons
 	return bpf_skb_load_bytes(skb, off, to, len);
 }
 
+#define ND_SLL 1	/* types of options (RFC 4861, 4.6.1) */
+#define ND_TLL 2
+
 struct nd_walk {
 	struct __sk_buff *skb;
+	__u32 level;
 	__u32 off, left;
-	__u32 wanted;		/* option type */
-	__u32 at;		/* where its address was found */
+	__u32 twice;		/* two of a type */
 };
 
 static long nd_option(__u32 i, struct nd_walk *walk)
 {
-	__u8 opt[2];
+	struct state *st = state_get(walk->level);
+	struct flow_key *k;
+	__u8 *opt;
 	__u32 len;
 
-	if (walk->left < 8 || load(walk->skb, walk->off, opt, 2))
+	/* not on the stack, which trips 6.18's verifier in a callback that may not be called */
+	if (!st || walk->left < 8 || load(walk->skb, walk->off, st->header, 8))
 		return 1;
+	k = key_of(st);
+	opt = st->header;
 	len = opt[1] * 8;
 	if (!len || len > walk->left)
 		return 1;
-	if (opt[0] == walk->wanted && len == 8) {
-		walk->at = walk->off + 2;
-		return 1;
+	if (len == 8 && (opt[0] == ND_SLL || opt[0] == ND_TLL)) {
+		__u8 *to = opt[0] == ND_SLL ? k->arp_sha : k->arp_tha;
+
+		if (to[0] | to[1] | to[2] | to[3] | to[4] | to[5]) {
+			walk->twice = 1;
+			return 1;
+		}
+		__builtin_memcpy(to, opt + 2, 6);
+		if (!st->nd_option) {
+			st->nd_option = walk->off;
+			k->tcp_flags = bpf_htons(opt[0]);
+		}
 	}
 	walk->off += len;
 	walk->left -= len;
 	return 0;
 }
 
+/* Of solicitations and advertisements alike, as Open vSwitch reads them: nd_reserved lies where a
+ * backbone header's I-SID does in the key, nd_options_type where TCP's flags do. */
 static __always_inline void parse_nd(struct __sk_buff *skb, struct state *st, __u32 l4, __u32 left,
-				     __u8 type)
+				     __u32 level)
 {
 	struct flow_key *k = key_of(st);
-	struct nd_walk walk = { .skb = skb, .off = l4 + 24, .wanted = type == 135 ? 1 : 2 };
+	struct nd_walk walk = { .skb = skb, .level = level, .off = l4 + 24 };
 
+	load(skb, l4 + 4, &k->pbb_isid, 4);
 	if (left < 24 || load(skb, l4 + 8, k->nd_target, 16))
 		return;
 	walk.left = left - 24;
 	bpf_loop(MAX_ND_OPTIONS, nd_option, &walk, 0);
-	if (!walk.at)
-		return;
-	if (type == 135) {
-		if (!load(skb, walk.at, k->arp_sha, 6))
-			st->nd_sll = walk.at;
-	} else {
-		if (!load(skb, walk.at, k->arp_tha, 6))
-			st->nd_tll = walk.at;
+	if (walk.twice) {
+		__builtin_memset(k->nd_target, 0, 16);
+		__builtin_memset(k->arp_sha, 0, 6);
+		__builtin_memset(k->arp_tha, 0, 6);
 	}
 }
 
@@ -150,7 +166,7 @@ __attribute__((noinline)) int parse_l4(struct __sk_buff *skb, __u32 what, __u32 
 		k->tp_src = bpf_htons(icmp[0]);
 		k->tp_dst = bpf_htons(icmp[1]);
 		if (ipv6 && icmp[1] == 0 && (icmp[0] == 135 || icmp[0] == 136))
-			parse_nd(skb, st, l4, left, icmp[0]);
+			parse_nd(skb, st, l4, left, level);
 	} else {
 		return 0;
 	}
@@ -476,7 +492,7 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 level)
 		return -1;
 	k = key_of(st);
 	__builtin_memset(&st->key[PACKET_WORD], 0, PACKET_WORDS * 4);
-	st->l3 = st->l4 = st->nd_sll = st->nd_tll = 0;
+	st->l3 = st->l4 = st->nd_option = 0;
 	st->l4_proto = 0;
 	st->l3_type = 0;
 	st->transport_read = 0;

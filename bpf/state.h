@@ -195,7 +195,7 @@ struct state {
 	__be16 wire_type;		/* ethertype, or length, before it */
 	__u16 network;			/* offset of what follows the ethertype */
 	__be16 l3_type;			/* ethertype of what was found at l3, labels or not */
-	__u16 nd_sll, nd_tll;		/* offsets of the ND options' addresses, 0 none */
+	__u16 nd_option;		/* offset of ND's first option with an address, 0 none */
 	__u16 l4_length;		/* from l4 to the end of the IP packet */
 	__u8 l4_proto;			/* protocol whose whole header was found at l4, 0 none */
 	__u8 at_ingress;		/* redirect_peer works only from there */

@@ -80,8 +80,9 @@ def icmpv6(rng: Rng, pseudo: Callable[[int], bytes]) -> bytes:
     kind = rng.choice((1, 128, 135, 135, 136, 136))
     message = bytes((kind, 1 if rng.random() < 0.1 else 0)) + bytes(6)
     if kind in (135, 136):
+        message = message[:4] + rng.choice((bytes(4), b"\x60\0\0\0", b"\0\0\0\5"))
         message += rng.choice(IPV6)
-        for _ in range(rng.randrange(3)):
+        for _ in range(rng.randrange(4)):
             option = rng.choice((1, 2, 5))
             length = rng.choice((1, 1, 1, 2, 0))
             message += bytes((option, length)) + rng.choice(MACS)

@@ -141,6 +141,20 @@ def test_arp_for_the_router_is_answered_on_the_senders_own_host(net: Net) -> Non
     assert packets(net, "h1", "br-tun", "arp_tpa=10.0.2.1,") == before + 1
 
 
+def test_neighbour_solicitations_are_answered_on_the_senders_own_host(net: Net) -> None:
+    """And by the flow table: no solicitation leaves the host."""
+    net.tools.run("ip", "-n", "gws-red1", "neigh", "flush", "all")
+    answered = packets(net, "h1", "br-tun", "nd_target=fd00:2::1,")
+    copied = packets(net, "h1", "br-tun", "table=22,")
+    assert "ttl=64" in ping(net, "red1", "fd00:2::1")
+    shown = net.tools.run("ip", "-n", "gws-red1", "neigh", "show", "fd00:2::1")
+    mac = net.tools.run("ip", "netns", "exec", "gws-gw", "cat", "/sys/class/net/eth1/address").strip()
+    assert mac in shown
+    time.sleep(0.2)
+    assert packets(net, "h1", "br-tun", "nd_target=fd00:2::1,") == answered + 1
+    assert packets(net, "h1", "br-tun", "table=22,") == copied
+
+
 REFLECTED = """
 import socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)

@@ -81,6 +81,8 @@ def _groups() -> list[int]:
         "arp_sha": Group.ARP_ND,
         "arp_tha": Group.ARP_ND,
         "nd_target": Group.ARP_ND,
+        "pbb_isid": Group.ARP_ND,  # nd_reserved; the slow path sets pbb_isid itself
+        "tcp_flags": Group.ARP_ND,  # nd_options_type; TCP's are read only
     } | dict.fromkeys(
         ("nw_proto", "nw_tos", "nw_ttl", "nw_src", "nw_dst", "ipv6_src", "ipv6_dst", "ipv6_label"),
         Group.L3,
@@ -282,7 +284,7 @@ def _needs(f: Field) -> tuple[Need, int]:
 
 def _change(program: Program, flags: int, fields: tuple[Field, ...], change: Program) -> None:
     """Operations that change the first of `fields`, left out where the packet lacks one."""
-    if fields[0].slot == "pbb_isid" or any(f.prerequisite is NSH for f in fields):
+    if fields[0].name == "pbb_isid" or any(f.prerequisite is NSH for f in fields):
         _slow(program)
         return
     if fields[0].marks:

@@ -44,7 +44,7 @@ from gossamer.pipeline.fields import (
     get_slot,
 )
 from gossamer.pipeline.labels import BOTTOM, entries_of, labels_of, pop
-from gossamer.pipeline.packet import NSH_MD_CONTEXT, PBB_HEADER, Headers, dissect
+from gossamer.pipeline.packet import ND_SLL, ND_TLL, NSH_MD_CONTEXT, PBB_HEADER, Headers, dissect
 
 PACKET_MASK: Final = (1 << ((KEY_LEN - PACKET_OFFSET) * 8)) - 1
 """The part of a key that describes headers."""
@@ -84,7 +84,7 @@ class Frame:
         h = self.headers
         moved = {
             name: getattr(h, name) + shift
-            for name in ("l3", "l4", "l4_end", "nd_sll", "nd_tll", "network")
+            for name in ("l3", "l4", "l4_end", "nd_option", "network")
             if getattr(h, name)
         }
         return Frame(packet, replace(h, key=key, **moved), key)
@@ -306,17 +306,26 @@ class _Rewrite:
         self.write(l4 + 8, (was ^ right_before ^ right_after).to_bytes(4, "little"))
 
     def neighbour_discovery(self) -> None:
-        writes: tuple[tuple[str, int], ...] = (
-            ("nd_target", self.at.l4 + 8),
-            ("arp_sha", self.at.nd_sll),
-            ("arp_tha", self.at.nd_tll),
-        )
-        had_target = self.at.l4_end - self.at.l4 >= 24
-        for slot, offset in writes:
-            changed = self.change(slot)
-            if changed and offset and (had_target or slot != "nd_target"):
-                self.adjust_l4(*changed)
-                self.write(offset, changed[1])
+        if changed := self.change("pbb_isid"):
+            self.adjust_l4(*changed)
+            self.write(self.at.l4 + 4, changed[1])
+        if self.at.l4_end - self.at.l4 >= 24 and (changed := self.change("nd_target")):
+            self.adjust_l4(*changed)
+            self.write(self.at.l4 + 8, changed[1])
+        if self.at.nd_option:
+            self.nd_option(self.at.nd_option)
+
+    def nd_option(self, at: int) -> None:
+        """The first option with an address: its type, then the address there is for that type."""
+        old = bytes(self.packet[at : at + 8])
+        kind = self.change("tcp_flags")
+        new = kind[1][1:] + old[1:] if kind else old
+        address = {ND_SLL: "arp_sha", ND_TLL: "arp_tha"}.get(new[0])
+        if address and (changed := self.change(address)):
+            new = new[:2] + changed[1]
+        if new != old:
+            self.adjust_l4(old, new)
+            self.write(at, new)
 
     def layer2(self) -> bytes:
         """The packet with its new Ethernet addresses, tags, ethertype and labels."""

@@ -25,6 +25,8 @@ OXM_BASIC: Final = 0x8000
 NXM_0: Final = 0x0000
 NXM_1: Final = 0x0001
 OXM_EXPERIMENTER: Final = 0xFFFF
+ERICSSON: Final = 0x1000
+"""Class of nd_reserved and nd_options_type (ovs-fields(7), ERICOXM_OF)."""
 OXM_PACKET_REGS: Final = 0x8001
 ONF_VENDOR: Final = 0x4F4E4600
 NX_VENDOR: Final = 0x00002320
@@ -117,12 +119,12 @@ SLOTS: Final = _slots(
     # Layer 4.
     ("tp_src", 2),  # port, or ICMP type
     ("tp_dst", 2),  # port, or ICMP code
-    ("tcp_flags", 2),
+    ("tcp_flags", 2),  # or nd_options_type
     ("ipv6_exthdr", 2),
     ("arp_sha", 6),  # ARP SHA, or ND source link-layer address
     ("arp_tha", 6),  # ARP THA, or ND target link-layer address
     ("nd_target", 16),
-    ("pbb_isid", 4),
+    ("pbb_isid", 4),  # or nd_reserved
     ("_pad2", 4),
 )
 
@@ -323,6 +325,9 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("icmpv6_type", "tp_src", 8, 1, _basic(29), _nx1(21), _E, _W, ICMPV6),
     Field("icmpv6_code", "tp_dst", 8, 1, _basic(30), _nx1(22), _E, _W, ICMPV6),
     Field("nd_target", "nd_target", 128, 16, _basic(31), _nx1(23), _M, _W, ND),
+    # Where no solicitation or advertisement has anything else.
+    Field("nd_reserved", "pbb_isid", 32, 4, None, (ERICSSON, 1), _E, _W, ND),
+    Field("nd_options_type", "tcp_flags", 8, 1, None, (ERICSSON, 2), _E, _W, ND),
     Field("nd_sll", "arp_sha", 48, 6, _basic(32), _nx1(24), _M, _W, ND_SOLICIT),
     Field("nd_tll", "arp_tha", 48, 6, _basic(33), _nx1(25), _M, _W, ND_ADVERT),
     # A network service header takes the place of IPv6 addresses.

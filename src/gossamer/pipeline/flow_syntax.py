@@ -35,7 +35,7 @@ from gossamer.pipeline.fields import (
     get_slot,
 )
 from gossamer.pipeline.match import ANY, Match
-from gossamer.pipeline.packet import ETH_TYPE_MIN, ND_ADVERT, ND_SOLICIT
+from gossamer.pipeline.packet import ETH_TYPE_MIN, ND_ADVERT, ND_SLL, ND_SOLICIT, ND_TLL
 from gossamer.pipeline.pairs import key_values
 
 __all__ = ["KEYWORDS", "FlowText", "compose", "parse_flow", "parse_port"]
@@ -216,8 +216,10 @@ def _layer4(key: int, pseudo: Callable[[int], bytes]) -> bytes:
         return chunk[:8] + crc32c(chunk).to_bytes(4, "little") + payload
     elif proto in (IP_ICMP, IP_ICMPV6):
         head = bytes((ports[1], ports[3])) + bytes(6)
+        if proto == IP_ICMPV6:
+            head = head[:4] + _slot(key, "pbb_isid", 4)
         if proto == IP_ICMPV6 and ports[1] in (ND_SOLICIT, ND_ADVERT) and not ports[3]:
-            head, payload = head + _neighbour_discovery(key, ports[1]), b""
+            head, payload = head + _neighbour_discovery(key), b""
         at, covered = 2, proto == IP_ICMPV6
     else:
         return payload
@@ -228,11 +230,13 @@ def _layer4(key: int, pseudo: Callable[[int], bytes]) -> bytes:
     return data[:at] + found.to_bytes(2, "big") + data[at + 2 :]
 
 
-def _neighbour_discovery(key: int, kind: int) -> bytes:
-    name, option = ("arp_sha", 1) if kind == ND_SOLICIT else ("arp_tha", 2)
-    address = _slot(key, name, 6)
+def _neighbour_discovery(key: int) -> bytes:
     out = _slot(key, "nd_target", 16)
-    return out + bytes((option, 1)) + address if any(address) else out
+    for name, option in (("arp_sha", ND_SLL), ("arp_tha", ND_TLL)):
+        address = _slot(key, name, 6)
+        if any(address):
+            out += bytes((option, 1)) + address
+    return out
 
 
 def _ipv4_packet(key: int) -> bytes:

@@ -178,6 +178,8 @@ _NXM_NAMES: Final = {
     "mpls_bos": "OXM_OF_MPLS_BOS",
     "actset_output": "ONFOXM_ET_ACTSET_OUTPUT",
     "packet_type": "OXM_OF_PACKET_TYPE",
+    "nd_reserved": "ERICOXM_OF_ICMPV6_ND_RESERVED",
+    "nd_options_type": "ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE",
     "tun_src": "NXM_NX_TUN_IPV4_SRC",
     "tun_dst": "NXM_NX_TUN_IPV4_DST",
     "tun_erspan_ver": "NXOXM_ET_ERSPAN_VER",

@@ -264,7 +264,8 @@ class _Parts:
             self.out.append(f"nw_ecn={tos & 3}")
         if self.slot("nw_ttl")[1]:
             self.out.append(f"nw_ttl={self.slot('nw_ttl')[0]}")
-        self.hexadecimal("pbb_isid", 24)
+        if proto != IP_ICMPV6 or eth_type != ETH_IPV6:
+            self.hexadecimal("pbb_isid", 24)
         lse, lse_mask = self.slot("mpls_lse0")
         for name, shift, bits in (
             ("label", 12, 0xFFFFF),
@@ -286,6 +287,8 @@ class _Parts:
                 self.address("nd_target", "nd_target", 128)
                 self.mac("nd_sll", "arp_sha")
                 self.mac("nd_tll", "arp_tha")
+                self.decimal("nd_reserved", "pbb_isid", 32)
+                self.decimal("nd_options_type", "tcp_flags", 8)
         else:
             self.decimal("tp_src", "tp_src", 16)
             self.decimal("tp_dst", "tp_dst", 16)

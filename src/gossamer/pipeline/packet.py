@@ -48,10 +48,11 @@ ICMP, ICMPv6
     8 bytes; `tp_src` is the type, `tp_dst` the code.  (ICMP in IPv4 only,
     ICMPv6 in IPv6 only.)
 Neighbour discovery
-    ICMPv6 types 135 and 136 of code 0 with 24 bytes: `nd_target`.  Options, at
-    most 8, each 8 bytes or more and inside the payload: the first one that is
-    exactly 8 bytes long and of type 1 (in a solicitation) or 2 (in an
-    advertisement) is `arp_sha` or `arp_tha`.
+    ICMPv6 types 135 and 136 of code 0: `nd_reserved`.  With 24 bytes:
+    `nd_target`.  Options, at most 8, each 8 bytes or more and inside the
+    payload: those of exactly 8 bytes and type 1 or 2 have addresses, `arp_sha`
+    and `arp_tha`; the type of the first is `nd_options_type`.  Two of a type
+    (an address of zeros does not count) leave target and addresses unknown.
 PBB (0x88e7)
     16 bytes: the I-TAG (`pbb_isid`: its 32 bits, of which the field is the
     lowest 24), C-DA and C-SA.  What follows them is not looked at.
@@ -129,6 +130,9 @@ NSH_MD_CONTEXT: Final = 1
 """MD type of a network service header with four words of context."""
 ND_SOLICIT: Final = 135
 ND_ADVERT: Final = 136
+ND_SLL: Final = 1
+"""Type of the option with a sender's address (RFC 4861, 4.6.1)."""
+ND_TLL: Final = 2
 _TPIDS: Final = (ETH_VLAN, ETH_QINQ)
 
 _AT: Final = {name: slot.offset for name, slot in SLOTS.items()}
@@ -146,9 +150,8 @@ class Headers:
     """IP protocol of the layer 4 header found whole at `l4`."""
     l4_end: int = 0
     """End of the IP payload."""
-    nd_sll: int = 0
-    """Offset of the link-layer address in the ND option that arp_sha came from."""
-    nd_tll: int = 0
+    nd_option: int = 0
+    """Offset of the first ND option with a link-layer address."""
     ip_seen: bool = False
     """There is, or may be, an IP packet below: labels on anything else are not looked under."""
     network: int = 0
@@ -187,7 +190,7 @@ class _Dissection:
         self.packet = packet
         self.key = bytearray(KEY_LEN)
         self.l3 = self.l4 = self.l4_proto = self.l4_end = 0
-        self.nd_sll = self.nd_tll = 0
+        self.nd_option = 0
         self.network = 0
 
     def put(self, slot: str, data: bytes) -> None:
@@ -361,25 +364,29 @@ class _Dissection:
 
     def neighbour_discovery(self, off: int, end: int) -> None:
         p = self.packet
+        self.put("pbb_isid", p[off + 4 : off + 8])
         if end - off < 24:
             return
         self.put("nd_target", p[off + 8 : off + 24])
-        solicit = p[off] == ND_SOLICIT
         at = off + 24
+        found: dict[int, bytes] = {}
         for _ in range(_MAX_ND_OPTIONS):
             if end - at < 8:
                 return
             length = p[at + 1] * 8
             if not length or length > end - at:
                 return
-            if length == 8 and p[at] == (1 if solicit else 2):
-                if solicit:
-                    self.nd_sll = at + 2
-                    self.put("arp_sha", p[at + 2 : at + 8])
-                else:
-                    self.nd_tll = at + 2
-                    self.put("arp_tha", p[at + 2 : at + 8])
-                return
+            kind = p[at]
+            if length == 8 and kind in (ND_SLL, ND_TLL):
+                if any(found.get(kind, b"")):
+                    for slot in ("nd_target", "arp_sha", "arp_tha"):
+                        self.put(slot, bytes(SLOTS[slot].length))
+                    return
+                found[kind] = p[at + 2 : at + 8]
+                self.put("arp_sha" if kind == ND_SLL else "arp_tha", found[kind])
+                if not self.nd_option:
+                    self.nd_option = at
+                    self.put("tcp_flags", bytes((0, kind)))
             at += length
 
 
@@ -402,8 +409,7 @@ def dissect(packet: bytes, in_port: int) -> Headers:
         d.l4,
         d.l4_proto,
         d.l4_end,
-        d.nd_sll,
-        d.nd_tll,
+        d.nd_option,
         ip_seen=bool(d.l3) or bytes(d.key[_AT["eth_type"] :][:2]) in _LABELLED,
         network=d.network,
     )

@@ -4,7 +4,8 @@ br-tun's tables, numbered as there:
 
 ====  ==============================================================================
 0     from br-int to 2, from a tunnel to the table of its kind, all else is dropped
-2     from br-int: one receiver's frames to 20, ARP requests to 21, the others to 22
+2     from br-int: one receiver's frames to 20, ARP requests and neighbour
+      solicitations to 21, the others to 22
 3     from GRE: key to the host's VLAN, then 10
 4     from VXLAN: VNI to the host's VLAN, then 10
 6     from Geneve: VNI to the host's VLAN, then 10
@@ -12,6 +13,7 @@ br-tun's tables, numbered as there:
 20    to the tunnel the receiver is behind; unknown ones to 22
 21    answer for addresses that are known (L2 population); others to 22
 22    a copy to each host that takes part in the network
+23    the last of an answer to a neighbour solicitation: whose address it gives
 ====  ==============================================================================
 
 What came out of a tunnel never goes into one: copies cannot go in circles.
@@ -43,6 +45,11 @@ _LEARNED_S: Final = 300
 _TO_INTEGRATION: Final = patch_name(TUNNEL, INTEGRATION)
 _BROADCAST: Final = "ff:ff:ff:ff:ff:ff"
 _GROUP: Final = "01:00:00:00:00:00/01:00:00:00:00:00"
+_SOLICITATION: Final = "icmp6,icmp_type=135,icmp_code=0"
+_ADVERTISEMENT: Final = "icmp6,icmp_type=136,icmp_code=0"
+_HALF: Final = (1 << 64) - 1
+_SOLICITED_OVERRIDE: Final = 0x60000000
+"""The flags S and O of a neighbour advertisement (RFC 4861, 4.4)."""
 _ONE: Final = "00:00:00:00:00:00/01:00:00:00:00:00"
 
 
@@ -117,7 +124,9 @@ def tunnel_flows(topology: Topology, host: str) -> list[str]:
     if any(net.l2_population for net in networks.values()):
         out += [
             f"table=2,priority=1,arp,dl_dst={_BROADCAST},actions=resubmit(,21)",
+            f"table=2,priority=1,{_SOLICITATION},dl_dst={_GROUP},actions=resubmit(,21)",
             "table=21,priority=0,actions=resubmit(,22)",
+            f"table=23,priority=1,{_ADVERTISEMENT},actions=move:NXM_OF_ETH_SRC[]->NXM_NX_ND_TLL[],IN_PORT",
         ]
     for name, network in networks.items():
         out += _network_flows(topology, host, name, vlans[name])
@@ -163,10 +172,24 @@ def _population(topology: Topology, host: str, name: str, vlan: int) -> Iterator
         )
         for address in member.port.all_addresses():
             ip = ip_interface(address).ip
-            # (To answer for IPv6 takes fields that the switch does not have: solicitations are copied.)
             if ip.version == 4:
                 match = f"table=21,priority=1,arp,arp_op=1,dl_vlan={vlan},arp_tpa={ip}"
                 yield f"{match},actions={arp_answer(mac, int(ip))},IN_PORT"
+            else:
+                # Who asks whether an address is taken says no address of his own: that is copied.
+                match = f"{_SOLICITATION},nd_options_type=1,dl_vlan={vlan},nd_target={ip}"
+                yield f"table=21,priority=1,{match},actions={nd_answer(mac, int(ip))},resubmit(,23)"
+
+
+def nd_answer(mac: str, address: int) -> str:
+    """The actions that make of a neighbour solicitation its answer (RFC 4861, 7.2.4), but for the
+    option's address: that can be set in a table that matches an advertisement."""
+    return (
+        f"move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],mod_dl_src:{mac},"
+        f"move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[],load:{address & _HALF:#x}->NXM_NX_IPV6_SRC[0..63],"
+        f"load:{address >> 64:#x}->NXM_NX_IPV6_SRC[64..127],load:0x2->ERICOXM_OF_ICMPV6_ND_OPTIONS_TYPE[],"
+        f"load:{_SOLICITED_OVERRIDE:#x}->ERICOXM_OF_ICMPV6_ND_RESERVED[],load:0x88->NXM_NX_ICMPV6_TYPE[]"
+    )
 
 
 def arp_answer(mac: str, address: int) -> str:

@@ -56,6 +56,11 @@ def l4_sum(data: bytes) -> int:
             "icmp6,icmp_type=135,nd_target=fd00::9,nd_sll=2:0:0:0:0:1",
             {"nd_target": 5, "arp_sha": 9},
         ),
+        # A solicitation becomes the advertisement that answers it.
+        (
+            "icmp6,icmp_type=135,nd_target=fd00::9,nd_sll=2:0:0:0:0:1",
+            {"tp_src": 136, "pbb_isid": 0x60000000, "tcp_flags": 2, "arp_sha": 0, "arp_tha": 9},
+        ),
         ("icmp6,icmp_type=128", {"tp_src": 129, "ipv6_dst": 7}),
     ],
 )

@@ -130,7 +130,28 @@ def test_neighbour_solicitations_show_target_and_source_address() -> None:
     message = b"\x87\0\0\0" + bytes(4) + IPV6[:16] + b"\x05\1" + bytes(6) + b"\1\1" + ETH[:6]
     names = ("tp_src", "tp_dst", "nd_target", "arp_sha", "arp_tha")
     assert slots(ipv6(message, 58), *names) == (135, 0, 1, 0x020000000002, 0)
-    assert dissect(ipv6(message, 58), 1).nd_sll == 14 + 40 + 24 + 8 + 2
+    assert dissect(ipv6(message, 58), 1).nd_option == 14 + 40 + 24 + 8
+
+
+ADVERTISEMENT = b"\x88\0\0\0" + b"\x60\0\0\0" + IPV6[:16]
+ND_NAMES = ("nd_target", "pbb_isid", "tcp_flags", "arp_sha", "arp_tha")
+"""Of nd_target, nd_reserved, nd_options_type, nd_sll, nd_tll."""
+
+
+def test_the_first_option_with_an_address_is_the_one_that_has_its_type_shown() -> None:
+    both = b"\2\1" + ETH[:6] + b"\1\1" + ETH[6:]
+    shown = slots(ipv6(ADVERTISEMENT + both, 58), *ND_NAMES)
+    assert shown == (1, 0x60000000, 2, 0x020000000001, 0x020000000002)
+    assert dissect(ipv6(ADVERTISEMENT + both, 58), 1).nd_option == 14 + 40 + 24
+
+
+def test_two_options_of_a_type_hide_target_and_addresses() -> None:
+    twice = b"\2\1" + ETH[:6] + b"\2\1" + ETH[6:]
+    assert slots(ipv6(ADVERTISEMENT + twice, 58), *ND_NAMES) == (0, 0x60000000, 2, 0, 0)
+
+
+def test_a_short_solicitation_shows_its_reserved_word() -> None:
+    assert slots(ipv6(ADVERTISEMENT[:8], 58), *ND_NAMES) == (0, 0x60000000, 0, 0, 0)
 
 
 def test_arp_is_read_only_for_ipv4_over_ethernet() -> None:

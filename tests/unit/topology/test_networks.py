@@ -151,6 +151,20 @@ def test_with_l2_population_nothing_is_learned_and_arp_is_answered(tmp_path: Pat
     assert [f for f in flows if "arp_tpa=10.0.0.2," in f and f"mod_dl_src:{mac}" in f]
 
 
+def test_with_l2_population_neighbour_solicitations_are_answered(tmp_path: Path) -> None:
+    text = edited(
+        ("id: 5001}", "id: 5001, l2_population: true}"),
+        ("network: blue, address: 10.0.0.2/24", "network: blue, addresses: [10.0.0.2/24, 'fd00::2/64']"),
+    )
+    topology = read(tmp_path, text)
+    flows = resources(topology)["flows/h1:br-tun"]["flows"]
+    mac = resources(topology)["port/a2/0"]["mac"]
+    (answer,) = [f for f in flows if "nd_target=fd00::2," in f]
+    assert f"mod_dl_src:{mac}" in answer
+    assert answer.endswith("load:0x88->NXM_NX_ICMPV6_TYPE[],resubmit(,23)")
+    assert [f for f in flows if f.startswith("table=23,") and "->NXM_NX_ND_TLL[],IN_PORT" in f]
+
+
 def test_tenants_may_have_the_same_addresses(tmp_path: Path) -> None:
     assert read(tmp_path, TWO_HOSTS).instances.keys() == {"a1", "a2", "b1", "b2"}
     with pytest.raises(TopologyError, match=r"10.0.0.2 is given twice"):

@@ -148,6 +148,10 @@ GROUPS: Final[dict[str, tuple[OdpField, ...]]] = {
     "icmp": _ICMP,
     "icmpv6": _ICMP,
     "nd": (_v6("target", "nd_target"), _mac("sll", "arp_sha"), _mac("tll", "arp_tha")),
+    "nd_ext": (
+        OdpField("nd_reserved", "pbb_isid", 32, 0, hexadecimal),
+        OdpField("nd_options_type", "tcp_flags", 8),
+    ),
 }
 """The fields of each group, in the order they are written."""
 
@@ -256,6 +260,8 @@ def _headers(match: Match, *, full: bool) -> list[str]:
     icmp_type = get_slot(match.value, "tp_src") if get_slot(match.mask, "tp_src") else -1
     names = header_groups(eth_type, proto if get_slot(match.mask, "nw_proto") else -1, icmp_type)
     out += [format_group(name, match, full=full) for name in names]
+    if "nd" in names:
+        out.append(format_group("nd_ext", match))
     if "tcp" in names:
         flags, mask = get_slot(match.value, "tcp_flags"), get_slot(match.mask, "tcp_flags")
         if mask:

@@ -6,7 +6,6 @@ them, removes some, and says how many there may be and how long they live.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from gossamer.datapath.ct_records import Records, zones
 from gossamer.datapath.ct_tuple import canonical, pack, unpack
 from gossamer.datapath.layout import CtConfigFlag, CtFlag
 from gossamer.datapath.maps import HashMap, MappedArray, PerCpuArray, Ring
+from gossamer.datapath.nat_rules import NatRules
 from gossamer.errors import DatapathError
 from gossamer.pipeline.conntrack.timeouts import DEFAULTS
 from gossamer.pipeline.conntrack.tuple import Tuple
@@ -175,8 +175,8 @@ class Conntrack:
         self._timeouts = array("ct_timeouts", layout.CT_POLICY.size, layout.CT_POLICIES)
         self._config = array("ct_config", layout.CT_CONFIG.size, 1)
         self._shared = array("ct_shared", layout.CT_SHARED.size, 1)
-        self._nat_rules = HashMap(
-            "ct_nat_rules", fds["ct_nat_rules"], 4, layout.CT_NAT_RULE.size
+        self.nat_rules = NatRules(
+            HashMap("ct_nat_rules", fds["ct_nat_rules"], 4, layout.CT_NAT_RULE.size)
         )
         self._counters = PerCpuArray(
             "ct_counters", fds["ct_counters"], 8, len(layout.CT_COUNTS)
@@ -588,22 +588,6 @@ class Conntrack:
                 *(reply.until, reply.before, reply.after),
             ),
         )
-
-    def nat_rule(self, image: bytes) -> int:
-        """The number of a `struct ct_nat_rule`, written where it is new.
-
-        Made from what it says, so that it is the same after a restart of the daemon.
-        """
-        number = int.from_bytes(hashlib.sha256(image).digest()[:4], "little") | 1
-        for _ in range(layout.CT_NAT_RULES):
-            present = self._nat_rules.get(number.to_bytes(4, "little"))
-            if present == image:
-                return number
-            if present is None:
-                self._nat_rules.put(number.to_bytes(4, "little"), image)
-                return number
-            number = (number + 2) & 0xFFFFFFFF
-        raise DatapathError("more nat() ranges than the kernel can hold")
 
     def set_events(self, *, new: bool = False, invalid: bool = False, gone: bool = False) -> None:
         """Which events the kernel is to tell; none unless asked."""

@@ -106,7 +106,7 @@ class Datapath:
         self.programs = Programs(
             hashed("small_programs", 4, head + layout.SMALL_OPS * layout.OP.size),
             hashed("large_programs", 4, head + layout.LARGE_OPS * layout.OP.size),
-            self.conntrack.nat_rule,
+            self.conntrack.nat_rules,
         )
         self._flows = FlowWriter(
             tuple(
@@ -205,6 +205,7 @@ class Datapath:
         self._publish()
         self._grace.settle()
         self.programs.disinherit()
+        self.conntrack.nat_rules.disinherit()
         self._ports.disinherit()
         for bridge_id in self._bridges.unclaimed():
             self._bridges.remove(bridge_id)

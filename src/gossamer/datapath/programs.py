@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
 from gossamer.datapath.compile import compile_actions, split
 from gossamer.datapath.maps import HashMap
+from gossamer.datapath.nat_rules import NatRules
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions, Conjunction, Learn, Sample
 
@@ -33,6 +33,8 @@ class ProgramRecord:
     """Its flows are alternatives of conjunctions."""
     inner: list[ProgramRecord] = field(default_factory=list)
     """Programs it runs (clone), which it uses."""
+    nat_rules: list[int] = field(default_factory=list)
+    """Ranges that it translates to."""
     users: int = 0
     releases: int = 0
     """How often it was left without users."""
@@ -41,11 +43,9 @@ class ProgramRecord:
 class Programs:
     """All programs; written at `flush()`, deleted by `sweep()`."""
 
-    def __init__(
-        self, small: HashMap, large: HashMap, nat_rule: Callable[[bytes], int] = lambda image: 0
-    ) -> None:
+    def __init__(self, small: HashMap, large: HashMap, nat_rules: NatRules) -> None:
         self._small = small
-        self.nat_rule = nat_rule
+        self.nat_rules = nat_rules
         self._large = large
         self._by_actions: dict[Actions, ProgramRecord] = {}
         self._by_identity: dict[int, ProgramRecord] = {}
@@ -118,6 +118,8 @@ class Programs:
             del self._by_actions[record.actions]
             self._by_identity.pop(id(record.actions), None)
             self._delete(record.pieces)
+            for number in record.nat_rules:
+                self.nat_rules.release(number)
             for inner in record.inner:
                 self.release(inner)
                 unused.append((inner, inner.releases))
@@ -227,4 +229,6 @@ class _Names:
         return inner.program_id
 
     def nat_rule(self, image: bytes) -> int:
-        return self._programs.nat_rule(image)
+        number = self._programs.nat_rules.acquire(image)
+        self._record.nat_rules.append(number)
+        return number

@@ -211,6 +211,8 @@ struct {
 #define CT_TELL_NEW		(1 << 1)	/* events that are wanted */
 #define CT_TELL_INVALID		(1 << 2)	/* and what rules drop after it was tracked */
 #define CT_TELL_GONE		(1 << 3)
+#define CT_NO_IPV4_FRAGMENTS	(1 << 4)	/* fragments are invalid */
+#define CT_NO_IPV6_FRAGMENTS	(1 << 5)
 
 struct ct_config {
 	__u32 max_connections;	/* at most MAX_CONNECTIONS; 0: that many */
@@ -218,6 +220,7 @@ struct ct_config {
 	__u32 flags;
 	__u32 hash_seed;	/* of nat() with random */
 	__u64 test_now;		/* capturing only: the time in ns, 0: the clock's */
+	__u32 min_fragment[2];	/* bytes of IPv4, IPv6 packets; shorter ones but the last are invalid */
 };
 
 /* Written by the daemon. */
@@ -331,7 +334,17 @@ enum ct_count {
 	CT_COUNT_INVALID,
 	CT_COUNT_TCP_FLAGS,	/* of the invalid ones: flags that do not go together */
 	CT_COUNT_TCP_SEQUENCE,	/* of the invalid ones: outside the window */
-	CT_COUNTS
+	CT_COUNT_FRAGMENTS,	/* enum ct_fragment_count of IPv4, then of IPv6 */
+	CT_COUNTS = CT_COUNT_FRAGMENTS + 10
+};
+
+enum ct_fragment_count {
+	CT_FRAGMENT_ACCEPTED,
+	CT_FRAGMENT_COMPLETED,	/* it was the last that its datagram lacked */
+	CT_FRAGMENT_UNKNOWN,	/* nothing is known of the first one */
+	CT_FRAGMENT_SHORT,
+	CT_FRAGMENT_OVERLAP,
+	CT_FRAGMENT_COUNTS
 };
 
 /* Written here, summed by the daemon. */

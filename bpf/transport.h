@@ -195,11 +195,17 @@ __attribute__((noinline)) int transport_quoted(struct __sk_buff *skb, __u32 ipv6
 	return 0;
 }
 
+static __always_inline void count_fragment(bool ipv6, __u32 which)
+{
+	ct_count(CT_COUNT_FRAGMENTS + (ipv6 ? CT_FRAGMENT_COUNTS : 0) + which);
+}
+
 struct fragment {		/* the one at hand */
 	struct fragment_key key;
 	__u32 offset, length;	/* bytes of the datagram */
 	__u32 more;
 	__u32 transport;	/* protocol in its first header */
+	__u32 packet;		/* bytes of the whole IP packet */
 };
 
 static long find_fragment(__u32 i, struct extension_walk *walk)
@@ -247,6 +253,7 @@ static __always_inline int read_fragment(struct __sk_buff *skb, struct state *st
 		f->offset = bpf_ntohs(header.where) & 0xfff8;
 		f->more = bpf_ntohs(header.where) & 1;
 		f->length = walk.left - 8;
+		f->packet = bpf_ntohs(ip.payload_len) + sizeof(ip);
 		__builtin_memcpy(f->key.src, k->ipv6_src, 16);
 		__builtin_memcpy(f->key.dst, k->ipv6_dst, 16);
 	} else {
@@ -259,6 +266,7 @@ static __always_inline int read_fragment(struct __sk_buff *skb, struct state *st
 		f->offset = (bpf_ntohs(ip.frag_off) & 0x1fff) * 8;
 		f->more = bpf_ntohs(ip.frag_off) & 0x2000;
 		f->length = bpf_ntohs(ip.tot_len) - ip.ihl * 4;
+		f->packet = bpf_ntohs(ip.tot_len);
 		f->key.src[0] = k->nw_src;
 		f->key.dst[0] = k->nw_dst;
 	}
@@ -343,12 +351,14 @@ static __always_inline __u32 enter_fragment(struct state *st, struct transports 
 	if (units.n_old)
 		/* the very same again is only left out */
 		return units.n_old < n_units ? break_datagram(datagram) : TRANSPORT_OVERLAP;
-	__sync_fetch_and_add(&datagram->units_seen, n_units);
+	units.n_old = __sync_fetch_and_add(&datagram->units_seen, n_units) + n_units;
 	all = datagram->units_all;
 	if (!f->more && !all)
 		all = datagram->units_all = units.end;
 	if (all && (units.end > all || (!f->more && units.end != all)))
 		return break_datagram(datagram);
+	if (all && units.n_old == all)
+		count_fragment(f->key.ipv6, CT_FRAGMENT_COMPLETED);
 	if (f->offset) {
 		tr->proto = datagram->proto;
 		tr->icmp_type = datagram->icmp_type;
@@ -460,19 +470,39 @@ __attribute__((noinline)) int read_headers(struct __sk_buff *skb, __u32 level)
 	return kind;
 }
 
+/* Is it one that is not tracked, as ct_config says? */
+static __always_inline bool fragment_refused(struct fragment *f, bool ipv6)
+{
+	__u32 zero = 0;
+	struct ct_config *config = bpf_map_lookup_elem(&ct_config, &zero);
+
+	if (!config || (config->flags & (ipv6 ? CT_NO_IPV6_FRAGMENTS : CT_NO_IPV4_FRAGMENTS)))
+		return true;
+	if (!f->more || f->packet >= (ipv6 ? config->min_fragment[1] : config->min_fragment[0]))
+		return false;
+	count_fragment(ipv6, CT_FRAGMENT_SHORT);
+	return true;
+}
+
 __attribute__((noinline)) int read_fragments(struct __sk_buff *skb, __u32 zone, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct transports *tr = transports_get(level);
 	struct fragment f = {};
+	bool ipv6;
 
 	if (!st || !tr)
 		return 0;
 	f.key.zone = zone;
-	if (read_fragment(skb, st, key_of(st)->eth_type == bpf_htons(0x86dd), &f))
+	ipv6 = key_of(st)->eth_type == bpf_htons(0x86dd);
+	if (read_fragment(skb, st, ipv6, &f) || fragment_refused(&f, ipv6)) {
 		tr->kind = TRANSPORT_INVALID;
-	else
-		tr->kind = enter_fragment(st, tr, &f, tr->kind);
+		return 0;
+	}
+	tr->kind = enter_fragment(st, tr, &f, tr->kind);
+	count_fragment(ipv6, tr->kind == TRANSPORT_OVERLAP ? CT_FRAGMENT_OVERLAP :
+			     tr->kind == TRANSPORT_INVALID ? CT_FRAGMENT_UNKNOWN :
+							     CT_FRAGMENT_ACCEPTED);
 	return 0;
 }
 

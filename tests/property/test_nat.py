@@ -297,3 +297,39 @@ def test_a_fragment_without_its_first_is_invalid_and_overlaps_are_dropped(
     )
     world.dropped(INSIDE, overlap, "ct_fragment")
     world.dropped(INSIDE, third, "ct_fragment")
+
+
+@pytest.mark.parametrize(("inside", "server", "outside"), FAMILIES)
+def test_fragments_are_tracked_as_far_as_that_is_wished(
+    world: NatWorld, inside: str, server: str, outside: str
+) -> None:
+    world.nat(f"src={outside}")
+    ipv6 = ":" in inside
+    conntrack = world.datapath.conntrack
+    before = conntrack.counters()
+
+    def became(identifier: int) -> list[bool]:
+        """Of two fragments: which were valid."""
+        datagram = udp_segment(inside, 4000, server, 53, bytes(2 * SIZE))
+        pieces = fragments(inside, server, UDP, datagram, identifier)[:2]
+        return ["inv" not in world.through(INSIDE, piece, whole=False)[0] for piece in pieces]
+
+    try:
+        assert became(501) == [True, True]
+        conntrack.track_fragments(ipv6, False)
+        assert became(502) == [False, False]
+        conntrack.track_fragments(ipv6, True)
+        conntrack.set_shortest_fragment(ipv6, SIZE + 100)
+        assert became(503) == [False, False]
+        conntrack.set_shortest_fragment(ipv6, SIZE)
+        assert became(504) == [True, True]
+    finally:
+        conntrack.track_fragments(ipv6, True)
+        conntrack.set_shortest_fragment(ipv6, 0)
+    counted = conntrack.counters()
+    family = "v6" if ipv6 else "v4"
+    grown = {
+        fate: counted[f"fragments_{family}_{fate}"] - before[f"fragments_{family}_{fate}"]
+        for fate in ("accepted", "short")
+    }
+    assert grown == {"accepted": 4, "short": 2}

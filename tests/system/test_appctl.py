@@ -273,8 +273,8 @@ def test_flow_counters_go_on_when_paths_are_forgotten(world: World) -> None:
 
 
 def test_what_the_datapath_cannot_do_is_said_with_the_reason(world: World) -> None:
-    assert world.error("dpctl/ipf-get-status") == (
-        "ovs-vswitchd: ipf-get-status: this datapath does not reassemble fragments "
+    assert world.error("dpctl/ipf-set-max-nfrags", "9") == (
+        "ovs-vswitchd: ipf-set-max-nfrags: this datapath keeps no fragments "
         "(Operation not supported)"
     )
     assert "ovs-ofctl" in world.error("dpctl/add-flow", "in_port(1)", "2")

@@ -259,3 +259,20 @@ def test_a_flushed_connection_begins_anew(busy: Pair) -> None:
     assert assert_same(busy, "dpctl/ct-get-nconns") == ["0"]
     busy.send("a", udp(_A, 2000, _B, 4000))
     assert len(assert_same(busy, "dpctl/dump-conntrack")) == 1
+
+
+def test_what_becomes_of_fragments_is_set_and_told_in_the_peers_words(pair: Pair) -> None:
+    for command in (
+        ("ipf-set-disabled", "v4"),
+        ("ipf-set-enabled", "v4"),
+        ("ipf-set-min-frag", "v6", "1300"),
+        ("ipf-set-min-frag", "v6", "300"),
+        ("ipf-set-min-frag", "v6", "x"),
+        ("ipf-set-enabled", "zz"),
+    ):
+        assert_same(pair, f"dpctl/{command[0]}", *command[1:])
+    theirs, ours = pair.ask("dpctl/ipf-get-status")
+    assert [line.partition(":")[0] for line in ours] == [line.partition(":")[0] for line in theirs]
+    assert any("min v6 frag size: 1300" in line for line in ours)
+    pair.host.appctl("dpctl/ipf-set-min-frag", "v6", "0")
+    assert "min v6 frag size: 0" in pair.host.appctl("dpctl/ipf-get-status")

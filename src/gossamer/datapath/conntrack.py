@@ -140,6 +140,8 @@ _ZONE_LIMIT, _ZONE_COUNT, _ZONE_REMOVED = 0, 1, 3
 _ZONE_WORDS: Final = layout.CT_ZONE.size // 4
 _MAX, _DEFAULT_LIMIT, _FLAGS = 0, 1, 2
 """32-bit words of struct ct_config."""
+_MIN_FRAGMENT = 6
+_NO_FRAGMENTS: Final = (CtConfigFlag.NO_IPV4_FRAGMENTS, CtConfigFlag.NO_IPV6_FRAGMENTS)
 _FLAGS_AT, _ALG_AT = 134, 135
 """Bytes of struct ct_connection."""
 _REFERRED_TO: Final = int(CtFlag.SRC_NAT | CtFlag.DST_NAT | CtFlag.EXPECTED)
@@ -524,6 +526,22 @@ class Conntrack:
     @sequence_check.setter
     def sequence_check(self, check: bool) -> None:
         self._set_flag(CtConfigFlag.NO_SEQUENCE_CHECK, not check)
+
+    def tracks_fragments(self, ipv6: bool) -> bool:
+        """Whether fragments of IPv4, or of IPv6, are tracked; else they are invalid."""
+        return not self._config.words32[_FLAGS] & _NO_FRAGMENTS[ipv6]
+
+    def track_fragments(self, ipv6: bool, on: bool) -> None:
+        """Set that."""
+        self._set_flag(_NO_FRAGMENTS[ipv6], not on)
+
+    def shortest_fragment(self, ipv6: bool) -> int:
+        """Bytes of the IP packet that a fragment but the last must have; shorter ones are invalid."""
+        return int(self._config.words32[_MIN_FRAGMENT + ipv6])
+
+    def set_shortest_fragment(self, ipv6: bool, n_bytes: int) -> None:
+        """Set that; 0: any length."""
+        self._config.words32[_MIN_FRAGMENT + ipv6] = n_bytes
 
     def _set_flag(self, flag: CtConfigFlag, on: bool) -> None:
         flags = self._config.words32[_FLAGS] & ~int(flag)

@@ -12,7 +12,7 @@ from gossamer.pipeline.fields import KEY_LEN
 LAYOUT_VERSION: Final = 8
 """Raise when a record below changes: maps of another version are not taken over."""
 
-CT_LAYOUT_VERSION: Final = 2
+CT_LAYOUT_VERSION: Final = 3
 """The same for the maps of bpf/conntrack.h alone: connections outlive a change of the others."""
 
 # bpf/limits.h
@@ -103,7 +103,7 @@ CT_TUPLE: Final = Struct("=16s16s2s2sBBH")
 CT_CONNECTION: Final = Struct("=IIQ2Q2QI4s16s" + 2 * "IIHBB" + "16s16s2s2sHBB")
 CT_ZONE: Final = Struct("=IIHHI")
 CT_POLICY: Final = Struct("=12I")
-CT_CONFIG: Final = Struct("=IIIIQ")
+CT_CONFIG: Final = Struct("=IIIIQ2I")
 CT_SHARED: Final = Struct("=I60xI60xI60xIII52x")
 CT_NAT_RULE: Final = Struct("=I16s16sHHI")
 CT_EXPECTATION: Final = Struct("=40s16sH2s4s16s")
@@ -177,6 +177,8 @@ class CtConfigFlag(IntFlag):
     TELL_NEW = 1 << 1
     TELL_INVALID = 1 << 2
     TELL_GONE = 1 << 3
+    NO_IPV4_FRAGMENTS = 1 << 4
+    NO_IPV6_FRAGMENTS = 1 << 5
 
 
 CT_TRANSLATED: Final = 0x80
@@ -203,6 +205,8 @@ CT_TIMEOUTS: Final = (
 )
 """enum ct_timeout, in its order."""
 
+CT_FRAGMENT_COUNTS: Final = ("accepted", "completed", "unknown", "short", "overlap")
+"""enum ct_fragment_count, in its order."""
 CT_COUNTS: Final = (
     "created",
     "expired",
@@ -213,6 +217,7 @@ CT_COUNTS: Final = (
     "invalid",
     "tcp_flags",
     "tcp_sequence",
+    *(f"fragments_{family}_{count}" for family in ("v4", "v6") for count in CT_FRAGMENT_COUNTS),
 )
 """enum ct_count, in its order."""
 

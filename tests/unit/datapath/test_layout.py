@@ -63,7 +63,14 @@ def _enum(header: str, name: str) -> list[str]:
 
 def test_counters_and_states_of_connections_are_named_in_the_order_of_their_enums() -> None:
     counts = _enum("conntrack.h", "ct_count")[:-1]
-    assert [n.removeprefix("CT_COUNT_").lower() for n in counts] == list(layout.CT_COUNTS)
+    *single, fragments = [n.removeprefix("CT_COUNT_").lower() for n in counts]
+    fates = [
+        n.removeprefix("CT_FRAGMENT_").lower()
+        for n in _enum("conntrack.h", "ct_fragment_count")[:-1]
+    ]
+    assert fates == list(layout.CT_FRAGMENT_COUNTS)
+    each = [f"{fragments}_{family}_{fate}" for family in ("v4", "v6") for fate in fates]
+    assert [*single, *each] == list(layout.CT_COUNTS)
     states = _enum("conntrack.h", "ct_tcp_state")
     assert [n.removeprefix("CT_TCP_") for n in states] == list(layout.CT_TCP_STATES)
     timeouts = _enum("conntrack.h", "ct_timeout")[:-1]

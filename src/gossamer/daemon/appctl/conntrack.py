@@ -14,6 +14,7 @@ from gossamer.daemon.appctl import datapaths
 from gossamer.daemon.appctl.ct_answers import Answers
 from gossamer.daemon.appctl.ct_question import Question
 from gossamer.daemon.appctl.dpctl_arguments import DpctlError, options
+from gossamer.daemon.appctl.ipf import FragmentCommands
 from gossamer.daemon.control import Deferring
 from gossamer.errors import DatapathError
 from gossamer.switch.ct_match import CtMatch, flushing, masked, number_of
@@ -57,7 +58,9 @@ class ConntrackCommands:
 
     def commands(self) -> dict[str, Row]:
         """Usage, least and most arguments, and what to run, by the name after ``dpctl/``."""
+        fragments = FragmentCommands(lambda: self._conntrack, self._open)
         return {
+            **fragments.commands(),
             "ct-set-maxconns": ("[dp] maxconns", 1, 2, self.set_maxconns),
             "ct-get-maxconns": ("[dp]", 0, 1, self.get_maxconns),
             "ct-get-nconns": ("[dp]", 0, 1, self.get_nconns),

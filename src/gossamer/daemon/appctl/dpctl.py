@@ -42,7 +42,7 @@ _IN_PORT: Final = BY_NAME["in_port"]
 
 _BY_PACKETS: Final = "paths are made by packets alone; add OpenFlow flows with ovs-ofctl"
 _BY_DATABASE: Final = "bridges and ports are made in the database: use ovs-vsctl"
-_NO_FRAGMENTS: Final = "this datapath does not reassemble fragments"
+_NO_FRAGMENTS: Final = "this datapath keeps no fragments"
 
 _REFUSED: Final = (
     ("add-dp", "dp [iface...]", 1, _HUGE, _BY_DATABASE),
@@ -58,11 +58,7 @@ _REFUSED: Final = (
     ("offload-stats-show", "[dp]", 0, 1, "nothing is offloaded to hardware"),
     ("cache-get-size", "[dp]", 0, 1, "the size of the cache is fixed"),
     ("cache-set-size", "dp cache <size>", 3, 3, "the size of the cache is fixed"),
-    ("ipf-set-enabled", "[dp] v4|v6", 1, 2, _NO_FRAGMENTS),
-    ("ipf-set-disabled", "[dp] v4|v6", 1, 2, _NO_FRAGMENTS),
-    ("ipf-set-min-frag", "[dp] v4|v6 minfragment", 2, 3, _NO_FRAGMENTS),
     ("ipf-set-max-nfrags", "[dp] maxfrags", 1, 2, _NO_FRAGMENTS),
-    ("ipf-get-status", "[dp]", 0, 1, _NO_FRAGMENTS),
 )
 """Commands of the peer that this datapath cannot do: name, usage, arguments, why."""
 

@@ -25,9 +25,9 @@ static __always_inline void set_word(struct state *st, __u32 word, __u32 value, 
 		return;
 	BOUND_WORD(word);
 	st->key[word] = (st->key[word] & ~mask) | value;
-	/* what a tunnel will read belongs to the packet too */
+	/* what a tunnel will read belongs to the packet too, and so does its mark */
 	if ((word >= PACKET_WORD && word < KEY_WORDS) ||
-	    (word >= WORD_TUN_ID && word < WORD_PKT_MARK)) {
+	    (word >= WORD_TUN_ID && word <= WORD_PKT_MARK)) {
 		struct op op = { .code = DO_SET, .a = word, .b = value, .c = mask, .d = groups };
 
 		before_change(st);

@@ -62,7 +62,7 @@ static long emit_state_word(__u32 i, __u32 *level)
 	if (w == WORD_ACTSET_OUTPUT && st->key[w] == bpf_htonl(ACTSET_UNSET))
 		return 0;	/* nobody is told of it */
 	if ((w >= WORD_CT_STATE && w < WORD_CT_STATE + CT_WORDS) ||
-	    (w >= WORD_TUN_ID && w < WORD_PKT_MARK))
+	    (w >= WORD_TUN_ID && w <= WORD_PKT_MARK))
 		return 0;	/* the key has them when the path is carried out */
 	if (st->key[w] != st->saved[w] || (st->shown[w >> 6 & 1] & (1ull << (w & 63)))) {
 		struct op op = { .code = DO_SET, .a = w, .b = st->key[w], .c = 0xffffffff };

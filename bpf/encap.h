@@ -23,6 +23,8 @@
 #define UDP_PORT_END 61000
 
 #define LEAST_MTU 68		/* RFC 791, 3.2 */
+#define FIB_LOOKUP_MARK (1 << 5)	/* BPF_FIB_LOOKUP_MARK, newer than the headers */
+#define EINVAL 22
 
 #define OUTER_WORD_MASK 63	/* of departure.words */
 
@@ -91,12 +93,25 @@ static __always_inline void set_hop(struct bpf_redir_neigh *hop, struct bpf_fib_
 		__builtin_memcpy(hop->ipv6_nh, group && !v4 ? remote : fib->ipv6_dst, 16);
 }
 
+/* With the mark where it is not 0 and the kernel takes it: since 6.10. */
+static __always_inline long look_up(struct __sk_buff *skb, struct bpf_fib_lookup *fib, __u32 mark)
+{
+	long found = -EINVAL;
+
+	if (mark) {
+		__builtin_memcpy(fib->smac, &mark, 4);
+		found = bpf_fib_lookup(skb, fib, sizeof(*fib), FIB_LOOKUP_MARK);
+	}
+	return found == -EINVAL ? bpf_fib_lookup(skb, fib, sizeof(*fib), 0) : found;
+}
+
 /* Where the packet goes: into st->out.  Returns 0 or a drop reason. */
 static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, struct tunnel *t,
 				   const __be32 *remote, bool v4, __u32 length, __be16 udp_source)
 {
 	struct bpf_fib_lookup *fib = &st->fib;
 	struct departure *d = &st->out;
+	__u32 mark = d->mark;
 	bool group = is_group(remote, v4);
 	long found;
 
@@ -123,7 +138,7 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 		__builtin_memcpy(fib->ipv6_src, t->local, 16);
 		__builtin_memcpy(fib->ipv6_dst, remote, 16);
 	}
-	found = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	found = look_up(skb, fib, mark);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
 		struct tunnel_config *config = tunnel_config_get();
 
@@ -133,7 +148,7 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 		}
 		d->cut = 1;
 		fib->tot_len = LEAST_MTU;
-		found = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+		found = look_up(skb, fib, mark);
 	}
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return DROP_TUNNEL_ROUTE;
@@ -316,6 +331,7 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 	d->l4 = 4 * l3_words;
 	d->length = 4 * n + d->inner_l2;
 	inner->length += 4 * n + d->inner_l2;	/* of the outer packet, or of a segment of it */
+	d->mark = t->flags & TUNNEL_MARK ? t->mark : bpf_ntohl(k->pkt_mark);
 	reason = route(skb, st, t, remote, v4, inner->length, udp_source);
 	if (reason)
 		return reason;
@@ -484,6 +500,8 @@ static __always_inline int depart(struct __sk_buff *skb, __u32 level)
 		count_drop(DROP_REWRITE);
 		return TC_ACT_SHOT;
 	}
+	if (st->out.mark)
+		skb->mark = st->out.mark;
 	if (st->out.cut) {
 		config = tunnel_config_get();
 		if (!config)

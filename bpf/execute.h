@@ -97,6 +97,7 @@ static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, 
 	pass->touched = st->touched;
 	pass->limit = shorter(st);
 	pass->queue = st->queue;
+	pass->key[WORD_PKT_MARK] = st->key[WORD_PKT_MARK];
 	__builtin_memcpy(&pass->key[PACKET_WORD], &st->key[PACKET_WORD], PACKET_WORDS * 4);
 	st->pass_tail++;
 	st->passes_begun++;
@@ -807,6 +808,10 @@ static __always_inline int take_waiting(struct __sk_buff *skb, struct state *st,
 		/* registers and a tunnel's values end with the bridge */
 		__builtin_memset(&st->key[2], 0, (PACKET_WORD - 2) * 4);
 		st->dirty = st->ct_dirty = 0;
+	}
+	if (waiting->key[WORD_PKT_MARK]) {
+		st->key[WORD_PKT_MARK] = waiting->key[WORD_PKT_MARK];
+		st->dirty = 1;
 	}
 	/* The key is the copy's; the headers are still as the last commit left them. */
 	if (st->touched)

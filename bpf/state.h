@@ -27,7 +27,7 @@ struct op {
 #define GROUP_ARP_ND	(1 << 4)
 #define GROUP_MPLS	(1 << 5)
 #define GROUP_TRANSPORT	(1 << 6)	/* beyond the key: transport.h */
-#define TUNNEL_WORDS	(WORD_PKT_MARK - WORD_TUN_ID)
+#define TUNNEL_WORDS	(WORD_PKT_MARK + 1 - WORD_TUN_ID)	/* the mark too */
 #define HIDDEN_WORDS	(KEY_WORDS - WORD_NW_PROTO)	/* what labels hide */
 
 struct flow_ref {
@@ -158,6 +158,7 @@ struct departure {		/* of an output into a tunnel: what encapsulate() puts on */
 	__u8 eth[12];		/* outer addresses */
 	__be16 type;
 	__u16 cut;		/* into fragments, when it has left */
+	__u32 mark;		/* of the outer packet, 0 the packet's own */
 	__be32 remote[4], local[4];
 	struct inner inner;
 	__be32 words[64];

@@ -27,6 +27,7 @@ enum packet_mode { MODE_LEGACY_L2, MODE_LEGACY_L3, MODE_PTAP };
 #define TUNNEL_INDEX_FLOW	(1 << 12)
 #define TUNNEL_DIRECTION_FLOW	(1 << 13)
 #define TUNNEL_HWID_FLOW	(1 << 14)
+#define TUNNEL_MARK		(1 << 15)	/* outer packets bear `mark`, not the flow's */
 
 struct tunnel {
 	__be32 remote[4];	/* IPv4 as ::ffff:a.b.c.d, here and below */
@@ -44,6 +45,7 @@ struct tunnel {
 	__u16 pad;
 	__u32 sequence;		/* of GRE packets; written here */
 	__u32 resolved;		/* the second in which the kernel last saw to the neighbour; here */
+	__u32 mark;
 };
 
 /* By port id.  Written by the daemon, but for what says otherwise. */

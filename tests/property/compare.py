@@ -31,8 +31,8 @@ from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.world import Port, World
 from tests.property.case import Case
 
-_STATE_BITS = (KEY_LEN - SLOTS["pkt_mark"].offset) * 8
-"""A punt's key is compared in in_port, metadata, registers and tunnel: the frame says the rest."""
+_STATE_BITS = (KEY_LEN - SLOTS["pkt_mark"].offset - 4) * 8
+"""A punt's key is compared in in_port, metadata, registers, tunnel and mark: the frame says the rest."""
 
 _REPORTED = (
     "in_port", "eth_dst", "eth_src", "eth_type", "vlan_tci", "nw_proto", "nw_tos", "nw_ttl", "nw_src",

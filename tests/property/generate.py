@@ -31,7 +31,7 @@ _GATED_WRITES: Final = {"mpls": "mpls", "sctp": "set_sctp", "in_port": "set_in_p
                         "nsh": "set_nsh"}  # fmt: skip
 """Beginnings of fields that rules only write where a feature is on."""
 _STATE: Final = [f for f in _MATCHABLE if f.name == "metadata" or f.name.startswith("reg")][:5]
-_TUNNEL: Final = [BY_NAME[name] for name in ("tun_id", "tun_dst", "tun_gbp_id", "tun_erspan_idx")]
+_TUNNEL: Final = [BY_NAME[name] for name in ("tun_id", "tun_dst", "tun_gbp_id", "tun_erspan_idx", "pkt_mark")]
 """Rules treat what a packet brings out of a tunnel, and takes into one, as they treat registers."""
 
 

@@ -112,7 +112,7 @@ CT_EVENT: Final = Struct("=QII40s4sI2Q2Q")
 FDB_KEY: Final = Struct("=H6sHH")
 FDB_ENTRY: Final = Struct("=IIQ")
 POLICE_BUCKET_SIZE: Final = 32
-TUNNEL: Final = Struct("=16s16s8sI2sBBBBBBIBBxxII4x")
+TUNNEL: Final = Struct("=16s16s8sI2sBBBBBBIBBxxIII")
 TUNNEL_KIND_OFFSET: Final = 46
 ENDPOINT: Final = Struct("=16s16s8s2sBBI")
 SOURCE_KEY: Final = Struct("=II")
@@ -255,6 +255,7 @@ class TunnelFlag(IntFlag):
     INDEX_FLOW = 1 << 12
     DIRECTION_FLOW = 1 << 13
     HWID_FLOW = 1 << 14
+    MARK = 1 << 15
 
 
 class Wild(IntFlag):

@@ -54,6 +54,7 @@ class TunnelSettings:
     extensions.  ERSPAN: `erspan_version` 1 (type II) has `erspan_index` (20 bits), 2 (type III)
     `erspan_direction` (0, 1) and `erspan_hwid` (6 bits).  With `family` 4 or 6 only packets of
     that IP version are the tunnel's (ip6gre, ip6erspan); 0: as the addresses say, both for FLOW.
+    `mark` is that of the outer packets, None for pkt_mark; routes may go by it (ip-rule(8)).
     """
 
     kind: TunnelKind
@@ -75,6 +76,7 @@ class TunnelSettings:
     erspan_direction: int | Flow = 0
     erspan_hwid: int | Flow = 0
     family: int = 0
+    mark: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class Tunnels:
 
     def _write(self, port_id: int, s: TunnelSettings) -> None:
         at = self._tunnels.offset(port_id)
-        sequence = layout.TUNNEL.unpack_from(self._tunnels.memory, at)[-2]
+        sequence = layout.TUNNEL.unpack_from(self._tunnels.memory, at)[-3]
         self._tunnels.write(port_id, _image(s, sequence))
 
     def _drop_endpoints(self, settings: TunnelSettings, keep: set[bytes]) -> None:
@@ -303,6 +303,7 @@ def _image(s: TunnelSettings, sequence: int) -> bytes:
         (s.erspan_index == FLOW, TunnelFlag.INDEX_FLOW),
         (s.erspan_direction == FLOW, TunnelFlag.DIRECTION_FLOW),
         (s.erspan_hwid == FLOW, TunnelFlag.HWID_FLOW),
+        (s.mark is not None, TunnelFlag.MARK),
     ):
         if wanted:
             flags |= flag
@@ -327,4 +328,5 @@ def _image(s: TunnelSettings, sequence: int) -> bytes:
         s.family,
         sequence,
         0,
+        s.mark or 0,
     )

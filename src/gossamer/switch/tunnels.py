@@ -96,6 +96,7 @@ def settings_of(tunnel: Tunnel) -> TunnelSettings:
         erspan_direction=tunnel.erspan_dir,
         erspan_hwid=tunnel.erspan_hwid,
         family=family,
+        mark=tunnel.egress_mark,
     )
 
 

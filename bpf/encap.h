@@ -94,7 +94,7 @@ static __always_inline void set_hop(struct bpf_redir_neigh *hop, struct bpf_fib_
 }
 
 /* With the mark where it is not 0 and the kernel takes it: since 6.10. */
-static __always_inline long look_up(struct __sk_buff *skb, struct bpf_fib_lookup *fib, __u32 mark)
+static __always_inline long find_route(struct __sk_buff *skb, struct bpf_fib_lookup *fib, __u32 mark)
 {
 	long found = -EINVAL;
 
@@ -138,7 +138,7 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 		__builtin_memcpy(fib->ipv6_src, t->local, 16);
 		__builtin_memcpy(fib->ipv6_dst, remote, 16);
 	}
-	found = look_up(skb, fib, mark);
+	found = find_route(skb, fib, mark);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
 		struct tunnel_config *config = tunnel_config_get();
 
@@ -148,7 +148,7 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 		}
 		d->cut = 1;
 		fib->tot_len = LEAST_MTU;
-		found = look_up(skb, fib, mark);
+		found = find_route(skb, fib, mark);
 	}
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return DROP_TUNNEL_ROUTE;

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -18,12 +17,12 @@ from tests.system.peer import Cloud
 from tests.system.sequence import end
 from tests.system.tcp_sessions import Sessions
 from tests.system.test_ct_programs import CLOUD
+from tests.system.world import other_programs
 
 ROUNDS: Final = int(os.environ.get("GOSSAMER_RESTARTS", "3"))
 """20 in the long run: make nightly-restart."""
 SESSIONS: Final = 500
 """To the floating address, and as many behind source NAT."""
-_PACKAGE: Final = Path(__file__).resolve().parents[2] / "src" / "gossamer"
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +31,6 @@ def cloud() -> Iterator[Cloud]:
     it.up(CLOUD)
     yield it
     it.end()
-
-
-def _other_programs(folder: Path) -> str:
-    """Where a copy of the package is whose BPF object is another one, as after an upgrade."""
-    shutil.copytree(_PACKAGE, folder / "gossamer", ignore=shutil.ignore_patterns("__pycache__"))
-    with open(folder / "gossamer" / "datapath" / "gossamer.bpf.o", "ab") as file:
-        file.write(bytes(8))  # past the end of what the linker wrote: loaded anew all the same
-    return str(folder)
 
 
 def _programs(cloud: Cloud) -> set[str]:
@@ -54,7 +45,7 @@ def test_no_connection_breaks_when_the_daemon_is_killed_or_upgraded(cloud: Cloud
     hidden = Sessions(insider, outsider, "203.0.113.100", 8080, SESSIONS)
     listener = server.iperf3_server()
     stream = outsider.start("iperf3", "-c", "203.0.113.10", "-t", "600", "-b", "100M", "-J")
-    upgraded = _other_programs(tmp_path)
+    upgraded = other_programs(tmp_path)
     try:
         assert (floating.answered("before"), hidden.answered("before")) == (SESSIONS, SESSIONS)
         before = _programs(cloud)
@@ -90,7 +81,7 @@ def test_connections_outlive_an_upgrade_to_programs_whose_other_maps_are_laid_ou
     cloud: Cloud, tmp_path: Path
 ) -> None:
     server, insider, outsider = (cloud.netns(n) for n in ("server", "insider", "outsider"))
-    folder = Path(_other_programs(tmp_path))
+    folder = Path(other_programs(tmp_path))
     layout = folder / "gossamer" / "datapath" / "layout.py"
     text, changed = re.subn(r"(?m)^(LAYOUT_VERSION: Final) = \d+$", r"\1 = 9999", layout.read_text())
     assert changed == 1

@@ -24,6 +24,7 @@ from pyroute2.netlink.rtnl import (
 )
 
 from gossamer.devices.joining import Joining, Wanted
+from gossamer.devices.path_mtu import PathMtu
 from gossamer.devices.routes import Route, Routes
 from gossamer.errors import DeviceError
 
@@ -66,6 +67,7 @@ class Underlay:
     def __init__(self) -> None:
         self._ipr = IPRoute()
         self._routes = Routes()
+        self._path_mtu = PathMtu()
         self._events = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
         )
@@ -129,6 +131,13 @@ class Underlay:
                 )
         return errors
 
+    def follow_path_mtu(self, protocols: Iterable[int]) -> list[DeviceError]:
+        """Have the kernel learn what routers say of the size of packets of these IP protocols.
+
+        Returns what could not be done.
+        """
+        return self._path_mtu.follow(protocols)
+
     def send(self, packet: bytes, destination: bytes, mark: int = 0) -> None:
         """Send a whole IP packet by the host's routes.
 
@@ -184,6 +193,7 @@ class Underlay:
         """Close the sockets, and so leave all groups."""
         self.join(())
         self._joining.close()
+        self.follow_path_mtu(())
         self._events.close()
         self._routes.close()
         self._ipr.close()

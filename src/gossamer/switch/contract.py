@@ -203,6 +203,9 @@ class Underlay(Protocol):
     def join(self, wanted: Iterable[tuple[bytes, int]]) -> Sequence[DeviceError]:
         """Be a member of these groups, each on a device, and of no other."""
 
+    def follow_path_mtu(self, protocols: Iterable[int]) -> Sequence[DeviceError]:
+        """Hear what routers say of the size of packets of these IP protocols."""
+
     def send(self, packet: bytes, destination: bytes, mark: int = 0) -> None:
         """Send a whole IP packet; raises DeviceError."""
 

@@ -56,6 +56,13 @@ _ENCAPSULATIONS: Final = {
     TunnelKind.IP6ERSPAN: (Encapsulation.ERSPAN, 6),
 }
 """Encapsulation and IP version, which is 0 where the addresses say."""
+_UDP, _GRE = 17, 47
+_IP_PROTOCOLS: Final = {
+    Encapsulation.VXLAN: _UDP,
+    Encapsulation.GENEVE: _UDP,
+    Encapsulation.GRE: _GRE,
+    Encapsulation.ERSPAN: _GRE,
+}
 _MODES: Final = {
     PacketTypeMode.LEGACY_L2: PacketMode.LEGACY_L2,
     PacketTypeMode.LEGACY_L3: PacketMode.LEGACY_L3,
@@ -234,7 +241,11 @@ class Tunnels:
                 # The device is gone already; that it went is about to be told.
                 log.warning("tunnels: %s", e)
         self._uplinks = frozenset(attached)
-        for error in self._devices.underlay.join(groups):
+        underlay = self._devices.underlay
+        protocols = {
+            _IP_PROTOCOLS[_ENCAPSULATIONS[t.kind][0]] for t in self._tunnels.values()
+        }
+        for error in (*underlay.join(groups), *underlay.follow_path_mtu(protocols)):
             log.warning("tunnels: %s", error)
         self._tell_addresses(groups)
         self._settle_fragments()

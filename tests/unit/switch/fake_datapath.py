@@ -367,6 +367,7 @@ class FakeUnderlay:
         self.ways: dict[bytes, Route] = {}
         self.known: list[Neighbour] = []
         self.joined: set[tuple[bytes, int]] = set()
+        self.heard_of: set[int] = set()
         self.sent: list[tuple[bytes, bytes]] = []
         self.joining: set[Wanted] = set()
         self.came: list[tuple[int, bytes]] = []
@@ -389,6 +390,10 @@ class FakeUnderlay:
 
     def join(self, wanted: Iterable[tuple[bytes, int]]) -> list[DeviceError]:
         self.joined = set(wanted)
+        return []
+
+    def follow_path_mtu(self, protocols: Iterable[int]) -> list[DeviceError]:
+        self.heard_of = set(protocols)
         return []
 
     def send(self, packet: bytes, destination: bytes, mark: int = 0) -> None:

@@ -237,6 +237,18 @@ def test_a_group_is_joined_where_its_route_leads(world: World) -> None:
     assert world.underlay.joined == set()
 
 
+def test_routers_are_heard_for_the_protocols_that_tunnels_run_over(world: World) -> None:
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2")
+    world.apply()
+    assert world.underlay.heard_of == {17}
+    world.tunnel("gre0", "gre", "remote_ip=172.16.0.2")
+    world.apply()
+    assert world.underlay.heard_of == {17, 47}
+    del world.bridges["br0"]["vx0"]
+    world.apply()
+    assert world.underlay.heard_of == {47}
+
+
 OVERHEADS = [
     ("vxlan", "", False, 0, 50),
     ("vxlan", "", True, 0, 70),

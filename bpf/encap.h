@@ -94,15 +94,15 @@ static __always_inline void set_hop(struct bpf_redir_neigh *hop, struct bpf_fib_
 }
 
 /* With the mark where it is not 0 and the kernel takes it: since 6.10. */
-static __always_inline long find_route(struct __sk_buff *skb, struct bpf_fib_lookup *fib, __u32 mark)
+static __always_inline long find_route(struct __sk_buff *skb, struct state *st)
 {
 	long found = -EINVAL;
 
-	if (mark) {
-		__builtin_memcpy(fib->smac, &mark, 4);
-		found = bpf_fib_lookup(skb, fib, sizeof(*fib), FIB_LOOKUP_MARK);
+	if (st->out.mark) {
+		__builtin_memcpy(st->fib.smac, &st->out.mark, 4);
+		found = bpf_fib_lookup(skb, &st->fib, sizeof(st->fib), FIB_LOOKUP_MARK);
 	}
-	return found == -EINVAL ? bpf_fib_lookup(skb, fib, sizeof(*fib), 0) : found;
+	return found == -EINVAL ? bpf_fib_lookup(skb, &st->fib, sizeof(st->fib), 0) : found;
 }
 
 /* Where the packet goes: into st->out.  Returns 0 or a drop reason. */
@@ -111,7 +111,6 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 {
 	struct bpf_fib_lookup *fib = &st->fib;
 	struct departure *d = &st->out;
-	__u32 mark = d->mark;
 	bool group = is_group(remote, v4);
 	long found;
 
@@ -138,7 +137,7 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 		__builtin_memcpy(fib->ipv6_src, t->local, 16);
 		__builtin_memcpy(fib->ipv6_dst, remote, 16);
 	}
-	found = find_route(skb, fib, mark);
+	found = find_route(skb, st);
 	if (found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
 		struct tunnel_config *config = tunnel_config_get();
 
@@ -148,7 +147,7 @@ static __always_inline __u32 route(struct __sk_buff *skb, struct state *st, stru
 		}
 		d->cut = 1;
 		fib->tot_len = LEAST_MTU;
-		found = find_route(skb, fib, mark);
+		found = find_route(skb, st);
 	}
 	if (found != BPF_FIB_LKUP_RET_SUCCESS && found != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return DROP_TUNNEL_ROUTE;

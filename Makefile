@@ -13,9 +13,10 @@ TRIPLET := $(shell uname -m)-linux-gnu
 demo: build
 	@$(VENV)/bin/gossamer demo
 
-# Most tests wait more than they compute: two run at a time, each worker in a sandbox of its own.
+# Most tests wait more than they compute: two files at a time, each worker in a sandbox of its own, and
+# the short ones last.
 test: lint $(CONTROLLERS)/.installed
-	@$(PYTHON) -m pytest --tx '2*popen//python=$(SANDBOX) $(PYTHON)' --dist loadfile
+	@$(PYTHON) -m pytest --tx '2*popen//python=$(SANDBOX) $(PYTHON)' --dist loadfile --no-loadscope-reorder
 
 lint: build
 	@$(VENV)/bin/ruff check src tests bench

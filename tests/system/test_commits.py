@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 import time
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from tests.system.world import Host, Netns
 
 FLIPS = 200
+HUGE = 100_000
 _OF = ("-O", "OpenFlow14")
 
 SENDER = """
@@ -103,3 +108,70 @@ def test_first_packets_meet_rules_of_one_commit(three: tuple[Host, Netns, list[s
     came, left, lost = (n - m for n, m in zip(counters(host, ports), before, strict=True))
     assert came > 5000 * seconds, "there was hardly any traffic"
     assert (left, lost) == (came, 0), host.check("ovs-appctl", "coverage/show")
+
+
+RECEIVER = """
+import json, signal, socket, struct
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 4500))
+s.settimeout(0.1)
+print("ready", flush=True)
+bursts = []
+while not told:
+    try:
+        number, _ = struct.unpack("=QQ", s.recv(64))
+    except TimeoutError:
+        continue
+    if bursts and number == bursts[-1][1] + 1:
+        bursts[-1][1] = number
+    else:
+        bursts.append([number, number])
+print(json.dumps(bursts))
+"""
+"""What came without a gap: the numbers of the first and the last packet."""
+
+
+def test_a_group_follows_its_link_while_a_huge_bundle_is_committed(
+    three: tuple[Host, Netns, list[str]], tmp_path: Path
+) -> None:
+    host, a, (pa, pb, pc) = three
+    b, c = Netns("b", "vb"), Netns("c", "vc")
+    mac = b.run("cat", "/sys/class/net/eth0/address").stdout.strip()
+    c.run("ip", "link", "set", "eth0", "address", mac)
+    c.run("ip", "addr", "add", "10.0.0.2/24", "dev", "eth0")
+    host.ofctl("-O", "OpenFlow13", "add-group", "br0", "group_id=1,type=ff,"
+               f"bucket=watch_port:{pb},output:{pb},bucket=watch_port:{pc},output:{pc}")  # fmt: skip
+    host.ofctl("add-flow", "br0", f"priority=9,in_port={pa},actions=group:1", "-O", "OpenFlow13")
+    huge = tmp_path / "huge"
+    with huge.open("w") as out:
+        out.writelines(
+            f"table=7,ip,nw_dst=10.{n >> 16}.{n >> 8 & 255}.{n & 255},actions=output:{n % 50}\n"
+            for n in range(HUGE)
+        )
+    receivers = [n.start(sys.executable, "-c", RECEIVER) for n in (b, c)]
+    for each in receivers:
+        assert each.stdout is not None and each.stdout.readline() == "ready\n"
+    sender = a.start(sys.executable, "-m", "tests.system.sequence", "send", "10.0.0.2", "1000")
+    time.sleep(0.5)
+    load = subprocess.Popen(
+        ["ovs-ofctl", *_OF, "--bundle", "add-flows", "br0", str(huge)], env=host.environment
+    )
+    while load.poll() is None:
+        b.run("ip", "link", "set", "eth0", "down")
+        time.sleep(0.3)
+        b.run("ip", "link", "set", "eth0", "up")
+        time.sleep(0.3)
+    assert load.returncode == 0
+    for each in (sender, *receivers):
+        each.terminate()
+    sender.communicate()
+    bursts = sorted(burst for each in receivers for burst in json.loads(each.communicate()[0]))
+    # A packet is sent each millisecond.
+    outages = [after[0] - before[1] - 1 for before, after in pairwise(bursts)]
+    outages = [n for n in outages if n]
+    assert len(outages) >= 3, "the bundle was committed too soon"
+    # On a busy machine the daemon does not always get a processor in time.
+    assert sorted(outages)[len(outages) * 3 // 4] < 50, outages
+    assert max(outages) < 200, "a link was down and up again unnoticed"

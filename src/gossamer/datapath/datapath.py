@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,10 @@ from gossamer.pipeline.world import Fragments
 
 _ANY_DEVICE: Final = 1
 """The loopback device's index: where tunnels' packets arrive does not matter."""
+
+
+_PART: Final = 512
+"""Flows between two breaths."""
 
 
 class Datapath:
@@ -170,6 +174,9 @@ class Datapath:
         self._transmitter = Transmitter()
         self._changed: set[int] = set()
         self._in_transaction = 0
+        self.breathe: Callable[[], None] = lambda: None
+        """Called every few milliseconds of long work, for what cannot wait; it may change ports."""
+        self._flows.breathe = lambda: self.breathe()
         self._unlisted: set[int] = set()
         """Bridges whose members changed in the transaction."""
         if self.takeover:
@@ -417,15 +424,20 @@ class Datapath:
         """
         with self.transaction():
             self._changed.add(bridge_id)
-            self._flows.insert(bridge_id, flows)
+            for start in range(0, len(flows), _PART):
+                self._flows.insert(bridge_id, flows[start : start + _PART])
+                self.breathe()
 
     def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
         """Remove flows; their counters are read first, at most 20 ms old."""
-        self._statistics.refresh(flows, max_age_s=0.02)
-        self._statistics.retire(bridge_id, flows)
         with self.transaction():
             self._changed.add(bridge_id)
-            self._flows.remove(bridge_id, flows)
+            for start in range(0, len(flows), _PART):
+                part = flows[start : start + _PART]
+                self._statistics.refresh(part, max_age_s=0.02)
+                self._statistics.retire(bridge_id, part)
+                self._flows.remove(bridge_id, part)
+                self.breathe()
 
     def read_flow_statistics(self, flows: Iterable[Flow]) -> None:
         """Refresh n_packets, n_bytes and used_s."""
@@ -664,6 +676,16 @@ class Datapath:
         """
         if self.takeover:
             return
+        # What changes while this breathes comes next.
+        self._in_transaction += 1
+        try:
+            self._commit()
+        finally:
+            self._in_transaction -= 1
+        if self._changed and not self._in_transaction:
+            self._publish()
+
+    def _commit(self) -> None:
         keys: list[Key] = [*self._flows.keys(), *self._groups.keys(), *self._meters.keys()]
         if self._grace.covers(keys):
             self._grace.settle()
@@ -674,7 +696,7 @@ class Datapath:
                 raise
             # What was gone took the room.
             regrouped = self._write()
-        self._changed |= regrouped
+        due, self._changed = self._changed | regrouped, set()
         reach = self._meters.writes()
         for bridge_id, flows in self._flows.bridges.items():
             reads = flows.reach() | self._groups.reads(bridge_id)
@@ -684,7 +706,7 @@ class Datapath:
         for bridge_id in self._bridges.ids():
             if depth > self._bridges.depth(bridge_id):
                 self._bridges.set_depth(bridge_id, depth)
-        for bridge_id in self._changed:
+        for bridge_id in due:
             flows = self._flows.bridge(bridge_id)
             reads = flows.look() | self._groups.reads(bridge_id)
             reads |= self._bridges.tells_fragments(bridge_id, reads)
@@ -692,7 +714,6 @@ class Datapath:
             self._bridges.set_lengths(bridge_id, self._lengths(bridge_id))
             self._bridges.set_look(bridge_id, look)
             self._bridges.bump(bridge_id)
-        self._changed.clear()
         delete, *duties = self._flows.published()
         duties += self._groups.published() + self._meters.published()
         if len(keys) <= 1:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
+from typing import Final
 
 from gossamer.datapath import layout
 from gossamer.datapath.compile import IN_PORT_MASK, KeyShape, key_shape
@@ -130,6 +131,7 @@ class BridgeFlows:
 
 _Place = tuple[int, int]
 """(bridge, table)"""
+_PART: Final = 4096
 _NOTHING = bytes(layout.RULE_STATE.size)
 """No rule."""
 
@@ -161,6 +163,8 @@ class FlowWriter:
         """Lengths that groups of a bridge ask about."""
         self.later: Callable[[Duty], object] = lambda duty: duty()
         """Does something when no packet that is under way now is any more."""
+        self.breathe: Callable[[], object] = lambda: None
+        """Called now and then in long work."""
         self.settle: Callable[[], bool] = lambda: False
         """Waits for that; False where there is nothing to wait for."""
         self.bridges: dict[int, BridgeFlows] = {}
@@ -409,7 +413,11 @@ class FlowWriter:
                 rules.delete_all(list(void))
                 void.clear()
             try:
-                rules.put_all(list(pending), list(pending.values()))
+                for keys, values in zip(
+                    _parts(list(pending)), _parts(list(pending.values())), strict=True
+                ):
+                    rules.put_all(keys, values)
+                    self.breathe()
             except DatapathError:
                 written.update(pending)
                 raise
@@ -441,7 +449,9 @@ class FlowWriter:
 
     def _delete(self, gone: list[list[bytes]]) -> None:
         for rules, keys in zip(self._rules, gone, strict=True):
-            rules.delete_all(keys)
+            for part in _parts(keys):
+                rules.delete_all(part)
+                self.breathe()
 
     def _lower(self, places: set[_Place], retired: list[tuple[_Place, int]]) -> None:
         """List tables by what is in them, and no more by what was."""
@@ -577,6 +587,12 @@ class FlowWriter:
         at = (bridge_id * 256 + table_id) * 2
         words = self._tables.words64
         words[at] = self._index.write(words[at], entries)
+
+
+def _parts(keys: list[bytes]) -> Iterator[list[bytes]]:
+    """What takes the kernel a few milliseconds at a time."""
+    for start in range(0, len(keys), _PART):
+        yield keys[start : start + _PART]
 
 
 def _slot_bytes(slot: int) -> bytes:

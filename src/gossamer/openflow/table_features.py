@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -71,12 +72,14 @@ def table_features_replies(
 # -- to bytes -----------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=16)
 def _ids(bits: int) -> bytes:
     return b"".join(
         kind.to_bytes(2, "big") + (4).to_bytes(2, "big") for kind in range(32) if bits >> kind & 1
     )
 
 
+@lru_cache(maxsize=16)  # all tables have the same, and there are 254 of them
 def _fields(names: frozenset[str], masked: frozenset[str], version: int) -> bytes:
     return b"".join(encode_header(f, version, f.name in masked) for f in _KNOWN if f.name in names)
 

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 IDLE_S: Final = 10.0
 """An open bundle nobody adds to is dropped after this."""
 MAX_BUNDLES: Final = 64
+_PART: Final = 256
+"""Messages between two breaths."""
 _FLAGS: Final = 0b11  # atomic, ordered
 
 
@@ -152,7 +154,9 @@ class Bundles:
         session, bridge = self._session, self._session.bridge
         now = time.monotonic()
         applied: list[bytes | list[Flow]] = []
-        for raw, message in bundle.messages:
+        for i, (raw, message) in enumerate(bundle.messages):
+            if not i % _PART:
+                bridge.datapath.breathe()
             try:
                 if isinstance(message, RuleMod):
                     xid = int.from_bytes(raw[4:8], "big")
@@ -172,15 +176,19 @@ class Bundles:
             bridge.commit()
         except DatapathError as e:
             raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_FAILED, str(e)) from e
+        bridge.datapath.breathe()
         if applied:
             bridge.rules.note(applied, session.context, now)
+        bridge.datapath.breathe()
         for raw, message in bundle.messages:
+            if isinstance(message, m.FlowMod):
+                continue
             try:
                 if isinstance(message, m.PortMod):
                     bridge.port_mod(message, session)
                 elif isinstance(message, m.PacketOut):
                     bridge.packet_out(message)
-                elif not isinstance(message, m.FlowMod):
+                else:
                     bridge.forward_request(message, int.from_bytes(raw[4:8], "big"), session)
             except OpenFlowError as e:
                 # Checked above, so a device went in between: too late to take all back.

@@ -6,7 +6,7 @@ place.  Meanings are those of docs/architecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -86,6 +86,9 @@ class Datapath(Protocol):
 
     def set_tlv_map(self, bridge_id: int, options: Iterable[TunnelOption]) -> None:
         """The Geneve options that a bridge's packets may have."""
+
+    breathe: Callable[[], None]
+    """Called every few milliseconds of long work, for what cannot wait."""
 
     def transaction(self) -> AbstractContextManager[object]: ...
     def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...

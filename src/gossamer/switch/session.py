@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _BARRIER10: Final = 18
 _BARRIER: Final = 20
+_PART: Final = 64
+"""Messages between two breaths."""
 _MASTER_REQUEST: Final = 0
 """OFPCRR_MASTER_REQUEST: another controller became master."""
 
@@ -106,7 +108,10 @@ class Session:
 
     def _carry_out(self, messages: list[bytes]) -> None:
         batch, barrier, connection = self._batch, self._barrier, self.connection
+        breathe = self.bridge.datapath.breathe
         for i, raw in enumerate(messages):
+            if not i % _PART:
+                breathe()
             if is_rule_mod(raw):
                 batch.change(raw)
             elif raw[1] == barrier and len(raw) == HEADER_LEN:

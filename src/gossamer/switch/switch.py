@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PortKind, PuntReason
 from gossamer.errors import DeviceError, GossamerError
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
 
 log = logging.getLogger(__name__)
+
+_BREATH_S: Final = 0.005
 
 
 def tune_garbage_collector() -> None:
@@ -85,6 +87,9 @@ class Switch:
         self.sampling = Sampling()
         self._connection_log = ConntrackLog(self)
         self._took_over = False
+        self._may_breathe = False
+        self._next_breath_s = 0.0
+        datapath.breathe = self._breathe
         tune_garbage_collector()
 
     def apply(self, config: SwitchConfig) -> SwitchStatus:
@@ -184,12 +189,26 @@ class Switch:
             self._punts(punts)
         self._connection_log.run(time.monotonic())
         self.sampling.run()
+        self._may_breathe = True
         for bridge in self.bridges.values():
             try:
                 self.changes += bridge.run()
             except GossamerError as e:
                 # The trouble of one bridge is not the others'.
                 log.error("bridge=%s: %s", bridge.name, e)
+        self._may_breathe = False
+
+    def _breathe(self) -> None:
+        """In the middle of long work for a controller: follow the links that groups watch."""
+        now = time.monotonic()
+        if not self._may_breathe or now < self._next_breath_s:
+            return
+        self._may_breathe = False
+        changed = self.devices.run()
+        if changed:
+            self._devices_changed(changed)
+        self._may_breathe = True
+        self._next_breath_s = now + _BREATH_S
 
     def _devices_changed(self, names: frozenset[str]) -> None:
         for name in names:

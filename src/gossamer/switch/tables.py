@@ -12,7 +12,7 @@ and went within the batch never reaches it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import IntEnum
 from typing import Protocol
@@ -30,6 +30,9 @@ from gossamer.switch.timeouts import Timeouts
 
 class FlowDatapath(Protocol):
     """The part of the datapath that flow tables need."""
+
+    @property
+    def breathe(self) -> Callable[[], None]: ...
 
     def transaction(self) -> AbstractContextManager[object]: ...
 
@@ -208,16 +211,26 @@ class FlowTables:
         if inserted:
             # A flow that another one replaces need not be removed: the datapath writes over it.
             removed = [f for f in removed if self._at(f) is None]
+        taken_back = False
         try:
-            self._hand_over(removed, inserted)
+            with self.datapath.transaction():
+                try:
+                    self._hand_over(removed, inserted)
+                except DatapathError:
+                    # Within the transaction, so that no packet sees what was handed over.
+                    taken_back = True
+                    self._take_back(inserted)
+                    raise
         except DatapathError:
-            self._take_back(inserted)
+            if not taken_back:
+                self._take_back(inserted)
             raise
         by_id = self.by_id
+        self.datapath.breathe()
         for flow in self._removed:
             by_id.pop(flow.flow_id, None)
-        for flow in inserted:
-            by_id[flow.flow_id] = flow
+        by_id.update((flow.flow_id, flow) for flow in inserted)
+        self.datapath.breathe()
         events, self.events = self.events, []
         self._reset()
         return events

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -106,6 +106,8 @@ class FakeDatapath:
         self.takeover = False
         self.converged = 0
         self.transactions = 0
+        self._depth = 0
+        self.breathe: Callable[[], None] = lambda: None
         self.bridges: dict[int, FakeBridge] = {}
         self.ports: dict[int, tuple[int, PortSettings]] = {}
         self.port_counters: dict[int, PortStatistics] = {}
@@ -175,8 +177,12 @@ class FakeDatapath:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        yield
-        self.transactions += 1
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            self.transactions += not self._depth
 
     def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
         bridge = self.bridges[bridge_id]

@@ -177,14 +177,10 @@ static long search_subtable(__u32 i, struct search *search)
 	if (!sub)
 		return 1;
 	st->gather[0] = sub->id;
+	/* Words beyond those it looks at have empty masks. */
 #define GATHER_ALL(n)                                                               \
-	for (int w = 0; w < (n); w++) {                                             \
-		__u32 word = sub->words[w].word;                                    \
-		if (word >= KEY_WORDS)                                              \
-			word = 0;                                                   \
-		st->gather[1 + w] = w < sub->n_words ?                              \
-			st->key[word] & sub->words[w].mask : 0;                     \
-	}
+	for (int w = 0; w < (n); w++)                                               \
+		st->gather[1 + w] = st->key[sub->words[w].word & WORD_MASK] & sub->words[w].mask;
 	switch (sub->key_class) {
 	case 0:
 		GATHER_ALL(3);

@@ -18,14 +18,14 @@
 
 static __always_inline __u32 tags_of(struct flow_key *k)
 {
-	return (k->vlan_tci ? 1 : 0) + (k->vlan1_tci ? 1 : 0);
+	return nonzero(k->vlan_tci) + nonzero(k->vlan1_tci);
 }
 
 static __always_inline __u32 in_band_tags(struct __sk_buff *skb, struct flow_key *k)
 {
-	__u32 tags = (k->vlan_tci ? 1 : 0) + (k->vlan1_tci ? 1 : 0);
+	__u32 tags = tags_of(k);
 
-	return tags - (tags && skb->vlan_present ? 1 : 0);
+	return tags - (nonzero(tags) & skb->vlan_present);
 }
 
 static __always_inline int push_tag(struct __sk_buff *skb, __be16 tpid, __be16 tci)

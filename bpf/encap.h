@@ -193,6 +193,15 @@ static __always_inline void put_options(struct state *st)
 	}
 }
 
+/* What prepare() asks again of memory, where the verifier knows nothing of it: each constant that it
+ * knew would double the ways it follows from there on. */
+#define AGAIN(x) (*(volatile typeof(x) *)&(x))
+
+static __always_inline bool is_l3(struct tunnel *t)
+{
+	return AGAIN(t->mode) == MODE_LEGACY_L3;
+}
+
 #define ENCAP_L2(length) ((__u64)(length) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT)
 
 /* Write down the outer headers of a packet that leaves by tunnel port `id`.  Returns 0, or a drop
@@ -201,15 +210,15 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 {
 	struct tunnel *t = bpf_map_lookup_elem(&tunnels, &id);
 	struct state *st = state_get(level);
-	__u32 n, l3_words, tags, reason;
-	__be16 inner_type = 0, udp_source = 0;
+	__u32 n, l3_words, reason;
+	__be16 udp_source = 0;
 	struct departure *d;
 	struct inner *inner;
 	struct flow_key *k;
 	__be32 *remote, *local;
 	__u64 tun_id;
 	__u8 tos, ttl;
-	bool v4, l3 = false, csum;
+	bool v4;
 
 	if (!t || !st || !t->kind)
 		return DROP_NO_PORT;
@@ -229,15 +238,13 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 	if (!(remote[0] | remote[1] | remote[2] | remote[3]))
 		return DROP_TUNNEL_ROUTE;
 	v4 = is_v4(remote);
-	if (t->mode == MODE_LEGACY_L3) {
-		l3 = true;
-		inner_type = k->eth_type;
-		if (k->vlan_tci || (inner_type != bpf_htons(0x0800) && inner_type != bpf_htons(0x86dd)))
-			return DROP_TUNNEL_TYPE;
-	}
+	if (is_l3(t) && (k->vlan_tci || (k->eth_type != bpf_htons(0x0800) &&
+					 k->eth_type != bpf_htons(0x86dd))))
+		return DROP_TUNNEL_TYPE;
 	look_inside(skb, st, inner);
-	tags = tags_of(k);
-	d->inner_l2 = l3 ? 0 : 14 + 4 * tags;
+	d->tags = tags_of(k);
+	d->tags_in_band = in_band_tags(skb, k);
+	d->inner_l2 = is_l3(t) ? 0 : 14 + 4 * d->tags;
 
 	ttl = t->ttl;
 	if ((t->flags & TUNNEL_TTL_INHERIT) && inner->is_ip)
@@ -257,7 +264,6 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 	l3_words = v4 ? 5 : 10;
 	d->n_words = l3_words;
 	d->check = 0;
-	csum = (t->flags & TUNNEL_CSUM) || (!v4 && t->kind < TUNNEL_GRE);
 	switch (t->kind) {
 	case TUNNEL_VXLAN: {
 		__u32 flags = 0x08000000;
@@ -267,7 +273,7 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 			flags |= 0x80000000 | (__u32)(k->tun_gbp_flags & 0x48) << 16 |
 				 bpf_ntohs(k->tun_gbp_id);
 		if (t->flags & TUNNEL_GPE)
-			flags |= 0x04000000 | (!l3 ? 3 : inner_type == bpf_htons(0x0800) ? 1 : 2);
+			flags |= 0x04000000 | (!is_l3(t) ? 3 : k->eth_type == bpf_htons(0x0800) ? 1 : 2);
 		put(d, bpf_htonl(flags));
 		put(d, bpf_htonl(tun_id << 8));
 		break;
@@ -276,20 +282,21 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 		d->n_words = l3_words + 2;
 		put(d, 0);
 		put(d, bpf_htonl(tun_id << 8));
-		put_options(st);
+		if (k->tun_present)
+			put_options(st);
 		d->words[l3_words + 2] =
 			bpf_htonl((d->n_words - l3_words - 4) << 24 |
 				  (k->tun_flags & TUN_OAM ? 1 << 23 : 0) |
-				  (l3 ? bpf_ntohs(inner_type) : ETH_TEB));
+				  (is_l3(t) ? bpf_ntohs(k->eth_type) : ETH_TEB));
 		break;
 	case TUNNEL_GRE: {
 		bool has_key = t->flags & (TUNNEL_OUT_KEY | TUNNEL_OUT_KEY_FLOW);
 
-		put(d, bpf_htonl((csum ? GRE_HAS_CSUM << 16u : 0) |
+		put(d, bpf_htonl((t->flags & TUNNEL_CSUM ? GRE_HAS_CSUM << 16u : 0) |
 				     (has_key ? GRE_HAS_KEY << 16 : 0) |
 				     (t->flags & TUNNEL_SEQ ? GRE_HAS_SEQ << 16 : 0) |
-				     (l3 ? bpf_ntohs(inner_type) : ETH_TEB)));
-		if (csum) {
+				     (is_l3(t) ? bpf_ntohs(k->eth_type) : ETH_TEB)));
+		if (AGAIN(t->flags) & TUNNEL_CSUM) {
 			d->check = 4 * d->n_words;
 			put(d, 0);
 		}
@@ -304,7 +311,6 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 		__u32 version = t->flags & TUNNEL_VERSION_FLOW ? k->tun_erspan_ver :
 								 t->erspan_version;
 
-		csum = false;
 		if (tun_id > 0x3ff || (version != 1 && version != 2))
 			return DROP_TUNNEL_TYPE;
 		put(d, bpf_htonl(GRE_HAS_SEQ << 16 |
@@ -360,14 +366,13 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 		udp[0] = udp_source;
 		udp[1] = t->dst_port;
 		/* of what is there; segments get their own from the kernel */
-		udp[2] = bpf_htons(d->length - 4 * l3_words + skb->len - 14 -
-				   4 * in_band_tags(skb, k));
+		udp[2] = bpf_htons(d->length - 4 * l3_words + skb->len - 14 - 4 * AGAIN(d->tags_in_band));
 		udp[3] = 0;
-		if (csum)
+		if (!v4 || (AGAIN(t->flags) & TUNNEL_CSUM))
 			d->check = 4 * l3_words + 6;
 	}
 	{
-		__u32 total = d->length + skb->len - 14 - 4 * in_band_tags(skb, k);
+		__u32 total = d->length + skb->len - 14 - 4 * AGAIN(d->tags_in_band);
 		__u32 proto = t->kind < TUNNEL_GRE ? 17 : 47;
 
 		if (v4) {
@@ -390,25 +395,23 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 	d->flags = BPF_F_ADJ_ROOM_FIXED_GSO |
 		   (v4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) |
 		   (t->kind < TUNNEL_GRE ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : BPF_F_ADJ_ROOM_ENCAP_L4_GRE);
-	if (!l3) {
+	if (!is_l3(t)) {
 		__be16 *half = (__be16 *)d->words;
 		__be16 type;
 
 		d->flags |= BPF_F_ADJ_ROOM_ENCAP_L2_ETH | ENCAP_L2(d->inner_l2);
 		/* what stands in the packet: a length, where it is no ethertype */
-		if (load(skb, 12 + 4 * in_band_tags(skb, k), &type, 2))
+		if (load(skb, 12 + 4 * AGAIN(d->tags_in_band), &type, 2))
 			return DROP_REWRITE;
 #define HALF(i) half[(2 * n + (i)) & 127]
 		for (int i = 0; i < 6; i++)
 			HALF(i) = ((__be16 *)k->eth_dst)[i];
-		HALF(6) = tags ? k->vlan_tpid : type;
+		HALF(6) = AGAIN(d->tags) ? k->vlan_tpid : type;
 		HALF(7) = k->vlan_tci & bpf_htons(0xefff);
-		HALF(8) = tags > 1 ? k->vlan1_tpid : type;
+		HALF(8) = AGAIN(d->tags) > 1 ? k->vlan1_tpid : type;
 		HALF(9) = k->vlan1_tci & bpf_htons(0xefff);
 		HALF(10) = type;
 	}
-	d->tags = tags;
-	d->tags_in_band = in_band_tags(skb, k);
 	return 0;
 }
 

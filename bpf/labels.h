@@ -27,7 +27,7 @@ static __always_inline __u32 entries(struct flow_key *k)
 		return 2;
 	if (k->mpls_lse2 & bottom)
 		return 3;
-	return (k->mpls_lse0 ? 1 : 0) + (k->mpls_lse1 ? 1 : 0) + (k->mpls_lse2 ? 1 : 0);
+	return nonzero(k->mpls_lse0) + nonzero(k->mpls_lse1) + nonzero(k->mpls_lse2);
 }
 
 /* Those that the ethertype says are labels. */
@@ -126,14 +126,20 @@ static __always_inline bool over_ip(struct state *st)
 }
 
 /* OP_COPY_TTL_OUT and OP_COPY_TTL_IN, between the outermost label and what is next. */
-static __always_inline void copy_ttl(struct state *st, __u32 code)
+__attribute__((noinline)) int copy_ttl(__u32 code, __u32 level)
 {
-	struct flow_key *k = key_of(st), *hidden = (void *)st->hidden - WORD_NW_PROTO * 4;
-	__u32 n = count_labels(k);
+	struct state *st = state_get(level);
+	struct flow_key *k, *hidden;
 	struct flow_key set = {}, mask = {};
+	__u32 n;
 
+	if (!st)
+		return 0;
+	k = key_of(st);
+	hidden = (void *)st->hidden - WORD_NW_PROTO * 4;
+	n = count_labels(k);
 	if (!n)
-		return;
+		return 0;
 	if (code == OP_COPY_TTL_OUT) {
 		if (n > 1)
 			set_word(st, WORD_MPLS_LSE0, k->mpls_lse1 & bpf_htonl(0xff), bpf_htonl(0xff),
@@ -141,7 +147,7 @@ static __always_inline void copy_ttl(struct state *st, __u32 code)
 		else if (over_ip(st) && (k->mpls_lse0 & bpf_htonl(LABEL_BOTTOM)))
 			set_word(st, WORD_MPLS_LSE0, bpf_htonl(hidden->nw_ttl), bpf_htonl(0xff),
 				 GROUP_MPLS);
-		return;
+		return 0;
 	}
 	if (n > 1) {
 		set_word(st, WORD_MPLS_LSE1, k->mpls_lse0 & bpf_htonl(0xff), bpf_htonl(0xff),
@@ -157,6 +163,7 @@ static __always_inline void copy_ttl(struct state *st, __u32 code)
 		before_change(st);
 		emit_op(st, &op);
 	}
+	return 0;
 }
 
 #endif

@@ -18,6 +18,7 @@
 #define MAX_MASKS 1024		/* cache masks: one in use a bridge, the rest retire */
 #define MAX_FDB (1 << 18)
 
+#define WORD_MASK 127		/* bounds a word of the key; the state is longer */
 #define MATCH_WORDS 48		/* words that one mask can cover */
 #define CACHE_WORDS 56		/* words that a cached path's key can have */
 #define SHORTCUTS 4096		/* per CPU, of NORMAL */

@@ -117,12 +117,17 @@ __attribute__((noinline)) int multipath(__u32 how, __u32 basis, __u32 n_links, _
 }
 
 /* OP_BUNDLE, then OP_MEMBER for each: the live one of the highest weight, or the first. */
-static __always_inline void begin_bundle(struct state *st, struct op *op)
+__attribute__((noinline)) int begin_bundle(__u32 how, __u32 basis, __u32 level)
 {
-	st->group_hash = hash_fields(st, op->a & 0xff, op->b);
+	struct state *st = state_get(level);
+
+	if (!st)
+		return 0;
+	st->group_hash = hash_fields(st, how & 0xff, basis);
 	st->best_weight = 0;
 	st->best_bucket = 0;
 	st->key[CHOSEN_WORD] = 0xffffffff;
+	return 0;
 }
 
 static __always_inline void weigh_member(struct state *st, struct op *op)

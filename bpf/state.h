@@ -361,6 +361,15 @@ static __always_inline bool differ(const void *a, const void *b, const __u32 len
 	return d != 0;
 }
 
+/* 1 where it is not zero: without a branch, of which the verifier would follow both ways. */
+static __always_inline __u32 nonzero(__u32 value)
+{
+	__u64 sum = value;
+
+	asm volatile("%0 += -1\n%0 >>= 63" : "+r"(sum));	/* 1 for zero */
+	return sum ^ 1;
+}
+
 static __always_inline struct flow_key *key_of(struct state *st)
 {
 	return (struct flow_key *)st->key;

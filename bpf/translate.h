@@ -257,13 +257,13 @@ static long run_op(__u32 i, struct run *run)
 	}
 	case OP_COPY_TTL_OUT:
 	case OP_COPY_TTL_IN:
-		copy_ttl(st, op.code);
+		copy_ttl(op.code, run->level);
 		return 0;
 	case OP_MULTIPATH:
 		multipath(op.a, op.b, op.c, op.d, run->level);
 		return 0;
 	case OP_BUNDLE:
-		begin_bundle(st, &op);
+		begin_bundle(op.a, op.b, run->level);
 		return 0;
 	case OP_MEMBER:
 		weigh_member(st, &op);

@@ -551,7 +551,7 @@ class FlowWriter:
         else:
             slot = self._free_slot()
             head = layout.SUBTABLE_HEAD.pack(slot, len(shape.words), shape.key_class, conjunctive)
-            self._subtables.write(slot, head + words)
+            self._subtables.write(slot, (head + words).ljust(layout.SUBTABLE_SIZE, b"\0"))
         subtable = Subtable(slot, _slot_bytes(slot), shape, conjunctive, listed)
         bridge.tables.setdefault(table_id, {})[kind] = subtable
         bridge.masks[mask] += 1

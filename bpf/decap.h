@@ -326,6 +326,9 @@ static long take_option(__u32 i, struct option_walk *walk)
 	if (walk->to < MAX_OPTIONS) {
 		st->in.present |= bpf_htons(1u << (walk->to & 15));
 		bpf_loop(MAX_OPTIONS, option_word, walk, 0);
+	} else if (head & OPTION_CRITICAL) {
+		walk->failure = DROP_TUNNEL_OPTION;
+		return 1;
 	}
 	walk->at += 4 + 4 * walk->words;
 	walk->left -= 4 + 4 * walk->words;

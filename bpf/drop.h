@@ -50,6 +50,7 @@ enum drop_reason {
 	DROP_TUNNEL_COPY,	/* a copy, and no internal port by which it could go */
 	DROP_TUNNEL_CHECKSUM,	/* an outer checksum that is wrong */
 	DROP_FRAGMENT,		/* the bridge takes none (set-frags drop) */
+	DROP_TUNNEL_OPTION,	/* a critical option of Geneve that the bridge has not mapped */
 	DROP_REASONS
 };
 

@@ -173,9 +173,9 @@ static __always_inline void put_options(struct state *st)
 	struct option_places *places = bpf_map_lookup_elem(&tunnel_options, &bridge);
 	struct departure *d = &st->out;
 
+	*(volatile __u32 *)&d->in_option = 0;
 	if (!places)
 		return;
-	*(volatile __u32 *)&d->in_option = 0;
 	for (__u32 w = 0; w < MAX_OPTIONS; w++) {
 		__be32 head = places->head[w];
 
@@ -183,6 +183,8 @@ static __always_inline void put_options(struct state *st)
 
 		if (head && present >> w & 1) {
 			put(d, head);
+			if (head & OPTION_CRITICAL)
+				*(volatile __u32 *)&d->critical = 1 << 22;
 			left = bpf_ntohl(head) & 0x1f;
 		}
 		if (left) {
@@ -282,11 +284,12 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 		d->n_words = l3_words + 2;
 		put(d, 0);
 		put(d, bpf_htonl(tun_id << 8));
+		*(volatile __u32 *)&d->critical = 0;
 		if (k->tun_present)
 			put_options(st);
 		d->words[l3_words + 2] =
 			bpf_htonl((d->n_words - l3_words - 4) << 24 |
-				  (k->tun_flags & TUN_OAM ? 1 << 23 : 0) |
+				  (k->tun_flags & TUN_OAM ? 1 << 23 : 0) | d->critical |
 				  (is_l3(t) ? bpf_ntohs(k->eth_type) : ETH_TEB));
 		break;
 	case TUNNEL_GRE: {

@@ -155,6 +155,7 @@ struct departure {		/* of an output into a tunnel: what encapsulate() puts on */
 	__u32 resolve;		/* the kernel is to find the neighbour */
 	__u32 n_words;
 	__u32 in_option;	/* words still to come of the one being written */
+	__u32 critical;		/* an option that who does not know it must not ignore */
 	__u8 eth[12];		/* outer addresses */
 	__be16 type;
 	__u16 cut;		/* into fragments, when it has left */

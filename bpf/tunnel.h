@@ -156,6 +156,7 @@ struct {
 	__type(value, struct option_places);
 } tunnel_options SEC(".maps");
 
+#define OPTION_CRITICAL bpf_htonl(1 << 15)	/* of an option's first word (RFC 8926, 3.5) */
 #define TUN_OAM bpf_htons(1)	/* tun_flags */
 
 #define AF_INET 2

@@ -125,7 +125,8 @@ def _geneve(outer: Outer) -> bytes:
         struct.pack("!HBB", o.option_class, o.option_type, len(o.data) // 4) + o.data
         for o in outer.options
     )
-    first = len(options) // 4 << 24 | outer.oam << 23 | outer.protocol
+    critical = any(option.option_type & 0x80 for option in outer.options)
+    first = len(options) // 4 << 24 | outer.oam << 23 | critical << 22 | outer.protocol
     return struct.pack("!II", first, (outer.key or 0) << 8) + options
 
 
@@ -210,7 +211,7 @@ def _read_vxlan(data: bytes) -> dict[str, object]:
 def _read_geneve(data: bytes, strict: bool) -> dict[str, object]:
     first, vni = struct.unpack_from("!II", data)
     _check(first >> 30 == 0, "Geneve version")
-    _check(not strict or (vni & 0xFF == 0 and first >> 16 & 0x7F == 0), "Geneve header")
+    _check(not strict or (vni & 0xFF == 0 and first >> 16 & 0x3F == 0), "Geneve header")
     length = (first >> 24 & 0x3F) * 4
     raw, options = data[8 : 8 + length], []
     while raw:
@@ -220,6 +221,8 @@ def _read_geneve(data: bytes, strict: bool) -> dict[str, object]:
         _check(len(raw) >= 4 + 4 * words, "Geneve option")
         options.append(Option(option_class, option_type, raw[4 : 4 + 4 * words]))
         raw = raw[4 + 4 * words :]
+    critical = any(option.option_type & 0x80 for option in options)
+    _check(not strict or bool(first >> 22 & 1) == critical, "Geneve's critical bit")
     return {
         "key": vni >> 8,
         "oam": bool(first >> 23 & 1),

@@ -306,6 +306,34 @@ def test_options_of_geneve_go_both_ways(world: World) -> None:
     assert (raw[4:12], raw[48:52]) == (bytes(range(1, 9)), b"abcd")
 
 
+def test_options_that_are_not_mapped_are_skipped_unless_they_are_critical(world: World) -> None:
+    """Up to the 252 bytes that all options may have, the longest of 128 and the shortest of 4."""
+    frame = next(frames(random.Random(8), 1))
+    world.datapath.set_tunnel(world.tunnel, settings(wire.GENEVE))
+    world.datapath.set_tlv_map(world.bridge, [TunnelOption(0xFFFF, 1, 8, 4)])
+    world.tell(act.Output(TUNNEL))
+    known = Option(0xFFFF, 1, bytes(range(1, 9)))
+    many = (
+        (*(Option(0x7777, n, b"") for n in range(60)), known),
+        (known, Option(0x7777, 1, bytes(124)), Option(0x7777, 2, bytes(108))),
+        (Option(0x7777, 1, bytes(112)), known, Option(0x7777, 2, bytes(120))),
+    )
+    for options in many:
+        packet = wire.build(incoming(wire.GENEVE, frame, options=options))
+        got = world.receive(packet)
+        assert got is not None
+        assert got[0] == frame
+        assert get_slot(got[1], "tun_present") == 1 << 1
+        raw = get_slot(got[1], "tun_metadata").to_bytes(SLOTS["tun_metadata"].length, "big")
+        assert raw == bytes(4) + bytes(range(1, 9)) + bytes(44)
+        critical = tuple(replace(o, option_type=0x81) if o.data and o != known else o for o in options)
+        if critical == options:
+            critical = (*options[:-1], Option(0x7777, 0xFF, b""))
+        before = world.datapath.drops()
+        assert world.receive(wire.build(incoming(wire.GENEVE, frame, options=critical))) is None
+        assert world.new_drops(before) == {"tunnel_option": 1}
+
+
 def test_an_option_that_is_deleted_does_not_go_on(world: World) -> None:
     frame = next(frames(random.Random(8), 1))
     world.datapath.set_tunnel(world.tunnel, settings(wire.GENEVE))

@@ -9,7 +9,7 @@ from typing import Final
 
 from gossamer.pipeline.fields import KEY_LEN
 
-LAYOUT_VERSION: Final = 8
+LAYOUT_VERSION: Final = 9
 """Raise when a record below changes: maps of another version are not taken over."""
 
 CT_LAYOUT_VERSION: Final = 3
@@ -400,6 +400,7 @@ DROP_REASONS: Final = (
     "tunnel_copy",
     "tunnel_checksum",
     "fragment",
+    "tunnel_option",
 )
 """enum drop_reason, in its order."""
 

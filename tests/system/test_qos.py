@@ -69,3 +69,43 @@ def test_queues_follow_the_database_and_outlive_the_daemon(
         assert time.monotonic() < end, host.check(*classes)
         time.sleep(0.05)
     assert a.ping("10.0.0.2") == 3
+
+
+TYPES = {
+    "linux-sfq": ("perturb=5", "qdisc sfq 1: root", "perturb 5sec"),
+    "linux-codel": ("target=7000", "qdisc codel 1: root", "target 7ms"),
+    "linux-fq_codel": ("flows=16", "qdisc fq_codel 1: root", "flows 16"),
+    "linux-netem": ("latency=30000", "qdisc netem 1: root", "delay 30ms"),
+    "linux-hfsc": ("max-rate=8000000", "qdisc hfsc 1: root", "default 1"),
+    "egress-policer": ("cir=1000000", "qdisc tbf 1: root", "rate 8Mbit"),
+}
+
+
+def test_other_types_are_given_to_the_device_or_told_to_be_missing(
+    two_hosts: tuple[Host, Netns, Netns],
+) -> None:
+    """Kernels differ in what they have: a type that this one lacks leaves the device as it was."""
+    host, a, b = two_hosts
+    there = 0
+    for type_, (option, root, shown) in TYPES.items():
+        host.vsctl("set", "port", b.device, "qos=@q", "--", "--id=@q", "create", "qos", f"type={type_}",
+                   f"other-config:{option}", "queues:3=@three", "--",
+                   "--id=@three", "create", "queue", "other-config:max-rate=4000000")  # fmt: skip
+        device = host.check("tc", "qdisc", "show", "dev", b.device)
+        told = host.vsctl("get", "port", b.device, "status")
+        if root in device:
+            there += 1
+            assert shown in device and told == "{}", (device, told)
+            assert f"QoS: {b.device} {type_}" in host.appctl("qos/show", b.device)
+            assert a.ping("10.0.0.2") == 3
+        else:
+            kind = root.split()[1]
+            assert f"no queueing discipline {kind}" in told, told
+            assert " 1: root" not in device, device
+            assert "QoS not configured" in host.appctl("qos/show", b.device)
+        classes = host.check("tc", "class", "show", "dev", b.device)
+        assert ("class hfsc 1:4" in classes) is (type_ == "linux-hfsc" and root in device), classes
+    assert there, "every kernel that runs us has a token bucket"
+    host.vsctl("clear", "port", b.device, "qos")
+    assert host.vsctl("get", "port", b.device, "status") == "{}"
+    assert " 1: root" not in host.check("tc", "qdisc", "show", "dev", b.device)

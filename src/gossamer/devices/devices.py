@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gossamer.devices.cutter import Cutter
 from gossamer.devices.internal import InternalDevices
 from gossamer.devices.link import Link, Links
-from gossamer.devices.qos import QueueCounters, Shape, Shaper
+from gossamer.devices.qos import QueueCounters, QueueTree, Shaper
 from gossamer.devices.underlay import Underlay
 from gossamer.errors import DeviceError
 
@@ -91,7 +91,7 @@ class HostDevices:
         self._internal.set_up(name, up)
         self._links.refresh(name)
 
-    def shape(self, name: str, shape: Shape | None) -> None:
+    def shape(self, name: str, shape: QueueTree | None) -> None:
         """Give a device its queues, or take them off; nothing where the device is gone."""
         link = self._links.link(name)
         if link is None:

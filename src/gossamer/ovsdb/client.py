@@ -108,6 +108,8 @@ class Client:
         self._shown: dict[str, InterfaceStatus] = {}
         """What was last written of each interface."""
         self._written: dict[tuple[UUID, str], object] = {}
+        self._port_status: set[str] = set()
+        """Ports whose status is not empty."""
         self._transaction: Any = None
         self._pending_cfg: int | None = None
         self._lock_told = False
@@ -258,6 +260,12 @@ class Client:
                 if interface_row is not None and self._shown.get(name) != found:
                     self._write_interface(interface_row, found)
                     self._shown[name] = found
+        told = {name: p.status for name, p in status.ports.items() if p.status}
+        if told or self._port_status:
+            for port_row in row.ports:
+                if port_row.name in told or port_row.name in self._port_status:
+                    self._put(port_row, "status", dict(told.get(port_row.name, {})))
+            self._port_status = (self._port_status - set(status.ports)) | set(told)
         for controller_row in row.controller:
             connected = status.controllers.get(controller_row.target)
             if connected is not None:

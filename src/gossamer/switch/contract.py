@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
     from gossamer.devices.joining import Wanted
-    from gossamer.devices.qos import QueueCounters, Shape
+    from gossamer.devices.qos import QueueCounters, QueueTree
     from gossamer.devices.routes import Route
     from gossamer.devices.underlay import Address, Neighbour
     from gossamer.errors import DeviceError
@@ -262,7 +262,7 @@ class Devices(Protocol):
     def set_up(self, name: str, up: bool) -> None:
         """Set the administrative state."""
 
-    def shape(self, name: str, shape: Shape | None) -> None:
+    def shape(self, name: str, shape: QueueTree | None) -> None:
         """Give a device its queues, or take them off; nothing where the device is gone."""
 
     def queue_counters(self, name: str) -> dict[int, QueueCounters]:

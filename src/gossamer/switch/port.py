@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gossamer.datapath.settings import PortKind, PortSettings, VlanMode
-from gossamer.devices.qos import Shape
+from gossamer.devices.qos import QueueTree
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.tunnel import Tunnel
 from gossamer.switch.config import InterfaceConfig, PortConfig, VlanModeName
@@ -73,8 +73,12 @@ class Port:
     tunnel: Tunnel | None = None
     egress: Egress = field(default_factory=Egress)
     """Of a tunnel: which way its packets leave."""
-    shape: Shape | None = None
+    shape: QueueTree | None = None
     """Of the device: its queues."""
+    refused_shape: QueueTree | None = None
+    """What the kernel did not want; it is not asked for again until something else is."""
+    qos_error: str = ""
+    """Why it has none."""
     shaped_s: float = 0.0
     """Since when it has them."""
     settings: PortSettings | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.datapath.settings import BridgeSettings, PortKind
-from gossamer.devices.qos import Shape
+from gossamer.devices.qos import QueueTree
 from gossamer.errors import DatapathError, DeviceError, GossamerError
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.tunnel import Tunnel
@@ -348,18 +348,21 @@ class BridgePorts:
             if port is not None:
                 self._update(port)
 
-    def _give_shape(self, port: Port, shape: Shape | None) -> None:
+    def _give_shape(self, port: Port, shape: QueueTree | None) -> None:
         try:
             self.devices.shape(port.name, shape)
         except DeviceError as e:
-            log.warning("bridge=%s port=%s: %s", self.name, port.name, e.message)
+            log.warning("bridge=%s port=%s: %s (%s)", self.name, port.name, e.message, e.remedy)
+            port.shape, port.refused_shape, port.qos_error = None, shape, e.message
             return
         port.shape, port.shaped_s = shape, time.monotonic()
+        port.refused_shape, port.qos_error = None, ""
 
     def _update(self, port: Port) -> None:
         if port.link is not None:
             shape = shape_of(port.name, port.config.qos, port.link)
-            if shape != port.shape:
+            refused = shape is not None and shape == port.refused_shape
+            if not refused and (shape != port.shape or port.qos_error):
                 self._give_shape(port, shape)
         settings = port.wanted_settings()
         if settings != port.settings:
@@ -465,10 +468,18 @@ class BridgePorts:
                 status = InterfaceStatus(name, ofport=NO_OFPORT, error=error)
             siblings = ports.get(port_config.name)
             told = self._told.get(port_config.name)
+            wrong = {"qos_error": port.qos_error} if port is not None and port.qos_error else {}
             if siblings is not None:
-                told = PortStatus(port_config.name, {**siblings.interfaces, name: status})
-            elif told is None or len(told.interfaces) > 1 or told.interfaces.get(name) is not status:
-                told = PortStatus(port_config.name, {name: status})
+                told = PortStatus(
+                    port_config.name, {**siblings.interfaces, name: status}, {**siblings.status, **wrong}
+                )
+            elif (
+                told is None
+                or len(told.interfaces) > 1
+                or told.interfaces.get(name) is not status
+                or told.status != wrong
+            ):
+                told = PortStatus(port_config.name, {name: status}, wrong)
             ports[port_config.name] = told
         self._told = ports
         return BridgeStatus(

@@ -58,6 +58,8 @@ class PortStatus:
 
     name: str
     interfaces: Mapping[str, InterfaceStatus] = field(default_factory=dict)
+    status: Mapping[str, str] = field(default_factory=dict)
+    """Port.status: `qos_error` where its QoS could not be given to its device."""
 
 
 @dataclass(frozen=True, slots=True)

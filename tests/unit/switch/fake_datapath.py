@@ -26,7 +26,7 @@ from gossamer.datapath.settings import (
 )
 from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
 from gossamer.devices.joining import Wanted
-from gossamer.devices.qos import QueueCounters, Shape
+from gossamer.devices.qos import QueueCounters, QueueTree
 from gossamer.devices.routes import Route
 from gossamer.devices.underlay import Address, Neighbour
 from gossamer.errors import DatapathError, DeviceError
@@ -428,12 +428,12 @@ class FakeDevices:
         self.links: dict[str, FakeLink] = {}
         self.changed: set[str] = set()
         self.underlay = FakeUnderlay()
-        self.shapes: dict[str, Shape] = {}
+        self.shapes: dict[str, QueueTree] = {}
         self.queued: dict[str, dict[int, QueueCounters]] = {}
         self.cutter = (0, 0)
         self._next_ifindex = 10
 
-    def shape(self, name: str, shape: Shape | None) -> None:
+    def shape(self, name: str, shape: QueueTree | None) -> None:
         if shape is None:
             self.shapes.pop(name, None)
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from gossamer.devices.qos import QueueCounters
+from gossamer.devices.qos import QueueCounters, Shape
 from gossamer.switch.qos import TYPES
 from gossamer.switch.show import Command, CommandError
 
@@ -113,7 +113,11 @@ def qos_show(switch: Switch, name: str) -> str:
     qos, shape = port.config.qos, port.shape
     if qos is None or shape is None:
         return f"QoS not configured on {name}\n"
-    out = [f"QoS: {name} {qos.type}", f"max-rate: {shape.max_rate_bps}"]
+    out = [f"QoS: {name} {qos.type}"]
+    if isinstance(shape, Shape):
+        out.append(f"max-rate: {shape.max_rate_bps}")
+    else:
+        out += [f"{key}: {value}" for key, value in sorted(qos.other_config.items())]
     counted = switch.devices.queue_counters(name)
     for number, queue in sorted(shape.queues.items()):
         c = counted.get(number, QueueCounters())

@@ -47,7 +47,7 @@ FLOWS: Final = (
     "actions=set_tunnel:5,set_tunnel64:6",
     "mpls,actions=set_mpls_label:5,set_mpls_tc:1",
     "send_flow_rem,priority=77,actions=1",
-    "idle_timeout=5,hard_timeout=9,priority=79,actions=controller",
+    "idle_timeout=500,hard_timeout=900,priority=79,actions=controller",
     "priority=80,actions=controller(max_len=5,id=2,userdata=01.02)",
     "priority=82,ct_state=-trk,ip,actions=ct(table=1,zone=NXM_NX_REG0[0..15])",
     "priority=83,tcp,actions=ct(commit,zone=5,nat(src=10.0.0.1-10.0.0.9:1024-65535,random),alg=ftp)",

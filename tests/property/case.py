@@ -8,6 +8,7 @@ from typing import Any
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action_syntax import parse_actions
+from gossamer.pipeline.conntrack.tracker import Tracker, Zone
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.format import format_action
@@ -65,10 +66,16 @@ class Case:
     bridges: tuple[BridgeCase, ...]
     packets: tuple[PacketCase, ...]
     changes_at: int | None = None
+    zone_limits: dict[int, int] = field(default_factory=dict)
+    """Connections that zones may have; 0: any number."""
+    default_limit: int = 0
 
     def world(self) -> World:
         """Fresh bridges, as the reference pipeline wants them."""
-        return World((b.world() for b in self.bridges), CLOCK_S)
+        tracker = Tracker()
+        tracker.zones = {zone: Zone(limit) for zone, limit in self.zone_limits.items()}
+        tracker.default_limit = self.default_limit
+        return World((b.world() for b in self.bridges), CLOCK_S, tracker)
 
 
 def to_json(case: Case) -> dict[str, Any]:
@@ -92,6 +99,8 @@ def to_json(case: Case) -> dict[str, Any]:
             for p in case.packets
         ],
         "changes_at": case.changes_at,
+        "zone_limits": {str(zone): limit for zone, limit in case.zone_limits.items()},
+        "default_limit": case.default_limit,
     }
 
 
@@ -115,6 +124,8 @@ def from_json(data: dict[str, Any]) -> Case:
             for p in data["packets"]
         ),
         data.get("changes_at"),
+        {int(zone): limit for zone, limit in data.get("zone_limits", {}).items()},
+        data.get("default_limit", 0),
     )
 
 

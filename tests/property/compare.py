@@ -200,7 +200,7 @@ def disagreement(datapath: Datapath, case: Case) -> str:
     groups: Counter[tuple[str, int, int]] = Counter()
     places = {id(f): (b.name, i) for b in case.bridges for i, f in enumerate(b.flows)}
     clock = Clock(datapath) if tracks(case) else None
-    with in_kernel(datapath, case) as bpf:
+    with limits(datapath, case), in_kernel(datapath, case) as bpf:
         looped = False
         for at, p in enumerate(case.packets):
             world.now_s += p.after_s
@@ -303,6 +303,29 @@ def _addresses(bpf: Bpf, world: World) -> str:
     return ""
 
 
+_ALL_LOOKED_AT = 64
+"""Slots that a new connection's search goes over whole (CT_TRIES, bpf/conntrack_slots.h)."""
+
+
+@contextmanager
+def limits(datapath: Datapath, case: Case) -> Iterator[None]:
+    """What zones of the case may have; with few slots, so that those whose time is up are seen."""
+    conntrack = datapath.conntrack
+    if not case.zone_limits and not case.default_limit:
+        yield
+        return
+    most, conntrack.maximum = conntrack.maximum, _ALL_LOOKED_AT
+    conntrack.default_limit = case.default_limit
+    for zone, limit in case.zone_limits.items():
+        conntrack.set_zone_limit(zone, limit)
+    try:
+        yield
+    finally:
+        conntrack.maximum, conntrack.default_limit = most, 0
+        for zone in case.zone_limits:
+            conntrack.set_zone_limit(zone, None)
+
+
 class Clock:
     """The time that connections of a case live by: its own, and far from any case before it."""
 
@@ -328,8 +351,8 @@ def tracks(case: Case) -> bool:
     )
 
 
-_Known = tuple[Tuple, Tuple, int, int, tuple[int, ...]]
-"""Both tuples, mark, label, and TCP's states."""
+_Known = tuple[Tuple, Tuple, int, int, tuple[int, ...], tuple[int, ...]]
+"""Both tuples, mark, label, TCP's states, packets and bytes."""
 
 
 def _connections(datapath: Datapath, world: World) -> str:
@@ -339,13 +362,15 @@ def _connections(datapath: Datapath, world: World) -> str:
     for ours in world.tracking.connections(int(world.now_s * NS_PER_S)):
         sides = ours.progress.sides if isinstance(ours.progress, Peers) else ()
         states = tuple(int(side.state) for side in sides)
-        want.add((ours.original, ours.reply, ours.mark, ours.label, states))
+        counted = *ours.n_packets, *ours.n_bytes
+        want.add((ours.original, ours.reply, ours.mark, ours.label, states, counted))
     got: set[_Known] = set()
     for theirs in datapath.conntrack.connections():
         pair = theirs.orig, theirs.reply
         original, reply = (Tuple(t.src, t.dst, t.proto, t.sport, t.dport, t.zone) for t in pair)
         states = tuple(layout.CT_TCP_STATES.index(peer.state) for peer in theirs.peers or ())
-        got.add((original, reply, theirs.mark, theirs.label, states))
+        counted = *theirs.n_packets, *theirs.n_bytes
+        got.add((original, reply, theirs.mark, theirs.label, states, counted))
     if want == got:
         return ""
     lines = [f"  reference only: {c}" for c in want - got]

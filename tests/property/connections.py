@@ -14,6 +14,7 @@ from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import parse_flow
+from gossamer.pipeline.group import Bucket, Group, GroupType
 from gossamer.pipeline.world import Port
 from tests.property import ip_packets
 from tests.property.case import CLOCK_S, BridgeCase, Case, PacketCase
@@ -191,10 +192,61 @@ def case(seed: int, n_packets: int, *, nat: bool, shared: bool = False) -> Case:
     rng = random.Random(seed)
     ports = tuple(Port(number) for number in (INSIDE, OUTSIDE, SINK))
     flows = tuple(rule(text) for text in _rules(rng, nat=nat, exact=shared))
-    world = Case((BridgeCase("br0", ports, flows),), ())
+    bridges = (BridgeCase("br0", ports, flows),)
+    if not shared:
+        bridges = _further(rng, bridges[0], nat)
+    world = Case(bridges, ())
+    if not shared and rng.random() < 0.3:
+        own = {zone: rng.choice((0, 1, 2, 3)) for zone in (0, 5, 6, 65535) if rng.random() < 0.4}
+        world = replace(world, zone_limits=own, default_limit=rng.choice((0, 1, 3)))
     # Open vSwitch keeps tuples of translated connections taken for a while after their time.
     packets = _Sequence(rng, world, shared=shared, waits=not (shared and nat)).packets(n_packets)
     return replace(world, packets=tuple(packets))
+
+
+PATCH: Final = 10
+
+
+def _further(rng: Rng, bridge: BridgeCase, nat: bool) -> tuple[BridgeCase, ...]:
+    """The bridge with groups whose buckets track; and often another one, behind a patch port, that
+    tracks what comes over."""
+    groups = (
+        Group(1, GroupType.ALL, tuple(_bucket(rng, nat) for _ in range(rng.choice((1, 2, 3))))),
+        Group(2, GroupType.INDIRECT, (_bucket(rng, nat),)),
+    )
+    extra = [f"table=8,priority=40000,{rng.choice(('tcp', 'udp', 'icmp', 'ipv6'))},actions=group:1"]
+    if rng.random() < 0.3:
+        extra.append("table=2,priority=40000,ip,actions=group:2,resubmit(,9)")
+    flows = [*bridge.flows, *(rule(text) for text in extra)]
+    if rng.random() < 0.5:
+        return (replace(bridge, flows=tuple(flows), groups=groups),)
+    over = rng.choice(("priority=40001,table=2", "priority=40001,table=1,ct_state=+est"))
+    flows += [rule(f"{over},{family},actions=output:{PATCH},resubmit(,9)") for family in ("ip", "ipv6")]
+    zone, again = rng.choice((0, 5, 6)), ",nat" if nat and rng.random() < 0.5 else ""
+    how = rng.choice((f"ct(table=9,zone={zone}{again})", f"ct(commit,table=9,zone={zone}{again})"))
+    there = [
+        *(f"table=0,{family},actions={how}" for family in ("ip", "ipv6")),
+        f"table=9,ct_state=+trk,actions={','.join(_SHOW)},output:{SINK}",
+    ]
+    ports = (*bridge.ports, Port(PATCH, peer=("br1", PATCH)))
+    return (
+        replace(bridge, flows=tuple(flows), groups=groups, ports=ports),
+        BridgeCase("br1", (Port(SINK), Port(PATCH, peer=("br0", PATCH))), tuple(map(rule, there))),
+    )
+
+
+def _bucket(rng: Rng, nat: bool) -> Bucket:
+    """A bucket that sends a copy, tracked or not."""
+    to = rng.choice((",nat(src=10.0.2.1)", ",nat(dst=10.0.2.2)", ",nat", "")) if nat else ""
+    track = rng.choice(
+        (
+            f"ct(commit,zone={rng.choice((0, 5, 9))}{to}),",
+            f"ct(zone={rng.choice((0, 5, 9))}{',nat' if to else ''}),",
+            f"ct(commit,zone=9{to},table=9),",
+            "",
+        )
+    )
+    return Bucket(parse_actions(f"{track}output:{SINK}"))
 
 
 class _Sequence:

@@ -243,7 +243,11 @@ class _Journey:
         assert effect.request is not None, "a ct() asks for something"
         now_ns = int(self.world.now_s * NS_PER_S)
         crossing = self.traveller.cross(
-            self.world.tracking, effect.key, effect.buffer, effect.request, now_ns
+            self.world.tracking,
+            effect.key,
+            effect.buffer,
+            replace(effect.request, n_bytes=self.n_bytes),
+            now_ns,
         )
         if crossing.drop is not None:
             self.end(effect.step, f"{_CT_DROPS[crossing.drop]}, dropping", crossing.drop)

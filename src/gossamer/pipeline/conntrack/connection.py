@@ -32,6 +32,9 @@ class Connection:
     """The original tuple of the connection that announced it, with whose mark and label it came."""
     replied: bool = False
     timeouts: Mapping[str, int] = field(default_factory=lambda: DEFAULTS)
+    n_packets: list[int] = field(default_factory=lambda: [0, 0])
+    """Of the originator, of answers."""
+    n_bytes: list[int] = field(default_factory=lambda: [0, 0])
 
     @staticmethod
     def begun(
@@ -47,6 +50,11 @@ class Connection:
         connection = Connection(original, reply, progress, timeouts=timeouts)
         connection.live(first, now_ns)
         return connection
+
+    def count(self, reply: bool, n_bytes: int) -> None:
+        """A packet of it came."""
+        self.n_packets[reply] += 1
+        self.n_bytes[reply] += n_bytes
 
     def live(self, timeout: str, now_ns: int) -> None:
         """Begin a timeout."""

@@ -34,6 +34,8 @@ class Request:
     label: tuple[int, int] = (0, 0)
     goes_on: bool = False
     """A copy goes on at a table."""
+    n_bytes: int = 0
+    """Of the packet as it entered the switch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +229,10 @@ class _Tracked:
         elif self.before & TRK:
             pass  # it moved its connection when it was tracked here first
         elif self.reading.later:
+            connection.count(self.reply, self.request.n_bytes)
             self.state |= EST | direction if connection.replied else NEW
         else:
+            connection.count(self.reply, self.request.n_bytes)
             if connection.parent is not None:
                 self.state |= REL
             move = connection.move(
@@ -271,6 +275,7 @@ class _Tracked:
         timeouts = self.tracker.zones.get(request.zone, Zone()).timeouts
         connection = Connection.begun(reading, self.tuple, reply, timeouts, self.now_ns)
         connection.src_nat, connection.alg = src_nat, request.alg
+        connection.count(False, request.n_bytes)
         self.tracker.add(connection)
         self.connection = connection
         return None

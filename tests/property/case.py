@@ -69,12 +69,15 @@ class Case:
     zone_limits: dict[int, int] = field(default_factory=dict)
     """Connections that zones may have; 0: any number."""
     default_limit: int = 0
+    maximum: int = 0
+    """Connections there may be at all; 0: as many as ever."""
 
     def world(self) -> World:
         """Fresh bridges, as the reference pipeline wants them."""
         tracker = Tracker()
         tracker.zones = {zone: Zone(limit) for zone, limit in self.zone_limits.items()}
         tracker.default_limit = self.default_limit
+        tracker.maximum = self.maximum or tracker.maximum
         return World((b.world() for b in self.bridges), CLOCK_S, tracker)
 
 
@@ -101,6 +104,7 @@ def to_json(case: Case) -> dict[str, Any]:
         "changes_at": case.changes_at,
         "zone_limits": {str(zone): limit for zone, limit in case.zone_limits.items()},
         "default_limit": case.default_limit,
+        "maximum": case.maximum,
     }
 
 
@@ -126,6 +130,7 @@ def from_json(data: dict[str, Any]) -> Case:
         data.get("changes_at"),
         {int(zone): limit for zone, limit in data.get("zone_limits", {}).items()},
         data.get("default_limit", 0),
+        data.get("maximum", 0),
     )
 
 

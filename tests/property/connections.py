@@ -199,6 +199,8 @@ def case(seed: int, n_packets: int, *, nat: bool, shared: bool = False) -> Case:
     if not shared and rng.random() < 0.3:
         own = {zone: rng.choice((0, 1, 2, 3)) for zone in (0, 5, 6, 65535) if rng.random() < 0.4}
         world = replace(world, zone_limits=own, default_limit=rng.choice((0, 1, 3)))
+    elif not shared and rng.random() < 0.3:
+        world = replace(world, maximum=rng.choice((1, 2, 3, 5)))
     # Open vSwitch keeps tuples of translated connections taken for a while after their time.
     packets = _Sequence(rng, world, shared=shared, waits=not (shared and nat)).packets(n_packets)
     return replace(world, packets=tuple(packets))
@@ -254,6 +256,8 @@ class _Sequence:
 
     def __init__(self, rng: Rng, world: Case, *, shared: bool, waits: bool) -> None:
         self.rng, self.shared, self.waits = rng, shared, waits
+        # Where connections have to go, the one that would end first does: no two the same second.
+        self.slow = bool(world.maximum)
         self.world = world.world()
         self.pipeline = Pipeline(self.world)
         self.out: list[PacketCase] = []
@@ -298,6 +302,8 @@ class _Sequence:
     def send(self, port: int, frame: bytes) -> list[bytes]:
         rng = self.rng
         after = rng.choice(_WAITS_S) if self.waits and rng.random() < 0.06 else 0
+        if self.slow:
+            after += rng.randrange(1, 4)
         self.world.now_s += after
         self.out.append(PacketCase("br0", port, frame, after))
         result = self.pipeline.run("br0", port, frame)

@@ -75,6 +75,15 @@ class Connection:
         return move
 
     @property
+    def worth(self) -> tuple[bool, int]:
+        """What goes first where room is wanted is the least: one that is closing, then the one that
+        would end first."""
+        closing = isinstance(self.progress, Peers) and any(
+            peer.state >= State.CLOSING for peer in self.progress.sides
+        )
+        return not closing, self.expires_ns
+
+    @property
     def protected(self) -> bool:
         """Whether it stays when room is wanted: both sides have answered each other."""
         if isinstance(self.progress, Peers):

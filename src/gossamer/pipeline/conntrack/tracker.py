@@ -90,6 +90,9 @@ class Tracker:
         self.default_limit = 0
         self.maximum = MAX_CONNECTIONS
         self.check_windows = True
+        self.guessed = False
+        """A connection had to go, and others would have done as well: the datapath takes which of
+        them it happens to look at first."""
 
     @property
     def fragments(self) -> Fragments:
@@ -156,7 +159,10 @@ class Tracker:
         dispensable = [connection for connection in living if not connection.protected]
         if not dispensable:
             return Drop.CT_FULL
-        self.remove(min(dispensable, key=lambda connection: connection.replied))
+        least = min(connection.worth for connection in dispensable)
+        candidates = [connection for connection in dispensable if connection.worth == least]
+        self.guessed |= len(candidates) > 1
+        self.remove(candidates[0])
         return None
 
     def add(self, connection: Connection) -> None:

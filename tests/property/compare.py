@@ -311,10 +311,16 @@ _ALL_LOOKED_AT = 64
 
 @contextmanager
 def limits(datapath: Datapath, case: Case) -> Iterator[None]:
-    """What zones of the case may have; with few slots, so that those whose time is up are seen."""
+    """What zones of the case may have; with few slots, so that those whose time is up are seen.
+
+    At the end the kernel has the time again: what the next case learns has its age by that.
+    """
     conntrack = datapath.conntrack
     if not case.zone_limits and not case.default_limit and not case.maximum:
-        yield
+        try:
+            yield
+        finally:
+            conntrack.set_now_ns(0)
         return
     most, conntrack.maximum = conntrack.maximum, case.maximum or _ALL_LOOKED_AT
     conntrack.default_limit = case.default_limit
@@ -323,6 +329,7 @@ def limits(datapath: Datapath, case: Case) -> Iterator[None]:
     try:
         yield
     finally:
+        conntrack.set_now_ns(0)
         conntrack.maximum, conntrack.default_limit = most, 0
         for zone in case.zone_limits:
             conntrack.set_zone_limit(zone, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -19,10 +19,13 @@ from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.injection import run_once
 from gossamer.datapath.maps import HashMap
 from gossamer.datapath.settings import PortKind, PortSettings
+from gossamer.errors import DatapathError
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Bucket, Group, GroupType
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
+from gossamer.switch.flow_event import RemovedReason
+from gossamer.switch.tables import FlowTables
 from tests.property.nat_world import flow
 
 PACKET = bytes.fromhex(
@@ -234,6 +237,66 @@ def test_a_packet_that_comes_back_meets_the_rules_it_met_before(world: World, wa
                 datapath.remove_flows(bridge, before)
                 datapath.insert_flows(bridge, flows)
     all_of_one_state(world, traffic)
+
+
+def test_no_packet_meets_a_commit_that_is_refused(world: World) -> None:
+    """The last flow asks about more lengths than there is room for; all others were taken in."""
+    strays(world.datapath, world.bridge)
+    tables = FlowTables(world.datapath, world.bridge)
+    flows = marked(1)
+    for each in flows:
+        tables.add(each)
+    tables.commit()
+    with Traffic(world) as traffic:
+        for k in range(2, 2 + FLIPS // 4):
+            for each in flows:
+                tables.remove(each, RemovedReason.DELETE)
+            lengths = [
+                flow(f"table=50,priority={n},actions=check_pkt_larger({n})->NXM_NX_REG0[0]")
+                for n in range(100, 101 + layout.MAX_LENGTHS)
+            ]
+            for each in (*marked(k), *lengths):
+                tables.add(each)
+            with pytest.raises(DatapathError, match="more than 8 lengths"):
+                tables.commit()
+    assert world.sent() == [0, traffic.n, 0]
+    assert traffic.n > 1000
+
+
+def test_no_packet_meets_a_commit_that_there_is_no_room_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes some of its rules before it refuses one."""
+    strays(world.datapath, world.bridge)
+    tables = FlowTables(world.datapath, world.bridge)
+    flows = marked(1)
+    for each in flows:
+        tables.add(each)
+    tables.commit()
+    put_all = HashMap.put_all
+
+    def full(self: HashMap, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        new = sum(1 for key in keys if self.get(key) is None)
+        if not new or not self.name.startswith("rules"):
+            put_all(self, keys, values)
+            return
+        put_all(self, keys[: len(keys) // 2], values[: len(keys) // 2])
+        raise DatapathError("full")
+
+    monkeypatch.setattr(HashMap, "put_all", full)
+    with Traffic(world) as traffic:
+        for k in range(2, 2 + FLIPS // 4):
+            for each in flows:
+                tables.remove(each, RemovedReason.DELETE)
+            for each in marked(k):
+                tables.add(each)
+            with pytest.raises(DatapathError, match="full"):
+                tables.commit()
+    monkeypatch.undo()
+    assert world.sent() == [0, traffic.n, 0]
+    assert traffic.n > 1000
+    world.datapath.sweep_fdb()
+    assert len(list(rules(world.datapath))) == 39 + len(flows)
 
 
 class Killed(Exception):

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.system.sequence import Flood, assert_all_arrived
 from tests.system.world import Host, Netns
 
 _OF = ("-O", "OpenFlow15")
@@ -155,32 +154,6 @@ def test_a_packet_waits_at_a_controller(two_hosts: tuple[Host, Netns, Netns]) ->
     finally:
         controller.kill()
         controller.wait()
-
-
-def test_no_packet_sees_half_of_a_bundle(two_hosts: tuple[Host, Netns, Netns]) -> None:
-    host, a, b = two_hosts
-    pa, pb = port_of(host, a), port_of(host, b)
-
-    def change(n: int) -> None:
-        rules = (
-            "flow delete table=1\ngroup delete\n"
-            f"group add group_id={n},type=all,bucket=output:{pb}\n"
-            f"flow add table=1,reg0={n},actions=group:{n}\n"
-            f"flow add priority=9,in_port={pa},actions=set_field:{n}->reg0,resubmit(,1)\n"
-        )
-        host.check("ovs-ofctl", "-O", "OpenFlow14", "bundle", "br0", "-", stdin=rules)
-
-    host.ofctl("del-flows", "br0")
-    host.ofctl("add-flow", "br0", f"in_port={pb},actions=output:{pa}")
-    change(1)
-    assert a.ping("10.0.0.2") == 3
-    flood = Flood(a, b, "10.0.0.2", 10_000)
-    time.sleep(0.5)
-    for n in range(2, 32):
-        change(n)
-    sent, arrived = flood.end()
-    assert sent > 3_000  # the bundles took a while
-    assert_all_arrived(sent, arrived)
 
 
 def test_a_fin_shortens_the_timeouts_of_a_flow(two_hosts: tuple[Host, Netns, Netns]) -> None:

@@ -122,57 +122,71 @@ static __always_inline void parse_nd(struct __sk_buff *skb, struct state *st, __
 	}
 }
 
-#define OVER_IPV6 0x100		/* beside the protocol number */
-
-/* `left`: bytes of the IP payload from l4 on. */
-__attribute__((noinline)) int parse_l4(struct __sk_buff *skb, __u32 what, __u32 l4, __u32 left,
-				       __u32 level)
+/* Protocol, TOS, TTL and what a fragment is: one word, which is written as it is going to be read. */
+static __always_inline void write_network(struct flow_key *k, __u8 proto, __u8 tos, __u8 ttl,
+					  __u8 frag)
 {
-	struct state *st = state_get(level);
-	bool ipv6 = what & OVER_IPV6;
-	__u8 proto = what;
-	struct flow_key *k;
+	__u8 word[4] __attribute__((aligned(4))) = { proto, tos, ttl, frag };
 
-	if (!st)
-		return 0;
-	k = key_of(st);
+	__builtin_memcpy(&k->nw_proto, word, 4);
+}
+
+static __always_inline void found_l4(struct state *st, __u8 proto, __u32 l4, __u32 left)
+{
+	st->l4 = l4;
+	st->l4_length = left;
+	st->l4_proto = proto;
+}
+
+/* TCP, UDP, SCTP; false for other protocols.  `left`: bytes of the IP payload from l4 on.  Inlined, as a call
+ * would take longer. */
+static __always_inline bool parse_ports(struct __sk_buff *skb, struct state *st, __u8 proto, __u32 l4,
+					__u32 left)
+{
+	struct flow_key *k = key_of(st);
+
 	if (proto == 6) {
 		struct {
-			__be16 src, dst;
+			__be32 ports;
 			__be32 seq, ack;
 			__u8 doff, flags;
 			__be16 window, check, urgent;
 		} tcp;
 
 		if (left < 20 || load(skb, l4, &tcp, 20))
-			return 0;
+			return true;
 		if ((tcp.doff >> 4) < 5 || (__u32)(tcp.doff >> 4) * 4 > left)
-			return 0;
-		k->tp_src = tcp.src;
-		k->tp_dst = tcp.dst;
+			return true;
+		st->key[WORD_TP_SRC] = tcp.ports;
 		k->tcp_flags = bpf_htons(((tcp.doff & 0xf) << 8) | tcp.flags);
 	} else if (proto == 17 || proto == 132) {
-		__be16 p[2] __attribute__((aligned(4)));
+		__be32 ports;
 
-		if (left < (proto == 17 ? 8 : 12) || load(skb, l4, p, 4))
-			return 0;
-		k->tp_src = p[0];
-		k->tp_dst = p[1];
-	} else if ((proto == 1 && !ipv6) || (proto == 58 && ipv6)) {
-		__u8 icmp[2];
-
-		if (left < 8 || load(skb, l4, icmp, 2))
-			return 0;
-		k->tp_src = bpf_htons(icmp[0]);
-		k->tp_dst = bpf_htons(icmp[1]);
-		if (ipv6 && icmp[1] == 0 && (icmp[0] == 135 || icmp[0] == 136))
-			parse_nd(skb, st, l4, left, level);
+		if (left < (proto == 17 ? 8 : 12) || load(skb, l4, &ports, 4))
+			return true;
+		st->key[WORD_TP_SRC] = ports;
 	} else {
-		return 0;
+		return false;
 	}
-	st->l4 = l4;
-	st->l4_length = left;
-	st->l4_proto = proto;
+	found_l4(st, proto, l4, left);
+	return true;
+}
+
+__attribute__((noinline)) int parse_icmp(struct __sk_buff *skb, __u32 ipv6, __u32 l4, __u32 left,
+					 __u32 level)
+{
+	struct state *st = state_get(level);
+	struct flow_key *k;
+	__u8 icmp[2];
+
+	if (!st || left < 8 || load(skb, l4, icmp, 2))
+		return 0;
+	k = key_of(st);
+	k->tp_src = bpf_htons(icmp[0]);
+	k->tp_dst = bpf_htons(icmp[1]);
+	if (ipv6 && icmp[1] == 0 && (icmp[0] == 135 || icmp[0] == 136))
+		parse_nd(skb, st, l4, left, level);
+	found_l4(st, ipv6 ? 58 : 1, l4, left);
 	return 0;
 }
 
@@ -195,21 +209,16 @@ static __always_inline int parse_ipv4(struct __sk_buff *skb, __u32 l3, __u32 lev
 	if (ip.version != 4 || header < 20 || total < header || l3 + total > skb->len)
 		return 0;
 	frag = bpf_ntohs(ip.frag_off);
-	k->nw_proto = ip.protocol;
-	k->nw_tos = ip.tos;
-	k->nw_ttl = ip.ttl;
+	write_network(k, ip.protocol, ip.tos, ip.ttl,
+		      frag & 0x1fff ? FRAG_ANY | FRAG_LATER : frag & 0x3fff ? FRAG_ANY : 0);
 	k->nw_src = ip.saddr;
 	k->nw_dst = ip.daddr;
 	st->l3 = l3;
 	st->l3_type = bpf_htons(0x0800);
-	if (frag & 0x3fff) {
-		k->nw_frag = FRAG_ANY;
-		if (frag & 0x1fff) {
-			k->nw_frag = FRAG_ANY | FRAG_LATER;
-			return 0;
-		}
-	}
-	parse_l4(skb, ip.protocol, l3 + header, total - header, level);
+	if (frag & 0x1fff)
+		return 0;
+	if (!parse_ports(skb, st, ip.protocol, l3 + header, total - header) && ip.protocol == 1)
+		parse_icmp(skb, 0, l3 + header, total - header, level);
 	return 0;
 }
 
@@ -375,7 +384,8 @@ __attribute__((noinline)) int parse_ipv6(struct __sk_buff *skb, __u32 l3, __u32 
 	st->l3_type = bpf_htons(0x86dd);
 	if (walk.broken || (walk.frag & FRAG_LATER) || walk.off > 0x600)
 		return 0;
-	parse_l4(skb, walk.proto | OVER_IPV6, walk.off, walk.left, level);
+	if (!parse_ports(skb, st, walk.proto, walk.off, walk.left) && walk.proto == 58)
+		parse_icmp(skb, 1, walk.off, walk.left, level);
 	return 0;
 }
 

@@ -75,6 +75,13 @@ def test_sampled_flows_are_reported_to_collectors(two_hosts: tuple[Host, Netns, 
     shown = host.ofctl("dump-ipfix-flow", "br0")
     assert re.search(rf"id +{SET}: flows=\d+, current flows=0, sampled pkts=6, ipv4 ok=6", shown), shown
 
+    traced = host.appctl("ofproto/trace", "br0", f"{to_b},icmp")
+    assert (
+        "sample(sample=100.0%,actions(userspace(pid=0,flow_sample(probability=65535,"
+        f"collector_set_id={SET},obs_domain_id=11,obs_point_id=22,output_port=4294967295))))"
+    ) in traced, traced
+    assert ",egress))))" in traced
+
     host.vsctl("destroy", "Flow_Sample_Collector_Set", f"{_only_set(host)}")
     assert a.ping("10.0.0.2") == 3
     assert not heard(collector, reader, 0.5), "the set is gone"

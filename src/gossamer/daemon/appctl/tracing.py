@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl.datapaths import PortNames
 from gossamer.daemon.appctl.odp_actions import changes, to_controller
+from gossamer.daemon.appctl.odp_headers import header_off, header_on, sampled, service_changes
 from gossamer.daemon.appctl.odp_tunnel import format_outer
 from gossamer.daemon.appctl.trace_arguments import Asked, parse_arguments
 from gossamer.datapath.settings import PuntReason
@@ -163,10 +164,30 @@ class _Leaving:
     latest: int = 0
     """The key after the step before."""
     parts: list[str] = field(default_factory=list)
+    pending: act.Encap | None = None
+    """A header that goes on, with all that is set of it by then, before anything else is done."""
+
+    def header(self, action: act.Encap | act.Decap, after: int) -> None:
+        """A header goes on or comes off; `after` is the key then."""
+        self.commit(self.latest)
+        if isinstance(action, act.Decap):
+            self.parts.append(header_off(self.committed, after))
+        else:
+            self.pending = action
+        self.committed = after
 
     def commit(self, key: int) -> None:
         """Write what makes the headers say `key`."""
+        if key and self.pending is not None:
+            self.parts.append(header_on(self.pending, key))
+            if self.pending.packet_type == act.PacketType.ETHERNET:
+                for address in ("eth_dst", "eth_src"):
+                    self.committed = put_slot(self.committed, address, get_slot(key, address))
+            else:
+                self.committed = key
+            self.pending = None
         if key:
+            self.parts += service_changes(self.committed, key)
             # What goes with a packet into a tunnel is told where it leaves by one.
             here = self.committed & TUNNEL_BITS
             self.parts += changes(self.committed, key & ~TUNNEL_BITS | here)
@@ -257,6 +278,11 @@ class _Trace:
         for step in _flat(self.result.steps):
             if isinstance(step.action, _COVERING):
                 leaving.commit(leaving.latest)
+            elif isinstance(step.action, (act.Encap, act.Decap)):
+                leaving.header(step.action, step.key)
+            elif isinstance(step.action, act.Sample) and self._samples(step):
+                leaving.commit(leaving.latest)
+                leaving.parts.append(self._sample(step, step.action))
             elif step.kind is StepKind.OUTPUT:
                 leaving.commit(step.key)
                 if step.outer is not None:
@@ -270,6 +296,15 @@ class _Trace:
 
     def _port(self, bridge: str, ofport: int) -> str:
         return self.ports.in_bridge(self.switch.bridges[bridge])(ofport)
+
+    def _samples(self, step: Step) -> bool:
+        return any(sampled.action is step.action for sampled in self.result.samples)
+
+    def _sample(self, step: Step, action: act.Sample) -> str:
+        bridge = next(s.bridge for s in self.result.samples if s.action is action)
+        if action.sampling_port in (OfPort.ANY, get_slot(step.key, "in_port")):
+            return sampled(action, str(OfPort.ANY.value))
+        return sampled(action, self._port(bridge, action.sampling_port))
 
     def _punt(self, step: Step, punts: list[Punt]) -> str:
         """The packet-in of a step: of those not told yet the one with this packet."""

@@ -128,6 +128,7 @@ static __always_inline int keep_short(struct __sk_buff *skb, struct state *st, _
 	copy = &st->shorts[n & (MAX_SHORT - 1)];
 	copy->port = id;
 	copy->limit = limit;
+	copy->kept = limit + KEPT_BIAS - 4 * (tags_of(key_of(st)) + count_labels(key_of(st)));
 	__builtin_memcpy(copy->packet, &st->key[PACKET_WORD], sizeof(copy->packet));
 	st->n_short = n + 1;
 	return 1;
@@ -849,26 +850,28 @@ static long next_pass(__u32 i, struct queue *queue)
 	return 0;
 }
 
-/* The longest of the truncated copies that wait: only now, because it stays cut. */
+/* Of the truncated copies that wait the one that keeps most of the packet: only now, because it
+ * stays cut.  A tagged copy of the same length keeps less than one without a tag. */
 static long send_short(__u32 i, struct queue *queue)
 {
 	struct state *st = state_get(queue->level);
 	struct __sk_buff *skb = queue->skb;
-	__u32 at = 0, limit = 0;
+	__u32 at = 0, kept = 0, limit;
 	struct port *port;
 
 	if (!st || i >= st->n_short)
 		return 1;
 #pragma unroll
 	for (__u32 n = 0; n < MAX_SHORT; n++) {
-		if (n < st->n_short && st->shorts[n].limit > limit) {
-			limit = st->shorts[n].limit;
+		if (n < st->n_short && st->shorts[n].kept > kept) {
+			kept = st->shorts[n].kept;
 			at = n;
 		}
 	}
+	limit = st->shorts[at].limit;
 	flush_pending(skb, st);
 	__builtin_memcpy(&st->key[PACKET_WORD], st->shorts[at].packet, sizeof(st->shorts[at].packet));
-	st->shorts[at].limit = 0;
+	st->shorts[at].kept = 0;
 	if ((st->touched && differs(st) && commit(skb, st, queue->level)) ||
 	    bpf_skb_change_tail(skb, limit - (skb->vlan_present ? 4 : 0), 0)) {
 		count_drop(DROP_REWRITE);

@@ -97,9 +97,12 @@ struct seen {			/* a bridge the packet was in, as it was then */
 	__u32 pad;
 };
 
+#define KEPT_BIAS 64		/* more than tags and labels take */
+
 struct short_copy {		/* an output of the packet's first bytes, which comes last */
 	__u32 port;
 	__u32 limit;
+	__u32 kept;		/* of what is behind tags and labels, plus KEPT_BIAS; 0: it has left */
 	__u32 packet[PACKET_WORDS];
 };
 

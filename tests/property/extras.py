@@ -15,6 +15,8 @@ from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
 from tests.property.packets import Rng
 
 N_TABLES: Final = 6
+PATCH_PORTS: Final = range(10, 30)
+"""Numbers of patch ports: the first ten lead to the bridge before, the others to the one behind."""
 _REGS: Final = tuple(BY_NAME[f"reg{i}"] for i in range(4))
 _N_GROUPS: Final = 4
 _METERS: Final = (1, 2, 3)
@@ -51,6 +53,8 @@ class Extras:
         self.rng = rng
         self.plain = plain
         self.ofports = ofports
+        # Into a patch port the kernel sends a copy that is cut later, the reference none (compat.md).
+        ends = [port for port in ofports if port not in PATCH_PORTS]
         self.features = features
         makers: dict[str, Callable[[int, Match], list[Action]]] = {
             "group": lambda table, on: [self.group()],
@@ -62,7 +66,7 @@ class Extras:
             "copy_ttl": lambda table, on: [rng.choice((act.CopyTtlIn(), act.CopyTtlOut()))],
             "pbb": lambda table, on: [rng.choice((act.PushPbb(), act.PopPbb()))],
             "output_trunc": lambda table, on: [
-                act.OutputTrunc(rng.choice(ofports), rng.choice((20, 34, 2000)))
+                act.OutputTrunc(rng.choice(ends), rng.choice((34, 38, 50, 2000)))
             ],
             "check_pkt_larger": lambda table, on: [
                 act.CheckPktLarger(SubField(BY_NAME["reg1"], 0, 1), rng.choice((50, 60, 100))),

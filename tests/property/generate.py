@@ -15,7 +15,7 @@ from gossamer.pipeline.packet import parse
 from gossamer.pipeline.world import Fragments, Port, TableMiss, VlanMode
 from tests.property import packets
 from tests.property.case import BridgeCase, Case, PacketCase
-from tests.property.extras import N_TABLES, Extras
+from tests.property.extras import N_TABLES, PATCH_PORTS, Extras
 from tests.property.features import FEATURES
 from tests.property.packets import Rng
 
@@ -65,7 +65,7 @@ def bridges(rng: Rng) -> list[tuple[str, list[Port]]]:
     out = [(f"br{i}", ports(rng, rng.randrange(2, 5))) for i in range(n)]
     for i in range(n - 1):
         left, right = out[i], out[i + 1]
-        a, b = 20 + i, 10 + i
+        a, b = PATCH_PORTS[10 + i], PATCH_PORTS[i]
         left[1].append(Port(a, peer=(right[0], b)))
         right[1].append(Port(b, peer=(left[0], a)))
     return out

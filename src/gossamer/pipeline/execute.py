@@ -51,6 +51,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_PASSES",
     "MAX_RESUBMITS",
+    "MAX_TRUNCATED",
     "MAX_WAITING",
     "ActionSet",
     "GroupUse",
@@ -67,6 +68,8 @@ MAX_PASSES: Final = 64
 """Bridges one packet may enter over patch ports."""
 MAX_WAITING: Final = 16
 """Copies that may wait to enter a bridge."""
+MAX_TRUNCATED: Final = 4
+"""Truncated copies of one packet."""
 
 _STATE_END: Final = SLOTS["tun_id"].offset
 _STATE: Final = ((1 << (_STATE_END - SLOTS["metadata"].offset) * 8) - 1) << (
@@ -384,7 +387,13 @@ class _Journey:
             outer = self.into_tunnel(bridge, port.tunnel, key, step)
             if outer is None:
                 return
-        packet = effect.buffer.packet(key)[:max_len]
+        packet = effect.buffer.packet(key)
+        if max_len is not None and len(packet) > max_len:
+            if self.result.n_truncated == MAX_TRUNCATED:
+                self.end(step, "over the limit of truncated copies, dropping", Drop.PASSES)
+                return
+            self.result.n_truncated += 1
+            packet = packet[:max_len]
         step.add(
             Step(
                 StepKind.OUTPUT,

@@ -121,6 +121,8 @@ class Result:
     consulted: int = 0
     """Bits of the key that some table looked at in the first bridge."""
     resumed: list[Resumed] = field(default_factory=list)
+    n_truncated: int = 0
+    """Of the outputs, those cut short."""
     drops: list[Drop] = field(default_factory=list)
     """Why the packet or copies of it ended; empty where all went somewhere."""
     steps: Step = field(default_factory=lambda: Step(StepKind.BRIDGE))

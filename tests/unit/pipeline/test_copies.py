@@ -220,3 +220,9 @@ def test_a_trace_shows_buckets_and_why_one_was_taken(weight: int) -> None:
         ),
     ]
     assert "\n".join(said) in text
+
+
+def test_a_packet_has_four_truncated_copies_at_most() -> None:
+    result = run(rule(*(act.OutputTrunc(2, n) for n in (20, 21, 22, 23, 24)), act.OutputTrunc(2, 2000)))
+    assert [len(o.packet) for o in result.outputs] == [20, 21, 22, 23, len(result.outputs[-1].packet)]
+    assert result.drops == [Drop.PASSES]

@@ -474,6 +474,8 @@ __attribute__((noinline)) int parse_nsh(struct __sk_buff *skb, __u32 off, __u32 
 	base[1] = first >> 6 & 0x3f;
 	if (base[2] == NSH_MD_CONTEXT)
 		load(skb, off + 8, &st->key[WORD_IPV6_DST], 16);
+	/* Labels hide it as they hide IP. */
+	st->l3_type = bpf_htons(0x894f);
 	return 0;
 }
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from gossamer.pipeline.action import Nat
 from gossamer.pipeline.conntrack.connection import Connection
+from gossamer.pipeline.conntrack.expected import Expectations, Expected
 from gossamer.pipeline.conntrack.fragments import Fragments
 from gossamer.pipeline.conntrack.nat import translated_reply
 from gossamer.pipeline.conntrack.reading import Reading
@@ -86,6 +87,7 @@ class Tracker:
         """By the original one; by the other one are the aliases."""
         self._aliases: dict[Tuple, Connection] = {}
         self._fragments = Fragments()
+        self.expectations = Expectations()
         self.zones: dict[int, Zone] = {}
         self.default_limit = 0
         self.maximum = MAX_CONNECTIONS
@@ -188,6 +190,7 @@ class _Tracked:
         self.reply = False
         self.state = before
         self.translated: Tuple | None = None
+        self.expected: tuple[Tuple, Expected] | None = None
 
     def verdict(self) -> Verdict:
         self.look_up()
@@ -203,6 +206,9 @@ class _Tracked:
             if drop is not None:
                 return Verdict(drop=drop)
         connection = self.connection
+        if connection is None and self.expected is not None:
+            e = self.expected[1]
+            return Verdict(self.state | TRK, e.mark, e.label, e.parent)
         if connection is None:
             return Verdict(self.state | TRK, original=self.tuple, translated=self.translated)
         self.translate(connection)
@@ -264,6 +270,10 @@ class _Tracked:
             self.state = INV
             return None
         self.state = NEW
+        if not reading.later:
+            self.expected = self.tracker.expectations.find(self.tuple)
+        if self.expected is not None:
+            self.state |= REL
         if not request.commit or reading.later:
             return None
         drop = self.tracker.room(request.zone, self.now_ns)
@@ -271,6 +281,8 @@ class _Tracked:
             return drop
         reply, src_nat = self.tuple.reversed(), None
         nat = request.nat
+        if nat is not None and self.expected is not None:
+            nat = self.expected[1].translation()
         if nat is not None and (nat.src or nat.dst):
             chosen = translated_reply(self.tuple, nat, self.is_free)
             if chosen is None:
@@ -282,6 +294,11 @@ class _Tracked:
         connection = Connection.begun(reading, self.tuple, reply, timeouts, self.now_ns)
         connection.src_nat, connection.alg = src_nat, request.alg
         connection.count(False, request.n_bytes)
+        if self.expected is not None:
+            first, expected = self.expected
+            connection.parent = expected.parent
+            connection.mark, connection.label = expected.mark, expected.label
+            del self.tracker.expectations.of[first]
         self.tracker.add(connection)
         self.connection = connection
         return None

@@ -111,6 +111,20 @@ def test_both_gateways_carry_what_they_should(net: Net) -> None:
     assert [o for o in outcomes if not o.ok] == []
 
 
+def test_instances_have_the_mtu_that_fits_into_their_tunnels(net: Net) -> None:
+    def mtu(instance: str) -> int:
+        shown = net.tools.run("ip", "-o", "-n", f"gws-{instance}", "link", "show", "eth0")
+        return int(shown.split(" mtu ")[1].split()[0])
+
+    assert [mtu(i) for i in ("blue1", "red1", "gw")] == [1450] * 3
+    at = net.tools.at("gws-h1")
+    told = at.vsctl("--columns=status", "--bare", "find", "interface", "type=geneve")
+    assert "tunnel_mtu=1450" in told
+    # the longest packet passes, one octet more does not leave the instance
+    assert "1 received" in ping(net, "red3", "-M", "do", "-s", "1422", "10.0.2.11")
+    assert "0 received" in ping(net, "red3", "-M", "do", "-s", "1423", "10.0.2.11")
+
+
 def test_packets_between_networks_are_routed_by_flows_and_lose_one_hop(net: Net) -> None:
     before = packets(net, "h3", "br-int", "nw_dst=10.0.2.11")
     assert "ttl=63" in ping(net, "blue1", "10.0.2.11")

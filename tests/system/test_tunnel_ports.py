@@ -20,6 +20,7 @@ from tests.system.tunnel_world import (
     OvsPeer,
     Peer,
     add_tunnel,
+    captured,
     inner_ping,
     run,
 )
@@ -247,6 +248,35 @@ def test_a_multicast_group_carries_a_network(host: Host, peer: Peer) -> None:
     assert peer.ping(OUR_INNER) == 3
     host.vsctl("del-port", "t")
     assert "239.1.2.3" not in run("ip", "maddr", "show", "dev", "up0")
+
+
+def test_each_network_has_a_group_of_its_own(host: Host, peer: Peer) -> None:
+    """Joined by IGMP and MLD where the tunnel is added, and left with it; no copy goes to the other."""
+    for vni, group in ((43, "239.1.2.43"), (44, "239.1.2.44")):
+        peer.ip("link", "add", f"vx{vni}", "type", "vxlan", "id", str(vni), "group", group,
+                "dstport", "4789", "dev", "eth0")  # fmt: skip
+        peer.ip("link", "set", f"vx{vni}", "mtu", "1400", "up")
+        peer.addresses(f"vx{vni}", f"10.0.{vni}.2/24")
+        host.check("ip", "-n", "a", "addr", "add", f"10.0.{vni}.1/24", "dev", "eth0")
+    run("ip", "route", "add", "239.1.2.0/24", "dev", "up0")
+    options = {"t43": ("remote_ip=239.1.2.43", "key=43"), "t44": ("remote_ip=239.1.2.44", "key=44"),
+               "t6": ('remote_ip="ff15::45"', "key=45")}  # fmt: skip
+    for name, chosen in options.items():
+        add_tunnel(host, "br0", name, "vxlan", *chosen)
+    joined = run("ip", "maddr", "show", "dev", "up0")
+    assert all(group in joined for group in ("239.1.2.43", "239.1.2.44", "ff15::45")), joined
+    for vni, other in ((43, 44), (44, 43)):
+        host.ofctl("del-flows", "br0")
+        host.ofctl("add-flows", "br0", "-", stdin=f"in_port=va,actions=t{vni}\nin_port=t{vni},actions=va\n")
+        host.check("ip", "-n", "a", "neigh", "flush", "all")
+        with captured() as capture:
+            assert inner_ping(host, "a", f"10.0.{vni}.2") == 3
+        ours = f"ip.src == {OUR_IP} && ip.dst == 239.1.2"
+        assert capture.fields(f"{ours}.{vni} && vxlan.vni == {vni}", "frame.number")
+        assert not capture.fields(f"{ours}.{other}", "frame.number")
+    host.vsctl("del-port", "t43")
+    left = run("ip", "maddr", "show", "dev", "up0")
+    assert "239.1.2.43" not in left and "239.1.2.44" in left, left
 
 
 # -- an underlay that changes ------------------------------------------------------------------------

@@ -274,6 +274,8 @@ class BridgePorts:
                 egress = self.tunnels.egress(name)
                 changed |= egress != port.egress
                 port.egress = egress
+        if any(map(_asks_for_tunnel_mtu, self.ports.values())):
+            self._settle_mtu()
         return changed
 
     def _add(
@@ -408,6 +410,8 @@ class BridgePorts:
             if port.link is None:
                 continue
             wanted = port.interface.mtu_request
+            if wanted is None and _asks_for_tunnel_mtu(port):
+                wanted = self.tunnels.least_mtu()
             if wanted is None and port.kind is PortKind.INTERNAL:
                 wanted = lowest
             if wanted is not None and wanted != port.link.mtu:
@@ -507,6 +511,11 @@ def _check_name(name: str, place: str) -> None:
 
 def _interfaces(config: BridgeConfig) -> dict[str, tuple[PortConfig, InterfaceConfig]]:
     return {i.name: (p, i) for p in config.ports for i in p.interfaces}
+
+
+def _asks_for_tunnel_mtu(port: Port) -> bool:
+    """Whether its device is to carry what fits into the switch's tunnels, and no more."""
+    return port.interface.other_config.get("tunnel-mtu") == "true"
 
 
 def _shown(port: Port) -> tuple[object, ...]:

@@ -201,6 +201,10 @@ class Tunnels:
             found = self._egress[name] = self._find_egress(self._tunnels[name])
         return found
 
+    def least_mtu(self) -> int | None:
+        """The longest IP packet that fits into every tunnel, None where none is known."""
+        return min((mtu for name in self._tunnels if (mtu := self.egress(name).mtu) > 0), default=None)
+
     def __iter__(self) -> Iterator[tuple[str, Tunnel]]:
         return iter(self._tunnels.items())
 

@@ -284,6 +284,27 @@ def test_a_packet_out_by_a_tunnel_is_sent_by_the_hosts_routes(world: World) -> N
     assert packet[28:] == bytes.fromhex("0800000000000500") + frame
 
 
+def test_a_device_that_asks_for_it_gets_the_mtu_that_fits_into_all_tunnels(world: World) -> None:
+    world.devices.appear("v0", mtu=1500)
+    world.bridges["br-int"] = {
+        "v0": InterfaceConfig("v0", other_config={"tunnel-mtu": "true"}),
+        "i0": InterfaceConfig("i0", type="internal", other_config={"tunnel-mtu": "true"}),
+    }
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2 key=5")
+    world.apply()
+    links = world.devices.links
+    assert (links["v0"].mtu, links["i0"].mtu) == (1450, 1450)
+    world.tunnel("vx6", "vxlan", "remote_ip=fd01::2 key=5")
+    world.apply()
+    assert (links["v0"].mtu, links["i0"].mtu) == (1430, 1430)
+    del world.bridges["br0"]["vx6"]
+    world.apply()
+    world.devices.set_mtu("un0", 9000)
+    world.underlay.changed = True
+    world.switch.run()
+    assert (links["v0"].mtu, links["i0"].mtu, links["br0"].mtu) == (8950, 8950, 1500)
+
+
 # -- fragments -----------------------------------------------------------------------------------
 
 

@@ -133,7 +133,7 @@ class Daemon:
         now = time.monotonic()
         config = self._client.run()
         if config is not None:
-            self.switch.apply(config)
+            self.switch.converge(config)
             self._appctl.coverage.count("bridge_reconfigure")
             self.applied = True
             # Tell the waiting ovs-vsctl at once.

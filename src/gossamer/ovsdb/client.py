@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -157,13 +157,18 @@ class Client:
         ports: dict[UUID, PortConfig] = {}
         bridges: dict[UUID, BridgeConfig] = {}
         stale = changed | {self._port_of[u] for u in changed if u in self._port_of}
+        queues_changed = any(u in tables[t].rows for t in ("QoS", "Queue") for u in changed)
         for bridge_row in root.bridges:
             touched = bridge_row.uuid in changed or bridge_row.uuid not in self._bridges
             of_bridge: list[PortConfig] = []
-            for port_row in bridge_row.ports:
-                uuid = port_row.uuid
+            for uuid in _references(bridge_row, "ports"):
                 known = self._ports.get(uuid)
-                if known is None or uuid in stale or _qos_changed(port_row, changed):
+                if (
+                    known is None
+                    or uuid in stale
+                    or (queues_changed and _qos_changed(tables["Port"].rows[uuid], changed))
+                ):
+                    port_row = tables["Port"].rows[uuid]
                     known = rows.port(port_row)
                     touched = True
                     for interface_row in port_row.interfaces:
@@ -257,7 +262,9 @@ class Client:
         for port_status in status.ports.values():
             for name, found in port_status.interfaces.items():
                 interface_row = self._interfaces.get(name)
-                if interface_row is not None and self._shown.get(name) != found:
+                shown = self._shown.get(name)
+                # Mostly it is the same object, and there may be many.
+                if interface_row is not None and shown is not found and shown != found:
                     self._write_interface(interface_row, found)
                     self._shown[name] = found
         told = {name: p.status for name, p in status.ports.items() if p.status}
@@ -329,9 +336,14 @@ def _optional(value: object) -> list[object]:
     return [] if value is None else [value]
 
 
+def _references(row: Any, column: str) -> Iterator[UUID]:
+    """The rows that a column names; the library would sort them, and make an object of each."""
+    return (atom.value for atom in row._data[column].values)
+
+
 def _qos_changed(port_row: Any, changed: set[UUID]) -> bool:
     """Whether the QoS of a port, or one of its queues, is among the changed rows."""
-    return bool(changed) and any(
+    return any(
         row.uuid in changed or any(q.uuid in changed for q in row.queues.values())
         for row in port_row.qos
     )

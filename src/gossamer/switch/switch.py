@@ -94,6 +94,11 @@ class Switch:
 
     def apply(self, config: SwitchConfig) -> SwitchStatus:
         """Bring everything to `config` and say how that went."""
+        self.converge(config)
+        return self.status()
+
+    def converge(self, config: SwitchConfig) -> None:
+        """Bring everything to `config`; `status()` says how that went."""
         wanted = {b.name: b for b in config.bridges}
         for name in [n for n in self.bridges if n not in wanted]:
             self.bridges.pop(name).remove()
@@ -114,7 +119,6 @@ class Switch:
                 self.datapath.converge()
             self._remove_stale_journals()
         self.changes += 1
-        return self.status()
 
     def _apply_bridge(self, bridge_config: BridgeConfig, config: SwitchConfig) -> None:
         name = bridge_config.name

@@ -149,6 +149,10 @@ int gossamer_cutter(struct __sk_buff *skb)
 		__builtin_memcpy(fib.ipv6_src, &ip.v6.saddr, 16);
 		__builtin_memcpy(fib.ipv6_dst, &ip.v6.daddr, 16);
 	}
+	if (!which && sum_again(skb, visits() & (MAX_NESTING - 1))) {
+		count_drop(DROP_REWRITE);
+		return TC_ACT_SHOT;
+	}
 	fib.ifindex = LOOPBACK_IFINDEX;
 	fib.tot_len = length > 0xffff ? 0xffff : length;
 	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);

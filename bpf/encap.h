@@ -10,9 +10,6 @@
 #define GOSSAMER_ENCAP_H
 
 #define IP_DF 0x4000
-#define GRE_HAS_CSUM 0x8000
-#define GRE_HAS_KEY 0x2000
-#define GRE_HAS_SEQ 0x1000
 #define ETH_TEB 0x6558
 #define ETH_ERSPAN1 0x88be
 #define ETH_ERSPAN2 0x22eb
@@ -202,6 +199,17 @@ static __always_inline void put_options(struct state *st)
 static __always_inline bool is_l3(struct tunnel *t)
 {
 	return AGAIN(t->mode) == MODE_LEGACY_L3;
+}
+
+/* Super-packets leave whole by a device that takes them whole: else they are cut here (cut.h). */
+static __always_inline bool must_cut(struct departure *d)
+{
+	__u32 *how = bpf_map_lookup_elem(&uplinks, &d->ifindex);
+	struct tunnel_config *config = tunnel_config_get();
+
+	if (!how || !config || !config->cutter)
+		return false;
+	return *how & (d->check ? UPLINK_CUTS_SUMMED | UPLINK_CUTS_ALL : UPLINK_CUTS_ALL);
 }
 
 #define ENCAP_L2(length) ((__u64)(length) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT)
@@ -394,6 +402,8 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 			__builtin_memcpy(&d->words[6], remote, 16);
 		}
 	}
+	if (skb->gso_size && !capturing && must_cut(d))
+		d->cut = 1;
 	d->type = v4 ? bpf_htons(0x0800) : bpf_htons(0x86dd);
 	d->flags = BPF_F_ADJ_ROOM_FIXED_GSO |
 		   (v4 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6) |

@@ -199,23 +199,6 @@ static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u3
 	return finish(skb, level);
 }
 
-/* How many visits of ours are under way on this CPU, one within the other. */
-static __always_inline __u32 visits(void)
-{
-	__u32 zero = 0, *nested = bpf_map_lookup_elem(&nesting, &zero);
-
-	return nested ? *nested : MAX_NESTING;
-}
-
-/* Has the daemon read it for a connection's helper, and is letting it arrive again? */
-static __always_inline bool arrives_again(struct __sk_buff *skb)
-{
-	if (skb->mark != INJECT_ARRIVED)
-		return false;
-	skb->mark = 0;
-	return true;
-}
-
 /* What enters the switch by a port with a device. */
 SEC("tc")
 int gossamer(struct __sk_buff *skb)

@@ -108,8 +108,9 @@ static __always_inline bool awaits_checksum(struct __sk_buff *skb, struct state 
 	return field == (__u16)~sum;
 }
 
-/* The outer checksum of the packet as it stands.  What the kernel will still cut into segments
- * has none in UDP over IPv4; elsewhere it gets that of a whole segment. */
+/* The outer checksum of the packet as it stands.  What the kernel will still cut into segments gets
+ * it then, where that happens here (sum_again()); elsewhere it has none in UDP over IPv4, or that
+ * of a whole segment. */
 static __always_inline int fill_checksum(struct __sk_buff *skb, struct state *st)
 {
 	struct departure *d = &st->out;
@@ -120,6 +121,10 @@ static __always_inline int fill_checksum(struct __sk_buff *skb, struct state *st
 	__s64 sum = 0;
 	__u16 check;
 
+	if (!whole && d->cut) {
+		check = 0xffff;
+		return bpf_skb_store_bytes(skb, 14 + d->check, &check, 2, 0);
+	}
 	if (!whole && v4 && udp)
 		return 0;
 	if (!whole)
@@ -137,6 +142,49 @@ static __always_inline int fill_checksum(struct __sk_buff *skb, struct state *st
 	if (udp && !check)
 		check = 0xffff;
 	return bpf_skb_store_bytes(skb, 14 + d->check, &check, 2, 0);
+}
+
+/* Write the outer checksum of a packet that has one, as the packet stands: the kernel has cut it from
+ * a larger one.  Returns 0, or -1. */
+__attribute__((noinline)) int sum_again(struct __sk_buff *skb, __u32 level)
+{
+	bool v4 = skb->protocol == bpf_htons(0x0800);
+	__u32 l4 = v4 ? 34 : 54, length = skb->len - l4, at;
+	struct state *st = state_get(level);
+	__be16 check = 0;
+	__s64 sum = 0;
+	__be32 tail[2];
+	__u8 proto;
+
+	if (!st || load(skb, v4 ? 14 + 9 : 14 + 6, &proto, 1))
+		return -1;
+	if (proto == 17) {
+		at = l4 + 6;
+		if (load(skb, at, &check, 2))
+			return -1;
+		if (!check)
+			return 0;
+		if (v4 ? load(skb, 14 + 12, st->sum_words, 8) : load(skb, 14 + 8, st->sum_words, 32))
+			return -1;
+		tail[0] = bpf_htonl(length);
+		tail[1] = bpf_htonl(17);
+		sum = v4 ? bpf_csum_diff(0, 0, st->sum_words, 8, 0) :
+			   bpf_csum_diff(0, 0, st->sum_words, 32, 0);
+		sum = bpf_csum_diff(0, 0, tail, 8, sum);
+	} else {
+		at = l4 + 4;
+		if (load(skb, l4, &check, 2))
+			return -1;
+		if (!(check & bpf_htons(GRE_HAS_CSUM)))
+			return 0;
+	}
+	check = 0;
+	if (bpf_skb_store_bytes(skb, at, &check, 2, 0))
+		return -1;
+	check = fold(sum_packet(skb, st, l4, length & 0xffff, sum));
+	if (proto == 17 && !check)
+		check = 0xffff;
+	return bpf_skb_store_bytes(skb, at, &check, 2, 0) ? -1 : 0;
 }
 
 /* Has nobody looked at the packet's first checksum yet?  Programs are not shown skb->ip_summed,

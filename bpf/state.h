@@ -341,6 +341,23 @@ static __always_inline struct state *state_get(__u32 level)
 	return bpf_map_lookup_elem(&states, &level);
 }
 
+/* How many visits of ours are under way on this CPU, one within the other. */
+static __always_inline __u32 visits(void)
+{
+	__u32 zero = 0, *nested = bpf_map_lookup_elem(&nesting, &zero);
+
+	return nested ? *nested : MAX_NESTING;
+}
+
+/* Has the daemon read it for a connection's helper, and is letting it arrive again? */
+static __always_inline bool arrives_again(struct __sk_buff *skb)
+{
+	if (skb->mark != INJECT_ARRIVED)
+		return false;
+	skb->mark = 0;
+	return true;
+}
+
 static __always_inline struct pass *pass_get(__u32 level, __u32 n)
 {
 	n = level * PASS_QUEUE + (n & (PASS_QUEUE - 1));

@@ -119,7 +119,11 @@ struct {
 	__type(value, __u32);
 } local_addresses SEC(".maps");
 
-/* Devices that carry gossamer_uplink().  Only the daemon reads it: what the one before left. */
+#define UPLINK_CUTS_SUMMED	(1 << 1)	/* it would cut super-packets with an outer checksum wrongly, */
+#define UPLINK_CUTS_ALL		(1 << 2)	/* or any */
+
+/* Devices that carry gossamer_uplink(), and UPLINK_* of what leaves by them.  Written by the
+ * daemon, and read by the next one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_PORTS);
@@ -158,6 +162,10 @@ struct {
 
 #define OPTION_CRITICAL bpf_htonl(1 << 15)	/* of an option's first word (RFC 8926, 3.5) */
 #define TUN_OAM bpf_htons(1)	/* tun_flags */
+
+#define GRE_HAS_CSUM 0x8000
+#define GRE_HAS_KEY 0x2000
+#define GRE_HAS_SEQ 0x1000
 
 #define AF_INET 2
 #define AF_INET6 10

@@ -22,6 +22,7 @@ from tests.system.tunnel_world import (
     Peer,
     add_tunnel,
     inner_ping,
+    run,
 )
 from tests.system.world import Host, Netns
 
@@ -96,6 +97,68 @@ def test_tcp_keeps_its_large_segments_through_a_tunnel(
     done = peer.attempt("iperf3", "-c", OUR_INNER, "-n", "200M")
     back.wait(timeout=10)
     assert done.returncode == 0, done.stderr
+
+
+def test_super_packets_have_right_outer_checksums_where_the_underlay_cuts_them(
+    machine: Host, a: Netns, peer: Peer
+) -> None:
+    """Also in the last segment, which is shorter: 3,333 bytes at a time are three segments."""
+    _take_no_tunnels("up0")
+    peer.attempt("ethtool", "-K", "eth0", "rx", "off")  # so that the peer looks at checksums
+    kernel_vxlan(peer, ipv6=True)
+    our_vxlan(machine, PEER_IP6)
+    machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    assert a.ping(PEER_INNER) == 3
+    before = drops(machine)
+    _send_pieces(a, peer)
+    errors = peer.attempt("cat", "/proc/net/snmp6").stdout
+    assert re.search(r"Udp6InCsumErrors\s+0\n", errors), errors
+    assert "rewrite" not in {name for name, n in drops(machine).items() if n != before.get(name, 0)}
+
+
+def _take_no_tunnels(device: str) -> None:
+    """The kernel is to cut super-packets of tunnels before the device gets them, and to sum them."""
+    features = ("udp_tnl-segmentation", "udp_tnl-csum-segmentation", "gre-segmentation",
+                "gre-csum-segmentation")  # fmt: skip
+    run("ethtool", "-K", device, "tx", "off", *(word for f in features for word in (f"tx-{f}", "off")))
+
+
+def _send_pieces(a: Netns, peer: Peer) -> None:
+    """TCP from `a` to the peer, in pieces of some segments and a bit, each sent at once."""
+    server = Netns(peer.name, "up0").iperf3_server()
+    done = a.run("iperf3", "-c", PEER_INNER, "-n", "5M", "-l", "3333", "-N", "-b", "40M")
+    server.wait(timeout=10)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_super_packets_go_from_one_tunnel_into_another(
+    machine: Host, a: Netns, peer: Peer
+) -> None:
+    """VXLAN in VXLAN: the route of the first leads through a bridge of ours that has the second."""
+    peer.ip("link", "add", "vx0", "type", "vxlan", "id", "77", "dstport", "4789",
+            "remote", OUR_IP, "local", PEER_IP)  # fmt: skip
+    peer.ip("link", "set", "vx0", "mtu", "1450", "up")
+    peer.addresses("vx0", "10.9.0.2/24")
+    peer.ip("link", "add", "vx1", "type", "vxlan", "id", "78", "dstport", "4789",
+            "remote", "10.9.0.1", "local", "10.9.0.2")  # fmt: skip
+    peer.ip("link", "set", "vx1", "mtu", "1400", "up")
+    peer.addresses("vx1", f"{PEER_INNER}/24")
+    machine.vsctl("add-br", "br-mid")
+    try:
+        for line in ("addr add 10.9.0.1/24 dev br-mid", "link set br-mid mtu 1450 up"):
+            run("ip", *line.split())
+        our_vxlan(machine, bridge="br-mid")
+        add_tunnel(machine, "br0", "outermost", "vxlan", "remote_ip=10.9.0.2", "local_ip=10.9.0.1",
+                   "key=78")  # fmt: skip
+        machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+        assert a.ping(PEER_INNER) >= 2
+        _send_pieces(a, peer)
+        back = a.iperf3_server()
+        done = peer.attempt("iperf3", "-c", OUR_INNER, "-n", "20M")
+        back.wait(timeout=10)
+        assert done.returncode == 0, done.stderr
+    finally:
+        machine.vsctl("del-br", "br-mid")
 
 
 def test_who_sends_too_much_is_told_what_fits(machine: Host, a: Netns, peer: Peer) -> None:

@@ -40,7 +40,7 @@ from gossamer.datapath.settings import (
 )
 from gossamer.datapath.statistics import Statistics
 from gossamer.datapath.transmit import Transmitter
-from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+from gossamer.datapath.tunnel_settings import Cuts, LocalAddress, TunnelOption, TunnelSettings
 from gossamer.datapath.tunnels import Tunnels
 from gossamer.datapath.uplinks import Uplinks
 from gossamer.errors import DatapathError
@@ -360,13 +360,14 @@ class Datapath:
         self._tunnels.put(port_id, settings)
         self._touch(self._ports.records[port_id].bridge_id)
 
-    def attach_uplink(self, ifindex: int) -> None:
-        """Take tunnels' packets from what arrives at a device; all others pass untouched.
+    def attach_uplink(self, ifindex: int, cuts: Cuts = Cuts.NONE) -> None:
+        """Take tunnels' packets from what arrives at a device; all others pass untouched.  `cuts`
+        are super-packets that must not leave by it; it may be said anew.
 
         Devices stay attached over restarts; `converge()` detaches those not attached again.
         Raises DatapathError where the device is gone.
         """
-        self._uplinks.attach(ifindex)
+        self._uplinks.attach(ifindex, cuts)
 
     def set_cutter(self, near: int, far: int, *, cuts: bool, joins: bool) -> None:
         """By which pair of devices (devices/cutter.py) outer packets are cut up, where `cuts`, and

@@ -7,7 +7,7 @@ The names and meanings of options are those of ovs-vswitchd.conf.db(5), Interfac
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Final, Literal
 
 FLOW: Final = "flow"
@@ -77,6 +77,16 @@ class TunnelSettings:
     erspan_hwid: int | Flow = 0
     family: int = 0
     mark: int | None = None
+
+
+class Cuts(IntFlag):
+    """Super-packets that a device would cut wrongly: they are cut before (bpf/cut.h)."""
+
+    NONE = 0
+    SUMMED = 1 << 1
+    """Those with an outer checksum, which only a whole segment would have right."""
+    ALL = 1 << 2
+    """A port of our own: what goes from tunnel to tunnel is marked for the inner one alone."""
 
 
 @dataclass(frozen=True, slots=True)

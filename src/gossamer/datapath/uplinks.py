@@ -8,11 +8,12 @@ from typing import Final
 
 from gossamer.datapath import attach, layout
 from gossamer.datapath.maps import HashMap
-from gossamer.datapath.tunnel_settings import LocalAddress
+from gossamer.datapath.tunnel_settings import Cuts, LocalAddress
 from gossamer.datapath.tunnels import address16
 from gossamer.errors import DatapathError
 
 _SYSCTL: Final = Path("/proc/sys/net")
+_ATTACHED: Final = 1
 
 
 class Uplinks:
@@ -25,7 +26,7 @@ class Uplinks:
         self._addresses = addresses
         self._sources = sources
         self._program_fd = program_fd
-        self._attached: set[int] = set()
+        self._attached: dict[int, Cuts] = {}
         self._inherited: set[int] = set()
         self._known: set[bytes] | None = None
         """What `local_addresses` has; None: nobody has looked yet."""
@@ -36,28 +37,31 @@ class Uplinks:
 
     def disinherit(self) -> None:
         """Detach from devices that were not attached again."""
-        for ifindex in self._inherited - self._attached:
+        for ifindex in self._inherited - self._attached.keys():
             self.detach(ifindex)
         self._inherited.clear()
 
-    def attach(self, ifindex: int) -> None:
+    def attach(self, ifindex: int, cuts: Cuts) -> None:
         """Run the program on a device.  Raises DatapathError where it is gone."""
-        if ifindex in self._attached:
+        if self._attached.get(ifindex) == cuts:
             return
         allow_route_lookups()
-        self._uplinks.put(ifindex.to_bytes(4, "little"), b"\1\0\0\0")
+        self._uplinks.put(ifindex.to_bytes(4, "little"), (_ATTACHED | cuts).to_bytes(4, "little"))
+        if ifindex in self._attached:
+            self._attached[ifindex] = cuts
+            return
         attach.attach_uplink(ifindex, self._program_fd)
-        self._attached.add(ifindex)
+        self._attached[ifindex] = cuts
 
     def detach(self, ifindex: int) -> None:
         """Take the program off a device; nothing where it is gone."""
         attach.detach_uplink(ifindex)
         self._uplinks.delete(ifindex.to_bytes(4, "little"))
-        self._attached.discard(ifindex)
+        self._attached.pop(ifindex, None)
 
     def detach_all(self) -> None:
         """Take the program off all devices."""
-        for ifindex in list(self._attached | self._inherited):
+        for ifindex in list(self._attached.keys() | self._inherited):
             self.detach(ifindex)
 
     def set_local_addresses(self, addresses: Iterable[LocalAddress]) -> None:

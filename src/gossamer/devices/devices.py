@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gossamer.devices.cutter import Cutter
 from gossamer.devices.internal import InternalDevices
 from gossamer.devices.link import Link, Links
+from gossamer.devices.offloads import Offloads
 from gossamer.devices.qos import QueueCounters, QueueTree, Shaper
 from gossamer.devices.underlay import Underlay
 from gossamer.errors import DeviceError
@@ -25,6 +26,7 @@ class HostDevices:
         self._internal = InternalDevices(rundir)
         self._shaper = Shaper()
         self._cutter = Cutter(rundir)
+        self._offloads = Offloads()
         self.underlay = Underlay()
 
     def link(self, name: str) -> Link | None:
@@ -64,6 +66,16 @@ class HostDevices:
         if link is not None and self._internal.ours(link.alias):
             self._internal.delete(name)
             self._links.refresh(name)
+
+    def passes_whole(self, ifindex: int) -> bool:
+        """Whether super-packets inside tunnels pass a device whole (devices/offloads.py)."""
+        link = self._links.link_of(ifindex)
+        return link is not None and self._offloads.pass_whole(link.name, link.kind)
+
+    def is_internal(self, ifindex: int) -> bool:
+        """Whether a device is that of an internal port of ours."""
+        link = self._links.link_of(ifindex)
+        return link is not None and self._internal.ours(link.alias)
 
     def open_cutter(self) -> tuple[int, int]:
         """The pair of devices by which packets are cut up, near and far end (devices/cutter.py).
@@ -120,6 +132,7 @@ class HostDevices:
         self._links.close()
         self._shaper.close()
         self._cutter.close()
+        self._offloads.close()
         self.underlay.close()
         self._internal.close()
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Punt,
         TableStatistics,
     )
-    from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+    from gossamer.datapath.tunnel_settings import Cuts, LocalAddress, TunnelOption, TunnelSettings
     from gossamer.devices.joining import Wanted
     from gossamer.devices.qos import QueueCounters, QueueTree
     from gossamer.devices.routes import Route
@@ -66,7 +66,7 @@ class Datapath(Protocol):
     def set_tunnel(self, port_id: int, settings: TunnelSettings | None) -> None:
         """What a port of kind TUNNEL wraps packets in, and which packets are its own."""
 
-    def attach_uplink(self, ifindex: int) -> None:
+    def attach_uplink(self, ifindex: int, cuts: Cuts = ...) -> None:
         """Take tunnels' packets from what arrives at a device."""
 
     def detach_uplink(self, ifindex: int) -> None:
@@ -240,6 +240,12 @@ class Devices(Protocol):
 
     def link(self, name: str) -> Link | None:
         """The device of that name, None where there is none."""
+
+    def passes_whole(self, ifindex: int) -> bool:
+        """Whether super-packets inside tunnels pass a device whole."""
+
+    def is_internal(self, ifindex: int) -> bool:
+        """Whether a device is that of an internal port of ours."""
 
     def open_cutter(self) -> tuple[int, int]:
         """The pair of devices by which packets are cut up, made where it is not there."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.tunnel_settings import (
+    Cuts,
     LocalAddress,
     PacketMode,
     TunnelSettings,
@@ -123,6 +124,8 @@ class Tunnels:
         """How many VXLAN ports have a UDP port, with group policies or without."""
         self._egress: dict[str, Egress] = {}
         self._uplinks: frozenset[int] = frozenset()
+        self._device_cuts: dict[int, Cuts] = {}
+        """What must be cut before it leaves by an uplink."""
         self._local: tuple[LocalAddress, ...] | None = None
         self._ways: dict[tuple[bytes, bytes | None, int], Route | None] = {}
         """What the kernel said of the way to an address; it holds until something changes."""
@@ -236,10 +239,10 @@ class Tunnels:
         for ifindex in self._uplinks - uplinks:
             self._datapath.detach_uplink(ifindex)
         attached = set()
+        self._device_cuts = {ifindex: self._cuts(ifindex) for ifindex in uplinks}
         for ifindex in sorted(uplinks):
             try:
-                if ifindex not in self._uplinks:
-                    self._datapath.attach_uplink(ifindex)
+                self._datapath.attach_uplink(ifindex, self._device_cuts[ifindex])
                 attached.add(ifindex)
             except DatapathError as e:
                 # The device is gone already; that it went is about to be told.
@@ -254,17 +257,37 @@ class Tunnels:
         self._tell_addresses(groups)
         self._settle_fragments()
 
+    def _cuts(self, ifindex: int) -> Cuts:
+        """What must be cut before it leaves by a device."""
+        if self._devices.is_internal(ifindex):
+            return Cuts.ALL
+        return Cuts.NONE if self._devices.passes_whole(ifindex) else Cuts.SUMMED
+
+    def _cuts_segments(self) -> bool:
+        """Whether a tunnel has super-packets that its device would cut wrongly."""
+        for tunnel in self._tunnels.values():
+            udp = _ENCAPSULATIONS[tunnel.kind][0] in (Encapsulation.VXLAN, Encapsulation.GENEVE)
+            summed = tunnel.csum or (udp and over_ipv6(tunnel) is not False)
+            route = self._route(tunnel)
+            ways = self._uplinks if route is None else {route.ifindex}
+            for ifindex in ways:
+                cuts = self._device_cuts.get(ifindex, Cuts.NONE)
+                if (cuts is Cuts.SUMMED and summed) or (cuts is Cuts.ALL and route is not None):
+                    return True
+        return False
+
     def _settle_fragments(self) -> None:
-        """Send and take fragments where tunnels want that."""
+        """Send and take fragments where tunnels want that, and cut what devices would cut wrongly."""
         cuts = any(not tunnel.df for tunnel in self._tunnels.values())
+        segments = self._cuts_segments()
         joins = cuts or (self._always_join and bool(self._tunnels))
         underlay = self._devices.underlay
         for error in underlay.join_fragments(self._wanted_fragments() if joins else ()):
             log.warning("tunnels: %s", error)
         try:
-            if joins:
+            if joins or segments:
                 self._pair = self._devices.open_cutter()
-                self._datapath.set_cutter(*self._pair, cuts=cuts, joins=joins)
+                self._datapath.set_cutter(*self._pair, cuts=cuts or segments, joins=joins)
                 self._datapath.attach_uplink(self._pair[0])
                 return
         except (DatapathError, DeviceError) as e:

@@ -24,7 +24,7 @@ from gossamer.datapath.settings import (
     Punt,
     TableStatistics,
 )
-from gossamer.datapath.tunnel_settings import LocalAddress, TunnelOption, TunnelSettings
+from gossamer.datapath.tunnel_settings import Cuts, LocalAddress, TunnelOption, TunnelSettings
 from gossamer.devices.joining import Wanted
 from gossamer.devices.qos import QueueCounters, QueueTree
 from gossamer.devices.routes import Route
@@ -120,6 +120,7 @@ class FakeDatapath:
         self.tunnels: dict[int, TunnelSettings] = {}
         self.uplinks: set[int] = set()
         self.cutter = (0, 0, False, False)
+        self.cuts: dict[int, Cuts] = {}
         self.cut: list[bytes] = []
         self.arrived: list[bytes] = []
         self.local_addresses: list[LocalAddress] = []
@@ -268,8 +269,9 @@ class FakeDatapath:
         if settings is not None:
             self.tunnels[port_id] = settings
 
-    def attach_uplink(self, ifindex: int) -> None:
+    def attach_uplink(self, ifindex: int, cuts: Cuts = Cuts.NONE) -> None:
         self.uplinks.add(ifindex)
+        self.cuts[ifindex] = cuts
 
     def detach_uplink(self, ifindex: int) -> None:
         self.uplinks.discard(ifindex)
@@ -431,6 +433,8 @@ class FakeDevices:
         self.shapes: dict[str, QueueTree] = {}
         self.queued: dict[str, dict[int, QueueCounters]] = {}
         self.cutter = (0, 0)
+        self.cutting: set[int] = set()
+        self.internal: set[int] = set()
         self._next_ifindex = 10
 
     def shape(self, name: str, shape: QueueTree | None) -> None:
@@ -441,6 +445,12 @@ class FakeDevices:
 
     def queue_counters(self, name: str) -> dict[int, QueueCounters]:
         return self.queued.get(name, {})
+
+    def passes_whole(self, ifindex: int) -> bool:
+        return ifindex not in self.cutting
+
+    def is_internal(self, ifindex: int) -> bool:
+        return ifindex in self.internal
 
     def open_cutter(self) -> tuple[int, int]:
         self.cutter = (1001, 1002)

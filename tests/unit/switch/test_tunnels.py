@@ -9,7 +9,7 @@ import pytest
 from fake_datapath import FakeDatapath, FakeDevices
 
 from gossamer.datapath.settings import PortKind
-from gossamer.datapath.tunnel_settings import FLOW, TunnelKind
+from gossamer.datapath.tunnel_settings import FLOW, Cuts, TunnelKind
 from gossamer.devices.joining import Wanted
 from gossamer.devices.routes import Route
 from gossamer.devices.underlay import Address
@@ -247,6 +247,26 @@ def test_routers_are_heard_for_the_protocols_that_tunnels_run_over(world: World)
     del world.bridges["br0"]["vx0"]
     world.apply()
     assert world.underlay.heard_of == {47}
+
+
+def test_super_packets_are_cut_before_a_device_that_would_sum_them_wrongly(world: World) -> None:
+    world.devices.cutting = {world.un0.ifindex}
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2")
+    world.apply()
+    assert world.datapath.cuts[world.un0.ifindex] is Cuts.SUMMED
+    assert world.datapath.cutter == (0, 0, False, False), "it has no outer checksum"
+    world.tunnel("gre0", "gre", "remote_ip=172.16.0.2 csum=true")
+    world.apply()
+    assert world.datapath.cutter == (*world.devices.cutter, True, False)
+    assert any(world.devices.cutter)
+
+
+def test_what_goes_from_tunnel_to_tunnel_is_cut_between_them(world: World) -> None:
+    world.devices.internal = {world.un0.ifindex}
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2")
+    world.apply()
+    assert world.datapath.cuts[world.un0.ifindex] is Cuts.ALL
+    assert world.datapath.cutter == (*world.devices.cutter, True, False)
 
 
 OVERHEADS = [

@@ -216,10 +216,12 @@ class Tunnels:
     def run(self) -> frozenset[str]:
         """Follow what changed; the names of the ports whose way is another one now."""
         self._take_joined()
-        if not self._devices.underlay.run() or not self._tunnels:
+        if not self._devices.underlay.run():
+            return frozenset()
+        self._ways.clear()
+        if not self._tunnels:
             return frozenset()
         self._stale = True
-        self._ways.clear()
         self.settle()
         before = self._egress
         self._egress = {name: self._find_egress(t) for name, t in self._tunnels.items()}

@@ -269,6 +269,20 @@ def test_what_goes_from_tunnel_to_tunnel_is_cut_between_them(world: World) -> No
     assert world.datapath.cutter == (*world.devices.cutter, True, False)
 
 
+def test_a_route_that_changed_while_there_was_no_tunnel_is_asked_for_again(world: World) -> None:
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2")
+    world.apply()
+    del world.bridges["br0"]["vx0"]
+    world.apply()
+    other = world.devices.appear("un1").ifindex
+    world.underlay.ways = dict.fromkeys(world.underlay.ways, Route(other))
+    world.underlay.changed = True
+    world.switch.run()
+    world.tunnel("vx0", "vxlan", "remote_ip=172.16.0.2")
+    world.apply()
+    assert world.status("vx0").status["tunnel_egress_iface"] == "un1"
+
+
 OVERHEADS = [
     ("vxlan", "", False, 0, 50),
     ("vxlan", "", True, 0, 70),

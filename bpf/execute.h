@@ -371,6 +371,7 @@ struct walk {			/* of a path's operations */
 	struct path *path;	/* NULL: they are in the state */
 	__u32 level;
 	__u32 n_ops;
+	__u32 first;		/* those before it are done */
 };
 
 static __always_inline void set_key_word(struct state *st, struct op *op)
@@ -549,6 +550,7 @@ static long do_op(__u32 i, struct walk *walk)
 	struct state *st = state_get(walk->level);
 	struct op *op;
 
+	i += walk->first;
 	if (!st || i >= walk->n_ops)
 		return 1;
 	if (walk->path) {
@@ -685,6 +687,23 @@ static __always_inline __u64 seen_version(struct state *st, struct bridge *br)
 	return *(volatile __u64 *)&br->version;
 }
 
+#define FIRST_WORDS 8
+
+/* The words that a path sets before anything else: each would be a call. */
+static __always_inline void set_first_words(struct state *st, struct path *path)
+{
+	__u32 n;
+
+	for (n = 0; n < FIRST_WORDS; n++) {
+		struct op *op = &path->ops[n];
+
+		if (n >= path->n_ops || op->code != DO_SET || op->a == WORD_IN_PORT)
+			break;
+		set_key_word(st, op);
+	}
+	st->words_set = n;
+}
+
 /* One bridge: find the packet's path, or make it, and perform it.  Inlined where a pass follows
  * another, since calls may be eight deep and no deeper. */
 static __always_inline int perform(struct __sk_buff *skb, __u32 level)
@@ -693,6 +712,7 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 	struct walk walk = { .skb = skb, .level = level };
 	struct path_set *set;
 	struct path *path = NULL;
+	struct op *first;
 	struct bridge *br;
 	__u32 slot;
 
@@ -728,21 +748,29 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 		path->bytes += st->length;
 		path->used = st->now;
 		walk.n_ops = path->n_ops;
+		if (path->ops[0].code == DO_SET)
+			set_first_words(st, path);
+		else
+			st->words_set = 0;
+		walk.first = st->words_set;
+		if (walk.first >= CACHED_OPS)
+			return 0;
+		first = &path->ops[walk.first];
 		if (walk.n_ops == 2 && path->ops[0].code == DO_METER &&
 		    path->ops[1].code == DO_OUTPUT) {
 			if (meter(skb, path->ops[0].b, level))
 				return 0;
 			return send(skb, path->ops[1].b, level);
 		}
-		if (walk.n_ops == 1 && path->ops[0].code == DO_OUTPUT)
-			return send(skb, path->ops[0].b, level);
-		if (walk.n_ops == 1 && path->ops[0].code == DO_NORMAL)
+		if (walk.n_ops == 1 && first->code == DO_NORMAL)
 			return normal(skb, level);
+		if (walk.n_ops == walk.first + 1 && first->code == DO_OUTPUT)
+			return send(skb, first->b, level);
 		st->n_saves = 0;
 		st->n_carried = 0;
-		if (walk.n_ops == 1 && path->ops[0].code == DO_CT &&
-		    ends_with_ct(st, &path->ops[0])) {
-			st->doing = path->ops[0];
+		if (walk.n_ops == walk.first + 1 && first->code == DO_CT &&
+		    ends_with_ct(st, first)) {
+			st->doing = *first;
 			st->goes_on = 1;
 			return 0;
 		}

@@ -260,6 +260,7 @@ struct state {
 	__u32 level;			/* of this state */
 	__u32 dirty;			/* pipeline words of the key were written */
 	__u32 ct_dirty;			/* of them only those of connections */
+	__u32 words_set;		/* first operations of the path, done already */
 	__u32 goes_on;			/* the ct() in `doing` was the last thing to do: it comes next, and
 					 * the packet itself goes on after it */
 	__u32 stays;			/* the next pass is in the same bridge, of the same version */

@@ -190,3 +190,43 @@ def test_a_copy_that_is_too_big_for_its_tunnel_is_answered_and_the_others_arrive
         machine.vsctl("del-port", "br0", "vb")
         machine.forget("b")
         peer.end()
+
+
+@pytest.mark.parametrize(
+    ("kind", "remote", "options"),
+    [
+        ("gre", PEER_IP, ("key=77",)),
+        ("ip6gre", PEER_IP6, ("key=77", "csum=true")),
+        ("geneve", PEER_IP, ("key=77", "csum=true")),
+        ("erspan", PEER_IP, ("key=77", "erspan_ver=1", "erspan_idx=3")),
+    ],
+)
+def test_fragments_of_every_kind_are_whole_again_for_others(
+    machine: Host, a: Netns, peer: Peer, kind: str, remote: str, options: tuple[str, ...]
+) -> None:
+    """As tshark puts them together, checksums and all."""
+    add_tunnel(machine, "br0", "t", kind, f'remote_ip="{remote}"', "df_default=false", *options)
+    machine.check("ip", "-n", "a", "neigh", "replace", PEER_INNER, "lladdr", "02:00:00:00:00:02", "dev", "eth0")
+    with captured() as capture:
+        inner_ping(machine, "a", PEER_INNER, 4, "-s", "1472")
+    # The peer has no such tunnel and says so, with the beginning of the packet.
+    assert [c for c in capture.complaints() if "icmpv6:ipv6" not in c[1]] == []
+    whole = capture.fields(f"ip.src == {OUR_INNER} && icmp.type == 8 && data.len == 1464", "frame.number")
+    assert len(whole) >= 4  # nobody answers, so that each is sent
+
+
+def test_packets_leave_in_fragments_while_the_daemon_is_dead_and_come_back_after(
+    machine: Host, a: Netns, peer: Peer
+) -> None:
+    kernel_vxlan(peer)
+    add_tunnel(machine, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77", "df_default=false")
+    assert inner_ping(machine, "a", PEER_INNER, 3, "-s", "1472") == 3
+    machine.kill()
+    try:
+        with captured() as capture:
+            inner_ping(machine, "a", PEER_INNER, 3, "-s", "1472")
+        assert len(capture.fields(f"ip.src == {OUR_IP} && ip.flags.mf == 1", "frame.number")) == 3
+    finally:
+        machine.start()
+    machine.vsctl("set", "bridge", "br0", "external_ids:seen=yes")
+    assert inner_ping(machine, "a", PEER_INNER, 3, "-s", "1472") == 3

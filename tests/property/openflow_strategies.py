@@ -64,7 +64,7 @@ def set_fields(draw: st.DrawFn) -> Action:
     if is_nxm_port(field):
         return act.SetField(field, draw(ports), 0xFFFFFFFF)
     full = allowed_bits(field)
-    odd = full.bit_length() != 8 * field.wire_bytes and not field.marks
+    odd = field.n_bits < 8 * field.wire_bytes and not field.marks
     if odd and field.maskable and draw(st.booleans()):
         return act.NamedSet(field, draw(bits(field.n_bits)) & full, full, act.WITH_MASK)
     if field.name == "vlan_vid":

@@ -46,7 +46,7 @@ def decode_set(body: bytes, offset: int, *, may_mask: bool, standard: bool) -> a
     if is_nxm_port(f):
         return act.SetField(f, port_from_16(value), 0xFFFFFFFF)
     allowed = allowed_bits(f)
-    if entry.masked and mask == allowed != (1 << 8 * f.wire_bytes) - 1 and not f.marks:
+    if entry.masked and mask == allowed and f.n_bits < 8 * f.wire_bytes and not f.marks:
         return act.NamedSet(f, value, mask, act.WITH_MASK)
     return act.SetField(f, value, mask & allowed)
 

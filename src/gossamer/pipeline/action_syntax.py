@@ -22,6 +22,7 @@ from gossamer.pipeline.field_syntax import (
 )
 from gossamer.pipeline.field_views import NXM_IN_PORT
 from gossamer.pipeline.fields import BY_NAME
+from gossamer.pipeline.format_field import all_bits
 from gossamer.pipeline.learn_syntax import parse_learn
 from gossamer.pipeline.pairs import key_values
 
@@ -164,6 +165,10 @@ def _set_field(text: str, ports: Ports) -> Action:
     if f is NXM_IN_PORT:
         return act.SetField(f, parse_port(value_text, ports), 0xFFFFFFFF)
     value, mask = parse_value(f, value_text)
+    # Of a field that fills no whole bytes the peer keeps a mask of all its bits, and shows it.
+    partial = f.n_bits < 8 * f.wire_bytes and not f.marks
+    if partial and "/" in value_text and mask == all_bits(f):
+        return act.NamedSet(f, value, mask, act.WITH_MASK)
     return act.SetField(f, value & mask, mask)
 
 

@@ -135,3 +135,9 @@ def test_actions_have_more_than_one_spelling(text: str, actions: act.Actions) ->
 def test_what_makes_no_sense_is_refused_with_words(text: str) -> None:
     with pytest.raises(FieldError):
         parse_actions(text)
+
+
+def test_a_mask_of_all_bits_is_kept_where_a_field_fills_no_whole_bytes() -> None:
+    text = "set_field:3/0xf->tun_erspan_ver"
+    assert format_actions(parse_actions(text)) == text
+    assert format_actions(parse_actions("set_field:3/0xff->nw_ttl")) == "set_field:3->nw_ttl"

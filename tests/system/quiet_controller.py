@@ -51,6 +51,7 @@ class QuietController:
 
     def close(self) -> None:
         """Hang up."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept()
         self._listener.close()
         for sock in self._open:
             sock.close()

@@ -96,6 +96,19 @@ def test_a_controller_whose_certificate_is_of_another_ca_is_refused_and_the_row_
     controller.close()
 
 
+def test_a_controller_that_is_not_there_is_logged_once_and_then_that_it_came(host: Host) -> None:
+    absent = QuietController("127.0.0.1")
+    absent.close()
+    target = f"tcp:127.0.0.1:{absent.port}"
+    host.vsctl("set-controller", "br0", target, "--", "set", "controller", "br0", "max_backoff=1000")
+    time.sleep(2.5)
+    assert host.log().count(f"{target}: cannot connect: Connection refused") == 1
+    present = QuietController("127.0.0.1", absent.port)
+    assert until(lambda: connected(host)), last_error(host)
+    assert host.log().count(f"{target}: connected") == 1
+    present.close()
+
+
 def test_a_switch_without_keys_says_so_in_the_row(host: Host) -> None:
     host.vsctl("set-controller", "br0", "ssl:127.0.0.1:6653")
     assert until(lambda: "private key" in last_error(host)), last_error(host)

@@ -103,6 +103,8 @@ class ActiveController:
             self.peer.run(now)
             if self.peer.connection.closed:
                 self._disconnected(now)
+        if before[0] is State.CONNECTING and self.clock.state is State.ACTIVE:
+            log.info("controller=%s: connected", self.config.target)
         return before != (self.clock.state, self.clock.last_error)
 
     def _connect(self, now: float, controllers: Controllers) -> None:
@@ -129,6 +131,8 @@ class ActiveController:
         text = error_text(error) if isinstance(error, OSError) else error or ""
         if isinstance(error, ssl.SSLError):
             self._warn_once(text, "")
+        elif self.clock.state is State.CONNECTING and text != self.clock.last_error:
+            log.info("controller=%s: cannot connect: %s", self.config.target, text)
         if self.clock.state in (State.ACTIVE, State.IDLE):
             log.info("controller=%s: connection closed %s", self.config.target, text)
         self.clock.disconnected(now, text)

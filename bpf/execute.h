@@ -398,7 +398,8 @@ static __always_inline void controller(struct __sk_buff *skb, struct state *st, 
 		count_drop(DROP_PUNT_RATE);
 		return;
 	}
-	if ((op->b >> 16) == REASON_NO_MATCH && port && !(port->flags & PORT_PACKET_IN))
+	if ((op->b >> 16) == REASON_NO_MATCH && st->in_port && port &&
+	    !(port->flags & PORT_PACKET_IN))
 		return;
 	st->n_outputs++;
 	if (st->touched && differs(st)) {

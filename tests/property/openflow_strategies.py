@@ -269,6 +269,8 @@ def matches(draw: st.DrawFn) -> Match:
 
 
 def _values(field: Field) -> st.SearchStrategy[int]:
+    if field.name == "nsh_mdtype":
+        return st.sampled_from((1, 2))
     return ports if field.name in ("in_port", "actset_output") else bits(field.n_bits)
 
 

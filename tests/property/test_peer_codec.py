@@ -27,6 +27,7 @@ from gossamer.openflow.match import (
     encode_ofp_match,
 )
 from gossamer.pipeline.action import Actions
+from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.format import format_actions, format_match
 from gossamer.pipeline.match import Match
 from tests.property import openflow_strategies as some
@@ -75,9 +76,15 @@ def _shown_actions(body: bytes, version: int) -> str:
 _ERSPAN: Final = tuple(f"tun_erspan_{name}" for name in ("ver", "idx", "dir", "hwid"))
 """Open vSwitch shows a match on version 0 of ERSPAN as no match."""
 
+_NSH_MDTYPE: Final = BY_NAME["nsh_mdtype"]
+_NSH_CONTEXT: Final = tuple(f"nsh_c{i}" for i in range(1, 5))
+"""Open vSwitch takes these without a match on metadata of type 1, but shows them only with it."""
+
 
 def _unknown_there(wanted: Match) -> bool:
     names = ("pbb_isid", "ipv6_exthdr", *_ERSPAN)
+    if wanted.field(_NSH_MDTYPE) != (1, 0xFF):
+        names += _NSH_CONTEXT
     return any(f.field.name in names for f in wanted.fields())
 
 

@@ -111,9 +111,10 @@ _FIXED_VALUES: Final = frozenset(
         "vlan_vid",
         "vlan_tci",
         "ct_state",
+        "nsh_mdtype",
     )
 )
-"""Fields others depend on: their values belong to the shape."""
+"""Fields others depend on, or of which few values are valid: these belong to the shape."""
 
 
 class _Reader:

@@ -164,6 +164,10 @@ _ALLOWED: Final = {"nw_tos": DSCP_MASK, "tun_flags": 1, "ct_state": 0xFF}
 """Bits that mean something, of fields where these are not all."""
 
 
+_NSH_MDTYPES: Final = (1, 2)
+"""The forms of metadata there are (RFC 8300, 2.2); Open vSwitch takes no other."""
+
+
 def allowed_bits(field: Field) -> int:
     """The bits a value of a field may have."""
     return _ALLOWED.get(field.name, (1 << field.n_bits) - 1)
@@ -173,6 +177,8 @@ def is_valid_value(field: Field, value: int) -> bool:
     """True when packets could have that value."""
     if field.name in ("in_port", "actset_output") and not is_nxm_port(field):
         return is_valid_port(value)
+    if field.name == "nsh_mdtype":
+        return value in _NSH_MDTYPES
     return is_nxm_port(field) or not value & ~allowed_bits(field)
 
 

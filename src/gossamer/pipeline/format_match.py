@@ -161,9 +161,11 @@ class _Parts:
                 continue
             whole = (1 << f.n_bits) - 1
             if name in _NSH_HEX:
-                self.out.append(f"{name}={format_masked_hex(value, mask, whole)}")
+                # Unlike other numbers, a zero is written 0x0 there.
+                text = f"{value:#x}" if mask == whole else f"{value:#x}/{mask:#x}"
+                self.out.append(f"{name}={text}")
             else:
-                text = str(value) if mask == whole else f"{value:#x}/{mask:#x}"
+                text = str(value) if mask == whole else f"{value:#04x}/{mask:#04x}"
                 self.out.append(f"{name}={text}")
 
     def connection(self) -> None:

@@ -8,6 +8,7 @@ from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.match import decode_match, encode_match
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.format import format_match
+from gossamer.pipeline.match import ANY
 
 ETH = {"ipv4": "80000a020800", "ipv6": "80000a0286dd", "arp": "80000a020806",
        "mpls": "80000a028847", "pbb": "80000a0288e7"}  # fmt: skip
@@ -118,3 +119,16 @@ def test_a_physical_port_is_the_port_itself() -> None:
         with pytest.raises(OpenFlowError) as e:
             decode_match(wrong)
         assert e.value.code is ErrorCode.BAD_MATCH_BAD_VALUE
+
+
+def test_nsh_has_metadata_of_type_1_or_2_only() -> None:
+    valid = encode_match(
+        ANY.with_field(BY_NAME["eth_type"], 0x894F).with_field(BY_NAME["nsh_mdtype"], 1), 4
+    )
+    for mdtype in (2, 1):
+        wanted = decode_match(valid[:-1] + bytes([mdtype]))
+        assert format_match(wanted) == f"dl_type=0x894f,nsh_mdtype={mdtype}"
+    for mdtype in (0, 3, 255):
+        with pytest.raises(OpenFlowError) as refused:
+            decode_match(valid[:-1] + bytes([mdtype]))
+        assert refused.value.code is ErrorCode.BAD_MATCH_BAD_VALUE

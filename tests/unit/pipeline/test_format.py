@@ -36,6 +36,15 @@ def test_a_match_reads_back_as_it_was_written(text: str) -> None:
     assert format_match(parse_flow(text).match) == text
 
 
+def test_numbers_of_nsh_are_written_as_open_vswitch_writes_them() -> None:
+    wanted = ANY.with_field(BY_NAME["eth_type"], 0x894F)
+    wanted = wanted.with_field(BY_NAME["nsh_flags"], 1, 3).with_field(BY_NAME["nsh_mdtype"], 1)
+    wanted = wanted.with_field(BY_NAME["nsh_spi"], 0).with_field(BY_NAME["nsh_c1"], 0, 0xF0)
+    text = "dl_type=0x894f,nsh_flags=0x01/0x03,nsh_mdtype=1,nsh_spi=0x0,nsh_c1=0x0/0xf0"
+    assert format_match(wanted) == text
+    assert parse_flow(text).match == wanted
+
+
 def test_the_priority_stands_first_where_it_is_not_the_default() -> None:
     match = parse_flow("ip").match
     assert format_match(match, 32768) == "ip"

@@ -7,7 +7,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from gossamer.openflow import message as m
-from gossamer.openflow.match import has_prerequisite
+from gossamer.openflow.match import OF_CONNECTION, has_prerequisite, says_tracked
 from gossamer.openflow.oxm import allowed_bits, is_nxm_port
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, LearnSpec, LearnTo, OfPort, SubField
@@ -241,11 +241,28 @@ plain_lists: Final = st.lists(_simple, max_size=3).map(tuple)
 action_lists: Final = st.lists(actions, max_size=5).map(tuple)
 
 
-_MATCHED: Final = [
-    f for f in FIELDS if not f.name.startswith(("ct_nw_", "ct_ipv6_", "ct_tp_")) and f.name != "vlan_tci"
-]
-"""But those of a packet's connection, which need a state that says there is one, and the TCI,
-of which OXM cannot say the priority of packets without a tag."""
+_MATCHED: Final = [f for f in FIELDS if f.name != "vlan_tci"]
+"""But the TCI, of which OXM cannot say the priority of packets without a tag."""
+_ETH_TYPE: Final = BY_NAME["eth_type"]
+_CT_STATE: Final = BY_NAME["ct_state"]
+
+
+def _of_connection(draw: st.DrawFn, wanted: Match, field: Field) -> Match | None:
+    """A match with what a field of a packet's connection needs; None where that cannot be."""
+    if not wanted.mask & _CT_STATE.full_mask:
+        wanted = wanted.with_field(_CT_STATE, *draw(st.sampled_from(((1, 1), (0x20, 0x30)))))
+    if not says_tracked(wanted):
+        return None
+    if field.name.startswith("ct_tp_") and not wanted.mask & BY_NAME["ct_nw_proto"].full_mask:
+        # Ports are shown with a protocol only, there as here.
+        wanted = wanted.with_field(BY_NAME["ct_nw_proto"], draw(u8))
+    if field.name.startswith(("ct_nw_src", "ct_nw_dst", "ct_ipv6_")):
+        eth_type = 0x800 if field.name.startswith("ct_nw") else 0x86DD
+        if not wanted.mask & _ETH_TYPE.full_mask:
+            wanted = wanted.with_field(_ETH_TYPE, eth_type)
+        if wanted.field(_ETH_TYPE)[0] != eth_type:
+            return None
+    return wanted
 
 
 @st.composite
@@ -254,6 +271,13 @@ def matches(draw: st.DrawFn) -> Match:
     wanted = ANY
     chosen = draw(st.lists(st.sampled_from(_MATCHED), max_size=6, unique=True))
     for field in sorted(chosen, key=FIELDS.index):
+        if field.name == "packet_type" and wanted.mask & _ETH_TYPE.full_mask:
+            continue
+        if field.name in OF_CONNECTION:
+            connected = _of_connection(draw, wanted, field)
+            if connected is None:
+                continue
+            wanted = connected
         narrowed = _with_prerequisites(draw, wanted, field)
         if narrowed.mask & field.full_mask or not has_prerequisite(narrowed, field):
             continue

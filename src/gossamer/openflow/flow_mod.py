@@ -11,7 +11,7 @@ from gossamer.openflow.match import decode_match, decode_ofp_match
 from gossamer.openflow.match10 import decode_match10
 from gossamer.openflow.message import FlowMod, Version
 from gossamer.openflow.oxm import is_valid_port, port_from_16
-from gossamer.openflow.validate import check_actions
+from gossamer.openflow.validate import check_actions, check_connection
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.match import Match
 
@@ -118,6 +118,7 @@ def decode_flow_mod_nxm(data: bytes, version: int, with_table_id: bool) -> FlowM
         table_id, command = command >> 8, command & 0xFF
     actions = decode_instructions(data[offset:], Version.V10)
     actions = check_actions(actions, match, table_id, Version.V10)
+    check_connection(match)
     _check_flags(flags, Version.V10)
     if command == 0 and cookie_mask:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_NXM_INVALID, "an add cannot match on the cookie")
@@ -157,6 +158,7 @@ def decode_flow_mod11(data: bytes, version: int) -> FlowMod:
     match, offset = decode_ofp_match(data, 48, version)
     actions = decode_instructions(data[offset:], version)
     actions = check_actions(actions, match, table_id, version)
+    check_connection(match)
     if not is_valid_port(out_port):
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_OUT_PORT, f"out_port {out_port:#x}")
     _check_flags(flags, version)

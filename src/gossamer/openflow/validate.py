@@ -93,6 +93,25 @@ def check_actions(actions: Actions, match: Match, table_id: int, version: int) -
     return _passed.remember(key, (actions, resolved))[1]
 
 
+_CT_IPV4: Final = BY_NAME["ct_nw_src"].full_mask | BY_NAME["ct_nw_dst"].full_mask
+_CT_IPV6: Final = BY_NAME["ct_ipv6_src"].full_mask | BY_NAME["ct_ipv6_dst"].full_mask
+_CT_ADDRESSES: Final = _CT_IPV4 | _CT_IPV6
+
+
+def check_connection(match: Match) -> None:
+    """Addresses of a connection are those of the flow's own packets (ovs-fields(7), ct_nw_src).
+
+    Raises OpenFlowError(MATCH_INCONSISTENT) unless the ethertype says their version of IP.
+    """
+    if not match.mask & _CT_ADDRESSES:
+        return
+    eth_type = match.field(_ETH_TYPE)[0]
+    if (match.mask & _CT_IPV4 and eth_type != ETH_IPV4) or (
+        match.mask & _CT_IPV6 and eth_type != ETH_IPV6
+    ):
+        raise _inconsistent("a connection's addresses need a match on their version of IP")
+
+
 def _check(
     actions: Actions, match: Match, table_id: int, version: int, *, in_set: bool = False
 ) -> Actions:

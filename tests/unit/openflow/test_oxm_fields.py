@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.openflow.flow_mod import decode_flow_mod11
 from gossamer.openflow.match import decode_match, encode_match
 from gossamer.pipeline.fields import BY_NAME
+from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.format import format_match
 from gossamer.pipeline.match import ANY
+from tests.unit.openflow.error_cases import flow_mod
 
 ETH = {"ipv4": "80000a020800", "ipv6": "80000a0286dd", "arp": "80000a020806",
        "mpls": "80000a028847", "pbb": "80000a0288e7"}  # fmt: skip
@@ -132,3 +135,32 @@ def test_nsh_has_metadata_of_type_1_or_2_only() -> None:
         with pytest.raises(OpenFlowError) as refused:
             decode_match(valid[:-1] + bytes([mdtype]))
         assert refused.value.code is ErrorCode.BAD_MATCH_BAD_VALUE
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken"),
+    [
+        ("ct_state=+new,ct_nw_proto=6,ct_tp_src=5", True),
+        ("ct_state=+new,ct_nw_src=10.0.0.1,ip", True),
+        ("ct_state=-inv+trk,ct_ipv6_dst=fd00::/8,ipv6", True),
+        ("ct_state=+new,ct_nw_src=10.0.0.1", False),
+        ("ct_state=+new,ct_nw_dst=10.0.0.0/8,ipv6", False),
+        ("ct_state=+new,ct_ipv6_src=fd00::1,ip", False),
+        ("ct_state=+new,ct_ipv6_dst=fd00::1,arp", False),
+    ],
+)
+def test_a_connections_addresses_need_their_version_of_ip(wanted: str, taken: bool) -> None:
+    sent = flow_mod(4, b"", parse_flow(wanted).match)
+    if taken:
+        assert format_match(decode_flow_mod11(sent, 4).match, 32768) == wanted
+        return
+    with pytest.raises(OpenFlowError) as refused:
+        decode_flow_mod11(sent, 4)
+    assert refused.value.code is ErrorCode.BAD_ACTION_MATCH_INCONSISTENT
+
+
+def test_a_connections_fields_need_a_state_that_says_there_is_one() -> None:
+    for wanted in ("ct_nw_src=10.0.0.1,ip", "ct_state=-new,ct_nw_src=10.0.0.1,ip"):
+        with pytest.raises(OpenFlowError) as refused:
+            decode_match(encode_match(parse_flow(wanted).match, 4))
+        assert refused.value.code is ErrorCode.BAD_MATCH_BAD_PREREQ

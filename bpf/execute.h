@@ -452,7 +452,9 @@ static __always_inline void restore(struct state *st)
 static __always_inline void tell(struct __sk_buff *skb, struct state *st, struct path *path,
 				 struct op *op, __u32 level)
 {
+	__be16 eth_type = key_of(st)->eth_type;
 	__u32 share = 0;
+	bool hidden;
 
 	if ((op->b >> 16) == REASON_SAMPLE) {
 		if (op->a != SAMPLE_ALL && (bpf_get_prandom_u32() & 0xffff) >= op->a)
@@ -464,10 +466,19 @@ static __always_inline void tell(struct __sk_buff *skb, struct state *st, struct
 			return;
 		path->learned = st->now;
 	}
-	if (!punt_allowed(st, share))
+	if (!punt_allowed(st, share)) {
 		count_drop(DROP_PUNT_RATE);
-	else if (punt_write(skb, st, op, 0, level))
+		return;
+	}
+	/* After a pop_mpls that names what is not there, the key tells of no IP. */
+	hidden = share && eth_type != st->l3_type &&
+		 (eth_type == bpf_htons(0x0800) || eth_type == bpf_htons(0x86dd));
+	if (hidden)
+		hide(st);
+	if (punt_write(skb, st, op, 0, level))
 		count_drop(DROP_PUNT_FULL);
+	if (hidden)
+		__builtin_memcpy(&st->key[WORD_NW_PROTO], st->hidden, sizeof(st->hidden));
 }
 
 /* An operation of the action set, for the copy that is made next. */

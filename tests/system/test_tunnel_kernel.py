@@ -164,7 +164,7 @@ def test_no_packet_of_a_tunnel_is_lost_when_the_daemon_is_killed_and_starts_agai
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=10)
     sent, received = re.search(r"(\d+) packets transmitted, (\d+) received", said).groups()  # type: ignore[union-attr]
-    assert int(sent) > 200
+    assert int(sent) > 150
     assert int(sent) - int(received) <= 1, said[-300:]  # the last one may still be on its way
 
 

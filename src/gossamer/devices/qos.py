@@ -29,6 +29,8 @@ _ROOT: Final = 0x10000
 _ALL: Final = 0x1FFFE
 _TC_ROOT: Final = 0xFFFFFFFF
 _DEFAULT_CLASS: Final = 1
+_NONE: Final = ("noqueue", "noop")
+"""Kinds that are none: of a virtual device, and of one that never was up."""
 _LONGEST_BURST_S: Final = 4
 _LEAST_BURST: Final = 1600
 
@@ -130,6 +132,11 @@ class Shaper:
 
     def _root_kind(self, ifindex: int) -> str | None:
         try:
+            # The kernel tells of all devices' disciplines, whichever is asked about: only where the
+            # device has one at all.
+            (link,) = self._route.link("get", index=ifindex)
+            if link.get_attr("IFLA_QDISC") in _NONE:
+                return None
             found = self._route.get_qdiscs(index=ifindex)
         except NetlinkError as e:
             if e.code == errno.ENODEV:

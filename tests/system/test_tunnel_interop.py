@@ -63,6 +63,7 @@ CASES = (
     Case("vxlan", ("key=5001",), "vxlan.vni == 5001"),
     Case("vxlan", ("key=5001", "csum=true"), "vxlan.vni == 5001 && udp.checksum != 0"),
     Case("vxlan", ("key=5001", "exts=gbp"), "vxlan.flag_g == 1 || vxlan.vni == 5001"),
+    Case("vxlan", ("key=5001", "exts=gpe", "dst_port=4790"), "udp.port == 4790"),
     Case("vxlan", ("key=5001",), "vxlan.vni == 5001 && ipv6.addr == 2001:db8::1", True),
     Case("gre", ("key=7",), "gre.key == 7"),
     Case("gre", (), "gre"),

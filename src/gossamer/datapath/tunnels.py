@@ -20,14 +20,14 @@ from gossamer.datapath.tunnel_settings import (
     TunnelSettings,
 )
 from gossamer.errors import DatapathError
+from gossamer.pipeline.tunnel import of_ipv4
 
-_V4_PREFIX: Final = bytes(10) + b"\xff\xff"
 _MAX_TLV_WORDS: Final = 31
 
 
 def address16(address: bytes) -> bytes:
     """An IPv4 or IPv6 address in 16 bytes."""
-    return _V4_PREFIX + address if len(address) == 4 else address
+    return of_ipv4(address) if len(address) == 4 else address
 
 
 class Tunnels:

@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Final
 
 from gossamer.errors import DeviceError
+from gossamer.pipeline.tunnel import is_ipv4, of_ipv4
 
 _HEADER: Final = Struct("=IHHII")
 _ROUTE: Final = Struct("=BBBBBBBBI")
@@ -30,7 +31,6 @@ _METRIC_MTU: Final = 2
 _MAIN, _LOCAL = 254, 255
 _UNICAST, _LOCAL_TYPE = 1, 2
 _PATIENCE_S: Final = 2.0
-_V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class Route:
     @property
     def ipv4(self) -> bool:
         """The family of the destination."""
-        return self.prefix[:12] == _V4_MAPPED
+        return is_ipv4(self.prefix)
 
 
 def _whole(family: int, address: bytes) -> bytes:
-    return _V4_MAPPED + address if family == socket.AF_INET else address
+    return of_ipv4(address) if family == socket.AF_INET else address
 
 
 def _attributes(data: bytes, at: int, end: int) -> Iterator[tuple[int, bytes]]:
@@ -95,7 +95,7 @@ class Routes:
 
         `source` is the address packets will have, `mark` the mark they carry (ip-rule(8)).
         """
-        ipv4 = destination[:12] == _V4_MAPPED
+        ipv4 = is_ipv4(destination)
         family, cut = (socket.AF_INET, 12) if ipv4 else (socket.AF_INET6, 0)
         bits = (16 - cut) * 8
         body = _ROUTE.pack(family, bits, bits if source else 0, 0, 0, 0, 0, 0, 0)

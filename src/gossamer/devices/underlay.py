@@ -27,6 +27,7 @@ from gossamer.devices.joining import Joining, Wanted
 from gossamer.devices.path_mtu import PathMtu
 from gossamer.devices.routes import Route, Routes
 from gossamer.errors import DeviceError
+from gossamer.pipeline.tunnel import is_ipv4, of_ipv4
 
 if TYPE_CHECKING:
     from ovs.poller import Poller
@@ -36,7 +37,6 @@ _GROUPS: Final = (
 )
 _PAUSE_S: Final = 0.2
 """Changes that come this soon after one another are looked at together."""
-_V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Underlay:
 
         Raises DeviceError where there is no way, or the packet is too long for it.
         """
-        ipv4 = destination[:12] == _V4_MAPPED
+        ipv4 = is_ipv4(destination)
         family = socket.AF_INET if ipv4 else socket.AF_INET6
         text = socket.inet_ntop(family, destination[12:] if ipv4 else destination)
         try:
@@ -202,12 +202,12 @@ class Underlay:
 def _packed(text: str) -> bytes:
     if ":" in text:
         return socket.inet_pton(socket.AF_INET6, text)
-    return _V4_MAPPED + socket.inet_pton(socket.AF_INET, text)
+    return of_ipv4(socket.inet_pton(socket.AF_INET, text))
 
 
 def _member(group: bytes, ifindex: int) -> socket.socket:
     """A socket that is a member of the group; closing it leaves."""
-    ipv4 = group[:12] == _V4_MAPPED
+    ipv4 = is_ipv4(group)
     family = socket.AF_INET if ipv4 else socket.AF_INET6
     member = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:

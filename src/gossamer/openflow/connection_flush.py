@@ -7,6 +7,7 @@ from typing import Final
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.properties import properties
+from gossamer.pipeline.tunnel import is_ipv4
 
 _HEAD: Final = 16
 _ORIGINAL, _REPLY, _ZONE = range(3)
@@ -18,7 +19,6 @@ _NUMBERS: Final = {
     _ICMP_TYPE: ("icmp_type", 1),
     _ICMP_CODE: ("icmp_code", 1),
 }
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 """What an IPv4 address has before it (RFC 4291, 2.5.5.2)."""
 
 
@@ -47,7 +47,7 @@ def _tuple(data: bytes) -> m.ConnectionTuple:
             if len(p.payload) < 16:
                 raise OpenFlowError(ErrorCode.BAD_PROPERTY_BAD_LEN)
             address = p.payload[:16]
-            addresses[p.type] = address[12:] if address.startswith(_MAPPED) else address
+            addresses[p.type] = address[12:] if is_ipv4(address) else address
         elif p.type in _NUMBERS:
             name, length = _NUMBERS[p.type]
             numbers[name] = p.number(length)

@@ -45,7 +45,7 @@ from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.translation import MAX_DEPTH, MAX_RESUBMITS, Effect, Translation
 from gossamer.pipeline.tunnel import PacketTypeMode, Tunnel
 from gossamer.pipeline.world import Bridge, Port, World
-from gossamer.pipeline.wrap import Outer, outer_of
+from gossamer.pipeline.wrap import Outer, address_of, outer_of
 
 __all__ = [
     "MAX_DEPTH",
@@ -455,10 +455,7 @@ _CT_DROPS: Final = {
 
 def _tunnel_end(key: int) -> bytes:
     """The address of ours that a packet came to, where it came out of a tunnel."""
-    four = get_slot(key, "tun_dst")
-    if four:
-        return bytes(10) + b"\xff\xff" + four.to_bytes(4, "big")
-    return get_slot(key, "tun_ipv6_dst").to_bytes(16, "big")
+    return address_of(key, "tun_dst", "tun_ipv6_dst")
 
 
 def _shown(key: int) -> int:

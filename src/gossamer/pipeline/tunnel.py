@@ -97,7 +97,12 @@ def _bytes(address: bytes | str | None) -> bytes:
 
 def is_ipv4(address: bytes) -> bool:
     """Whether an address of 16 bytes is one of IPv4."""
-    return address[:12] == bytes(10) + b"\xff\xff"
+    return address.startswith(_V4_MAPPED)
+
+
+def of_ipv4(four: bytes) -> bytes:
+    """An address of IPv4 in 16 bytes (RFC 4291, 2.5.5.2)."""
+    return _V4_MAPPED + four
 
 
 def is_multicast(address: bytes) -> bool:
@@ -111,6 +116,7 @@ def format_address(address: bytes) -> str:
     return str(whole.ipv4_mapped or whole)
 
 
+_V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 _IP: Final = {False: 20, True: 40}
 _ETHERNET: Final = 14
 _IP6_KINDS: Final = (TunnelKind.IP6GRE, TunnelKind.IP6ERSPAN)

@@ -25,9 +25,9 @@ from gossamer.pipeline.tunnel import (
     Tunnel,
     TunnelKind,
     is_ipv4,
+    of_ipv4,
 )
 
-_V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 _CE: Final = 3
 _ECT_0: Final = 2
 IP_GRE: Final = 47
@@ -71,10 +71,11 @@ class Outer:
         return not is_ipv4(self.destination)
 
 
-def _address(key: int, v4: str, v6: str) -> bytes:
+def address_of(key: int, v4: str, v6: str) -> bytes:
+    """The address that one of two fields holds, in 16 bytes."""
     four = get_slot(key, v4)
     if four:
-        return _V4_MAPPED + four.to_bytes(4, "big")
+        return of_ipv4(four.to_bytes(4, "big"))
     return get_slot(key, v6).to_bytes(16, "big")
 
 
@@ -82,7 +83,7 @@ def destination_of(tunnel: Tunnel, key: int) -> bytes:
     """Where a packet would go; zeros where nobody said."""
     if isinstance(tunnel.remote, bytes):
         return tunnel.remote
-    return _address(key, "tun_dst", "tun_ipv6_dst")
+    return address_of(key, "tun_dst", "tun_ipv6_dst")
 
 
 def outer_of(tunnel: Tunnel, key: int, options: Iterable[OptionMap] = ()) -> Outer | None:
@@ -95,7 +96,7 @@ def outer_of(tunnel: Tunnel, key: int, options: Iterable[OptionMap] = ()) -> Out
         return None
     source = tunnel.local if isinstance(tunnel.local, bytes) else None
     if tunnel.local == FLOW:
-        chosen = _address(key, "tun_src", "tun_ipv6_src")
+        chosen = address_of(key, "tun_src", "tun_ipv6_src")
         source = chosen if any(chosen) else None
     is_ip = get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6)
     inner_tos = get_slot(key, "nw_tos") if is_ip else 0
@@ -144,7 +145,7 @@ def arrived_in(
     outer = Outer(
         sent,
         None,
-        _address(key, "tun_dst", "tun_ipv6_dst"),
+        address_of(key, "tun_dst", "tun_ipv6_dst"),
         get_slot(key, "tun_id"),
         get_slot(key, "tun_tos"),
         get_slot(key, "tun_ttl"),
@@ -158,7 +159,7 @@ def arrived_in(
         options=b"".join(data for data, _ in found),
         critical=any(critical for _, critical in found),
     )
-    return outer, _address(key, "tun_src", "tun_ipv6_src")
+    return outer, address_of(key, "tun_src", "tun_ipv6_src")
 
 
 def _or_flow(configured: int | str, brought: int) -> int:

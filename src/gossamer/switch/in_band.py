@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions, OfPort, Output, SetQueue
+from gossamer.pipeline.fields import ETH_ARP, ETH_IPV4, IP_TCP, IP_UDP
 from gossamer.pipeline.flow import Flow, FlowTable
 from gossamer.pipeline.match import Match, match
+from gossamer.pipeline.tunnel import of_ipv4
 from gossamer.switch.transport import OPENFLOW_PORT
 
 if TYPE_CHECKING:
@@ -32,13 +34,9 @@ LOWEST_PRIORITY: Final = 180_000
 _UNKNOWN_S: Final = 1.0
 """Seconds until the next hop's address is looked for again where it is not known yet."""
 _KNOWN_S: Final = 10.0
-_ETH_ARP: Final = 0x0806
-_ETH_IP: Final = 0x0800
 _REQUEST, _REPLY = 1, 2
-_TCP, _UDP = 6, 17
 _DHCP_SERVER, _DHCP_CLIENT = 67, 68
 _OVSDB_PORT: Final = 6640
-_V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 _LOOPBACK: Final = 127
 
 
@@ -60,27 +58,26 @@ def local_flows(mac: int) -> Iterator[Match]:
     The answers of a DHCP server that are sent to this very port are let in too;
     those sent to everybody go where the tables say.
     """
-    yield match(in_port=OfPort.LOCAL, eth_type=_ETH_IP, eth_src=mac, nw_proto=_UDP,
+    yield match(in_port=OfPort.LOCAL, eth_type=ETH_IPV4, eth_src=mac, nw_proto=IP_UDP,
                 udp_src=_DHCP_CLIENT, udp_dst=_DHCP_SERVER)  # fmt: skip
-    yield match(eth_type=_ETH_IP, eth_dst=mac, nw_proto=_UDP,
+    yield match(eth_type=ETH_IPV4, eth_dst=mac, nw_proto=IP_UDP,
                 udp_src=_DHCP_SERVER, udp_dst=_DHCP_CLIENT)  # fmt: skip
-    yield match(eth_type=_ETH_ARP, eth_dst=mac, arp_op=_REPLY)
-    yield match(eth_type=_ETH_ARP, eth_src=mac, arp_op=_REQUEST)
+    yield from arp_flows(mac)
 
 
-def next_hop_flows(mac: int) -> Iterator[Match]:
-    """Matches (d) and (e): a next hop's ARP."""
-    yield match(eth_type=_ETH_ARP, eth_dst=mac, arp_op=_REPLY)
-    yield match(eth_type=_ETH_ARP, eth_src=mac, arp_op=_REQUEST)
+def arp_flows(mac: int) -> Iterator[Match]:
+    """ARP of who has this address: matches (b) and (c) of the port's own, (d) and (e) of a next hop."""
+    yield match(eth_type=ETH_ARP, eth_dst=mac, arp_op=_REPLY)
+    yield match(eth_type=ETH_ARP, eth_src=mac, arp_op=_REQUEST)
 
 
 def remote_flows(remote: Remote) -> Iterator[Match]:
     """Matches (f) to (i): ARP of a controller, and its connection."""
     address, port = remote
-    yield match(eth_type=_ETH_ARP, arp_op=_REPLY, arp_tpa=address)
-    yield match(eth_type=_ETH_ARP, arp_op=_REQUEST, arp_spa=address)
-    yield match(eth_type=_ETH_IP, nw_proto=_TCP, ip_dst=address, tcp_dst=port)
-    yield match(eth_type=_ETH_IP, nw_proto=_TCP, ip_src=address, tcp_src=port)
+    yield match(eth_type=ETH_ARP, arp_op=_REPLY, arp_tpa=address)
+    yield match(eth_type=ETH_ARP, arp_op=_REQUEST, arp_spa=address)
+    yield match(eth_type=ETH_IPV4, nw_proto=IP_TCP, ip_dst=address, tcp_dst=port)
+    yield match(eth_type=ETH_IPV4, nw_proto=IP_TCP, ip_src=address, tcp_src=port)
 
 
 def remotes(config: BridgeConfig, managers: Iterable[str]) -> Iterator[Remote]:
@@ -153,7 +150,7 @@ class InBand:
     def _next_hop(self, remote: Remote) -> int | None:
         """The MAC by which a remote is reached; None where it is not known (yet)."""
         underlay = self._devices.underlay
-        destination = _V4_MAPPED + remote.address.to_bytes(4, "big")
+        destination = of_ipv4(remote.address.to_bytes(4, "big"))
         route = underlay.route(destination)
         if route is None:
             return None
@@ -169,7 +166,7 @@ class InBand:
         if any(self._mac):
             yield from local_flows(int.from_bytes(self._mac, "big"))
         for mac in sorted(self._hops):
-            yield from next_hop_flows(mac)
+            yield from arp_flows(mac)
         for remote in self._remotes:
             yield from remote_flows(remote)
 

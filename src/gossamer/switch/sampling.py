@@ -16,7 +16,7 @@ from gossamer.export.ipfix import DEFAULT_PORT, IpfixExporter
 from gossamer.export.observation import Interface, Observation, TunnelPort, TunnelType
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import ETH_IPV6, get_slot, put_slot
-from gossamer.pipeline.tunnel import FLOW, Tunnel, TunnelKind
+from gossamer.pipeline.tunnel import FLOW, Tunnel, TunnelKind, is_ipv4
 from gossamer.switch.contract import Poller
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ _TUNNELS: Final = {
     TunnelKind.GRE: (TunnelType.GRE, 4),
 }
 """Kinds that records can tell of, and the bytes of their keys."""
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 class _Exporter:
@@ -173,7 +172,7 @@ def _wrapped(tunnel: Tunnel, key: int) -> int:
             key = put_slot(key, slot, 0)
         elif address != FLOW:
             assert isinstance(address, bytes), "an address, or the flow's"
-            four = address[12:] if address.startswith(_MAPPED) else bytes(4)
+            four = address[12:] if is_ipv4(address) else bytes(4)
             key = put_slot(key, slot, int.from_bytes(four, "big"))
     if tunnel.out_key != FLOW:
         key = put_slot(key, "tun_id", tunnel.out_key or 0)

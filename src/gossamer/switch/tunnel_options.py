@@ -26,6 +26,7 @@ from gossamer.pipeline.tunnel import (
     format_address,
     is_ipv4,
     is_multicast,
+    of_ipv4,
 )
 
 TUNNEL_TYPES: Final = frozenset(kind.value for kind in TunnelKind)
@@ -149,7 +150,7 @@ def _address(reader: _Reader, key: str, value: str) -> bytes | Flow | None:
     try:
         if ":" in value:
             return socket.inet_pton(socket.AF_INET6, value)
-        return bytes(10) + b"\xff\xff" + socket.inet_pton(socket.AF_INET, value)
+        return of_ipv4(socket.inet_pton(socket.AF_INET, value))
     except OSError:
         reader.warn(f"bad {reader.type} '{key}'")
         return None

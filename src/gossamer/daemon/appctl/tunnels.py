@@ -20,6 +20,7 @@ from gossamer.pipeline.tunnel import (
     format_address,
     is_ipv4,
     is_multicast,
+    of_ipv4,
     over_ipv6,
 )
 from gossamer.pipeline.wrap import SOURCE_PORTS
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from gossamer.switch.switch import Switch
 
 _LOOPBACK: Final = 1
-_V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 _UDP_KINDS: Final = (TunnelKind.VXLAN, TunnelKind.GENEVE)
 _MARK: Final = re.compile(r"pkt_mark=(\d+|0x[0-9a-fA-F]+)")
 _NEIGHBOURS: Final = (
@@ -210,7 +210,7 @@ def _host(text: str) -> bytes:
     if network.num_addresses != 1:
         raise CommandError("Invalid parameters")
     packed = network.network_address.packed
-    return packed if len(packed) == 16 else _V4_MAPPED + packed
+    return packed if len(packed) == 16 else of_ipv4(packed)
 
 
 def show_neighbours(switch: Switch) -> str:

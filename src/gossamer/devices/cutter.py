@@ -8,27 +8,19 @@ of what passes.
 
 from __future__ import annotations
 
-import array
-import fcntl
-import os
-import socket
-import struct
 from pathlib import Path
 from typing import Final
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from gossamer.devices.offloads import take_none
 from gossamer.errors import DeviceError
 
 NEAR: Final = "gsmr-near"
 FAR: Final = "gsmr-far"
 _LONGEST: Final = 65535
 _QUEUE: Final = 1000
-_SIOCETHTOOL: Final = 0x8946
-_GET_FEATURES: Final = 0x3A
-_SET_FEATURES: Final = 0x3B
-_FEATURE_BLOCKS: Final = 2
 
 
 class Cutter:
@@ -79,7 +71,7 @@ class Cutter:
         )  # fmt: skip
         near: list[int] = list(self._ipr.link_lookup(ifname=NEAR))
         self._ipr.link("set", index=near[0], ifalias=self._alias)
-        take_no_offloads(NEAR)
+        take_none(NEAR)
         for name in (NEAR, FAR):
             # They speak to nobody: no addresses, no solicitations.
             knob = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
@@ -87,24 +79,3 @@ class Cutter:
                 knob.write_text("1")
             self._ipr.link("set", index=self._ipr.link_lookup(ifname=name)[0], state="up")
         return near
-
-
-def take_no_offloads(name: str) -> None:
-    """Let the kernel do for a device all that devices may do: segments, checksums (ethtool(8), -K).
-
-    Raises OSError where the kernel refuses.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        words = _ethtool(s, name, struct.pack("II", _GET_FEATURES, _FEATURE_BLOCKS), 16)
-        changes = b""
-        for block in range(_FEATURE_BLOCKS):
-            available, _, _, fixed = struct.unpack_from("4I", words, 8 + 16 * block)
-            changes += struct.pack("II", available & ~fixed, 0)
-        _ethtool(s, name, struct.pack("II", _SET_FEATURES, _FEATURE_BLOCKS) + changes, 0)
-
-
-def _ethtool(s: socket.socket, name: str, request: bytes, room_per_block: int) -> bytes:
-    buffer = array.array("B", request + bytes(room_per_block * _FEATURE_BLOCKS))
-    ifreq = struct.pack("16sP16x", os.fsencode(name), buffer.buffer_info()[0])
-    fcntl.ioctl(s.fileno(), _SIOCETHTOOL, ifreq)
-    return buffer.tobytes()

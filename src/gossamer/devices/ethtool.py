@@ -1,9 +1,10 @@
-"""Speed, duplex and driver of a device, by the SIOCETHTOOL ioctl (netdevice(7))."""
+"""What drivers say of their devices, by the SIOCETHTOOL ioctl (netdevice(7)): speed, duplex, name."""
 
 from __future__ import annotations
 
 import array
 import fcntl
+import os
 import socket
 import struct
 from typing import Final
@@ -12,6 +13,17 @@ _SIOCETHTOOL: Final = 0x8946
 _GSET: Final = 0x00000001
 _GDRVINFO: Final = 0x00000003
 _UNKNOWN_SPEED: Final = 0xFFFF
+
+
+def ask(by: socket.socket, name: str, request: bytes, room: int = 0) -> bytes:
+    """The answer to a request, which takes its place and up to `room` bytes behind it.
+
+    Raises OSError where the driver does not know it, or the device is gone.
+    """
+    buffer = array.array("B", request + bytes(room))
+    ifreq = struct.pack("16sP16x", os.fsencode(name)[:15], buffer.buffer_info()[0])
+    fcntl.ioctl(by.fileno(), _SIOCETHTOOL, ifreq)
+    return buffer.tobytes()
 
 
 class Ethtool:
@@ -47,11 +59,7 @@ class Ethtool:
         self._socket.close()
 
     def _ask(self, name: str, request: bytes) -> bytes:
-        buffer = array.array("B", request)
-        address = buffer.buffer_info()[0]
-        ifreq = struct.pack("16sP16x", name.encode()[:15], address)
         try:
-            fcntl.ioctl(self._socket.fileno(), _SIOCETHTOOL, ifreq)
+            return ask(self._socket, name, request)
         except OSError:
             return b""  # most software devices do not answer, which is an answer
-        return buffer.tobytes()

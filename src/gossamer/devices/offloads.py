@@ -1,17 +1,16 @@
-"""Whether super-packets inside a tunnel pass a device whole (ethtool(8), -k)."""
+"""What devices do for the kernel (ethtool(8), -k and -K): cutting super-packets, summing."""
 
 from __future__ import annotations
 
-import array
-import fcntl
-import os
 import socket
 import struct
 from typing import Final
 
-_SIOCETHTOOL: Final = 0x8946
+from gossamer.devices.ethtool import ask
+
 _GET_STRINGS: Final = 0x1B
 _GET_FEATURES: Final = 0x3A
+_SET_FEATURES: Final = 0x3B
 _FEATURE_NAMES: Final = 4
 """ETH_SS_FEATURES."""
 _MAX_FEATURES: Final = 128
@@ -34,14 +33,12 @@ class Offloads:
         """
         if kind != "veth":
             return False
-        blocks = (_MAX_FEATURES + 31) // 32
-        answer = self._ask(name, struct.pack("II", _GET_FEATURES, blocks), 16 * blocks)
-        if not answer:
-            return False
-        active = 0
-        for block in range(struct.unpack_from("I", answer, 4)[0]):
-            active |= struct.unpack_from("I", answer, 8 + 16 * block + 8)[0] << 32 * block
-        names = self._feature_names(name)
+        try:
+            blocks = _features(self._socket, name)
+            names = self._feature_names(name)
+        except OSError:
+            return False  # it says nothing, or is gone
+        active = sum(block[2] << 32 * i for i, block in enumerate(blocks))
         return {feature for bit, feature in enumerate(names) if active >> bit & 1} >= _WANTED
 
     def close(self) -> None:
@@ -52,18 +49,30 @@ class Offloads:
         """In the order of their bits, which is the kernel's own."""
         if not self._names:
             request = struct.pack("III", _GET_STRINGS, _FEATURE_NAMES, 0)
-            answer = self._ask(device, request, _NAME_BYTES * _MAX_FEATURES)
-            if answer:
-                count = struct.unpack_from("I", answer, 8)[0]
-                places = range(12, 12 + _NAME_BYTES * count, _NAME_BYTES)
-                self._names = [answer[at : at + _NAME_BYTES].split(b"\0")[0] for at in places]
+            answer = ask(self._socket, device, request, _NAME_BYTES * _MAX_FEATURES)
+            count = struct.unpack_from("I", answer, 8)[0]
+            places = range(12, 12 + _NAME_BYTES * count, _NAME_BYTES)
+            self._names = [answer[at : at + _NAME_BYTES].split(b"\0")[0] for at in places]
         return self._names
 
-    def _ask(self, name: str, request: bytes, room: int) -> bytes:
-        buffer = array.array("B", request + bytes(room))
-        ifreq = struct.pack("16sP16x", os.fsencode(name)[:15], buffer.buffer_info()[0])
-        try:
-            fcntl.ioctl(self._socket.fileno(), _SIOCETHTOOL, ifreq)
-        except OSError:
-            return b""  # it says nothing, or is gone
-        return buffer.tobytes()
+
+def take_none(name: str) -> None:
+    """Let the kernel do for a device all that devices may do: segments, checksums.
+
+    Raises OSError where the kernel refuses.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        blocks = _features(s, name)
+        changes = b"".join(struct.pack("II", had & ~fixed, 0) for had, _, _, fixed in blocks)
+        ask(s, name, struct.pack("II", _SET_FEATURES, len(blocks)) + changes)
+
+
+def _features(by: socket.socket, name: str) -> list[tuple[int, int, int, int]]:
+    """Bits of 32 features each: those it could have, is asked for, has, and cannot change.
+
+    Raises OSError where the device is gone.
+    """
+    most = (_MAX_FEATURES + 31) // 32
+    answer = ask(by, name, struct.pack("II", _GET_FEATURES, most), 16 * most)
+    (n,) = struct.unpack_from("I", answer, 4)
+    return [struct.unpack_from("4I", answer, 8 + 16 * block) for block in range(min(n, most))]

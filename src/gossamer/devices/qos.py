@@ -111,7 +111,7 @@ class Shaper:
         present = self._root_kind(ifindex)
         if present != shape.kind:
             if present is not None:
-                self.remove(ifindex)
+                self._take_off(ifindex)
             # What else stood there, a default of the kernel's, makes room.
             self._ask(ifindex, "replace", shape.kind, ifindex, _ROOT, default=_DEFAULT_CLASS)
         whole = QueueShape(shape.max_rate_bps, shape.max_rate_bps, shape.burst_bytes)
@@ -124,7 +124,10 @@ class Shaper:
     def remove(self, ifindex: int) -> None:
         """Take our queues off; nothing where there are none."""
         if self.shaped(ifindex):
-            self._ask(ifindex, "del", index=ifindex, handle=_ROOT, root=True)
+            self._take_off(ifindex)
+
+    def _take_off(self, ifindex: int) -> None:
+        self._ask(ifindex, "del", index=ifindex, handle=_ROOT, root=True)
 
     def shaped(self, ifindex: int) -> bool:
         """Whether the device has queues of ours: their root is 1:, the kernel's own have no number."""

@@ -38,6 +38,15 @@ def shared_host() -> Iterator[Host]:
 
 
 @pytest.fixture
+def a(shared_host: Host) -> Iterator[Netns]:
+    """An instance on a bridge br0, which thinks that its network takes 1,500 bytes."""
+    shared_host.vsctl("add-br", "br0")
+    yield shared_host.netns("a", f"{OUR_INNER}/24", "br0")
+    shared_host.vsctl("del-br", "br0")
+    shared_host.forget("a")
+
+
+@pytest.fixture
 def tunnel_host(shared_host: Host) -> Iterator[Host]:
     """The daemon, with a bridge br0 and an instance `a` on it."""
     shared_host.vsctl("add-br", "br0")

@@ -7,8 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -23,27 +21,11 @@ from tests.system.tunnel_world import (
     add_tunnel,
     captured,
     inner_ping,
+    kernel_vxlan,
 )
 from tests.system.world import Host, Netns
 
 UNDERLAY_MTU = 1300
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Host]:
-    it = Host(Path(mkdtemp(prefix="host", dir="/run")))
-    it.start()
-    yield it
-    it.end()
-
-
-@pytest.fixture
-def a(machine: Host) -> Iterator[Netns]:
-    """An instance on a bridge br0, which thinks that its network takes 1,500 bytes."""
-    machine.vsctl("add-br", "br0")
-    yield machine.netns("a", f"{OUR_INNER}/24", "br0")
-    machine.vsctl("del-br", "br0")
-    machine.forget("a")
 
 
 @pytest.fixture
@@ -53,30 +35,26 @@ def peer() -> Iterator[Peer]:
     it.end()
 
 
-def kernel_vxlan(peer: Peer, ipv6: bool = False) -> None:
-    """The other end in the kernel, which cuts up what does not fit."""
-    ours, theirs = (OUR_IP6, PEER_IP6) if ipv6 else (OUR_IP, PEER_IP)
-    peer.ip("link", "add", "vx0", "type", "vxlan", "id", "77", "dstport", "4789", "remote", ours,
-            "local", theirs, *(["udp6zerocsumrx"] if ipv6 else []))  # fmt: skip
-    peer.ip("link", "set", "vx0", "mtu", "1500", "up")
-    peer.addresses("vx0", f"{PEER_INNER}/24", "fd00::2/64")
+def join(host: Host, a: Netns, peer: Peer, ipv6: bool) -> None:
+    """A tunnel that may be cut up, to the peer's kernel, which cuts up what does not fit."""
+    kernel_vxlan(peer, *(["udp6zerocsumrx"] if ipv6 else []), ipv6=ipv6, mtu=1500)
+    remote = PEER_IP6 if ipv6 else PEER_IP
+    add_tunnel(host, "br0", "vx0", "vxlan", f'remote_ip="{remote}"', "key=77", "df_default=false")
+    assert a.ping(PEER_INNER) == 3
 
 
 @pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 def test_packets_too_big_for_the_underlay_pass_in_fragments_both_ways(
-    machine: Host, a: Netns, peer: Peer, ipv6: bool
+    shared_host: Host, a: Netns, peer: Peer, ipv6: bool
 ) -> None:
-    kernel_vxlan(peer, ipv6)
-    remote = PEER_IP6 if ipv6 else PEER_IP
-    add_tunnel(machine, "br0", "vx0", "vxlan", f'remote_ip="{remote}"', "key=77", "df_default=false")
-    assert a.ping(PEER_INNER) == 3
+    join(shared_host, a, peer, ipv6)
     if ipv6:
         # Over IPv6 the kernel's device tells the sender what fits, and cuts up nothing outside.
         peer.ping(OUR_INNER, 1, "-s", "1472")
     with captured() as capture:
         # up to what fits into no packet of the inner network either: fragments in fragments
         for size in (1472, 1200, 1252 if ipv6 else 1272, 4000):
-            assert inner_ping(machine, "a", PEER_INNER, 3, "-s", str(size)) == 3, size
+            assert inner_ping(shared_host, "a", PEER_INNER, 3, "-s", str(size)) == 3, size
         assert peer.ping(OUR_INNER, 3, "-s", "1472") == 3
     assert capture.complaints() == []
     for source in (OUR_IP6,) if ipv6 else (OUR_IP, PEER_IP):
@@ -102,17 +80,17 @@ for _ in range(5):
 @pytest.mark.parametrize("kind", ["vxlan", "gre"])
 @pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 def test_fragments_are_put_together_of_every_kind_and_family(
-    machine: Host, a: Netns, peer: Peer, kind: str, ipv6: bool
+    shared_host: Host, a: Netns, peer: Peer, kind: str, ipv6: bool
 ) -> None:
     ours, theirs = (OUR_IP6, PEER_IP6) if ipv6 else (OUR_IP, PEER_IP)
     type_ = "ip6gre" if ipv6 and kind == "gre" else kind
-    add_tunnel(machine, "br0", "tun0", type_, f'remote_ip="{theirs}"', "key=77")
-    machine.ofctl("add-flow", "br0", "in_port=tun0,tun_id=77,dl_type=0x88b5,actions=output:va")
+    add_tunnel(shared_host, "br0", "tun0", type_, f'remote_ip="{theirs}"', "key=77")
+    shared_host.ofctl("add-flow", "br0", "in_port=tun0,tun_id=77,dl_type=0x88b5,actions=output:va")
     head = "0800000000004d00" if kind == "vxlan" else "200065580000004d"
     frame = a.mac.replace(":", "") + "02000000000188b5" + "5a" * 1486
 
     def passed() -> int:
-        shown = machine.ofctl("dump-flows", "br0", "dl_type=0x88b5")
+        shown = shared_host.ofctl("dump-flows", "br0", "dl_type=0x88b5")
         return sum(int(n) for n in re.findall(r"n_packets=(\d+), n_bytes=\d+[02468], ", shown))
 
     def send() -> None:
@@ -125,25 +103,22 @@ def test_fragments_are_put_together_of_every_kind_and_family(
 
     send()
     assert passed() == 0
-    machine.vsctl("set", "open_vswitch", ".", "other_config:tunnel-reassembly=true")
+    shared_host.vsctl("set", "open_vswitch", ".", "other_config:tunnel-reassembly=true")
     try:
         send()
         assert passed() == 5
-        shown = machine.ofctl("dump-flows", "br0", "dl_type=0x88b5")
+        shown = shared_host.ofctl("dump-flows", "br0", "dl_type=0x88b5")
         assert "n_packets=5, n_bytes=7500" in shown
     finally:
-        machine.vsctl("remove", "open_vswitch", ".", "other_config", "tunnel-reassembly")
-    assert "gsmr" not in machine.check("ip", "link", "show")
+        shared_host.vsctl("remove", "open_vswitch", ".", "other_config", "tunnel-reassembly")
+    assert "gsmr" not in shared_host.check("ip", "link", "show")
 
 
 @pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
 def test_tcp_of_full_size_passes_in_fragments_both_ways(
-    machine: Host, a: Netns, peer: Peer, ipv6: bool
+    shared_host: Host, a: Netns, peer: Peer, ipv6: bool
 ) -> None:
-    kernel_vxlan(peer, ipv6)
-    remote = PEER_IP6 if ipv6 else PEER_IP
-    add_tunnel(machine, "br0", "vx0", "vxlan", f'remote_ip="{remote}"', "key=77", "df_default=false")
-    assert a.ping(PEER_INNER) == 3
+    join(shared_host, a, peer, ipv6)
     server = Netns(peer.name, "up0").iperf3_server()
     done = a.run("iperf3", "-c", PEER_INNER, "-n", "50M")
     server.wait(timeout=10)
@@ -155,16 +130,16 @@ def test_tcp_of_full_size_passes_in_fragments_both_ways(
 
 
 def test_who_sends_too_much_out_of_a_tunnel_into_another_is_told_through_the_first(
-    machine: Host, a: Netns
+    shared_host: Host, a: Netns
 ) -> None:
     peer = Peer()
     try:
-        kernel_vxlan(peer)
+        kernel_vxlan(peer, mtu=1500)
         peer.ip("link", "set", "vx0", "mtu", "1450")
         peer.ip("neigh", "add", "10.0.0.9", "lladdr", "02:00:00:00:00:09", "dev", "vx0")
-        add_tunnel(machine, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
-        add_tunnel(machine, "br0", "gnv0", "geneve", f'remote_ip="{PEER_IP6}"', "key=78")
-        machine.ofctl("add-flow", "br0", "in_port=vx0,ip,actions=output:gnv0")
+        add_tunnel(shared_host, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
+        add_tunnel(shared_host, "br0", "gnv0", "geneve", f'remote_ip="{PEER_IP6}"', "key=78")
+        shared_host.ofctl("add-flow", "br0", "in_port=vx0,ip,actions=output:gnv0")
         done = peer.attempt("ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1422", "10.0.0.9")
         assert "From 10.0.0.9 icmp_seq=1 Frag needed and DF set (mtu = 1430)" in done.stdout, done.stdout
     finally:
@@ -172,23 +147,23 @@ def test_who_sends_too_much_out_of_a_tunnel_into_another_is_told_through_the_fir
 
 
 def test_a_copy_that_is_too_big_for_its_tunnel_is_answered_and_the_others_arrive(
-    machine: Host, a: Netns
+    shared_host: Host, a: Netns
 ) -> None:
     peer = Peer()
-    b = machine.netns("b", "10.0.0.9/24", "br0")
+    b = shared_host.netns("b", "10.0.0.9/24", "br0")
     try:
-        add_tunnel(machine, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
-        add_tunnel(machine, "br0", "vx1", "vxlan", f"remote_ip={PEER_IP}", "key=78")
-        machine.check("ip", "-n", "a", "neigh", "replace", "10.0.0.9", "lladdr", b.mac, "dev", "eth0")
-        machine.ofctl("add-flow", "br0", "in_port=va,icmp,actions=set_field:1->nw_ttl,output:vx0,vx1,vb")
+        add_tunnel(shared_host, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
+        add_tunnel(shared_host, "br0", "vx1", "vxlan", f"remote_ip={PEER_IP}", "key=78")
+        shared_host.check("ip", "-n", "a", "neigh", "replace", "10.0.0.9", "lladdr", b.mac, "dev", "eth0")
+        shared_host.ofctl("add-flow", "br0", "in_port=va,icmp,actions=set_field:1->nw_ttl,output:vx0,vx1,vb")
         done = a.run("ping", "-n", "-c", "3", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1472", "10.0.0.9")
         # one answer, though two copies are too big; the next packets the sender holds back itself
         assert done.stdout.count("From 10.0.0.9 icmp_seq=1 Frag needed and DF set (mtu = 1450)") == 1, done.stdout
         assert "64 bytes from 10.0.0.9" not in done.stdout.replace("1480 bytes", "")
         assert "icmp_seq=1 ttl=64" in done.stdout, done.stdout
     finally:
-        machine.vsctl("del-port", "br0", "vb")
-        machine.forget("b")
+        shared_host.vsctl("del-port", "br0", "vb")
+        shared_host.forget("b")
         peer.end()
 
 
@@ -202,13 +177,13 @@ def test_a_copy_that_is_too_big_for_its_tunnel_is_answered_and_the_others_arrive
     ],
 )
 def test_fragments_of_every_kind_are_whole_again_for_others(
-    machine: Host, a: Netns, peer: Peer, kind: str, remote: str, options: tuple[str, ...]
+    shared_host: Host, a: Netns, peer: Peer, kind: str, remote: str, options: tuple[str, ...]
 ) -> None:
     """As tshark puts them together, checksums and all."""
-    add_tunnel(machine, "br0", "t", kind, f'remote_ip="{remote}"', "df_default=false", *options)
-    machine.check("ip", "-n", "a", "neigh", "replace", PEER_INNER, "lladdr", "02:00:00:00:00:02", "dev", "eth0")
+    add_tunnel(shared_host, "br0", "t", kind, f'remote_ip="{remote}"', "df_default=false", *options)
+    shared_host.check("ip", "-n", "a", "neigh", "replace", PEER_INNER, "lladdr", "02:00:00:00:00:02", "dev", "eth0")
     with captured() as capture:
-        inner_ping(machine, "a", PEER_INNER, 4, "-s", "1472")
+        inner_ping(shared_host, "a", PEER_INNER, 4, "-s", "1472")
     # The peer has no such tunnel and says so, with the beginning of the packet.
     assert [c for c in capture.complaints() if "icmpv6:ipv6" not in c[1]] == []
     whole = capture.fields(f"ip.src == {OUR_INNER} && icmp.type == 8 && data.len == 1464", "frame.number")
@@ -216,17 +191,17 @@ def test_fragments_of_every_kind_are_whole_again_for_others(
 
 
 def test_packets_leave_in_fragments_while_the_daemon_is_dead_and_come_back_after(
-    machine: Host, a: Netns, peer: Peer
+    shared_host: Host, a: Netns, peer: Peer
 ) -> None:
-    kernel_vxlan(peer)
-    add_tunnel(machine, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77", "df_default=false")
-    assert inner_ping(machine, "a", PEER_INNER, 3, "-s", "1472") == 3
-    machine.kill()
+    kernel_vxlan(peer, mtu=1500)
+    add_tunnel(shared_host, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77", "df_default=false")
+    assert inner_ping(shared_host, "a", PEER_INNER, 3, "-s", "1472") == 3
+    shared_host.kill()
     try:
         with captured() as capture:
-            inner_ping(machine, "a", PEER_INNER, 3, "-s", "1472")
+            inner_ping(shared_host, "a", PEER_INNER, 3, "-s", "1472")
         assert len(capture.fields(f"ip.src == {OUR_IP} && ip.flags.mf == 1", "frame.number")) == 3
     finally:
-        machine.start()
-    machine.vsctl("set", "bridge", "br0", "external_ids:seen=yes")
-    assert inner_ping(machine, "a", PEER_INNER, 3, "-s", "1472") == 3
+        shared_host.start()
+    shared_host.vsctl("set", "bridge", "br0", "external_ids:seen=yes")
+    assert inner_ping(shared_host, "a", PEER_INNER, 3, "-s", "1472") == 3

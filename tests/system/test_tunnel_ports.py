@@ -7,8 +7,6 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -29,29 +27,20 @@ from tests.system.world import Host
 TLV_MAP = "{class=0xffff,type=0x80,len=4}->tun_metadata0,{class=0x102,type=1,len=8}->tun_metadata5"
 
 
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Host]:
-    """A daemon for all tests of the file."""
-    it = Host(Path(mkdtemp(prefix="host", dir="/run")))
-    it.start()
-    yield it
-    it.end()
-
-
 @pytest.fixture
-def host(machine: Host) -> Iterator[Host]:
+def host(shared_host: Host) -> Iterator[Host]:
     """The daemon, with a bridge br0 and an instance `a` on it."""
-    machine.vsctl("add-br", "br0")
-    machine.netns("a", f"{OUR_INNER}/24", "br0", tag="0")
-    machine.vsctl("clear", "port", "va", "tag")
-    machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
-    yield machine
-    machine.vsctl("del-br", "br0")
-    machine.forget("a")
+    shared_host.vsctl("add-br", "br0")
+    shared_host.netns("a", f"{OUR_INNER}/24", "br0", tag="0")
+    shared_host.vsctl("clear", "port", "va", "tag")
+    shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    yield shared_host
+    shared_host.vsctl("del-br", "br0")
+    shared_host.forget("a")
 
 
 @pytest.fixture
-def peer(machine: Host) -> Iterator[Peer]:
+def peer(shared_host: Host) -> Iterator[Peer]:
     """A machine with the kernel's tunnels."""
     it = Peer()
     yield it
@@ -59,7 +48,7 @@ def peer(machine: Host) -> Iterator[Peer]:
 
 
 @pytest.fixture
-def ovs(machine: Host) -> Iterator[OvsPeer]:
+def ovs(shared_host: Host) -> Iterator[OvsPeer]:
     """A machine with Open vSwitch."""
     it = OvsPeer("ovspeer")
     yield it

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -15,33 +14,16 @@ from tests.system.sequence import Flood, assert_all_arrived, end
 from tests.system.tunnel_world import (
     OUR_INNER,
     OUR_IP,
-    OUR_IP6,
     PEER_INNER,
     PEER_IP,
     PEER_IP6,
     Peer,
     add_tunnel,
     inner_ping,
+    kernel_vxlan,
     run,
 )
 from tests.system.world import Host, Netns
-
-
-@pytest.fixture(scope="module")
-def machine() -> Iterator[Host]:
-    it = Host(Path(mkdtemp(prefix="host", dir="/run")))
-    it.start()
-    yield it
-    it.end()
-
-
-@pytest.fixture
-def a(machine: Host) -> Iterator[Netns]:
-    """An instance on a bridge br0, which thinks that its network takes 1,500 bytes."""
-    machine.vsctl("add-br", "br0")
-    yield machine.netns("a", f"{OUR_INNER}/24", "br0")
-    machine.vsctl("del-br", "br0")
-    machine.forget("a")
 
 
 @pytest.fixture
@@ -49,15 +31,6 @@ def peer() -> Iterator[Peer]:
     it = Peer()
     yield it
     it.end()
-
-
-def kernel_vxlan(peer: Peer, ipv6: bool = False, mtu: int = 1400) -> None:
-    """The other end of a tunnel of key 77, in the kernel."""
-    ours, theirs = (OUR_IP6, PEER_IP6) if ipv6 else (OUR_IP, PEER_IP)
-    peer.ip("link", "add", "vx0", "type", "vxlan", "id", "77", "dstport", "4789",
-            "remote", ours, "local", theirs)  # fmt: skip
-    peer.ip("link", "set", "vx0", "mtu", str(mtu), "up")
-    peer.addresses("vx0", f"{PEER_INNER}/24", "fd00::2/64")
 
 
 def our_vxlan(host: Host, remote: str = PEER_IP, bridge: str = "br0") -> None:
@@ -78,11 +51,11 @@ def transmitted(device: str) -> tuple[int, int]:
 
 @pytest.mark.parametrize("ipv6", [False, True])
 def test_tcp_keeps_its_large_segments_through_a_tunnel(
-    machine: Host, a: Netns, peer: Peer, ipv6: bool
+    shared_host: Host, a: Netns, peer: Peer, ipv6: bool
 ) -> None:
-    kernel_vxlan(peer, ipv6)
-    our_vxlan(machine, PEER_IP6 if ipv6 else PEER_IP)
-    machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    kernel_vxlan(peer, ipv6=ipv6)
+    our_vxlan(shared_host, PEER_IP6 if ipv6 else PEER_IP)
+    shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
     assert a.ping(PEER_INNER) == 3
     server = Netns(peer.name, "up0").iperf3_server()
     packets, octets = transmitted("up0")
@@ -100,20 +73,20 @@ def test_tcp_keeps_its_large_segments_through_a_tunnel(
 
 
 def test_super_packets_have_right_outer_checksums_where_the_underlay_cuts_them(
-    machine: Host, a: Netns, peer: Peer
+    shared_host: Host, a: Netns, peer: Peer
 ) -> None:
     """Also in the last segment, which is shorter: 3,333 bytes at a time are three segments."""
     _take_no_tunnels("up0")
     peer.attempt("ethtool", "-K", "eth0", "rx", "off")  # so that the peer looks at checksums
     kernel_vxlan(peer, ipv6=True)
-    our_vxlan(machine, PEER_IP6)
-    machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    our_vxlan(shared_host, PEER_IP6)
+    shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
     assert a.ping(PEER_INNER) == 3
-    before = drops(machine)
+    before = drops(shared_host)
     _send_pieces(a, peer)
     errors = peer.attempt("cat", "/proc/net/snmp6").stdout
     assert re.search(r"Udp6InCsumErrors\s+0\n", errors), errors
-    assert "rewrite" not in {name for name, n in drops(machine).items() if n != before.get(name, 0)}
+    assert "rewrite" not in {name for name, n in drops(shared_host).items() if n != before.get(name, 0)}
 
 
 def _take_no_tunnels(device: str) -> None:
@@ -132,7 +105,7 @@ def _send_pieces(a: Netns, peer: Peer) -> None:
 
 
 def test_super_packets_go_from_one_tunnel_into_another(
-    machine: Host, a: Netns, peer: Peer
+    shared_host: Host, a: Netns, peer: Peer
 ) -> None:
     """VXLAN in VXLAN: the route of the first leads through a bridge of ours that has the second."""
     peer.ip("link", "add", "vx0", "type", "vxlan", "id", "77", "dstport", "4789",
@@ -143,14 +116,14 @@ def test_super_packets_go_from_one_tunnel_into_another(
             "remote", "10.9.0.1", "local", "10.9.0.2")  # fmt: skip
     peer.ip("link", "set", "vx1", "mtu", "1400", "up")
     peer.addresses("vx1", f"{PEER_INNER}/24")
-    machine.vsctl("add-br", "br-mid")
+    shared_host.vsctl("add-br", "br-mid")
     try:
         for line in ("addr add 10.9.0.1/24 dev br-mid", "link set br-mid mtu 1450 up"):
             run("ip", *line.split())
-        our_vxlan(machine, bridge="br-mid")
-        add_tunnel(machine, "br0", "outermost", "vxlan", "remote_ip=10.9.0.2", "local_ip=10.9.0.1",
+        our_vxlan(shared_host, bridge="br-mid")
+        add_tunnel(shared_host, "br0", "outermost", "vxlan", "remote_ip=10.9.0.2", "local_ip=10.9.0.1",
                    "key=78")  # fmt: skip
-        machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+        shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
         assert a.ping(PEER_INNER) >= 2
         _send_pieces(a, peer)
         back = a.iperf3_server()
@@ -158,28 +131,28 @@ def test_super_packets_go_from_one_tunnel_into_another(
         back.wait(timeout=10)
         assert done.returncode == 0, done.stderr
     finally:
-        machine.vsctl("del-br", "br-mid")
+        shared_host.vsctl("del-br", "br-mid")
 
 
-def test_who_sends_too_much_is_told_what_fits(machine: Host, a: Netns, peer: Peer) -> None:
+def test_who_sends_too_much_is_told_what_fits(shared_host: Host, a: Netns, peer: Peer) -> None:
     kernel_vxlan(peer, mtu=1450)
-    our_vxlan(machine)
+    our_vxlan(shared_host)
     assert a.ping(PEER_INNER) == 3
-    machine.check("ip", "-n", "a", "addr", "add", "fd00::1/64", "dev", "eth0", "nodad")
+    shared_host.check("ip", "-n", "a", "addr", "add", "fd00::1/64", "dev", "eth0", "nodad")
     done = a.run("ping", "-n", "-c", "2", "-W", "1", "-M", "do", "-s", "1472", PEER_INNER)
     assert f"From {PEER_INNER} icmp_seq=1 Frag needed and DF set (mtu = 1450)" in done.stdout
-    assert inner_ping(machine, "a", PEER_INNER, 3, "-M", "do", "-s", "1422") == 3
-    assert inner_ping(machine, "a", "fd00::2") == 3
+    assert inner_ping(shared_host, "a", PEER_INNER, 3, "-M", "do", "-s", "1422") == 3
+    assert inner_ping(shared_host, "a", "fd00::2") == 3
     done = a.run("ping", "-n", "-c", "2", "-W", "1", "-M", "do", "-s", "1452", "fd00::2")
     assert re.search(r"From fd00::2 icmp_seq=1 Packet too big: mtu=1450", done.stdout), done.stdout
     route = a.run("ip", "route", "get", PEER_INNER).stdout
     assert "mtu 1450" in route
 
 
-def test_tcp_finds_the_size_that_fits(machine: Host, a: Netns, peer: Peer) -> None:
+def test_tcp_finds_the_size_that_fits(shared_host: Host, a: Netns, peer: Peer) -> None:
     """Super-packets of too large segments are answered as well."""
     kernel_vxlan(peer, mtu=1500)  # accepts what comes, so that only the way there is narrow
-    our_vxlan(machine)
+    our_vxlan(shared_host)
     assert a.ping(PEER_INNER) == 3
     server = Netns(peer.name, "up0").iperf3_server()
     done = a.run("iperf3", "-c", PEER_INNER, "-n", "50M")
@@ -189,7 +162,7 @@ def test_tcp_finds_the_size_that_fits(machine: Host, a: Netns, peer: Peer) -> No
 
 
 def test_copies_go_to_all_remotes_and_to_ports_of_ours(
-    machine: Host, a: Netns, peer: Peer
+    shared_host: Host, a: Netns, peer: Peer
 ) -> None:
     """Head-end replication: flooded by NORMAL into two tunnels, and to another instance; none of
     the neighbours is known yet."""
@@ -199,82 +172,82 @@ def test_copies_go_to_all_remotes_and_to_ports_of_ours(
     peer.ip("link", "add", "vx1", "type", "vxlan", "id", "78", "dstport", "4789",
             "remote", OUR_IP, "local", "192.0.2.3")  # fmt: skip
     for n, device in ((2, "vx0"), (3, "vx1")):
-        machine.check("ip", "netns", "add", f"p{n}")
+        shared_host.check("ip", "netns", "add", f"p{n}")
         peer.ip("link", "set", device, "netns", f"p{n}")
     try:
         for n, device in ((2, "vx0"), (3, "vx1")):
             for line in (f"addr add 10.0.0.{n}/24 dev {device}",
                          f"link set {device} mtu 1400 up"):  # fmt: skip
-                machine.check("ip", "-n", f"p{n}", *line.split())
-        machine.netns("b", "10.0.0.4/24", "br0")
-        add_tunnel(machine, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
-        add_tunnel(machine, "br0", "vx1", "vxlan", "remote_ip=192.0.2.3", "key=78")
-        machine.check("ip", "neigh", "flush", "dev", "up0")
-        before = drops(machine)
+                shared_host.check("ip", "-n", f"p{n}", *line.split())
+        shared_host.netns("b", "10.0.0.4/24", "br0")
+        add_tunnel(shared_host, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
+        add_tunnel(shared_host, "br0", "vx1", "vxlan", "remote_ip=192.0.2.3", "key=78")
+        shared_host.check("ip", "neigh", "flush", "dev", "up0")
+        before = drops(shared_host)
         for address in ("10.0.0.2", "10.0.0.3", "10.0.0.4"):
             assert a.ping(address) == 3, address
-        assert {k for k in drops(machine) if "tunnel" in k} <= {k for k in before if "tunnel" in k}
+        assert {k for k in drops(shared_host) if "tunnel" in k} <= {k for k in before if "tunnel" in k}
     finally:
         for n in (2, 3):
-            machine.attempt("ip", "netns", "del", f"p{n}")
-        machine.forget("b")
+            shared_host.attempt("ip", "netns", "del", f"p{n}")
+        shared_host.forget("b")
 
 
 def test_an_uplink_may_be_a_port_of_a_bridge_that_has_the_address(
-    machine: Host, a: Netns, peer: Peer
+    shared_host: Host, a: Netns, peer: Peer
 ) -> None:
     """br-ex has up0 as port and our address on its own device: tunnel packets go through it."""
     kernel_vxlan(peer)
-    our_vxlan(machine)
-    machine.vsctl("add-br", "br-ex")
+    our_vxlan(shared_host)
+    shared_host.vsctl("add-br", "br-ex")
     try:
-        machine.check("ip", "addr", "flush", "dev", "up0")
-        machine.vsctl("add-port", "br-ex", "up0")
-        machine.check("ip", "link", "set", "br-ex", "up")
-        machine.check("ip", "addr", "add", f"{OUR_IP}/24", "dev", "br-ex")
+        shared_host.check("ip", "addr", "flush", "dev", "up0")
+        shared_host.vsctl("add-port", "br-ex", "up0")
+        shared_host.check("ip", "link", "set", "br-ex", "up")
+        shared_host.check("ip", "addr", "add", f"{OUR_IP}/24", "dev", "br-ex")
         peer.ip("neigh", "flush", "dev", "eth0")
         deadline = time.monotonic() + 5
         while not a.ping(PEER_INNER, 1) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert a.ping(PEER_INNER) == 3
-        machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+        shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
         server = Netns(peer.name, "up0").iperf3_server()
         assert a.run("iperf3", "-c", PEER_INNER, "-n", "20M").returncode == 0
         server.wait(timeout=10)
     finally:
-        machine.vsctl("del-br", "br-ex")
+        shared_host.vsctl("del-br", "br-ex")
 
 
-def test_a_tunnel_that_leads_into_itself_ends(machine: Host, a: Netns) -> None:
+def test_a_tunnel_that_leads_into_itself_ends(shared_host: Host, a: Netns) -> None:
     """The remote is behind the very bridge that the tunnel belongs to."""
-    machine.check("ip", "link", "set", "br0", "up")
-    machine.check("ip", "addr", "add", "198.51.100.1/24", "dev", "br0")
-    machine.check("ip", "neigh", "add", "198.51.100.2", "lladdr", "02:00:00:00:00:99", "dev", "br0")
-    add_tunnel(machine, "br0", "vx0", "vxlan", "remote_ip=198.51.100.2", "key=77")
+    shared_host.check("ip", "link", "set", "br0", "up")
+    shared_host.check("ip", "addr", "add", "198.51.100.1/24", "dev", "br0")
+    shared_host.check("ip", "neigh", "add", "198.51.100.2", "lladdr", "02:00:00:00:00:99", "dev", "br0")
+    add_tunnel(shared_host, "br0", "vx0", "vxlan", "remote_ip=198.51.100.2", "key=77")
     assert a.ping("10.0.0.200", 2) == 0
     deadline = time.monotonic() + 3
-    while time.monotonic() < deadline and not drops(machine):
+    while time.monotonic() < deadline and not drops(shared_host):
         time.sleep(0.2)
-    ended = {"tunnel_loop", "nested", "redirect", "tunnel_too_big"} & set(drops(machine))
-    assert ended, drops(machine)
-    assert machine.appctl("version")
+    ended = {"tunnel_loop", "nested", "redirect", "tunnel_too_big"} & set(drops(shared_host))
+    assert ended, drops(shared_host)
+    assert shared_host.appctl("version")
 
 
 def test_restarts_of_the_daemon_lose_no_packet_of_a_tunnel(
-    machine: Host, a: Netns, peer: Peer
+    shared_host: Host, a: Netns, peer: Peer
 ) -> None:
     kernel_vxlan(peer)
-    our_vxlan(machine)
-    machine.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    our_vxlan(shared_host)
+    shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
     assert a.ping(PEER_INNER) == 3
     b = Netns(peer.name, "vx0")
     flood = Flood(a, b, PEER_INNER, 5000)
     ping = a.start("ping", "-n", "-q", "-f", PEER_INNER)
     time.sleep(0.3)
     for _ in range(3):
-        machine.kill()
+        shared_host.kill()
         time.sleep(0.3)
-        machine.start()
+        shared_host.start()
         time.sleep(0.3)
     sent, arrived = flood.end()
     pinged = end(ping, signal.SIGINT)

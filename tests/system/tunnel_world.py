@@ -137,6 +137,15 @@ def add_tunnel(host: Host, bridge: str, name: str, kind: str, *options: str) -> 
     assert error == "[]", f"{name}: {error}"
 
 
+def kernel_vxlan(peer: Peer, *options: str, ipv6: bool = False, mtu: int = 1400) -> None:
+    """The other end of a tunnel of key 77, in the peer's kernel."""
+    ours, theirs = (OUR_IP6, PEER_IP6) if ipv6 else (OUR_IP, PEER_IP)
+    peer.ip("link", "add", "vx0", "type", "vxlan", "id", "77", "dstport", "4789",
+            "remote", ours, "local", theirs, *options)  # fmt: skip
+    peer.ip("link", "set", "vx0", "mtu", str(mtu), "up")
+    peer.addresses("vx0", f"{PEER_INNER}/24", "fd00::2/64")
+
+
 class Capture:
     """What passed on the underlay, in a file for tshark."""
 

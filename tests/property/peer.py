@@ -54,6 +54,15 @@ class Peer:
         )
         return done.stdout
 
+    def add_bridge_of_two_ports(self) -> None:
+        """Bridge br0 without flows, and its ports p1 and p2 of these numbers."""
+        command = ["ovs-vsctl", "add-br", "br0", "--", "set", "bridge", "br0"]
+        command += ["datapath_type=dummy", "fail-mode=secure"]
+        for name in ("p1", "p2"):
+            command += ["--", "add-port", "br0", name, "--", "set", "interface", name]
+            command += ["type=dummy", f"ofport_request={name[1]}"]
+        self.run(*command)
+
     def __enter__(self) -> Peer:
         database = self.directory / "conf.db"
         socket = self.directory / "db.sock"

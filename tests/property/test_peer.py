@@ -124,12 +124,7 @@ def test_open_vswitch_traces_groups_and_copies_in_the_same_words(tmp_path: Path)
     )
     flow_text = FLOW.replace("p1", "1")
     with peers.Peer(tmp_path) as peer:
-        command = ["ovs-vsctl", "add-br", "br0", "--", "set", "bridge", "br0"]
-        command += ["datapath_type=dummy", "fail-mode=secure"]
-        for name in ("p1", "p2"):
-            command += ["--", "add-port", "br0", name, "--", "set", "interface", name]
-            command += ["type=dummy", f"ofport_request={name[1]}"]
-        peer.run(*command)
+        peer.add_bridge_of_two_ports()
         peer.run("ovs-appctl", "netdev-dummy/set-admin-state", "up")
         for text in groups:
             peer.run("ovs-ofctl", "-OOpenFlow15", "add-group", "br0", text)

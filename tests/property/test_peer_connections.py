@@ -118,12 +118,7 @@ _FORESEEN = ((), ("trk,est",), ("trk,new", "trk,est,rpl"))
 @needs_peer
 def test_open_vswitch_traces_connections_in_the_same_words(tmp_path: Path) -> None:
     with peers.Peer(tmp_path) as peer:
-        command = ["ovs-vsctl", "add-br", "br0", "--", "set", "bridge", "br0"]
-        command += ["datapath_type=dummy", "fail-mode=secure"]
-        for name in ("p1", "p2"):
-            command += ["--", "add-port", "br0", name, "--", "set", "interface", name]
-            command += ["type=dummy", f"ofport_request={name[1]}"]
-        peer.run(*command)
+        peer.add_bridge_of_two_ports()
         for text in _TRACED:
             peer.run("ovs-ofctl", "-OOpenFlow15", "add-flow", "br0", text)
         theirs = []

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,7 @@ import pytest
 from tests.certificates import make_certificates
 from tests.system import quiet_controller
 from tests.system.quiet_controller import QuietController
-from tests.system.world import Host, Netns
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Whether a condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
+from tests.system.world import Host, Netns, until
 
 
 def connected(host: Host, bridge: str = "br0") -> bool:
@@ -100,7 +90,9 @@ def test_a_controller_that_is_not_there_is_logged_once_and_then_that_it_came(hos
     absent = QuietController("127.0.0.1")
     absent.close()
     target = f"tcp:127.0.0.1:{absent.port}"
-    host.vsctl("set-controller", "br0", target, "--", "set", "controller", "br0", "max_backoff=1000")
+    host.vsctl(
+        "set-controller", "br0", target, "--", "set", "controller", "br0", "max_backoff=1000"
+    )
     time.sleep(2.5)
     assert host.log().count(f"{target}: cannot connect: Connection refused") == 1
     present = QuietController("127.0.0.1", absent.port)

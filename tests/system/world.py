@@ -9,10 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 _PACKAGE: Final = Path(__file__).resolve().parents[2] / "src" / "gossamer"
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether a condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
 
 
 def other_programs(folder: Path) -> str:
@@ -126,7 +137,9 @@ class Host:
         device = f"v{name}"
         self.check("ip", "netns", "add", name)
         self._names.append(name)
-        self.check("ip", "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", name)
+        self.check(
+            "ip", "link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", name
+        )
         # The host's end speaks for nobody: what arrives at the other end came through the switch.
         self.check("sysctl", "-q", "-w", f"net.ipv6.conf.{device}.disable_ipv6=1")
         self.check("ip", "link", "set", device, "up")

@@ -11,7 +11,7 @@ from gossamer.switch.config import ControllerConfig
 from gossamer.switch.connection import ECHO_REQUEST, HEADER_LEN, Connection, header
 from gossamer.switch.contract import Poller
 from gossamer.switch.pacing import PacketInLimits
-from gossamer.switch.reconnect import Reconnect, State
+from gossamer.switch.reconnect import TALKING, Reconnect, State
 from gossamer.switch.session import Session
 from gossamer.switch.transport import Listener, TransportError, error_text, open_active
 
@@ -103,7 +103,8 @@ class ActiveController:
             self.peer.run(now)
             if self.peer.connection.closed:
                 self._disconnected(now)
-        if before[0] is State.CONNECTING and self.clock.state is State.ACTIVE:
+        # From BACKOFF, too: a controller on this host may accept within one run.
+        if before[0] not in TALKING and self.clock.state in TALKING:
             log.info("controller=%s: connected", self.config.target)
         return before != (self.clock.state, self.clock.last_error)
 
@@ -133,7 +134,7 @@ class ActiveController:
             self._warn_once(text, "")
         elif self.clock.state is State.CONNECTING and text != self.clock.last_error:
             log.info("controller=%s: cannot connect: %s", self.config.target, text)
-        if self.clock.state in (State.ACTIVE, State.IDLE):
+        if self.clock.state in TALKING:
             log.info("controller=%s: connection closed %s", self.config.target, text)
         self.clock.disconnected(now, text)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class State(StrEnum):
@@ -19,6 +20,10 @@ class State(StrEnum):
     CONNECTING = "CONNECTING"
     ACTIVE = "ACTIVE"
     IDLE = "IDLE"
+
+
+TALKING: Final = frozenset({State.ACTIVE, State.IDLE})
+"""The version is negotiated and nobody has hung up."""
 
 
 @dataclass(slots=True)
@@ -61,7 +66,7 @@ class Reconnect:
 
     def disconnected(self, now: float, error: str) -> None:
         """The connection or the attempt ended; waits 1 s, then twice as long each time."""
-        if self.state in (State.ACTIVE, State.IDLE):
+        if self.state in TALKING:
             self.disconnected_at_s = now
         if error:
             self.last_error = error

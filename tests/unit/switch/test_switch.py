@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import struct
@@ -23,6 +24,7 @@ from gossamer.switch.config import (
     InterfaceConfig,
     PortConfig,
 )
+from gossamer.switch.transport import Transport
 
 
 @pytest.fixture
@@ -304,6 +306,20 @@ def test_an_active_controller_is_connected_probed_and_connected_again(
     assert peer.receive()[1] == 2
     assert wait_until(lambda: not status()[0])
     assert controller.accept().ask(5)[1] == 6
+
+
+def test_a_controller_that_answers_at_once_is_logged_as_connected(
+    switch: RunningSwitch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.send(bytes((4, 0, 0, 8)) + bytes(4))  # its HELLO is there before we look
+    ours.setblocking(False)
+    transport = Transport(ours, "tcp:here", None, server=False)
+    monkeypatch.setattr("gossamer.switch.controller.open_active", lambda *_: transport)
+    with caplog.at_level(logging.INFO):
+        switch.apply(bridge(controllers=(ControllerConfig("tcp:127.0.0.1:1"),)))
+        assert wait_until(lambda: "controller=tcp:127.0.0.1:1: connected" in caplog.text)
+    theirs.close()
 
 
 def test_a_bridge_whose_controllers_are_gone_fails_open_and_recovers(

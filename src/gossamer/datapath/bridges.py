@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from gossamer.datapath import layout
-from gossamer.datapath.compile import cache_words
+from gossamer.datapath.cache_mask import cache_words
 from gossamer.datapath.index import IndexArray
 from gossamer.datapath.layout import ParseDepth
 from gossamer.datapath.maps import MappedArray

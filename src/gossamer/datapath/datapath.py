@@ -10,8 +10,8 @@ from typing import Final
 
 from gossamer.datapath import layout, loader
 from gossamer.datapath.bridges import Bridges
+from gossamer.datapath.cache_mask import cache_bits, parse_depth
 from gossamer.datapath.cells import Cells
-from gossamer.datapath.compile import cache_bits, parse_depth
 from gossamer.datapath.conntrack import Conntrack
 from gossamer.datapath.cutter import Cutter
 from gossamer.datapath.fdb import Fdb, Removed

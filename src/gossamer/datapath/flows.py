@@ -18,11 +18,12 @@ from heapq import heappop, heappush
 from typing import Final
 
 from gossamer.datapath import layout
-from gossamer.datapath.compile import IN_PORT_MASK, KeyShape, key_shape
+from gossamer.datapath.cache_mask import IN_PORT_MASK
 from gossamer.datapath.flow_ids import FlowIds
 from gossamer.datapath.footprint import Footprint
 from gossamer.datapath.grace import Duty
 from gossamer.datapath.index import IndexArray
+from gossamer.datapath.key_shape import KeyShape, key_shape
 from gossamer.datapath.maps import HashMap, MappedArray
 from gossamer.datapath.programs import ProgramRecord, Programs
 from gossamer.errors import DatapathError

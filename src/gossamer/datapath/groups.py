@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
 from gossamer.datapath.cells import Cells
-from gossamer.datapath.compile import words_of
 from gossamer.datapath.flow_ids import FlowIds
 from gossamer.datapath.footprint import Footprint
 from gossamer.datapath.grace import Duty, Key
 from gossamer.datapath.index import IndexArray
+from gossamer.datapath.key_words import words_of
 from gossamer.datapath.programs import ProgramRecord, Programs
 from gossamer.errors import DatapathError
 from gossamer.pipeline import action as act

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
-from gossamer.datapath.compile import compile_actions, split
+from gossamer.datapath.compile import compile_actions
 from gossamer.datapath.maps import HashMap
 from gossamer.datapath.nat_rules import NatRules
+from gossamer.datapath.program import split
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions, Conjunction, Learn, Sample
 

@@ -10,7 +10,7 @@ from gossamer.daemon.appctl.odp_actions import changes
 from gossamer.daemon.appctl.odp_match import format_odp_match
 from gossamer.daemon.appctl.path_actions import path_actions
 from gossamer.daemon.appctl.paths import CachedPath, Op, PathOp
-from gossamer.datapath.compile import words_of
+from gossamer.datapath.key_words import words_of
 from gossamer.datapath.layout import CtDo
 from gossamer.pipeline.fields import SLOTS, put_slot
 from gossamer.pipeline.flow_syntax import compose, parse_flow

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
+import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Final
 
-from tests.system.world import Host
+from tests.system.world import Host, pings, until
 
 OUR_IP, PEER_IP = "192.0.2.1", "192.0.2.2"
 OUR_IP6, PEER_IP6 = "2001:db8::1", "2001:db8::2"
@@ -56,9 +57,7 @@ class Peer:
 
     def ping(self, address: str, count: int = 3, *options: str) -> int:
         """Answers received."""
-        done = self.attempt("ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", *options, address)
-        found = re.search(r"(\d+) received", done.stdout)
-        return int(found[1]) if found else 0
+        return pings(self.attempt, address, count, *options)
 
     def end(self) -> None:
         """Take it away."""
@@ -95,7 +94,7 @@ class OvsPeer(Peer):
 
     def vsctl(self, *arguments: str) -> str:
         """ovs-vsctl of the peer."""
-        return self.run("ovs-vsctl", "--timeout=10", *arguments).strip()
+        return self.run("ovs-vsctl", "--timeout=30", *arguments).strip()
 
     def ofctl(self, *arguments: str) -> str:
         """ovs-ofctl of the peer."""
@@ -168,6 +167,16 @@ class Capture:
         )  # fmt: skip
 
 
+_LAST: Final = bytes.fromhex("02000000feed 02000000feed 88b6") + b"the last frame of a capture".ljust(46, b"\0")
+"""Of an ethertype for experiments (IEEE 802): nobody answers."""
+
+
+def _send_last(device: str) -> None:
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as it:
+        it.bind((device, 0))
+        it.send(_LAST)
+
+
 @contextmanager
 def captured(device: str = "up0") -> Iterator[Capture]:
     """Capture all packets of a device within this."""
@@ -182,7 +191,9 @@ def captured(device: str = "up0") -> Iterator[Capture]:
         while line and "listening on" not in line:
             line = process.stderr.readline()
         yield Capture(path)
-        time.sleep(0.2)
+        # tcpdump forgets what it has not read yet when it is told to end.
+        _send_last(device)
+        assert until(lambda: _LAST in path.read_bytes()), "tcpdump sees nothing more"
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=10)
@@ -190,17 +201,9 @@ def captured(device: str = "up0") -> Iterator[Capture]:
 
 def inner_ping(host: Host, netns: str, address: str, count: int = 3, *options: str) -> int:
     """Answers that an instance of ours gets."""
-    done = host.attempt(
-        "ip", "netns", "exec", netns,
-        "ping", "-n", "-c", str(count), "-i", "0.1", "-W", "1", *options, address,
-    )  # fmt: skip
-    found = re.search(r"(\d+) received", done.stdout)
-    return int(found[1]) if found else 0
+    return pings(partial(host.attempt, "ip", "netns", "exec", netns), address, count, *options)
 
 
 def settle(host: Host) -> None:
     """The first packet may meet addresses of the underlay that are still being resolved."""
-    for _ in range(5):
-        if inner_ping(host, "a", PEER_INNER, 1):
-            return
-        time.sleep(0.2)
+    until(lambda: inner_ping(host, "a", PEER_INNER, 1), 10)

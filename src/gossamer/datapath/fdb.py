@@ -1,4 +1,7 @@
-"""Addresses: read, put by hand, flush, sweep.  Learning itself is the kernel's (bpf/normal.h)."""
+"""Addresses that bridges know: read, put by hand, flushed, swept, counted.
+
+Learning itself is the kernel's (bpf/normal.h).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gossamer.datapath import layout
+from gossamer.datapath.bridges import Bridges
 from gossamer.datapath.maps import HashMap
-from gossamer.datapath.settings import FdbEntry
+from gossamer.datapath.settings import FdbEntry, FdbTotals
 
 
 @dataclass(slots=True)
@@ -22,15 +26,29 @@ class Removed:
 
 
 class Fdb:
-    """The `fdb` map."""
+    """The `fdb` map, and how many of it the kernel counts for each bridge."""
 
-    def __init__(self, entries: HashMap) -> None:
+    def __init__(self, entries: HashMap, bridges: Bridges) -> None:
         self._map = entries
-        self.removed: dict[int, Removed] = {}
+        self._bridges = bridges
+        self._ageing_s: dict[int, float] = {}
+        """By bridge: when learned addresses are too old."""
+        self._removed: dict[int, Removed] = {}
         """By bridge."""
+        self._before: dict[int, FdbTotals] = {}
+        """What `clear_totals()` found."""
 
-    def entries(self, bridge_id: int, ageing_s: float) -> list[FdbEntry]:
+    def set_ageing(self, bridge_id: int, ageing_s: float) -> None:
+        """When a bridge's learned addresses are too old."""
+        self._ageing_s[bridge_id] = ageing_s
+
+    def knows(self, bridge_id: int) -> bool:
+        """Whether `set_ageing()` was called for it."""
+        return bridge_id in self._ageing_s
+
+    def entries(self, bridge_id: int) -> list[FdbEntry]:
         """What a bridge knows, without what is too old."""
+        ageing_s = self._ageing_s[bridge_id]
         now = time.monotonic_ns()
         found: list[FdbEntry] = []
         for key, value in self._map.items():
@@ -41,12 +59,16 @@ class Fdb:
                 found.append(FdbEntry(vlan, mac, port_id, age_s, bool(fixed)))
         return found
 
-    def put(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> bool:
-        """Put an address behind a port, for good; True where the bridge did not know it."""
+    def put(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
+        """Put an address behind a port, for good.
+
+        Raises DatapathError where there is no room for it.
+        """
         key = layout.FDB_KEY.pack(bridge_id, mac, vlan, 0)
         new = self._map.get(key) is None
         self._map.put(key, layout.FDB_ENTRY.pack(port_id, 1, time.monotonic_ns()))
-        return new
+        if new:
+            self._bridges.set_learned(bridge_id, self._bridges.learned(bridge_id) + 1)
 
     def delete(self, bridge_id: int, vlan: int, mac: bytes) -> bool:
         """Take out an address that was put there by hand; False where there is none."""
@@ -55,44 +77,45 @@ class Fdb:
         if value is None or not layout.FDB_ENTRY.unpack(value)[1]:
             return False
         self._map.delete(key)
+        self._bridges.set_learned(bridge_id, max(0, self._bridges.learned(bridge_id) - 1))
         return True
 
-    def flush(self, bridge_id: int, port_id: int | None = None, *, whole: bool = False) -> int:
-        """Forget what a bridge learned, or all that is behind one port; returns how many are left.
-
-        `whole` takes those put by hand too: the bridge goes.
-        """
+    def flush(self, bridge_id: int, port_id: int | None = None) -> None:
+        """Forget what a bridge learned, or all that is behind one port."""
         gone: list[bytes] = []
         left = flushed = 0
         for key, value in self._map.items():
             if layout.FDB_KEY.unpack(key)[0] != bridge_id:
                 continue
             behind, fixed, _ = layout.FDB_ENTRY.unpack(value)
-            if (whole or not fixed) if port_id is None else behind == port_id:
+            if not fixed if port_id is None else behind == port_id:
                 gone.append(key)
                 flushed += not fixed
             else:
                 left += 1
         self._map.delete_all(gone)
-        self._removed(bridge_id).flushed += flushed
-        if whole:
-            self.removed.pop(bridge_id, None)
-        return left
+        self._removed_of(bridge_id).flushed += flushed
+        self._bridges.set_learned(bridge_id, left)
 
-    def _removed(self, bridge_id: int) -> Removed:
-        return self.removed.setdefault(bridge_id, Removed())
+    def forget_bridge(self, bridge_id: int) -> None:
+        """A bridge is gone, and all its addresses."""
+        self._map.delete_all(
+            [key for key, _ in self._map.items() if layout.FDB_KEY.unpack(key)[0] == bridge_id]
+        )
+        self._ageing_s.pop(bridge_id, None)
+        self._removed.pop(bridge_id, None)
+        self._before.pop(bridge_id, None)
 
-    def sweep(self, ageing_s: dict[int, float], limits: dict[int, int]) -> dict[int, int]:
+    def sweep(self) -> None:
         """Remove what is too old, and, in a full table, the oldest of the port that has most.
 
-        Returns how many each bridge has left.  Making room at the expense of
-        the greediest port keeps one host's flood of addresses from pushing
-        out everybody else's.
+        Making room at the expense of the greediest port keeps one host's flood
+        of addresses from pushing out everybody else's.
         """
         now = time.monotonic_ns()
         gone: list[bytes] = []
-        fixed_ones = dict.fromkeys(ageing_s, 0)
-        live: dict[int, list[tuple[int, int, bytes]]] = {bridge_id: [] for bridge_id in ageing_s}
+        fixed_ones = dict.fromkeys(self._ageing_s, 0)
+        live: dict[int, list[tuple[int, int, bytes]]] = {b: [] for b in self._ageing_s}
         for key, value in self._map.items():
             bridge_id = layout.FDB_KEY.unpack(key)[0]
             port_id, fixed, used = layout.FDB_ENTRY.unpack(value)
@@ -100,21 +123,50 @@ class Fdb:
                 gone.append(key)
             elif fixed:
                 fixed_ones[bridge_id] += 1
-            elif now - used > ageing_s[bridge_id] * 1e9:
+            elif now - used > self._ageing_s[bridge_id] * 1e9:
                 gone.append(key)
-                self._removed(bridge_id).expired += 1
+                self._removed_of(bridge_id).expired += 1
             else:
                 live[bridge_id].append((port_id, used, key))
+        left: dict[int, int] = {}
         for bridge_id, entries in live.items():
-            evicted = _surplus(entries, limits[bridge_id], fixed_ones[bridge_id])
-            if evicted:
-                gone.extend(evicted)
-                self._removed(bridge_id).evicted += len(evicted)
-                entries[:] = [entry for entry in entries if entry[2] not in evicted]
+            fixed = fixed_ones[bridge_id]
+            evicted = _surplus(entries, self._bridges.limit(bridge_id), fixed)
+            gone.extend(evicted)
+            self._removed_of(bridge_id).evicted += len(evicted)
+            left[bridge_id] = len(entries) - len(evicted) + fixed
         self._map.delete_all(gone)
-        return {
-            bridge_id: len(entries) + fixed_ones[bridge_id] for bridge_id, entries in live.items()
-        }
+        for bridge_id, count in left.items():
+            self._bridges.set_learned(bridge_id, count)
+
+    def totals(self, bridge_id: int) -> FdbTotals:
+        """What happened to a bridge's addresses since `clear_totals()`, or the daemon's start."""
+        now = self._totals(bridge_id)
+        before = self._before.get(bridge_id, FdbTotals())
+        return FdbTotals(
+            learned=now.learned - before.learned,
+            expired=now.expired - before.expired,
+            evicted=now.evicted - before.evicted,
+            moved=(now.moved - before.moved) % (1 << 32),
+        )
+
+    def clear_totals(self, bridge_id: int) -> None:
+        """Begin counting at zero again."""
+        self._before[bridge_id] = self._totals(bridge_id)
+
+    def _totals(self, bridge_id: int) -> FdbTotals:
+        removed = self._removed_of(bridge_id)
+        # Only the daemon takes addresses out, so those that went and those there are, are all.
+        there = sum(1 for e in self.entries(bridge_id) if not e.fixed)
+        return FdbTotals(
+            learned=removed.expired + removed.evicted + removed.flushed + there,
+            expired=removed.expired,
+            evicted=removed.evicted,
+            moved=self._bridges.moves(bridge_id),
+        )
+
+    def _removed_of(self, bridge_id: int) -> Removed:
+        return self._removed.setdefault(bridge_id, Removed())
 
 
 def _surplus(entries: Iterable[tuple[int, int, bytes]], limit: int, fixed: int) -> set[bytes]:

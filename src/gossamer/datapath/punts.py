@@ -2,9 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gossamer.datapath import layout
+from gossamer.datapath.maps import Ring
 from gossamer.datapath.settings import Punt
 from gossamer.pipeline.fields import KEY_LEN
+
+
+class Punts:
+    """The `punts` ring, and what came out of it and was not taken yet."""
+
+    def __init__(self, map_fd: int) -> None:
+        self._waiting: list[tuple[Punt, int]] = []
+        self._ring = Ring(map_fd, lambda record: self._waiting.append(decode_punt(record)))
+
+    @property
+    def fd(self) -> int:
+        """Readable when there are punts."""
+        return self._ring.fd
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def take(self) -> list[tuple[Punt, int]]:
+        """All that came, captured outputs too, with the port they went to."""
+        self._ring.consume()
+        out, self._waiting = self._waiting, []
+        return out
+
+    def take_of(self, port_id: int, run: Callable[[], None]) -> list[Punt]:
+        """The punts of packets that enter by a port while `run` does what lets them in."""
+        self._ring.consume()
+        n_before = len(self._waiting)
+        run()
+        self._ring.consume()
+        came = self._waiting[n_before:]
+        # What the network sends up meanwhile is for the switch still.
+        self._waiting[n_before:] = [(p, to) for p, to in came if to or p.in_port_id != port_id]
+        return [punt for punt, to in came if not to and punt.in_port_id == port_id]
+
+    def close(self) -> None:
+        """Let go of the ring."""
+        self._ring.close()
 
 
 def decode_punt(record: bytes) -> tuple[Punt, int]:

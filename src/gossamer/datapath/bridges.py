@@ -105,6 +105,10 @@ class Bridges:
         flags = self._flags(bridge_id) & ~layout.SAMPLES
         self._set32(bridge_id, _FLAGS, flags | (layout.SAMPLES if wanted else 0))
 
+    def hides_fragments(self, bridge_id: int) -> int:
+        """What of fragments its tables do not see, as flags of its record."""
+        return self._flags(bridge_id) & (layout.FRAG_NORMAL | layout.FRAG_DROP)
+
     def tells_fragments(self, bridge_id: int, reads: int) -> int:
         """The bits by which fragments fare otherwise than whole packets, where rules read `reads`."""
         flags = self._flags(bridge_id)
@@ -148,7 +152,7 @@ class Bridges:
         """Correct that count after a sweep."""
         self._set32(bridge_id, _COUNT, count)
 
-    def set_lengths(self, bridge_id: int, lengths: set[int]) -> None:
+    def set_lengths(self, bridge_id: int, lengths: frozenset[int]) -> None:
         """The lengths of packets that its rules ask about; at most MAX_LENGTHS.
 
         Each keeps its place while it is asked about, so that what a path's key says of it does

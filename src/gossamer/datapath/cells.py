@@ -62,6 +62,11 @@ class Cells:
         state = self._wanted.get(key, self._states.get(key, self._nothing))
         return None if state == self._nothing else state
 
+    @property
+    def dirty(self) -> bool:
+        """Something waits for the next commit."""
+        return bool(self._wanted)
+
     def keys(self, name: str) -> list[Key]:
         """What the next commit changes."""
         return [(name, key) for key, state in self._changes()]
@@ -76,6 +81,8 @@ class Cells:
 
         Raises DatapathError where the map is full.
         """
+        if not self._wanted:
+            return set()
         changes = list(self._changes())
         self._written.update(key for key, _ in changes)
         since = {b: self._reserve(b) for b in {_bridge_of(key) for key, _ in changes}}
@@ -92,6 +99,8 @@ class Cells:
 
     def published(self) -> list[Duty]:
         """It counts; what remains to be done when no packet looks at what was before."""
+        if not self._wanted:
+            return []
         gone: list[bytes] = []
         for key, state in self._wanted.items():
             if state == self._nothing:

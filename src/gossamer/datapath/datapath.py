@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -69,10 +70,9 @@ class Datapath:
         self._cutter = parts.cutter
         self._publisher = Publisher(parts)
         self._touch = self._publisher.touch
-        self.transaction = self._publisher.transaction
         self.breathe: Callable[[], None] = lambda: None
         """Called every few milliseconds of long work, for what cannot wait; it may change ports."""
-        self._flows.breathe = lambda: self.breathe()
+        self._flows.cells.breathe = lambda: self.breathe()
         if self.takeover:
             parts.inherit()
 
@@ -164,16 +164,16 @@ class Datapath:
         self._flows.remove(bridge_id, list(self._flows.flows(bridge_id)))
         self._groups.remove_bridge(bridge_id)
         self._meters.remove_bridge(bridge_id)
-        self._publisher.changed.add(bridge_id)
-        self._publisher.publish()
+        with self._publisher:
+            for table_id in range(256):
+                self.set_table_miss(bridge_id, table_id, MissAction.DROP)
+            self._touch(bridge_id)
         self._parts.grace.settle()
         self._flows.forget_bridge(bridge_id)
-        self._publisher.changed.discard(bridge_id)
+        self._publisher.forget(bridge_id)
         self._bridges.remove(bridge_id)
         self._fdb.forget_bridge(bridge_id)
         self._statistics.forget_bridge(bridge_id)
-        for table_id in range(256):
-            self.set_table_miss(bridge_id, table_id, MissAction.DROP)
 
     # -- ports ---------------------------------------------------------------------
 
@@ -269,6 +269,10 @@ class Datapath:
 
     # -- flows ---------------------------------------------------------------------
 
+    def transaction(self) -> AbstractContextManager[None]:
+        """Changes within take effect together at the end, also where the block raises."""
+        return self._publisher
+
     def insert_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
         """Insert flows, or write again those that are here; sets their flow_id.
 
@@ -276,16 +280,16 @@ class Datapath:
         counts from zero unless it carries the other's flow_id.  Raises
         DatapathError for what the kernel cannot hold; flows before it are in.
         """
-        with self.transaction():
-            self._publisher.changed.add(bridge_id)
+        with self._publisher:
+            self._touch(bridge_id)
             for start in range(0, len(flows), _PART):
                 self._flows.insert(bridge_id, flows[start : start + _PART])
                 self.breathe()
 
     def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None:
         """Remove flows; their counters are read first, at most 20 ms old."""
-        with self.transaction():
-            self._publisher.changed.add(bridge_id)
+        with self._publisher:
+            self._touch(bridge_id)
             for start in range(0, len(flows), _PART):
                 part = flows[start : start + _PART]
                 self._statistics.refresh(part, max_age_s=0.02)

@@ -70,7 +70,7 @@ class Groups:
         self._buckets = buckets
         self._programs = programs
         self._flow_ids = flow_ids
-        self.other_lengths: Callable[[int], set[int]] = lambda bridge_id: set()
+        self.other_lengths: Callable[[int], frozenset[int]] = lambda bridge_id: frozenset()
         """Lengths that flows of a bridge ask about."""
         self.records: dict[_Place, GroupRecord] = {}
         self._footprints: defaultdict[int, Footprint] = defaultdict(Footprint)
@@ -118,7 +118,7 @@ class Groups:
                 remedy="name fewer fields in selection_method=hash",
             )
         programs = [self._programs.record(in_order(bucket)) for bucket in group.buckets]
-        lengths = self.lengths(bridge_id) | self.other_lengths(bridge_id)
+        lengths = self._footprints[bridge_id].lengths | self.other_lengths(bridge_id)
         lengths = lengths.union(*(program.lengths for program in programs))
         if len(lengths) > layout.MAX_LENGTHS:
             raise DatapathError(
@@ -164,17 +164,9 @@ class Groups:
         for place in [place for place in self.records if place[0] == bridge_id]:
             self.delete(*place)
 
-    def reads(self, bridge_id: int) -> int:
-        """The key bits that decide what groups of a bridge do with packets."""
-        return self._footprints[bridge_id].reads
-
-    def writes(self, bridge_id: int) -> int:
-        """The key bits that groups of a bridge write."""
-        return self._footprints[bridge_id].writes
-
-    def lengths(self, bridge_id: int) -> set[int]:
-        """The lengths of packets that groups of a bridge ask about."""
-        return self._footprints[bridge_id].lengths
+    def footprint(self, bridge_id: int) -> Footprint:
+        """What groups of a bridge look at and change."""
+        return self._footprints[bridge_id]
 
     def follow(self, bridge_id: int, port_is_live: PortIsLive) -> bool:
         """A port of the bridge has changed, which buckets may watch: tell the kernel at once which
@@ -206,6 +198,8 @@ class Groups:
 
         Programs must have been written before.
         """
+        if not self._due and not self._cells.dirty:
+            return set()
         for place in self._due:
             record = self.records.get(place)
             if record is None:
@@ -218,6 +212,8 @@ class Groups:
 
     def published(self) -> list[Duty]:
         """The commit counts; what remains to be done when no packet looks at what was before."""
+        if not self._due and not self._replaced and not self._cells.dirty:
+            return []
         for place in self._due:
             record = self.records.get(place)
             watching = self._watching[place[0]]

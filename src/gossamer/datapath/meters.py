@@ -23,6 +23,7 @@ _MOST: Final = 1 << 56
 """Of time in the kernel's unit, 18 years' worth: what fills a bucket must fit 63 bits."""
 _COARSE: Final = 5
 """The clock that ticks every few milliseconds serves bursts of this part of a second."""
+_TOS: Final = slot_mask("nw_tos", 0xFC)
 _Place = tuple[int, int]
 """(bridge, meter number)"""
 
@@ -38,6 +39,8 @@ class Meters:
         self._states = states
         self._counts = counts
         self.records: dict[_Place, Meter] = {}
+        self._remarking: set[_Place] = set()
+        """Those that change packets."""
         self._indexes: dict[_Place, int] = {}
         """From the next version on."""
         self._replaced: list[int] = []
@@ -78,6 +81,10 @@ class Meters:
         image = _image(meter)
         self._inherited.discard(place)
         self.records[place] = meter
+        if any(band.type is BandType.DSCP_REMARK for band in meter.bands):
+            self._remarking.add(place)
+        else:
+            self._remarking.discard(place)
         if index is not None and self._bands.read(index)[: len(image)] == image:
             return
         if index is not None:
@@ -108,15 +115,13 @@ class Meters:
 
     def writes(self) -> int:
         """The key bits that meters write."""
-        remarks = any(
-            band.type is BandType.DSCP_REMARK for m in self.records.values() for band in m.bands
-        )
-        return slot_mask("nw_tos", 0xFC) if remarks else 0
+        return _TOS if self._remarking else 0
 
     def delete(self, bridge_id: int, meter_id: int) -> None:
         """Remove a meter; nothing where there is none."""
         place = (bridge_id, meter_id)
         if self.records.pop(place, None) is not None:
+            self._remarking.discard(place)
             self._remove(place)
 
     def remove_bridge(self, bridge_id: int) -> None:

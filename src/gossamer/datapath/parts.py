@@ -108,8 +108,8 @@ class Parts:
             bridges.reserve,
         )
         grace = Grace()
-        flows.later = grace.add_duty
-        flows.settle = grace.settle
+        flows.lists.later = grace.add_duty
+        flows.lists.settle = grace.settle
 
         def cells(name: str, key: int, value: int) -> Cells:
             return Cells(hashed(name, key, value), bridges.reserve)
@@ -120,8 +120,8 @@ class Parts:
             programs,
             flows.flow_ids,
         )
-        flows.other_lengths = groups.lengths
-        groups.other_lengths = lambda bridge_id: flows.bridge(bridge_id).lengths()
+        flows.other_lengths = lambda bridge_id: groups.footprint(bridge_id).lengths
+        groups.other_lengths = lambda bridge_id: flows.bridge(bridge_id).footprint.lengths
         tunnel_config = array("tunnel_config", layout.TUNNEL_CONFIG_SIZE, 1)
         return cls(
             loaded=loaded,

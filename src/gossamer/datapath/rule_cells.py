@@ -1,0 +1,151 @@
+"""The rules maps: a key's rule as it counts, and as it counted before (bpf/classify.h, struct rule).
+
+What a commit changes is gathered by `change()`, written by `write()` while no
+packet sees it, and counts when the bridge gets its next version.  Then
+`published()` says which keys are left without a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from gossamer.datapath import layout
+from gossamer.datapath.maps import HashMap
+from gossamer.errors import DatapathError
+
+NOTHING: Final = bytes(layout.RULE_STATE.size)
+"""`struct rule_state` where there is no rule."""
+_HEAD: Final = layout.SINCE.size
+_BEFORE: Final = _HEAD + layout.RULE_STATE.size
+"""Where in a cell what counted before begins."""
+_PART: Final = 4096
+
+
+class RuleCells:
+    """The rules of all bridges by key, in a map for each class of keys."""
+
+    def __init__(self, maps: Sequence[HashMap]) -> None:
+        self._maps = maps
+        self.breathe: Callable[[], object] = lambda: None
+        """Called now and then in long work."""
+        self._pending: list[dict[bytes, bytes]] = [{} for _ in maps]
+        """What the next commit writes: a key's cell, before and after."""
+        self._written: list[set[bytes]] = [set() for _ in maps]
+        """Keys written for a commit that the kernel then had no room for."""
+        self._void: list[set[bytes]] = [set() for _ in maps]
+        """Of them, those that have no rule after all."""
+        self._inherited: list[dict[bytes, bytes]] = [{} for _ in maps]
+        """Key -> what counts, as an earlier daemon left it."""
+
+    # -- take-over ---------------------------------------------------------------
+
+    def inherit(
+        self, bridges: Mapping[bytes, int], versions: Mapping[int, int]
+    ) -> Iterator[int]:
+        """Read what an earlier daemon left; yields the id of each flow.
+
+        `bridges` tells whose a subtable is by its number, as in keys.  What did not come to count
+        under the `versions` of bridges is taken back; what is in no table's list is deleted.
+        """
+        for rules, inherited in zip(self._maps, self._inherited, strict=True):
+            dead: list[bytes] = []
+            taken_back: dict[bytes, bytes] = {}
+            for key, cell in rules.items():
+                bridge_id = bridges.get(key[:4])
+                (since,) = layout.SINCE.unpack_from(cell)
+                published = bridge_id is not None and since <= versions[bridge_id]
+                state = cell[_HEAD:_BEFORE] if published else cell[_BEFORE:]
+                if bridge_id is None or state == NOTHING:
+                    dead.append(key)
+                    continue
+                if not published:
+                    taken_back[key] = layout.SINCE.pack(0) + state + NOTHING
+                inherited[key] = state
+                yield layout.RULE_STATE.unpack(state)[0]
+            rules.delete_all(dead)
+            rules.put_all(list(taken_back), list(taken_back.values()))
+
+    def inherited(self, key_class: int, key: bytes) -> bytes | None:
+        """The state of a rule that was there before the daemon, and is not set again yet."""
+        return self._inherited[key_class].get(key)
+
+    def disinherit(self, since: Callable[[bytes], int]) -> Iterator[int]:
+        """What was inherited and not set again goes with the next commit, which counts from
+        `since(subtable)` on; yields the id of each flow."""
+        for pending, inherited in zip(self._pending, self._inherited, strict=True):
+            for key, state in inherited.items():
+                pending[key] = layout.SINCE.pack(since(key[:4])) + NOTHING + state
+                yield layout.RULE_STATE.unpack(state)[0]
+            inherited.clear()
+
+    # -- changes -----------------------------------------------------------------
+
+    def change(self, key_class: int, key: bytes, since: bytes, was: bytes, state: bytes) -> None:
+        """What counts at a key gives way to `state` with the next commit."""
+        pending, inherited = self._pending[key_class], self._inherited[key_class]
+        cell = pending.get(key)
+        if cell is not None:
+            was = cell[_BEFORE:]
+        elif inherited:
+            was = inherited.pop(key, was)
+        if was != state:
+            pending[key] = since + state + was
+        elif key not in self._written[key_class]:
+            pending.pop(key, None)
+        elif was != NOTHING:
+            pending[key] = since + was + was
+        else:
+            pending.pop(key, None)
+            self._void[key_class].add(key)
+            return
+        if self._void[key_class]:
+            self._void[key_class].discard(key)
+
+    def keys(self) -> list[bytes]:
+        """The keys that the next commit changes."""
+        return [key for pending in self._pending for key in pending]
+
+    def write(self) -> None:
+        """Write all that the next commit changes; no packet sees it yet.
+
+        Raises DatapathError where a map is full; then it may be amended and written again.
+        """
+        for key_class, pending in enumerate(self._pending):
+            void = self._void[key_class]
+            if void:
+                self._maps[key_class].delete_all(list(void))
+                void.clear()
+            if not pending:
+                continue
+            try:
+                self._put(self._maps[key_class], pending)
+            except DatapathError:
+                self._written[key_class].update(pending)
+                raise
+
+    def _put(self, rules: HashMap, pending: dict[bytes, bytes]) -> None:
+        if len(pending) == 1:
+            rules.put(*next(iter(pending.items())))
+            return
+        keys, values = list(pending), list(pending.values())
+        for start in range(0, len(keys), _PART):
+            rules.put_all(keys[start : start + _PART], values[start : start + _PART])
+            self.breathe()
+
+    def published(self) -> list[list[bytes]]:
+        """It counts; the keys that have no rule any more, by class: for `delete()`, when no packet
+        looks at what was before."""
+        gone: list[list[bytes]] = []
+        for pending, written in zip(self._pending, self._written, strict=True):
+            gone.append([k for k, v in pending.items() if v[_HEAD:_BEFORE] == NOTHING])
+            pending.clear()
+            written.clear()
+        return gone if any(gone) else []
+
+    def delete(self, gone: list[list[bytes]]) -> None:
+        """Take keys out of the maps, a few milliseconds at a time."""
+        for rules, keys in zip(self._maps, gone, strict=True):
+            for start in range(0, len(keys), _PART):
+                rules.delete_all(keys[start : start + _PART])
+                self.breathe()

@@ -1,0 +1,115 @@
+"""What a commit changes of the rules maps, also where it has to be amended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from gossamer.datapath import layout
+from gossamer.datapath.rule_cells import NOTHING, RuleCells
+from gossamer.errors import DatapathError
+
+KEY, OTHER = b"\1\0\0\0" + bytes(12), b"\1\0\0\0" + b"\2" * 12
+OLD = layout.SINCE.pack(1)
+NEW = layout.SINCE.pack(2)
+ONE = layout.RULE_STATE.pack(1, 1, 1, 6)
+TWO = layout.RULE_STATE.pack(2, 1, 1, 6)
+
+
+class Map:
+    """A hash map in memory, with room for `room` keys."""
+
+    def __init__(self, room: int = 100) -> None:
+        self.room = room
+        self.there: dict[bytes, bytes] = {}
+
+    def put(self, key: bytes, value: bytes) -> None:
+        if key not in self.there and len(self.there) >= self.room:
+            raise DatapathError("full")
+        self.there[key] = value
+
+    def put_all(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        for key, value in zip(keys, values, strict=True):
+            self.put(key, value)
+
+    def delete_all(self, keys: Sequence[bytes]) -> int:
+        return sum(self.there.pop(key, None) is not None for key in keys)
+
+    def items(self) -> list[tuple[bytes, bytes]]:
+        return list(self.there.items())
+
+
+def cells(rules: Map) -> RuleCells:
+    return RuleCells([rules])  # type: ignore[list-item]
+
+
+def test_a_cell_has_what_counts_and_what_counted_before() -> None:
+    rules = Map()
+    writer = cells(rules)
+    writer.change(0, KEY, OLD, NOTHING, ONE)
+    writer.write()
+    assert writer.published() == []
+    writer.change(0, KEY, NEW, ONE, TWO)
+    writer.write()
+    assert rules.there == {KEY: NEW + TWO + ONE}
+
+
+def test_a_rule_that_went_is_deleted_when_nobody_looks_at_it_any_more() -> None:
+    rules = Map()
+    writer = cells(rules)
+    writer.change(0, KEY, OLD, ONE, NOTHING)
+    writer.write()
+    assert rules.there == {KEY: OLD + NOTHING + ONE}
+    gone = writer.published()
+    assert gone == [[KEY]]
+    writer.delete(gone)
+    assert not rules.there
+
+
+def test_what_is_as_before_after_all_is_not_written() -> None:
+    writer = cells(Map())
+    writer.change(0, KEY, NEW, ONE, TWO)
+    writer.change(0, KEY, NEW, TWO, ONE)
+    assert writer.keys() == []
+
+
+def test_a_commit_that_did_not_fit_leaves_nothing_when_it_is_amended() -> None:
+    rules = Map(room=1)
+    writer = cells(rules)
+    writer.change(0, KEY, OLD, NOTHING, ONE)
+    writer.change(0, OTHER, OLD, NOTHING, TWO)
+    with pytest.raises(DatapathError):
+        writer.write()
+    assert rules.there  # the first fitted
+    writer.change(0, KEY, OLD, ONE, NOTHING)
+    writer.change(0, OTHER, OLD, TWO, NOTHING)
+    writer.write()
+    assert not rules.there
+
+
+def test_what_a_killed_daemon_did_not_publish_is_taken_back() -> None:
+    rules = Map()
+    stranger = b"\7\0\0\0" + bytes(12)
+    rules.there = {
+        KEY: NEW + TWO + ONE,
+        OTHER: NEW + TWO + NOTHING,
+        stranger: OLD + ONE + NOTHING,
+    }
+    writer = cells(rules)
+    found = list(writer.inherit({KEY[:4]: 1}, {1: 1}))
+    assert found == [1]
+    assert writer.inherited(0, KEY) == ONE
+    assert rules.there == {KEY: layout.SINCE.pack(0) + ONE + NOTHING}
+
+
+def test_what_is_not_set_again_after_a_take_over_goes_with_the_next_commit() -> None:
+    rules = Map()
+    rules.there = {KEY: OLD + ONE + NOTHING, OTHER: OLD + TWO + NOTHING}
+    writer = cells(rules)
+    assert list(writer.inherit({KEY[:4]: 1}, {1: 1})) == [1, 2]
+    writer.change(0, KEY, NEW, NOTHING, ONE)
+    assert list(writer.disinherit(lambda subtable: 2)) == [2]
+    assert writer.keys() == [OTHER]
+    writer.write()
+    assert rules.there == {KEY: OLD + ONE + NOTHING, OTHER: NEW + NOTHING + TWO}

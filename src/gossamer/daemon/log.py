@@ -7,6 +7,8 @@ from typing import Final
 
 import ovs.vlog
 
+from gossamer.daemon import log_line
+
 _LEVELS: Final = (
     (logging.CRITICAL, "emer"),
     (logging.ERROR, "err"),
@@ -43,6 +45,7 @@ class VlogHandler(logging.Handler):
 
 def install() -> None:
     """Send what our parts log to vlog."""
+    log_line.install()
     ours = logging.getLogger("gossamer")
     ours.setLevel(logging.DEBUG)
     ours.addHandler(VlogHandler())

@@ -80,7 +80,9 @@ class Daemon:
         self._guise = guise
         self._stop = False
         self._cleanup = False
-        self._server = DatabaseServer(dirs) if guise.starts_database and not options.database else None
+        self._server = (
+            DatabaseServer(dirs) if guise.starts_database and not options.database else None
+        )
         remote = options.database or f"unix:{dirs.run / 'db.sock'}"
         schema = next((p for p in SCHEMA_PLACES if p.exists()), SCHEMA_PLACES[0])
         pin_dir = pin_directory(dirs.run)
@@ -139,9 +141,7 @@ class Daemon:
             # Tell the waiting ovs-vsctl at once.
             self._write_status()
         self.switch.run()
-        if self.applied and (
-            self.switch.changes != self._written_changes or self._client.rewrite
-        ):
+        if self.applied and (self.switch.changes != self._written_changes or self._client.rewrite):
             self._write_status()
         if self.applied and now >= self._next_statistics and not self._client.busy:
             self._next_statistics = now + self._client.statistics_interval_ms / 1000
@@ -236,8 +236,6 @@ def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
     dirs.log.mkdir(parents=True, exist_ok=True)
     if guise.starts_database and options.pidfile is None:
         options.pidfile = str(dirs.run / "ovs-vswitchd.pid")
-    for destination in ("console", "file"):
-        ovs.vlog.Vlog.set_pattern(destination, "%D{%Y-%m-%dT%H:%M:%SZ}|%N|%c|%p|%m")
     ovs.vlog.handle_args(options)
     ovs.daemon.handle_args(options)
     ovs.daemon.daemonize_start()

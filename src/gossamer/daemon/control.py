@@ -58,7 +58,6 @@ class Reply:
             text += "\n"
         self._connection.send(ovs.jsonrpc.Message.create_error(text, self._id))
 
-
     @property
     def socket(self) -> int:
         """The caller's socket, for a process that answers in our place (see `frame`).
@@ -132,6 +131,8 @@ class Control:
                     place=path,
                     remedy="is it writable?",
                 )
+            # Who may do what is asked here may do anything with the switch.
+            os.chmod(name, 0o750)
         program = ovs.util.PROGRAM_NAME
         self.add("version", "", 0, 0, lambda argv: f"{program} (Open vSwitch) {version}")
         self.add("list-commands", "", 0, 0, lambda argv: self.list_commands())

@@ -71,13 +71,45 @@ def parse(guise: Guise, argv: Sequence[str]) -> argparse.Namespace:
                  "--dpdk"):  # fmt: skip
         accepted.add_argument(flag, nargs="?", const="", help=argparse.SUPPRESS)
     accepted.add_argument("--syslog-method", help=argparse.SUPPRESS)
+    accepted.add_argument("--syslog-target", help=argparse.SUPPRESS)
     accepted.add_argument("--hw-rawio-access", action="store_true", help=argparse.SUPPRESS)
     ssl = parser.add_argument_group("TLS, also from the database's SSL table")
     for flag in ("-p --private-key", "-c --certificate", "-C --ca-cert", "--peer-ca-cert",
                  "--bootstrap-ca-cert", "--ssl-protocols", "--ssl-ciphers"):  # fmt: skip
         ssl.add_argument(*flag.split(), metavar="FILE")
-    options = parser.parse_args(list(argv))
+    options = parser.parse_args(_arguments_last(parser, argv))
     if options.version:
         print(version_text(guise))
         raise SystemExit(0)
     return options
+
+
+def _arguments_last(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """The words with all options first, as getopt_long(3) takes them.
+
+    A word behind ``--pidfile`` is no value of it: values that may be left out
+    are only those behind ``=``.  argparse would take the database for one, and
+    of several ``-v`` only the last.
+    """
+    with_value = {
+        name for action in parser._actions if action.nargs is None for name in action.option_strings
+    }
+    options: list[str] = []
+    arguments: list[str] = []
+    levels: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            arguments += words
+        elif word == "-" or not word.startswith("-"):
+            arguments.append(word)
+        elif word.startswith(("-v", "--verbose=")) or word == "--verbose":
+            value = word[2:] if word.startswith("-v") else word.partition("=")[2]
+            levels.append(value or "any:any:dbg")
+        else:
+            options.append(word)
+            if word in with_value:
+                options += [value for value in (next(words, None),) if value is not None]
+    if levels:
+        options += ["-v", *levels]
+    return [*options, "--", *arguments]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ovs.db import idl as ovs_idl
 
 from gossamer.ovsdb import rows
+from gossamer.ovsdb.unserved import UNSERVED, UnservedColumns
 from gossamer.switch.config import BridgeConfig, PortConfig, SwitchConfig
 from gossamer.switch.status import BridgeStatus, InterfaceStatus, SwitchStatus
 
@@ -78,7 +79,8 @@ class Database(ovs_idl.Idl):  # type: ignore[misc]
         present = json.loads(schema.read_text())["tables"]
         for table, columns in _READ.items():
             # Zones' limits came with a later schema than that of 3.1.
-            known = [c for c in columns if c not in _LATER or c in present[table]["columns"]]
+            wanted = {*columns, *(u.column for u in UNSERVED.get(table, ()))}
+            known = [c for c in wanted if c not in _LATER or c in present[table]["columns"]]
             helper.register_columns(table, known)
         super().__init__(remote, helper, probe_interval=0)
         self.changed_rows: set[UUID] = set()
@@ -110,6 +112,7 @@ class Client:
         self._written: dict[tuple[UUID, str], object] = {}
         self._port_status: set[str] = set()
         """Ports whose status is not empty."""
+        self._unserved = UnservedColumns()
         self._transaction: Any = None
         self._pending_cfg: int | None = None
         self._lock_told = False
@@ -120,6 +123,11 @@ class Client:
     def ready(self) -> bool:
         """The replica is there and the lock is ours."""
         return bool(self._idl.has_ever_connected() and self._idl.has_lock)
+
+    @property
+    def empty(self) -> bool:
+        """The replica is there, and in it not even the row that asks for nothing."""
+        return self.ready and self._idl.state == ovs_idl.Idl.IDL_S_MONITORING and self._root() is None
 
     def run(self) -> SwitchConfig | None:
         """The configuration where it changed since the last call, else None."""
@@ -183,6 +191,7 @@ class Client:
                 bridges[bridge_row.uuid] = rows.bridge(bridge_row, tuple(of_bridge))
             else:
                 bridges[bridge_row.uuid] = self._bridges[bridge_row.uuid]
+        self._look_for_unserved(changed)
         if len(ports) < len(self._ports):
             self._forget(set(ports))
         self._ports, self._bridges = ports, bridges
@@ -190,6 +199,15 @@ class Client:
         ordered = sorted(bridges.values(), key=lambda b: b.name)
         collector_sets = tables["Flow_Sample_Collector_Set"].rows.values()
         return rows.switch(root, tuple(ordered), collector_sets)
+
+    def _look_for_unserved(self, changed: set[UUID]) -> None:
+        gone = set(changed)
+        for table in UNSERVED:
+            found = self._idl.tables[table].rows
+            for uuid in changed & found.keys():
+                self._unserved.look(table, found[uuid])
+                gone.discard(uuid)
+        self._unserved.forget(gone)
 
     def _forget(self, ports: set[UUID]) -> None:
         """Drop what is remembered of rows that are gone."""

@@ -119,7 +119,7 @@ class Daemon:
     @property
     def ready(self) -> bool:
         """The database is there, and what it asks for is done."""
-        return self.applied or (self._server is None and self._client.ready)
+        return self.applied or (self._server is None and self._client.empty)
 
     def stop(self, *_: object) -> None:
         """End after this round (a signal handler)."""

@@ -36,6 +36,70 @@ def test_a_transaction_of_many_commands_takes_effect_together(host: Host) -> Non
     assert host.attempt("ip", "link", "show", "br0").returncode != 0
 
 
+def test_an_internal_port_may_be_moved_into_a_namespace_and_back(host: Host) -> None:
+    """As agents of routers and DHCP servers do with their ports."""
+    host.vsctl("add-br", "br0", "--", "add-port", "br0", "i1", "--", "set", "interface", "i1",
+               "type=internal", 'mac="02:00:00:00:00:77"')  # fmt: skip
+    a = host.netns("a", "10.0.0.1/24", "br0")
+    b = host.netns("b", "10.1.0.1/24")
+    ofport = host.vsctl("get", "interface", "i1", "ofport")
+    host.check("ip", "link", "set", "i1", "netns", "b")
+    b.run("ip", "addr", "add", "10.0.0.2/24", "dev", "i1")
+    b.run("ip", "link", "set", "i1", "up")
+    host.vsctl("wait-until", "interface", "i1", "link_state=up")
+    assert a.ping("10.0.0.2") == 3
+    assert host.vsctl("get", "interface", "i1", "ofport", "error") == f"{ofport}\n[]"
+    assert host.vsctl("get", "interface", "i1", "mac_in_use") == '"02:00:00:00:00:77"'
+    host.kill()
+    assert a.ping("10.0.0.2") == 3
+    host.start()
+    assert a.ping("10.0.0.2") == 3
+    b.run("ip", "link", "set", "i1", "netns", "1")
+    host.vsctl("wait-until", "interface", "i1", "link_state=down")
+    host.check("ip", "addr", "add", "10.0.0.2/24", "dev", "i1")
+    host.check("ip", "link", "set", "i1", "up")
+    assert a.ping("10.0.0.2") == 3
+    assert host.attempt("ip", "-o", "link").stdout.count(": gs-") == 0
+    host.check("ip", "link", "set", "i1", "netns", "b")
+    host.vsctl("wait-until", "interface", "i1", "link_state=down")
+    host.vsctl("del-port", "i1")
+    assert b.run("ip", "link", "show", "i1").returncode != 0
+
+
+def test_mac_mtu_and_numbers_that_are_asked_for_later_are_given(host: Host) -> None:
+    host.vsctl("add-br", "br0")
+    host.netns("a", "10.0.0.1/24", "br0")
+    for name in ("i1", "i2"):
+        host.vsctl("add-port", "br0", name, "--", "set", "interface", name, "type=internal",
+                   "ofport_request=9")  # fmt: skip
+    host.vsctl("set", "interface", "i1", 'mac="02:00:00:00:00:78"', "mtu_request=1300")
+    assert host.vsctl("get", "interface", "i1", "mac_in_use", "mtu", "ofport") == (
+        '"02:00:00:00:00:78"\n1300\n9'
+    )
+    assert host.check("cat", "/sys/class/net/i1/mtu").strip() == "1300"
+    host.vsctl("set", "interface", "va", "mtu_request=1400")
+    assert host.vsctl("get", "interface", "va", "mtu") == "1400"
+    assert host.vsctl("get", "interface", "i2", "mtu") == "1400", "the lowest of the others"
+    assert "PROMISC" in host.check("ip", "link", "show", "va")
+    host.vsctl("del-port", "i1")
+    assert host.vsctl("get", "interface", "i2", "ofport") == "9", "it asked for this one"
+    host.vsctl("del-port", "va")
+    assert "PROMISC" not in host.check("ip", "link", "show", "va")
+
+
+def test_columns_that_are_not_served_are_warned_of_once(host: Host) -> None:
+    host.vsctl("add-br", "br0")
+    host.vsctl("add-port", "br0", "p", "--", "set", "interface", "p", "type=patch", "options:peer=q")
+    assert "No usable peer 'q'" in host.vsctl("get", "interface", "p", "error")
+    host.vsctl("set", "bridge", "br0", "stp_enable=true", "--", "set", "port", "p", "lacp=active")
+    host.vsctl("set", "bridge", "br0", "external_ids:a=b")
+    assert host.log().count("bridge=br0 column=stp_enable") == 1
+    assert host.log().count("port=p column=lacp") == 1
+    host.vsctl("set", "bridge", "br0", "stp_enable=false")
+    host.vsctl("set", "bridge", "br0", "stp_enable=true")
+    assert host.log().count("bridge=br0 column=stp_enable") == 2
+
+
 def test_a_missing_device_is_an_error_of_its_interface_alone(host: Host) -> None:
     host.vsctl("add-br", "br0")
     host.check("ovs-vsctl", "--timeout=10", "--no-wait", "add-port", "br0", "nowhere")

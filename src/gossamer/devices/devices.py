@@ -24,6 +24,8 @@ class HostDevices:
     def __init__(self, rundir: Path) -> None:
         self._links = Links()
         self._internal = InternalDevices(rundir)
+        self._away: dict[str, str] = {}
+        """Far end here -> internal device that was moved into another namespace."""
         self._shaper = Shaper()
         self._cutter = Cutter(rundir)
         self._offloads = Offloads()
@@ -44,20 +46,45 @@ class HostDevices:
     def create_internal(self, name: str, mac: bytes | None) -> Link:
         """Create the device of an internal port, or adopt the one made before a restart.
 
+        Of one that was moved into another namespace this is its far end, under a name of its own.
         Raises DeviceError where a device of that name is somebody else's.
         """
         link = self._links.refresh(name)
         if link is None:
-            self._internal.create(name, mac)
-            link = self._links.refresh(name)
-            if link is None:
-                raise DeviceError("the device vanished at once", place=f"device={name}")
-        elif not self._internal.ours(link.alias):
+            return self._far_end(name) or self._create(name, mac)
+        if not self._internal.ours(link.alias):
             raise DeviceError(
                 "a device of that name exists and is not ours",
                 place=f"device={name}",
                 remedy="choose another name, or remove the device",
             )
+        far = self._far_link(name)
+        if far is not None:
+            self._internal.send_far_back(name)
+            self._links.refresh(far.name)
+            self._away.pop(far.name, None)
+            link = self._links.refresh(name) or link
+        return link
+
+    def _create(self, name: str, mac: bytes | None) -> Link:
+        self._internal.create(name, mac)
+        link = self._links.refresh(name)
+        if link is None:
+            raise DeviceError("the device vanished at once", place=f"device={name}")
+        return link
+
+    def _far_link(self, name: str) -> Link | None:
+        """The far end of an internal device that was moved away, if it is here."""
+        link = self._links.refresh(self._internal.far_name(name))
+        return link if link is not None and self._internal.is_far(link.alias) else None
+
+    def _far_end(self, name: str) -> Link | None:
+        """That far end, brought here if it must be; None where there is none."""
+        link = self._far_link(name)
+        if link is None and self._internal.bring_far(name):
+            link = self._far_link(name)
+        if link is not None:
+            self._away[link.name] = name
         return link
 
     def delete_internal(self, name: str) -> None:
@@ -66,6 +93,10 @@ class HostDevices:
         if link is not None and self._internal.ours(link.alias):
             self._internal.delete(name)
             self._links.refresh(name)
+        elif link is None and (far := self._far_link(name)) is not None:
+            self._internal.delete(far.name)
+            self._links.refresh(far.name)
+            self._away.pop(far.name, None)
 
     def passes_whole(self, ifindex: int) -> bool:
         """Whether super-packets inside tunnels pass a device whole (devices/offloads.py)."""
@@ -75,7 +106,9 @@ class HostDevices:
     def is_internal(self, ifindex: int) -> bool:
         """Whether a device is that of an internal port of ours."""
         link = self._links.link_of(ifindex)
-        return link is not None and self._internal.ours(link.alias)
+        return link is not None and (
+            self._internal.ours(link.alias) or self._internal.is_far(link.alias)
+        )
 
     def open_cutter(self) -> tuple[int, int]:
         """The pair of devices by which packets are cut up, near and far end (devices/cutter.py).
@@ -103,6 +136,13 @@ class HostDevices:
         self._internal.set_up(name, up)
         self._links.refresh(name)
 
+    def set_promiscuous(self, name: str, promiscuous: bool) -> bool:
+        """Let a device take in frames to any address, or no more; True where that changed it.
+
+        Raises DeviceError where it is gone.
+        """
+        return self._internal.set_promiscuous(name, promiscuous)
+
     def shape(self, name: str, shape: QueueTree | None) -> None:
         """Give a device its queues, or take them off; nothing where the device is gone."""
         link = self._links.link(name)
@@ -120,7 +160,8 @@ class HostDevices:
 
     def run(self) -> frozenset[str]:
         """Names of devices that appeared, vanished or changed since the last call."""
-        return self._links.run()
+        changed = self._links.run()
+        return changed | {self._away[name] for name in changed & self._away.keys()}
 
     def wait(self, poller: Poller) -> None:
         """Wake for the next change."""

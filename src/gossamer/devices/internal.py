@@ -4,6 +4,10 @@ One is a veth pair whose near end has the wanted name and carries all traffic;
 the far end lies in a hidden network namespace and only supplies carrier, so
 that the device is a real one, keeps its state when the daemon dies, and needs
 no module but veth.  The namespace lives as a bind mount in the run directory.
+
+Where somebody moves the device into a namespace of his own (a router's, a
+container's), what runs on it is lost: the kernel takes everything off a device
+that moves.  The far end then comes here, under another name, and is the port.
 """
 
 from __future__ import annotations
@@ -11,10 +15,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +29,19 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from gossamer.errors import DeviceError
 
+_SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
+_IFF_PROMISC: Final = 0x100
 _CLONE_NEWNET: Final = 0x40000000
 _MS_BIND: Final = 4096
+_RTM_SETLINK: Final = 19
+_IFLA_IFNAME: Final = 3
+_IFLA_NET_NS_FD: Final = 28
+_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
 _ALIAS: Final = "gossamer:"
+_FAR_ALIAS: Final = "gossamer-far:"
+_NO_IPV6: Final = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
 
 
 class InternalDevices:
@@ -35,12 +49,66 @@ class InternalDevices:
 
     def __init__(self, rundir: Path) -> None:
         self._alias = f"{_ALIAS}{rundir}"[:255]
+        self._rundir = str(rundir)
         self._netns = rundir / "carrier.netns"
         self._ipr = IPRoute()
 
     def ours(self, alias: str) -> bool:
         """True where a device's alias says that we made it."""
         return alias == self._alias
+
+    def far_name(self, name: str) -> str:
+        """What the far end of an internal device is called while it is here."""
+        return "gs-" + hashlib.sha1(f"{self._rundir}:{name}".encode()).hexdigest()[:11]
+
+    def is_far(self, alias: str) -> bool:
+        """True where a device's alias says that it is such a far end of ours."""
+        return alias == f"{_FAR_ALIAS}{self._rundir}"[:255]
+
+    def bring_far(self, name: str) -> bool:
+        """Bring the far end of a device here that was moved away; False where there is none.
+
+        Raises DeviceError where the kernel refuses.
+        """
+        if not self._netns.exists() or not _is_nsfs(self._netns):
+            return False
+        far = self.far_name(name)
+        carrier, here = os.open(self._netns, os.O_RDONLY), os.open("/proc/self/ns/net", os.O_RDONLY)
+        try:
+            netnsid = self._ipr.get_netnsid(fd=carrier)["nsid"]
+            try:
+                (found,) = self._ipr.link("get", ifname=name, if_netnsid=netnsid)
+            except NetlinkError as e:
+                if e.code == errno.ENODEV:
+                    return False
+                raise
+            _move(carrier, found["index"], here, far)
+            index = self._ipr.link_lookup(ifname=far)[0]
+            alias = f"{_FAR_ALIAS}{self._rundir}"[:255]
+            self._ipr.link("set", index=index, ifalias=alias)
+            no_ipv6 = Path(_NO_IPV6.format(far))
+            if no_ipv6.exists():
+                no_ipv6.write_text("1")  # it speaks for nobody
+            self._ipr.link("set", index=index, state="up")
+        except (NetlinkError, OSError) as e:
+            raise DeviceError(
+                f"bringing the far end of an internal device here: {e.args[-1]}",
+                place=f"device={name}",
+            ) from None
+        finally:
+            os.close(carrier)
+            os.close(here)
+        return True
+
+    def send_far_back(self, name: str) -> None:
+        """The device is here again: its far end goes back to the hidden namespace."""
+        self._ensure_netns()
+        fd = os.open(self._netns, os.O_RDONLY)
+        try:
+            self._change(self.far_name(name), "set", net_ns_fd=fd, ifname=name)
+        finally:
+            os.close(fd)
+        self._raise_peer(name)
 
     def create(self, name: str, mac: bytes | None) -> None:
         """Create the device, administratively down as Open vSwitch leaves it.
@@ -69,28 +137,20 @@ class InternalDevices:
             os.close(fd)
 
     def _raise_peer(self, name: str) -> None:
-        """Set the far end up, from a thread that visits its namespace."""
+        """Set the far end up, which is in the hidden namespace."""
         fd = os.open(self._netns, os.O_RDONLY)
-        failure: list[OSError] = []
 
-        def visit() -> None:
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.setns(fd, _CLONE_NEWNET) != 0:
-                failure.append(OSError(ctypes.get_errno(), "setns"))
-                return
+        def raise_it() -> None:
             request = struct.pack("16sH14x", name.encode(), _IFF_UP)
-            try:
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-                    fcntl.ioctl(s.fileno(), _SIOCSIFFLAGS, request)
-            except OSError as e:
-                failure.append(e)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                fcntl.ioctl(s.fileno(), _SIOCSIFFLAGS, request)
 
-        thread = threading.Thread(target=visit)
-        thread.start()
-        thread.join()
-        os.close(fd)
-        if failure:
-            raise DeviceError(f"giving carrier: {failure[0]}", place=f"device={name}")
+        try:
+            _visit(fd, raise_it)
+        except OSError as e:
+            raise DeviceError(f"giving carrier: {e}", place=f"device={name}") from None
+        finally:
+            os.close(fd)
 
     def delete(self, name: str) -> None:
         """Delete the device; nothing where it is gone."""
@@ -109,6 +169,21 @@ class InternalDevices:
     def set_up(self, name: str, up: bool) -> None:
         """Set the administrative state."""
         self._change(name, "set", state="up" if up else "down")
+
+    def set_promiscuous(self, name: str, promiscuous: bool) -> bool:
+        """Set the flag IFF_PROMISC (netdevice(7)); False where it was so already."""
+        request = struct.pack("16sH14x", name.encode(), 0)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                answer = fcntl.ioctl(s.fileno(), _SIOCGIFFLAGS, request)
+        except OSError as e:
+            raise DeviceError(e.strerror or str(e), place=f"device={name}") from None
+        (flags,) = struct.unpack_from("H", answer, 16)
+        if bool(flags & _IFF_PROMISC) == promiscuous:
+            return False
+        # By its mask, as somebody else may be setting the device up at this moment.
+        self._change(name, "set", flags=flags ^ _IFF_PROMISC, change=_IFF_PROMISC)
+        return True
 
     def close(self) -> None:
         """Close the socket; the devices stay."""
@@ -157,6 +232,52 @@ class InternalDevices:
             raise DeviceError(
                 f"making the carrier namespace: {failure[0]}", place=target, remedy="run as root"
             )
+
+
+def _visit(netns: int, work: Callable[[], None]) -> None:
+    """Do something in another network namespace: in a thread of its own, which then ends.
+
+    Raises the OSError that the work raised.
+    """
+    failure: list[OSError] = []
+
+    def visit() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            if libc.setns(netns, _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+            work()
+        except OSError as e:
+            failure.append(e)
+
+    thread = threading.Thread(target=visit)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+
+
+def _move(origin: int, ifindex: int, target: int, name: str) -> None:
+    """Move a device from one namespace to another, and name it there (rtnetlink(7), RTM_SETLINK).
+
+    The kernel takes no request that names both ends, so it is asked from where the device is.
+    Raises OSError.
+    """
+    attributes = struct.pack("=HHI", 8, _IFLA_NET_NS_FD, target)
+    text = name.encode() + b"\0"
+    attributes += struct.pack("=HH", 4 + len(text), _IFLA_IFNAME) + text + bytes(-len(text) % 4)
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, ifindex, 0, 0) + attributes
+    flags = _NLM_F_REQUEST | _NLM_F_ACK
+    request = struct.pack("=IHHII", 16 + len(body), _RTM_SETLINK, flags, 1, 0) + body
+
+    def ask() -> None:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as s:
+            s.send(request)
+            (error,) = struct.unpack_from("=i", s.recv(1 << 16), 16)
+        if error:
+            raise OSError(-error, os.strerror(-error))
+
+    _visit(origin, ask)
 
 
 def _is_nsfs(path: Path) -> bool:

@@ -268,6 +268,9 @@ class Devices(Protocol):
     def set_up(self, name: str, up: bool) -> None:
         """Set the administrative state."""
 
+    def set_promiscuous(self, name: str, promiscuous: bool) -> bool:
+        """Let a device take in frames to any address, or no more; True where that changed it."""
+
     def shape(self, name: str, shape: QueueTree | None) -> None:
         """Give a device its queues, or take them off; nothing where the device is gone."""
 

@@ -68,6 +68,8 @@ class Port:
     link: Link | None = None
     port_id: int = 0
     patch_peer: int | None = None
+    patch_error: str = ""
+    """Why a patch port has no peer."""
     of_config: int = 0
     link_resets: int = 0
     tunnel: Tunnel | None = None
@@ -81,6 +83,8 @@ class Port:
     """Why it has none."""
     shaped_s: float = 0.0
     """Since when it has them."""
+    made_promiscuous: bool = False
+    """Its device was not, before it became this port."""
     settings: PortSettings | None = None
     """What the datapath was told last."""
     shown: tuple[object, ...] = field(default=())
@@ -92,6 +96,21 @@ class Port:
     def is_local(self) -> bool:
         """The bridge's own port."""
         return self.ofport == OfPort.LOCAL
+
+    @property
+    def device(self) -> str:
+        """The device that carries its traffic: of an internal one that was moved away, its far end."""
+        return self.link.name if self.link else self.name
+
+    @property
+    def _moved_away(self) -> bool:
+        return self.kind is PortKind.INTERNAL and self.device != self.name
+
+    def take_link(self, link: Link | None) -> None:
+        """Its device is this one, or has changed."""
+        self.link = link
+        if link is not None:
+            self.mac = (link.peer_mac if self._moved_away else None) or link.mac
 
     @property
     def database_ofport(self) -> int:
@@ -141,7 +160,7 @@ class Port:
         return PortSettings(
             name=self.name,
             ofport=self.ofport,
-            kind=self.kind,
+            kind=PortKind.DEVICE if self._moved_away else self.kind,
             ifindex=self.link.ifindex if self.link else 0,
             patch_peer=self.patch_peer,
             vlan_mode=vlan_mode(self.config),
@@ -164,7 +183,9 @@ class Port:
     def status(self) -> InterfaceStatus:
         """The columns of Interface, without statistics: the same object while nothing changed."""
         link = self.link
-        depends_on = (link, self.mac, self.admin_up, self.link_resets, self.egress)
+        depends_on = (
+            link, self.mac, self.admin_up, self.link_resets, self.egress, self.patch_error
+        )  # fmt: skip
         if self._status is not None and self._status_of == depends_on:
             return self._status
         self._status_of = depends_on
@@ -179,6 +200,7 @@ class Port:
             link_speed_bps=self.speed_mbps * 1_000_000 if link else None,
             duplex=(link.duplex or "full") if link else None,
             link_resets=self.link_resets,
+            error=self.patch_error or None,
             status={"driver_name": link.driver} if link else self._tunnel_status(),
         )
         return self._status

@@ -123,6 +123,7 @@ class BridgePorts:
             or name not in before
             or before[name][0] is not port
             or before[name][1] is not interface
+            or self._numbers.wants_other(name, interface.ofport_request)
         ]
         self.errors.clear()
         self._let_go_of_tunnels(changed)
@@ -159,6 +160,8 @@ class BridgePorts:
 
     def _converge_port(self, port_config: PortConfig, interface: InterfaceConfig) -> None:
         kind = self._kind(interface)
+        if interface.name == self.name:
+            self._check_local_mac(interface)
         tunnel = self._claim_tunnel(interface) if kind is PortKind.TUNNEL else None
         link = self._device(kind, interface)
         port = self.ports.get(interface.name)
@@ -181,10 +184,21 @@ class BridgePorts:
         if link is not port.link:
             if link and port.link and link.carrier != port.link.carrier:
                 port.link_resets += 1
-            port.link = link
-            if link:
-                port.mac = link.mac
+            port.take_link(link)
         port.config, port.interface = port_config, interface
+        if kind is PortKind.INTERNAL and not port.is_local and interface.mac not in (None, port.mac):
+            self._set_mac(port, interface.mac)
+
+    def _check_local_mac(self, interface: InterfaceConfig) -> None:
+        subject = f"{self._place(interface.name)} mac"
+        if interface.mac is None:
+            self._complaints.settled(subject)
+        else:
+            self._complaints.say(
+                subject,
+                "the bridge's own address is not taken from Interface "
+                f"(use ovs-vsctl set bridge {self.name} other_config:hwaddr=...)",
+            )
 
     def _kind(self, interface: InterfaceConfig) -> PortKind:
         name = interface.name
@@ -297,10 +311,10 @@ class BridgePorts:
             kind=kind,
             interface=interface,
             config=port_config,
-            mac=link.mac if link else interface.mac or patch_mac(self.name, name),
+            mac=interface.mac or patch_mac(self.name, name),
             created_s=time.monotonic(),
-            link=link,
         )
+        port.take_link(link)
         settings = port.wanted_settings()
         try:
             port.port_id = self.datapath.add_port(self.bridge_id, settings)
@@ -315,6 +329,9 @@ class BridgePorts:
                 self.datapath.remove_port(port.port_id)
                 self._numbers.release(name, remember=False)
                 raise
+        if link is not None and kind is PortKind.DEVICE:
+            # Frames to all who are behind it are to come in, not only those to the device itself.
+            port.made_promiscuous = self._make_promiscuous(name, True)
         if link is not None and port_config.qos is None:
             # What an earlier daemon put on, and is not asked for any more.
             self._give_shape(port, None)
@@ -335,8 +352,19 @@ class BridgePorts:
             self.devices.delete_internal(port.name)
         if port.shape is not None:
             self._give_shape(port, None)
+        if port.made_promiscuous:
+            self._make_promiscuous(port.name, False)
         self.listener.settings_changed()
         self.listener.port_deleted(port)
+
+    def _make_promiscuous(self, name: str, promiscuous: bool) -> bool:
+        """Let a device take in frames to any address, or no more; True where that changed it."""
+        try:
+            return self.devices.set_promiscuous(name, promiscuous)
+        except DeviceError as e:
+            # It has vanished, which is about to be told.
+            log.debug("%s: promiscuous=%s: %s", self._place(name), promiscuous, e.message)
+            return False
 
     def _settle(self, changed: Iterable[str]) -> None:
         """What follows from all ports together: MAC, datapath id, MTUs; then tell of changes.
@@ -352,7 +380,7 @@ class BridgePorts:
 
     def _give_shape(self, port: Port, shape: QueueTree | None) -> None:
         try:
-            self.devices.shape(port.name, shape)
+            self.devices.shape(port.device, shape)
         except DeviceError as e:
             log.warning("bridge=%s port=%s: %s (%s)", self.name, port.name, e.message, e.remedy)
             port.shape, port.refused_shape, port.qos_error = None, shape, e.message
@@ -382,6 +410,16 @@ class BridgePorts:
             port.shown = shown
             self.listener.port_modified(port)
 
+    def _set_mac(self, port: Port, mac: bytes) -> None:
+        subject = f"{self._place(port.name)} mac"
+        try:
+            self.devices.set_mac(port.name, mac)
+        except DeviceError as e:
+            self._complaints.say(subject, f"cannot set its address: {e.message}")
+        else:
+            self._complaints.settled(subject)
+            port.take_link(self.devices.link(port.device))
+
     def _settle_mac(self) -> None:
         mac = self.config.hwaddr or lowest_mac(self.ports.values()) or default_mac(self.config)
         self.mac = mac
@@ -402,26 +440,35 @@ class BridgePorts:
                 self.listener.datapath_id_changed()
 
     def _settle_mtu(self) -> None:
+        internal = []
+        for port in self.ports.values():
+            wanted = port.interface.mtu_request
+            if wanted is None and _asks_for_tunnel_mtu(port):
+                wanted = self.tunnels.least_mtu()
+            if wanted is not None:
+                self._set_mtu(port, wanted)
+            elif port.kind is PortKind.INTERNAL:
+                internal.append(port)
         lowest = min(
             (p.link.mtu for p in self.ports.values() if p.link and p.kind is PortKind.DEVICE),
             default=DEFAULT_MTU,
         )
-        for port in self.ports.values():
-            if port.link is None:
-                continue
-            wanted = port.interface.mtu_request
-            if wanted is None and _asks_for_tunnel_mtu(port):
-                wanted = self.tunnels.least_mtu()
-            if wanted is None and port.kind is PortKind.INTERNAL:
-                wanted = lowest
-            if wanted is not None and wanted != port.link.mtu:
-                subject = f"{self._place(port.name)} mtu={wanted}"
-                try:
-                    self.devices.set_mtu(port.name, wanted)
-                    self._complaints.settled(subject)
-                except DeviceError as e:
-                    # The device lives on with the MTU it has, as in ovs-vswitchd.
-                    self._complaints.say(subject, f"{e.message}; it stays {port.link.mtu}")
+        for port in internal:
+            self._set_mtu(port, lowest)
+
+    def _set_mtu(self, port: Port, wanted: int) -> None:
+        if port.link is None or wanted == port.link.mtu:
+            return
+        subject = f"{self._place(port.name)} mtu={wanted}"
+        try:
+            self.devices.set_mtu(port.device, wanted)
+            self._complaints.settled(subject)
+        except DeviceError as e:
+            # The device lives on with the MTU it has, as in ovs-vswitchd.
+            self._complaints.say(subject, f"{e.message}; it stays {port.link.mtu}")
+        else:
+            # No event comes of what was read by ourselves.
+            port.link = self.devices.link(port.device) or port.link
 
     # -- what others ask of it ----------------------------------------------------------------
 
@@ -434,14 +481,20 @@ class BridgePorts:
         if mask & PORT_DOWN and port.link is not None:
             up = not config & PORT_DOWN
             if up != port.admin_up:
-                self.devices.set_up(port.name, up)
-                port.link = self.devices.link(port.name)
+                self.devices.set_up(port.device, up)
+                port.link = self.devices.link(port.device)
         port.of_config = (port.of_config & ~mask) | (config & mask)
         self._update(port)
 
     def set_patch_peer(self, port: Port, peer: Port | None) -> None:
         """Join a patch port to its peer, or leave it alone."""
         port.patch_peer = peer.port_id if peer else None
+        port.patch_error = (
+            ""
+            if peer
+            else f"No usable peer '{port.interface.options['peer']}' exists in "
+            f"'{self.config.datapath_type or 'system'}' datapath."
+        )
         self._update(port)
 
     def in_order(self) -> list[Port]:

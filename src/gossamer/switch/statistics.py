@@ -155,7 +155,7 @@ def queues(session: Session, message: m.QueueStatsRequest, xid: int) -> None:
     stats = []
     for port, number in _queued(session, message.port, message.queue_id):
         if port.name not in counted:
-            counted[port.name] = session.bridge.ports.devices.queue_counters(port.name)
+            counted[port.name] = session.bridge.ports.devices.queue_counters(port.device)
         c = counted[port.name].get(number, QueueCounters())
         stats.append(
             m.QueueStats(port.ofport, number, c.tx_bytes, c.tx_packets, c.tx_errors, now - port.shaped_s)

@@ -435,6 +435,7 @@ class FakeDevices:
         self.cutter = (0, 0)
         self.cutting: set[int] = set()
         self.internal: set[int] = set()
+        self.promiscuous: set[str] = set()
         self._next_ifindex = 10
 
     def shape(self, name: str, shape: QueueTree | None) -> None:
@@ -509,6 +510,12 @@ class FakeDevices:
 
     def set_up(self, name: str, up: bool) -> None:
         self.links[name] = replace(self._existing(name), admin_up=up)
+
+    def set_promiscuous(self, name: str, promiscuous: bool) -> bool:
+        self._existing(name)
+        before = name in self.promiscuous
+        (self.promiscuous.add if promiscuous else self.promiscuous.discard)(name)
+        return before != promiscuous
 
     def run(self) -> frozenset[str]:
         changed, self.changed = frozenset(self.changed), set()

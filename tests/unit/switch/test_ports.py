@@ -192,6 +192,38 @@ def test_a_removed_system_device_stays_in_the_system(world: World) -> None:
     assert "v0" in world.devices.links and set(ofports(world)) == {"br0"}
 
 
+def test_a_device_takes_the_mtu_asked_for_and_shows_it_at_once(world: World) -> None:
+    world.devices.appear("v0")
+    world.port("v0", mtu_request=1400)
+    world.converge()
+    assert world.devices.links["v0"].mtu == 1400
+    ports = world.ports.status().ports
+    assert (ports["v0"].interfaces["v0"].mtu, ports["br0"].interfaces["br0"].mtu) == (1400, 1400)
+    assert world.devices.links["br0"].mtu == 1400
+
+
+def test_devices_are_promiscuous_while_they_are_ports(world: World) -> None:
+    world.devices.appear("v0")
+    world.devices.appear("v1")
+    world.devices.promiscuous.add("v1")
+    world.port("v0")
+    world.port("v1")
+    world.port("i0", type="internal")
+    world.converge()
+    assert world.devices.promiscuous == {"v0", "v1"}
+    world.wanted.clear()
+    world.converge()
+    assert world.devices.promiscuous == {"v1"}, "what was so before stays so"
+
+
+def test_an_address_in_the_bridges_own_interface_is_warned_of(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.port("br0", type="internal", mac=b"\2\0\0\0\0\1")
+    world.converge()
+    assert "other_config:hwaddr" in caplog.text
+
+
 def test_internal_ports_take_the_lowest_mtu_unless_one_is_asked_for(world: World) -> None:
     world.devices.appear("v0", mtu=1400)
     world.devices.appear("v1", mtu=9000)

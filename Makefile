@@ -8,7 +8,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench bench-scale bench-conntrack bench-tunnels conformance nightly nightly-oracle nightly-restart nightly-kernel fuzz build clean
+.PHONY: demo test lint bench bench-scale bench-conntrack bench-tunnels conformance nightly nightly-oracle nightly-properties nightly-restart nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -46,10 +46,16 @@ bench-conntrack: build
 	@$(SANDBOX) $(PYTHON) -m bench.conntrack
 
 # The long versions of what `make test` does in short.
-nightly: nightly-oracle fuzz nightly-restart nightly-kernel
+nightly: nightly-oracle nightly-properties fuzz nightly-restart nightly-kernel
 
 nightly-oracle: build
 	@$(SANDBOX) $(PYTHON) -m tests.property.nightly 100000
+
+# Other cases than those of `make test`, and fifty times as many.
+nightly-properties: build
+	@GOSSAMER_EXAMPLES=50 $(SANDBOX) $(PYTHON) -m pytest -q tests/property/test_codec.py \
+		tests/property/test_headers.py tests/property/test_peer_codec.py tests/property/test_text.py \
+		tests/unit/datapath/test_moves.py
 
 fuzz: build
 	@$(PYTHON) -m tests.fuzz.openflow_codec 1000000

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.property.examples import use_profile
+
+use_profile()
+
 _HERE = Path(__file__).parent
 
 

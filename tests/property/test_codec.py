@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.openflow import encode
@@ -24,10 +24,11 @@ from gossamer.pipeline.meter import Meter, MeterFlag
 from gossamer.pipeline.tlv import MAX_OPTION, N_FIELDS, OptionMap
 from tests.fuzz.openflow_codec import mutate
 from tests.property import openflow_strategies as some
+from tests.property.examples import examples
 from tests.property.openflow_requests import XID, encode_request
 
 V10, V11, V12, V13, V14, V15 = range(1, 7)
-quickly = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quickly = examples(120)
 
 
 @quickly
@@ -326,7 +327,7 @@ def test_every_type_of_message_is_here() -> None:
 
 
 @pytest.mark.parametrize("kind", _MESSAGES, ids=lambda kind: kind.__name__)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(data=st.data())
 def test_messages_come_back(kind: type, data: st.DataObject) -> None:
     since, until, make = _MESSAGES[kind]
@@ -339,7 +340,7 @@ def test_messages_come_back(kind: type, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("kind", _MESSAGES, ids=lambda kind: kind.__name__)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(data=st.data())
 def test_what_hostile_bytes_say_is_refused_or_can_be_said_again(
     kind: type, data: st.DataObject

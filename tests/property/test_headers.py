@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.pipeline import action as act
@@ -16,6 +16,7 @@ from gossamer.pipeline.labels import is_mpls, labels_of
 from gossamer.pipeline.match import ANY
 from gossamer.pipeline.packet import dissect, parse
 from gossamer.pipeline.world import Bridge, Port, World
+from tests.property.examples import examples
 
 FRAMES = [
     compose(parse_flow(text).match)
@@ -78,7 +79,7 @@ def describable(key: int) -> bool:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.sampled_from(FRAMES), COPIES)
 def test_a_frame_is_parsed_as_the_key_it_was_sent_with(frame: bytes, changes: list[Action]) -> None:
     flow = Flow(0, 1, ANY, (*changes, act.Output(2)))
@@ -93,7 +94,7 @@ def test_a_frame_is_parsed_as_the_key_it_was_sent_with(frame: bytes, changes: li
             assert parse(output.packet, 1) & PACKET_MASK == result.key & PACKET_MASK
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.sampled_from(FRAMES), st.lists(CHANGES, max_size=6))
 def test_what_a_clone_did_is_not_to_be_seen_after_it(frame: bytes, changes: list[Action]) -> None:
     clone = act.Clone((*changes, act.Output(3)))

@@ -10,7 +10,7 @@ from struct import pack
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.openflow import encode
@@ -32,13 +32,14 @@ from gossamer.pipeline.format import format_actions, format_match
 from gossamer.pipeline.match import Match
 from tests.property import openflow_strategies as some
 from tests.property import peer as peers
+from tests.property.examples import examples
 from tests.unit.openflow.error_cases import CASES, Case
 
 _TOOLS: Final = ("ovs-vswitchd", "ovsdb-server", "ovs-ofctl")
 needs_peer = pytest.mark.skipif(
     not all(map(shutil.which, _TOOLS)), reason="needs Debian's Open vSwitch"
 )
-in_batches = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+in_batches = examples(10)
 
 
 def ofctl(*arguments: str, text: str = "") -> str:

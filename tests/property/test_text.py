@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 
 from gossamer.pipeline.action import Actions
 from gossamer.pipeline.action_syntax import parse_actions
@@ -11,8 +11,9 @@ from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.format import format_actions, format_match
 from gossamer.pipeline.match import Match
 from tests.property import openflow_strategies as some
+from tests.property.examples import examples
 
-often = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+often = examples(300)
 _GBP_FLAGS = BY_NAME["tun_gbp_flags"]
 _ERSPAN_VER = BY_NAME["tun_erspan_ver"]
 _PACKET_TYPE = BY_NAME["packet_type"]

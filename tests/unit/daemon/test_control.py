@@ -49,7 +49,7 @@ class Server:
 
     def end(self) -> None:
         self._stop = True
-        self._thread.join(5)
+        self._thread.join(60)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_deferred_answer_comes_when_it_is_given_and_others_do_not_wait(server:
         assert server.ask("other") == (None, "here\n")
     assert not answers
     server.end()
-    asking.join(5)
+    asking.join(60)
     assert answers == [(None, "ended\n")]
 
 

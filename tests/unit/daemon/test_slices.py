@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
+import pytest
+
+from gossamer.daemon import slices as module
 from gossamer.daemon.slices import SLICE_S, Slices
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    it = Clock()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=it))
+    return it
 
 
 def test_short_work_is_done_at_once() -> None:
@@ -14,14 +34,14 @@ def test_short_work_is_done_at_once() -> None:
     assert ended == ["done"]
 
 
-def test_long_work_takes_turns_and_no_round_is_long() -> None:
+def test_long_work_takes_turns_and_no_round_is_long(clock: Clock) -> None:
     slices = Slices()
     ended: list[str] = []
     seen: list[str] = []
 
     def steps(name: str) -> Iterator[None]:
         for _ in range(20):
-            time.sleep(SLICE_S / 4)
+            clock.now_s += SLICE_S / 4
             seen.append(name)
             yield
 

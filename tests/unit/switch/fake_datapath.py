@@ -525,8 +525,8 @@ class FakeDevices:
         """Nothing happens by itself."""
 
 
-def wait_until(condition: object, seconds: float = 5.0) -> bool:
-    """Whether `condition()` comes true in time."""
+def wait_until(condition: object, seconds: float = 30.0) -> bool:
+    """Whether `condition()` comes true in time: patient, as a busy machine may need long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():  # type: ignore[operator]

@@ -14,7 +14,7 @@ class RawClient:
         self.version = version
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         self._socket.connect(str(rundir / f"{bridge}.mgmt"))
         self._waiting = b""
         self._socket.sendall(struct.pack(">BBHI", version, 0, 8, 1))

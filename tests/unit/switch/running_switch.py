@@ -59,7 +59,7 @@ class RunningSwitch:
         done, result = threading.Event(), []  # type: ignore[var-annotated]
         self._calls.append((function, done, result))
         os.write(self._write_fd, b"x")
-        assert done.wait(20), "the switch does not come round its loop"
+        assert done.wait(60), "the switch does not come round its loop"
         if isinstance(result[0], BaseException):
             raise result[0]
         return result[0]
@@ -79,13 +79,13 @@ class RunningSwitch:
     def ofctl(self, *argv: str, version: int = 13, check: bool = True, stdin: str = "") -> str:
         """Run ovs-ofctl; returns its standard output, then its errors."""
         done = subprocess.run(
-            ["ovs-ofctl", "-O", f"OpenFlow{version}", "--timeout=20", *argv],
+            ["ovs-ofctl", "-O", f"OpenFlow{version}", "--timeout=60", *argv],
             env={**os.environ, "OVS_RUNDIR": str(self.rundir)},
             capture_output=True,
             text=True,
             input=stdin,
             check=False,
-            timeout=30,
+            timeout=90,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -99,7 +99,7 @@ class RunningSwitch:
         """End the thread as SIGKILL would: nothing is closed or flushed."""
         self._stop = True
         os.write(self._write_fd, b"x")
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         os.close(self._read_fd)
         os.close(self._write_fd)
@@ -110,7 +110,7 @@ class Watching:
 
     def __init__(self, switch: RunningSwitch, *argv: str, version: int = 13) -> None:
         self.process = subprocess.Popen(
-            ["ovs-ofctl", "-O", f"OpenFlow{version}", "--timeout=20", *argv],
+            ["ovs-ofctl", "-O", f"OpenFlow{version}", "--timeout=120", *argv],
             env={**os.environ, "OVS_RUNDIR": str(switch.rundir)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -119,7 +119,7 @@ class Watching:
         os.set_blocking(self.process.stdout.fileno(), False)
         self.seen = ""
 
-    def shows(self, pattern: str, seconds: float = 5.0) -> bool:
+    def shows(self, pattern: str, seconds: float = 30.0) -> bool:
         """Whether a pattern comes up in what it prints."""
 
         def found() -> bool:

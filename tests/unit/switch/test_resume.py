@@ -67,7 +67,7 @@ def test_what_was_left_to_do_is_done_when_the_packet_comes_back(
         assert wait_until(lambda: any(listens(s) for s in sessions()))
         switch.call(lambda: switch.datapath.punts.append(paused(switch, key)))
         assert monitor.shows("NXT_PACKET_IN2"), monitor.seen
-        wait_until(lambda: sent(switch) == ports and monitor.shows("NXT_RESUME", 0.1), 2)
+        wait_until(lambda: sent(switch) == ports and monitor.shows("NXT_RESUME", 0.1))
     assert sent(switch) == ports, monitor.seen
 
 

@@ -115,7 +115,7 @@ class Both:
 
     def _run(self, rundir: Path, version: int, command: tuple[str, ...]) -> list[str]:
         done = subprocess.run(
-            ["ovs-ofctl", "-O", f"OpenFlow1{version}", "--timeout=20", *command],
+            ["ovs-ofctl", "-O", f"OpenFlow1{version}", "--timeout=60", *command],
             env={**os.environ, "OVS_RUNDIR": str(rundir)},
             capture_output=True, text=True, check=False,
         )  # fmt: skip

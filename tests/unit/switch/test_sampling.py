@@ -78,7 +78,7 @@ def test_an_observation_says_where_a_packet_came_and_goes(switch: RunningSwitch)
 def test_packet_outs_are_sampled_too(switch: RunningSwitch) -> None:
     receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiver.bind(("127.0.0.1", 0))
-    receiver.settimeout(5)
+    receiver.settimeout(60)
     target = f"127.0.0.1:{receiver.getsockname()[1]}"
     sets = (CollectorSetConfig("br0", 5, IpfixConfig((target, "nonsense"))),)
     switch.apply(bridge(), collector_sets=sets)

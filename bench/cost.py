@@ -146,7 +146,7 @@ def measure(rig: Rig) -> dict[str, int]:
     ]
 
     def expire_at_once() -> None:
-        rig.datapath.conntrack.set_policy(0, {"tcp_syn_sent": 0})
+        rig.datapath.conntrack.zones.set_timeouts(0, {"tcp_syn_sent": 0})
 
     via_group = [flow(FIVE_TUPLE, act.Group(1))]
     metered = [flow(FIVE_TUPLE, act.Meter(1), OUT)]

@@ -327,19 +327,19 @@ def limits(datapath: Datapath, case: Case) -> Iterator[None]:
         try:
             yield
         finally:
-            conntrack.set_now_ns(0)
+            conntrack.config.set_now_ns(0)
         return
-    most, conntrack.maximum = conntrack.maximum, case.maximum or _ALL_LOOKED_AT
-    conntrack.default_limit = case.default_limit
+    most, conntrack.config.maximum = conntrack.config.maximum, case.maximum or _ALL_LOOKED_AT
+    conntrack.config.default_limit = case.default_limit
     for zone, limit in case.zone_limits.items():
-        conntrack.set_zone_limit(zone, limit)
+        conntrack.zones.set_limit(zone, limit)
     try:
         yield
     finally:
-        conntrack.set_now_ns(0)
-        conntrack.maximum, conntrack.default_limit = most, 0
+        conntrack.config.set_now_ns(0)
+        conntrack.config.maximum, conntrack.config.default_limit = most, 0
         for zone in case.zone_limits:
-            conntrack.set_zone_limit(zone, None)
+            conntrack.zones.set_limit(zone, None)
 
 
 class Clock:
@@ -356,7 +356,7 @@ class Clock:
     def advance(self, seconds: int) -> None:
         """Let time pass."""
         self._now_s += seconds
-        self._conntrack.set_now_ns(self._now_s * NS_PER_S)
+        self._conntrack.config.set_now_ns(self._now_s * NS_PER_S)
         Clock._next_s = self._now_s + 1000
 
 

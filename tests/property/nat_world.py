@@ -94,7 +94,7 @@ def nat_world(datapath: Datapath) -> Iterator[NatWorld]:
     finally:
         datapath.remove_bridge(world.bridge)
         datapath.conntrack.flush()
-        datapath.conntrack.set_now_ns(0)
+        datapath.conntrack.config.set_now_ns(0)
 
 
 assert BY_NAME["ct_state"], "what the flows show is a field"

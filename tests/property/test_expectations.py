@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.datapath import conntrack as kernel
 from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.testrun import TestRun
-from gossamer.pipeline.conntrack.expected import Expected
+from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.tracker import Tracker
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.execute import Pipeline
@@ -56,7 +55,7 @@ def world(rng: random.Random) -> Case:
     return Case((BridgeCase("br0", ports, tuple(map(rule, rules))),), ())
 
 
-def announced(rng: random.Random) -> tuple[Tuple, Expected]:
+def announced(rng: random.Random) -> Expectation:
     """Some connection to come, from any port of an address, or from anywhere."""
     there, back = (INSIDE, [*OUTSIDE, PUBLIC]) if rng.random() < 0.5 else (OUTSIDE, [*INSIDE, PUBLIC])
     src = rng.choice([*there, bytes(4)])
@@ -66,8 +65,8 @@ def announced(rng: random.Random) -> tuple[Tuple, Expected]:
     nat = rng.choice((None, PUBLIC, rng.choice(INSIDE), rng.choice(OUTSIDE)))
     to_source = nat is not None and rng.random() < 0.5
     port = rng.choice((0, 0, 3000)) if nat is not None and not to_source else 0
-    return first, Expected(
-        parent, rng.getrandbits(32), rng.getrandbits(128), nat, to_source, port
+    return Expectation(
+        first, parent, rng.getrandbits(32), rng.getrandbits(128), nat, to_source, port
     )
 
 
@@ -97,41 +96,26 @@ def test_kernel_and_reference_agree_on_what_was_announced(datapath: Datapath, se
     tracker = reference.tracking
     assert isinstance(tracker, Tracker)
     pipeline, run = Pipeline(reference), TestRun(datapath)
-    for old in list(datapath.conntrack.expectations()):
-        datapath.conntrack.forget(old)
+    for old in list(datapath.conntrack.expectations):
+        datapath.conntrack.expectations.remove(old)
     clock = Clock(datapath)
     met = 0
     try:
         with in_kernel(datapath, case) as bpf:
             for n in range(60):
                 if rng.random() < 0.25:
-                    first, e = announced(rng)
-                    tracker.expectations.of[first] = e
-                    datapath.conntrack.expect(_in_kernel(first, e))
-                port, data = packet(rng, list(tracker.expectations.of))
-                waiting = len(tracker.expectations.of)
+                    expectation = announced(rng)
+                    tracker.expectations.add(expectation)
+                    datapath.conntrack.expectations.add(expectation)
+                port, data = packet(rng, [e.first for e in tracker.expectations])
+                waiting = len(tracker.expectations)
                 want = expected(pipeline.run("br0", port, data))
-                met += waiting > len(tracker.expectations.of)
+                met += waiting > len(tracker.expectations)
                 assert observed(bpf, run, "br0", port, data) == want, f"packet {n}: {data.hex()}"
                 reference.now_s += 1
                 clock.advance(1)
             assert _connections(datapath, reference) == ""
-            left = {_of_kernel(e.first) for e in datapath.conntrack.expectations()}
-            assert left == set(tracker.expectations.of)
+            assert set(datapath.conntrack.expectations) == set(tracker.expectations)
     finally:
-        datapath.conntrack.set_now_ns(0)
+        datapath.conntrack.config.set_now_ns(0)
     assert met, "some were met"
-
-
-def _in_kernel(first: Tuple, e: Expected) -> kernel.Expectation:
-    return kernel.Expectation(
-        _to_kernel(first), _to_kernel(e.parent), e.mark, e.label, e.nat, e.nat_destination, e.nat_port
-    )
-
-
-def _to_kernel(t: Tuple) -> kernel.Tuple:
-    return kernel.Tuple(t.src, t.dst, t.proto, t.sport, t.dport, t.zone)
-
-
-def _of_kernel(t: kernel.Tuple) -> Tuple:
-    return Tuple(t.src, t.dst, t.proto, t.sport, t.dport, t.zone)

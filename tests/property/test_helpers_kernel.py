@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.datapath.conntrack import Expectation, SequenceShift
+from gossamer.datapath.conntrack.sequences import SequenceShift
 from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.settings import PuntReason
 from gossamer.datapath.testrun import Captured
+from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.tuple import Tuple
 from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld, nat_world
 from tests.property.wire import ACK, PSH, SYN, TCP, packed, see, tcp, udp
@@ -95,7 +96,7 @@ def test_numbers_after_a_longer_text_move_and_acknowledgements_move_back(world: 
     found = conntrack.find(Tuple(packed(CLIENT), packed(SERVER), TCP, 4000, 21, 5))
     assert found is not None
     # What began at 1001 became 4 bytes longer.
-    conntrack.set_sequence_shifts(found, SequenceShift(1001, 0, 4), SequenceShift())
+    conntrack.sequences.set_shifts(found, SequenceShift(1001, 0, 4), SequenceShift())
 
     def numbers(port: int, data: bytes) -> tuple[int, int]:
         _, seen = world.through(port, data)
@@ -114,7 +115,7 @@ def test_sack_blocks_move_with_the_acknowledgement(world: NatWorld, padding: byt
     conntrack = world.datapath.conntrack
     found = conntrack.find(Tuple(packed(CLIENT), packed(SERVER), TCP, 4000, 21, 5))
     assert found is not None
-    conntrack.set_sequence_shifts(found, SequenceShift(1001, 0, -3), SequenceShift())
+    conntrack.sequences.set_shifts(found, SequenceShift(1001, 0, -3), SequenceShift())
     edges = (1100).to_bytes(4, "big") + (1200).to_bytes(4, "big")
     options = padding + b"\x05\x0a" + edges
     options += b"\0" * (-len(options) % 4)
@@ -134,7 +135,7 @@ def test_a_connection_that_was_announced_is_related_and_translated_as_its_parent
     ftp(world)
     parent = Tuple(packed(CLIENT), packed(SERVER), TCP, 4000, 21, 5)
     first = Tuple(packed(SERVER), packed(PUBLIC), TCP, 0, 1025, 5)
-    world.datapath.conntrack.expect(
+    world.datapath.conntrack.expectations.add(
         Expectation(first, parent, mark=9, label=7, nat=packed(CLIENT), nat_destination=False)
     )
     state, seen = world.through(OUTSIDE, tcp(SERVER, 20, PUBLIC, 1025, SYN, 1))
@@ -154,9 +155,9 @@ def test_a_connection_that_was_announced_is_related_and_translated_as_its_parent
 def test_a_connection_that_comes_again_after_its_time_is_translated_again(world: NatWorld) -> None:
     world.nat(f"src={PUBLIC}")
     conntrack = world.datapath.conntrack
-    began = conntrack.now_ns()
+    began = conntrack.config.now_ns()
     for n in range(3):
-        conntrack.set_now_ns(began + n * 100_000_000_000)
+        conntrack.config.set_now_ns(began + n * 100_000_000_000)
         _, seen = world.through(INSIDE, udp(CLIENT, 4000, SERVER, 53))
         assert seen.way == (PUBLIC, 4000, SERVER, 53)
         state, seen = world.through(OUTSIDE, udp(SERVER, 53, PUBLIC, 4000))
@@ -168,8 +169,8 @@ def test_an_announced_port_may_lead_to_another_one_behind_the_translation(world:
     parent = Tuple(packed(CLIENT), packed(SERVER), TCP, 4000, 21, 5)
     first = Tuple(packed(SERVER), packed(PUBLIC), TCP, 0, 1026, 5)
     expectation = Expectation(first, parent, nat=packed(CLIENT), nat_port=1025)
-    world.datapath.conntrack.expect(expectation)
-    assert world.datapath.conntrack.expectation(first) == expectation
+    world.datapath.conntrack.expectations.add(expectation)
+    assert world.datapath.conntrack.expectations.of(first) == expectation
     state, seen = world.through(OUTSIDE, tcp(SERVER, 20, PUBLIC, 1026, SYN, 1))
     assert state == {"trk", "new", "rel", "dnat"}
     assert seen.right and seen.way == (SERVER, 20, CLIENT, 1025)
@@ -189,7 +190,7 @@ def test_a_data_connection_gets_another_source_port_where_its_own_is_taken(world
     _, seen = world.through(INSIDE, tcp("10.0.0.8", 6000, SERVER, 50000, SYN, 1))
     assert seen.way == (PUBLIC, 6000, SERVER, 50000)
     first = Tuple(packed(CLIENT), packed(SERVER), TCP, 0, 50000, 5)
-    world.datapath.conntrack.expect(
+    world.datapath.conntrack.expectations.add(
         Expectation(first, parent, nat=packed(PUBLIC), nat_destination=True)
     )
     _, seen = world.through(INSIDE, tcp(CLIENT, 6000, SERVER, 50000, SYN, 1))

@@ -121,7 +121,7 @@ def test_a_port_is_free_again_when_its_connection_has_expired(world: NatWorld) -
         world.through(INSIDE, udp(f"10.0.0.{host}", 4000, "192.0.2.9", 53))
     world.dropped(INSIDE, udp("10.0.0.9", 4000, "192.0.2.9", 53), "ct_nat_full")
     conntrack = world.datapath.conntrack
-    conntrack.set_now_ns(conntrack.now_ns() + 61_000_000_000)
+    conntrack.config.set_now_ns(conntrack.config.now_ns() + 61_000_000_000)
     _, seen = world.through(INSIDE, udp("10.0.0.9", 4000, "192.0.2.9", 53))
     assert seen.right and 5000 <= seen.sport <= 5003
 
@@ -316,16 +316,16 @@ def test_fragments_are_tracked_as_far_as_that_is_wished(
 
     try:
         assert became(501) == [True, True]
-        conntrack.track_fragments(ipv6, False)
+        conntrack.config.track_fragments(ipv6, False)
         assert became(502) == [False, False]
-        conntrack.track_fragments(ipv6, True)
-        conntrack.set_shortest_fragment(ipv6, SIZE + 100)
+        conntrack.config.track_fragments(ipv6, True)
+        conntrack.config.set_shortest_fragment(ipv6, SIZE + 100)
         assert became(503) == [False, False]
-        conntrack.set_shortest_fragment(ipv6, SIZE)
+        conntrack.config.set_shortest_fragment(ipv6, SIZE)
         assert became(504) == [True, True]
     finally:
-        conntrack.track_fragments(ipv6, True)
-        conntrack.set_shortest_fragment(ipv6, 0)
+        conntrack.config.track_fragments(ipv6, True)
+        conntrack.config.set_shortest_fragment(ipv6, 0)
     counted = conntrack.counters()
     family = "v6" if ipv6 else "v4"
     grown = {

@@ -24,7 +24,7 @@ def timeouts(host: Host) -> dict[int, dict[str, int]]:
     assert None not in fds.values()
     conntrack = Conntrack({name: fd for name, fd in fds.items() if fd is not None})
     try:
-        return {zone: conntrack.policy(n) for zone, n in conntrack.zone_policies().items()}
+        return {zone: conntrack.zones.timeouts(n) for zone, n in conntrack.zones.policies().items()}
     finally:
         conntrack.close()
 

@@ -20,7 +20,7 @@ import pytest
 from gossamer.daemon.main import pin_directory
 from gossamer.datapath import layout, libbpf
 from gossamer.datapath.conntrack import Conntrack
-from gossamer.datapath.ct_tuple import canonical, pack
+from gossamer.datapath.conntrack.tuple import canonical, pack
 from gossamer.datapath.layout import CtFlag
 from gossamer.datapath.loader import CT_MAP_NAMES, map_path
 from gossamer.pipeline.conntrack.tuple import Tuple

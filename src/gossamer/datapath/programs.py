@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
 from gossamer.datapath.compile import compile_actions
+from gossamer.datapath.conntrack.nat_rules import NatRules
 from gossamer.datapath.maps import HashMap
-from gossamer.datapath.nat_rules import NatRules
 from gossamer.datapath.program import split
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions, Conjunction, Learn, Sample

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath.conntrack import Event, EventType
+from gossamer.datapath.conntrack.events import Event, EventType
 from gossamer.pipeline.conntrack.tuple import IPV4
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ConntrackLog:
                 self._rate = int(asked[1])
             else:
                 log.warning("other_config:%s: %r is no number from 1", RATE_KEY, asked[1])
-        self._switch.datapath.conntrack.set_events(
+        self._switch.datapath.conntrack.events.tell(
             new="new" in self._wanted,
             invalid="denied" in self._wanted,
             gone="end" in self._wanted,
@@ -84,7 +84,7 @@ class ConntrackLog:
                 self._suppressed = 0
         elif self._written >= self._rate:
             return
-        for event in self._switch.datapath.conntrack.read_events():
+        for event in self._switch.datapath.conntrack.events.read():
             if self._written < self._rate:
                 self._written += 1
                 log.info("%s", self._line(event))
@@ -96,7 +96,7 @@ class ConntrackLog:
         if not self._wanted:
             return
         if self._written < self._rate:
-            poller.fd_wait(self._switch.datapath.conntrack.event_fd, select.POLLIN)
+            poller.fd_wait(self._switch.datapath.conntrack.events.fd, select.POLLIN)
         else:
             poller.timer_wait_until((self._second + 1) * 1000 + 1)
 

@@ -50,7 +50,7 @@ class ConntrackZones:
         says nothing of limits.
         """
         if default_limit is not None or self._default_limited:
-            self._datapath.conntrack.default_limit = default_limit or 0
+            self._datapath.conntrack.config.default_limit = default_limit or 0
             self._default_limited = default_limit is not None
         if zones == self._applied or (self._applied is None and not zones and not self._used()):
             self._applied = zones
@@ -62,11 +62,11 @@ class ConntrackZones:
         self._applied = zones
 
     def _used(self) -> dict[int, int]:
-        return self._datapath.conntrack.zone_policies()
+        return self._datapath.conntrack.zones.policies()
 
     def _find_policies(self) -> None:
         for number in range(1, CT_POLICIES):
-            timeouts = _whole(self._datapath.conntrack.policy(number))
+            timeouts = _whole(self._datapath.conntrack.zones.timeouts(number))
             if timeouts != _DEFAULT:
                 self._policies.setdefault(timeouts, number)
 
@@ -74,7 +74,7 @@ class ConntrackZones:
         conntrack = self._datapath.conntrack
         there = self._used()
         for zone in there.keys() - zones.keys():
-            conntrack.set_zone_policy(zone, 0)
+            conntrack.zones.set_policy(zone, 0)
         for zone, config in zones.items():
             timeouts = _whole(config.timeouts_s)
             number = 0 if timeouts == _DEFAULT else self._policy(timeouts)
@@ -82,7 +82,7 @@ class ConntrackZones:
                 log.error("zone=%d: more than %d different timeout policies", zone, CT_POLICIES - 1)
                 continue
             if there.get(zone, 0) != number:
-                conntrack.set_zone_policy(zone, number)
+                conntrack.zones.set_policy(zone, number)
 
     def _policy(self, timeouts: _Timeouts) -> int | None:
         """The number of a policy, written where it is new; None where there is no room."""
@@ -98,14 +98,14 @@ class ConntrackZones:
             if old is None:
                 return None
             free = self._policies.pop(old)
-        self._datapath.conntrack.set_policy(free, dict(timeouts))
+        self._datapath.conntrack.zones.set_timeouts(free, dict(timeouts))
         self._policies[timeouts] = free
         return free
 
     def _apply_limits(self, zones: Mapping[int, CtZoneConfig]) -> None:
         wanted = {zone: c.limit for zone, c in zones.items() if c.limit is not None}
         for zone in self._limited - wanted.keys():
-            self._datapath.conntrack.set_zone_limit(zone, None)
+            self._datapath.conntrack.zones.set_limit(zone, None)
         for zone, limit in wanted.items():
-            self._datapath.conntrack.set_zone_limit(zone, limit)
+            self._datapath.conntrack.zones.set_limit(zone, limit)
         self._limited = set(wanted)

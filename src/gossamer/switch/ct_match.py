@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath.conntrack import Connection
+from gossamer.datapath.conntrack.connection import Connection
 from gossamer.pipeline.conntrack.tuple import IPV4, IPV6, Tuple
 from gossamer.switch.show import CommandError
 

@@ -16,9 +16,10 @@ from gossamer.daemon.appctl.ct_answers import Answers
 from gossamer.daemon.appctl.ct_text import ConnectionText
 from gossamer.daemon.slices import Slices
 from gossamer.datapath import layout
-from gossamer.datapath.conntrack import Connection, Peer, ZoneLimit
-from gossamer.datapath.ct_records import Key, Records, Value
-from gossamer.datapath.ct_tuple import pack
+from gossamer.datapath.conntrack.connection import Connection, Peer
+from gossamer.datapath.conntrack.records import Key, Records, Value
+from gossamer.datapath.conntrack.tuple import pack
+from gossamer.datapath.conntrack.zones import ZoneLimit
 from gossamer.datapath.layout import CtFlag
 from gossamer.errors import DatapathError
 from gossamer.pipeline.conntrack.tuple import Tuple
@@ -101,15 +102,55 @@ def connection_text(c: Connection, *, verbose: bool, statistics: bool) -> str:
     return text.line(*record(c))
 
 
+class FakeConfig:
+    """Settings in memory."""
+
+    def __init__(self) -> None:
+        self.sequence_check = True
+        self.default_limit = 0
+        self._maximum = 1000
+
+    @property
+    def maximum(self) -> int:
+        return self._maximum
+
+    @maximum.setter
+    def maximum(self, n: int) -> None:
+        if n > 5000:
+            raise DatapathError("too many")
+        self._maximum = n
+
+
+class FakeZones:
+    """Limits in memory."""
+
+    def __init__(self, connections: list[Connection], config: FakeConfig) -> None:
+        self._connections = connections
+        self._config = config
+        self._limits: dict[int, int] = {}
+
+    def limit(self, zone: int) -> ZoneLimit:
+        own = zone in self._limits
+        n = sum(c.zone == zone for c in self._connections)
+        return ZoneLimit(self._limits.get(zone, self._config.default_limit), n, own)
+
+    def set_limit(self, zone: int, limit: int | None) -> None:
+        if limit is None:
+            self._limits.pop(zone, None)
+        else:
+            self._limits[zone] = limit
+
+    def limited(self) -> dict[int, ZoneLimit]:
+        return {zone: self.limit(zone) for zone in self._limits}
+
+
 class FakeConntrack:
-    """Connections and limits in memory."""
+    """Connections in memory."""
 
     def __init__(self, *connections: Connection) -> None:
         self.all = list(connections)
-        self.maximum_ = 1000
-        self.sequence_check = True
-        self.default_limit = 0
-        self.limits: dict[int, int] = {}
+        self.config = FakeConfig()
+        self.zones = FakeZones(self.all, self.config)
 
     def records(self) -> Records:
         return FakeRecords(self.all)
@@ -130,30 +171,6 @@ class FakeConntrack:
     @property
     def count(self) -> int:
         return len(self.all)
-
-    @property
-    def maximum(self) -> int:
-        return self.maximum_
-
-    @maximum.setter
-    def maximum(self, n: int) -> None:
-        if n > 5000:
-            raise DatapathError("too many")
-        self.maximum_ = n
-
-    def zone_limit(self, zone: int) -> ZoneLimit:
-        own = zone in self.limits
-        n = sum(c.zone == zone for c in self.all)
-        return ZoneLimit(self.limits.get(zone, self.default_limit), n, own)
-
-    def set_zone_limit(self, zone: int, limit: int | None) -> None:
-        if limit is None:
-            self.limits.pop(zone, None)
-        else:
-            self.limits[zone] = limit
-
-    def limited_zones(self) -> dict[int, ZoneLimit]:
-        return {zone: self.zone_limit(zone) for zone in self.limits}
 
 
 class Asked:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 from gossamer.datapath.settings import (
     BridgeSettings,
@@ -63,38 +64,46 @@ def flow_key(flow: Flow) -> tuple[int, int, int, int]:
     return (flow.table_id, flow.priority, flow.match.value, flow.match.mask)
 
 
-class FakeConntrack:
-    """Settings of connection tracking: policies by number, zones with their policy and limit."""
+class FakeZones:
+    """Policies by number, zones with their policy and limit."""
 
     def __init__(self) -> None:
-        self.policies: dict[int, dict[str, int]] = {}
-        self.zones: dict[int, int] = {}
+        self.written: dict[int, dict[str, int]] = {}
+        self.of: dict[int, int] = {}
+        """Zone -> number of its policy."""
         self.limits: dict[int, int] = {}
-        self.default_limit = 0
+
+    def timeouts(self, policy: int) -> dict[str, int]:
+        return {**DEFAULTS, **self.written.get(policy, {})}
+
+    def set_timeouts(self, policy: int, timeouts_s: dict[str, int]) -> None:
+        self.written[policy] = timeouts_s
+
+    def policies(self) -> dict[int, int]:
+        return {zone: policy for zone, policy in self.of.items() if policy}
+
+    def set_policy(self, zone: int, policy: int) -> None:
+        self.of[zone] = policy
+
+    def set_limit(self, zone: int, limit: int | None) -> None:
+        if limit is None:
+            self.limits.pop(zone, None)
+        else:
+            self.limits[zone] = limit
+
+
+class FakeConntrack:
+    """Settings of connection tracking, and which zones were flushed."""
+
+    def __init__(self) -> None:
+        self.zones = FakeZones()
+        self.config = SimpleNamespace(default_limit=0)
         self.count = 0
         self.flushed: list[int | None] = []
 
     def flushing(self, zone: int | None = None, fits: object = None) -> Iterator[int]:
         self.flushed.append(zone)
         yield 0
-
-    def policy(self, policy: int) -> dict[str, int]:
-        return {**DEFAULTS, **self.policies.get(policy, {})}
-
-    def set_policy(self, policy: int, timeouts_s: dict[str, int]) -> None:
-        self.policies[policy] = timeouts_s
-
-    def zone_policies(self) -> dict[int, int]:
-        return {zone: policy for zone, policy in self.zones.items() if policy}
-
-    def set_zone_policy(self, zone: int, policy: int) -> None:
-        self.zones[zone] = policy
-
-    def set_zone_limit(self, zone: int, limit: int | None) -> None:
-        if limit is None:
-            self.limits.pop(zone, None)
-        else:
-            self.limits[zone] = limit
 
 
 class FakeDatapath:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gossamer.datapath.conntrack import Event, EventType
+from gossamer.datapath.conntrack.events import Event, EventType
 from gossamer.datapath.layout import CtFlag
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.switch.conntrack_log import ConntrackLog
@@ -28,11 +28,10 @@ class World:
         self._caplog = caplog
         self.asked: dict[str, bool] = {}
         self.waiting: list[Event] = []
-        self.conntrack = SimpleNamespace(
-            set_events=lambda **flags: self.asked.update(flags),
-            read_events=self._read,
-            event_fd=9,
+        events = SimpleNamespace(
+            tell=lambda **flags: self.asked.update(flags), read=self._read, fd=9
         )
+        self.conntrack = SimpleNamespace(events=events)
         bridge = SimpleNamespace(
             name="br0", ports=SimpleNamespace(by_port_id={4: SimpleNamespace(name="vm1")})
         )

@@ -167,7 +167,7 @@ class ConntrackCommands:
         if most is None:
             raise DpctlError("maxconns missing or malformed", _INVALID)
         try:
-            self._conntrack.maximum = most
+            self._conntrack.config.maximum = most
         except DatapathError as e:
             raise DpctlError(f"ct set maxconns failed: {e.message}", _INVALID) from None
         return "setting maxconns successful"
@@ -175,7 +175,7 @@ class ConntrackCommands:
     def get_maxconns(self, argv: Sequence[str]) -> str:
         """That number."""
         self._open(options(argv)[1], 1)
-        return f"{self._conntrack.maximum}\n"
+        return f"{self._conntrack.config.maximum}\n"
 
     def get_nconns(self, argv: Sequence[str]) -> str:
         """How many there are."""
@@ -185,13 +185,13 @@ class ConntrackCommands:
     def check(self, argv: Sequence[str], *, on: bool) -> str:
         """Whether TCP packets outside the window are invalid."""
         self._open(options(argv)[1], 2)
-        self._conntrack.sequence_check = on
+        self._conntrack.config.sequence_check = on
         return f"{'enabling' if on else 'disabling'} TCP sequence checking successful"
 
     def get_check(self, argv: Sequence[str]) -> str:
         """That setting."""
         self._open(options(argv)[1], 1)
-        state = "enabled" if self._conntrack.sequence_check else "disabled"
+        state = "enabled" if self._conntrack.config.sequence_check else "disabled"
         return f"TCP sequence checking: {state}\n"
 
     def set_limits(self, argv: Sequence[str]) -> str:
@@ -205,9 +205,9 @@ class ConntrackCommands:
                 raise DpctlError("invalid default limit", _INVALID)
         limits = [_zone_limit(text) for text in args]
         if default is not None:
-            self._conntrack.default_limit = default
+            self._conntrack.config.default_limit = default
         for zone, limit in limits:
-            self._conntrack.set_zone_limit(zone, limit)
+            self._conntrack.zones.set_limit(zone, limit)
         return ""
 
     def del_limits(self, argv: Sequence[str]) -> str:
@@ -215,7 +215,7 @@ class ConntrackCommands:
         _, args = options(argv)
         args = self._open(args, 2)
         for zone in _zones(args[0]) if args else ():
-            self._conntrack.set_zone_limit(zone, None)
+            self._conntrack.zones.set_limit(zone, None)
         return ""
 
     def get_limits(self, argv: Sequence[str]) -> str:
@@ -223,10 +223,10 @@ class ConntrackCommands:
         _, args = options(argv)
         args = self._open(args, 2)
         if args:
-            limits = [(zone, self._conntrack.zone_limit(zone)) for zone in _zones(args[0])]
+            limits = [(zone, self._conntrack.zones.limit(zone)) for zone in _zones(args[0])]
         else:
-            limits = sorted(self._conntrack.limited_zones().items())
-        lines = [f"default limit={self._conntrack.default_limit}"]
+            limits = sorted(self._conntrack.zones.limited().items())
+        lines = [f"default limit={self._conntrack.config.default_limit}"]
         lines += [f"zone={zone},limit={z.limit},count={z.count}" for zone, z in limits]
         return "".join(f"{line}\n" for line in lines)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gossamer.daemon.appctl.ct_question import Question
-from gossamer.datapath.ct_records import Records
+from gossamer.datapath.conntrack.records import Records
 from gossamer.errors import GossamerError
 
 NOTHING_SENT: Final = 3

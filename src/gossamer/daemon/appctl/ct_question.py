@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from gossamer.daemon.appctl.ct_text import ConnectionText, buckets_text, statistics_text
 
 if TYPE_CHECKING:
-    from gossamer.datapath.ct_records import Records
+    from gossamer.datapath.conntrack.records import Records
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Connections as ``dpctl/dump-conntrack`` and ``ct-stats-show`` write them (ovs-dpctl(8)).
 
-Written for a million of them: from the kernel's records (datapath/ct_records.py),
+Written for a million of them: from the kernel's records (datapath/conntrack/records.py),
 with what comes again (addresses, seconds) put into words once.
 """
 
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from gossamer.datapath import layout
-from gossamer.datapath.ct_records import Key, Records, Value
-from gossamer.datapath.ct_tuple import icmp_answer
+from gossamer.datapath.conntrack.records import Key, Records, Value
+from gossamer.datapath.conntrack.tuple import icmp_answer
 from gossamer.datapath.layout import CT_TCP_STATES, CtFlag
 from gossamer.pipeline.conntrack.tuple import IPV4
 

@@ -47,7 +47,7 @@ class FragmentCommands:
         _, args = options(argv)
         args = self._open(args, 2)
         ipv6 = _family(args[-1] if args else "", "'v4' for IPv4 or 'v6' for IPv6")
-        self._conntrack().track_fragments(ipv6, on)
+        self._conntrack().config.track_fragments(ipv6, on)
         return f"{'enabling' if on else 'disabling'} fragmentation reassembly successful"
 
     def set_shortest(self, argv: Sequence[str]) -> str:
@@ -63,7 +63,7 @@ class FragmentCommands:
                 "requested minimum fragment size too small; see documentation",
                 "Operation not permitted",
             )
-        self._conntrack().set_shortest_fragment(ipv6, length)
+        self._conntrack().config.set_shortest_fragment(ipv6, length)
         return "setting minimum fragment size successful"
 
     def status(self, argv: Sequence[str]) -> str:
@@ -73,13 +73,13 @@ class FragmentCommands:
         counts = conntrack.counters()
         lines = ["Fragmentation Module Status", "---------------------------"]
         lines += [
-            f"{family} enabled: {int(conntrack.tracks_fragments(bool(ipv6)))}"
+            f"{family} enabled: {int(conntrack.config.tracks_fragments(bool(ipv6)))}"
             for ipv6, family in enumerate(_FAMILIES)
         ]
         # None is ever kept.
         lines += ["max num frags (v4/v6): 0", "num frag: 0"]
         for ipv6, family in enumerate(_FAMILIES):
-            lines.append(f"min {family} frag size: {conntrack.shortest_fragment(bool(ipv6))}")
+            lines.append(f"min {family} frag size: {conntrack.config.shortest_fragment(bool(ipv6))}")
             lines += [
                 f"{family} frags {shown}: {counts[f'fragments_{family}_{name}'] if name else 0}"
                 for shown, name in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gossamer.pipeline.action import Nat
@@ -10,13 +10,15 @@ from gossamer.pipeline.conntrack.tuple import Tuple
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """What the connection gets from its parent, whose original tuple `parent` is.
+class Expectation:
+    """A connection to come, and what it gets from its parent, whose original tuple `parent` is.
 
-    With `nat`, answers are translated: their destination where `nat_destination`, else their
-    source, and its port too where `nat_port` is not 0.
+    `first` is the tuple of its first packet, with source port 0, and with a source address of zeros
+    where that may be any.  With `nat`, answers are translated: their destination where
+    `nat_destination`, else their source, and its port too where `nat_port` is not 0.
     """
 
+    first: Tuple
     parent: Tuple
     mark: int = 0
     label: int = 0
@@ -38,17 +40,27 @@ class Expected:
 
 
 class Expectations:
-    """Those there are, by the tuple of the first packet: its source port 0, and its source address
-    all zero where that may be any."""
+    """Those there are."""
 
     def __init__(self) -> None:
-        self.of: MutableMapping[Tuple, Expected] = {}
+        self._by_first: dict[Tuple, Expectation] = {}
 
-    def find(self, packet: Tuple) -> tuple[Tuple, Expected] | None:
-        """The one that a packet of this tuple meets, with its own tuple."""
+    def __iter__(self) -> Iterator[Expectation]:
+        return iter(self._by_first.values())
+
+    def __len__(self) -> int:
+        return len(self._by_first)
+
+    def add(self, expectation: Expectation) -> None:
+        """Expect one more, in the place of another one with the same first packet."""
+        self._by_first[expectation.first] = expectation
+
+    def remove(self, expectation: Expectation) -> None:
+        """It has come."""
+        del self._by_first[expectation.first]
+
+    def find(self, packet: Tuple) -> Expectation | None:
+        """The one that a packet of this tuple meets."""
         exact = replace(packet, sport=0)
-        for t in (exact, replace(exact, src=bytes(len(packet.src)))):
-            expected = self.of.get(t)
-            if expected is not None:
-                return t, expected
-        return None
+        from_anywhere = replace(exact, src=bytes(len(packet.src)))
+        return self._by_first.get(exact) or self._by_first.get(from_anywhere)

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from gossamer.pipeline.action import Nat
 from gossamer.pipeline.conntrack.connection import Connection
-from gossamer.pipeline.conntrack.expected import Expectations, Expected
+from gossamer.pipeline.conntrack.expected import Expectation, Expectations
 from gossamer.pipeline.conntrack.fragments import Fragments
 from gossamer.pipeline.conntrack.nat import translated_reply
 from gossamer.pipeline.conntrack.reading import Reading
@@ -190,7 +190,7 @@ class _Tracked:
         self.reply = False
         self.state = before
         self.translated: Tuple | None = None
-        self.expected: tuple[Tuple, Expected] | None = None
+        self.expected: Expectation | None = None
 
     def verdict(self) -> Verdict:
         self.look_up()
@@ -207,7 +207,7 @@ class _Tracked:
                 return Verdict(drop=drop)
         connection = self.connection
         if connection is None and self.expected is not None:
-            e = self.expected[1]
+            e = self.expected
             return Verdict(self.state | TRK, e.mark, e.label, e.parent)
         if connection is None:
             return Verdict(self.state | TRK, original=self.tuple, translated=self.translated)
@@ -282,7 +282,7 @@ class _Tracked:
         reply, src_nat = self.tuple.reversed(), None
         nat = request.nat
         if nat is not None and self.expected is not None:
-            nat = self.expected[1].translation()
+            nat = self.expected.translation()
         if nat is not None and (nat.src or nat.dst):
             chosen = translated_reply(self.tuple, nat, self.is_free)
             if chosen is None:
@@ -295,10 +295,10 @@ class _Tracked:
         connection.src_nat, connection.alg = src_nat, request.alg
         connection.count(False, request.n_bytes)
         if self.expected is not None:
-            first, expected = self.expected
+            expected = self.expected
             connection.parent = expected.parent
             connection.mark, connection.label = expected.mark, expected.label
-            del self.tracker.expectations.of[first]
+            self.tracker.expectations.remove(expected)
         self.tracker.add(connection)
         self.connection = connection
         return None

@@ -12,10 +12,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath.conntrack import Connection, Expectation, SequenceShift
+from gossamer.datapath.conntrack.connection import Connection
+from gossamer.datapath.conntrack.sequences import SequenceShift
 from gossamer.datapath.offload import on_the_wire, with_payload
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import CT_ALG_FTP, CT_ALG_TFTP
+from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.fields import ETH_IPV6, IP_TCP, IP_UDP, get_slot
 from gossamer.pipeline.packet import dissect
@@ -106,7 +108,7 @@ class Helpers:
         to it themselves that their ports differ.
         """
         conntrack = self._datapath.conntrack
-        expected = conntrack.expectation(first)
+        expected = conntrack.expectations.of(first)
         if expected is not None:
             return expected.parent == connection.orig
         there = conntrack.find(replace(first, sport=_FTP_DATA))
@@ -126,7 +128,7 @@ class Helpers:
         for what in reading.refused:
             log.warning("zone=%d: refused: %s", connection.zone, what)
         for expectation in reading.expectations:
-            self._datapath.conntrack.expect(expectation)
+            self._datapath.conntrack.expectations.add(expectation)
             self._expected.append((now_s + EXPECTED_FOR_S, expectation))
 
     def _shift(self, connection: Connection, reply: bool, sequence: int, longer: int) -> None:
@@ -135,7 +137,7 @@ class Helpers:
         A segment that was sent again has moved it already.
         """
         conntrack = self._datapath.conntrack
-        shifts = list(conntrack.sequence_shifts(connection))
+        shifts = list(conntrack.sequences.shifts(connection))
         last = shifts[reply]
         ahead = (sequence - last.until) % _SEQUENCE
         if last == SequenceShift() or 0 < ahead < _SEQUENCE // 2:
@@ -143,7 +145,7 @@ class Helpers:
         elif not ahead:
             shifts[reply] = SequenceShift(sequence, last.before, last.before + longer)
         if shifts[reply] != last:
-            conntrack.set_sequence_shifts(connection, shifts[0], shifts[1])
+            conntrack.sequences.set_shifts(connection, shifts[0], shifts[1])
 
     def sweep(self, now_s: float) -> None:
         """End expectations whose time is over; call about once a second."""
@@ -151,11 +153,11 @@ class Helpers:
         if not self._inherited:
             self._inherited = True
             # An earlier daemon's: how old they are is not known.
-            self._expected.extend((now_s + EXPECTED_FOR_S, e) for e in conntrack.expectations())
+            self._expected.extend((now_s + EXPECTED_FOR_S, e) for e in conntrack.expectations)
         while self._expected and self._expected[0][0] <= now_s:
             _, expectation = self._expected.popleft()
             if all(expectation.first != later.first for _, later in self._expected):
-                conntrack.forget(expectation)
+                conntrack.expectations.remove(expectation)
 
 
 def _tuple(key: int) -> Tuple:

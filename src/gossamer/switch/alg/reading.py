@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from gossamer.datapath.conntrack import Connection, Expectation
+from gossamer.datapath.conntrack.connection import Connection
+from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.switch.alg.ftp import LOWEST_PORT, Address, Announcement, rewrite
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -11,14 +12,50 @@ from typing import Any
 import pytest
 from test_reading import CLIENT, OUTSIDE, SERVER, connection
 
-from gossamer.datapath.conntrack import Connection, Expectation, SequenceShift
+from gossamer.datapath.conntrack.connection import Connection
+from gossamer.datapath.conntrack.sequences import SequenceShift
 from gossamer.datapath.settings import Punt, PuntReason
 from gossamer.errors import DatapathError
 from gossamer.pipeline.checksum import internet_sum
+from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.fields import put_slot
 from gossamer.pipeline.packet import dissect, parse
 from gossamer.switch.alg.helpers import EXPECTED_FOR_S, Helpers
+
+
+class FakeExpectations:
+    """Those that were added; those that were there before."""
+
+    def __init__(self) -> None:
+        self.added: list[Expectation] = []
+        self.left_over: list[Expectation] = []
+
+    def __iter__(self) -> Iterator[Expectation]:
+        return iter(self.left_over)
+
+    def add(self, e: Expectation) -> None:
+        self.added.append(e)
+
+    def remove(self, e: Expectation) -> None:
+        self.added = [x for x in self.added if x.first != e.first]
+        self.left_over = [x for x in self.left_over if x.first != e.first]
+
+    def of(self, first: Tuple) -> Expectation | None:
+        return next((e for e in self.added if e.first == first), None)
+
+
+class FakeSequences:
+    """Of the one connection there is."""
+
+    def __init__(self) -> None:
+        self.both = [SequenceShift(), SequenceShift()]
+
+    def shifts(self, c: Connection) -> tuple[SequenceShift, SequenceShift]:
+        return self.both[0], self.both[1]
+
+    def set_shifts(self, c: Connection, a: SequenceShift, b: SequenceShift) -> None:
+        self.both = [a, b]
 
 
 class FakeConntrack:
@@ -26,31 +63,11 @@ class FakeConntrack:
 
     def __init__(self, c: Connection) -> None:
         self.connection = c
-        self.expected: list[Expectation] = []
-        self.shifts = [SequenceShift(), SequenceShift()]
-        self.left_over: list[Expectation] = []
+        self.expectations = FakeExpectations()
+        self.sequences = FakeSequences()
 
     def find(self, t: Tuple) -> Connection | None:
         return self.connection if t in (self.connection.orig, self.connection.reply) else None
-
-    def expect(self, e: Expectation) -> None:
-        self.expected.append(e)
-
-    def expectations(self) -> list[Expectation]:
-        return self.left_over
-
-    def forget(self, e: Expectation) -> None:
-        self.expected = [x for x in self.expected if x.first != e.first]
-        self.left_over = [x for x in self.left_over if x.first != e.first]
-
-    def expectation(self, first: Tuple) -> Expectation | None:
-        return next((e for e in self.expected if e.first == first), None)
-
-    def sequence_shifts(self, c: Connection) -> tuple[SequenceShift, SequenceShift]:
-        return self.shifts[0], self.shifts[1]
-
-    def set_sequence_shifts(self, c: Connection, a: SequenceShift, b: SequenceShift) -> None:
-        self.shifts = [a, b]
 
 
 class Wire:
@@ -112,14 +129,14 @@ def test_what_announces_nothing_goes_on_as_it_is() -> None:
     wire = Wire(connection())
     (out,) = wire.hold(segment(b"USER anonymous\r\n"))
     assert payload_of(out) == b"USER anonymous\r\n"
-    assert wire.conntrack.expected == []
+    assert wire.conntrack.expectations.added == []
 
 
 def test_an_announcement_is_written_before_its_packet_goes_on() -> None:
     wire = Wire(connection())
     (out,) = wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n"))
     assert payload_of(out) == b"PORT 10,0,0,1,4,210\r\n"
-    (e,) = wire.conntrack.expected
+    (e,) = wire.conntrack.expectations.added
     assert (e.first.dport, e.first.sport, e.first.zone) == (1234, 0, 3)
 
 
@@ -128,11 +145,11 @@ def test_a_longer_text_moves_what_follows() -> None:
     (out,) = wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n", 1000))
     assert payload_of(out) == b"PORT 203,0,113,7,4,210\r\n"
     assert_sums_hold(out)
-    assert wire.conntrack.shifts == [SequenceShift(1000, 0, 3), SequenceShift()]
+    assert wire.conntrack.sequences.both == [SequenceShift(1000, 0, 3), SequenceShift()]
     wire.hold(segment(b"LIST\r\n", 1021))
-    assert wire.conntrack.shifts[0] == SequenceShift(1000, 0, 3)
+    assert wire.conntrack.sequences.both[0] == SequenceShift(1000, 0, 3)
     wire.hold(segment(b"PORT 10,0,0,1,4,211\r\n", 1027))
-    assert wire.conntrack.shifts[0] == SequenceShift(1027, 3, 6)
+    assert wire.conntrack.sequences.both[0] == SequenceShift(1027, 3, 6)
 
 
 def test_a_packet_sent_again_moves_nothing_more() -> None:
@@ -140,7 +157,7 @@ def test_a_packet_sent_again_moves_nothing_more() -> None:
     first = wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n", 1000))
     wire.hold(segment(b"LIST\r\n", 1021))
     assert wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n", 1000)) == first
-    assert wire.conntrack.shifts[0] == SequenceShift(1000, 0, 3)
+    assert wire.conntrack.sequences.both[0] == SequenceShift(1000, 0, 3)
 
 
 def test_a_packet_that_nat_has_translated_already_is_known_too() -> None:
@@ -152,7 +169,7 @@ def test_a_packet_that_nat_has_translated_already_is_known_too() -> None:
 def test_replies_of_the_server_are_read_as_such() -> None:
     wire = Wire(connection())
     wire.hold(segment(b"227 Ok (10,0,0,2,200,10)\r\n", reply=True))
-    (e,) = wire.conntrack.expected
+    (e,) = wire.conntrack.expectations.added
     assert e.first == replace(connection().orig, sport=0, dport=51210)
 
 
@@ -178,7 +195,7 @@ def test_a_connection_that_is_gone_takes_its_packet_along_unread() -> None:
     wire = Wire(connection())
     frame = segment(b"PORT 10,0,0,5,4,210\r\n", src="10.0.0.5")
     assert payload_of(wire.hold(frame)[0]) == b"PORT 10,0,0,5,4,210\r\n"
-    assert wire.conntrack.expected == []
+    assert wire.conntrack.expectations.added == []
 
 
 def test_a_port_that_is_gone_loses_the_packet_and_nothing_else(
@@ -191,7 +208,7 @@ def test_a_port_that_is_gone_loses_the_packet_and_nothing_else(
 
     monkeypatch.setattr(wire.helpers, "_arrive", refuse)
     assert wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n")) == []
-    assert len(wire.conntrack.expected) == 1
+    assert len(wire.conntrack.expectations.added) == 1
 
 
 def test_expectations_end_when_their_time_is_over() -> None:
@@ -199,9 +216,9 @@ def test_expectations_end_when_their_time_is_over() -> None:
     wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n", 1000), now_s=0.0)
     wire.hold(segment(b"PORT 10,0,0,1,4,211\r\n", 1021), now_s=10.0)
     wire.helpers.sweep(EXPECTED_FOR_S - 1)
-    assert len(wire.conntrack.expected) == 2
+    assert len(wire.conntrack.expectations.added) == 2
     wire.helpers.sweep(EXPECTED_FOR_S + 1)
-    assert [e.first.dport for e in wire.conntrack.expected] == [1235]
+    assert [e.first.dport for e in wire.conntrack.expectations.added] == [1235]
 
 
 def test_an_expectation_written_again_ends_later() -> None:
@@ -209,18 +226,18 @@ def test_an_expectation_written_again_ends_later() -> None:
     for now_s, sequence in ((0.0, 1000), (100.0, 1021)):
         wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n", sequence), now_s=now_s)
     wire.helpers.sweep(EXPECTED_FOR_S + 1)
-    assert wire.conntrack.expected
+    assert wire.conntrack.expectations.added
     wire.helpers.sweep(EXPECTED_FOR_S + 101)
-    assert not wire.conntrack.expected
+    assert not wire.conntrack.expectations.added
 
 
 def test_an_earlier_daemons_expectations_end_too() -> None:
     wire = Wire(connection())
-    wire.conntrack.left_over = [Expectation(connection().orig, connection().orig)]
+    wire.conntrack.expectations.left_over = [Expectation(connection().orig, connection().orig)]
     wire.helpers.sweep(1000.0)
-    assert wire.conntrack.left_over
+    assert wire.conntrack.expectations.left_over
     wire.helpers.sweep(1000.0 + EXPECTED_FOR_S)
-    assert not wire.conntrack.left_over
+    assert not wire.conntrack.expectations.left_over
 
 
 def test_two_clients_behind_one_address_get_different_ports() -> None:
@@ -229,10 +246,10 @@ def test_two_clients_behind_one_address_get_different_ports() -> None:
     other = Expectation(
         Tuple(packed(SERVER), packed(OUTSIDE), 6, 0, 1234, 3), Tuple(b"", b"", 6), nat=b"", nat_port=0
     )
-    wire.conntrack.expected.append(other)
+    wire.conntrack.expectations.added.append(other)
     (sent,) = wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n"))
     assert payload_of(sent) == b"PORT 203,0,113,7,4,211\r\n"
     # Said again, it is the same again.
     (again,) = wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n"))
     assert payload_of(again) == payload_of(sent)
-    assert wire.conntrack.expected[0] == other
+    assert wire.conntrack.expectations.added[0] == other

@@ -6,8 +6,9 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
-from gossamer.datapath.conntrack import Connection, Expectation
+from gossamer.datapath.conntrack.connection import Connection
 from gossamer.datapath.layout import CtFlag
+from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.switch.alg.ftp import Speaker
 from gossamer.switch.alg.reading import Reading, read_ftp, read_tftp

@@ -2,7 +2,7 @@
 
 Reading a million of them must not cost a Python object a field: batches are
 taken apart by `struct`, a zone is picked before anything else is looked at,
-and whoever wants one decoded decodes that one (datapath/conntrack.py).
+and whoever wants one decoded decodes that one (connection.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gossamer.datapath.ct_tuple import canonical, pack, unpack
+from gossamer.datapath.conntrack.tuple import canonical, pack, unpack
 from gossamer.datapath.layout import CT_TRANSLATED
 from gossamer.pipeline.conntrack.tuple import Tuple
 

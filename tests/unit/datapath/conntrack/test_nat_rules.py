@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gossamer.datapath.nat_rules import NatRules
+from gossamer.datapath.conntrack.nat_rules import NatRules
 from gossamer.datapath.programs import Programs
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions

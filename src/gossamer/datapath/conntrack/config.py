@@ -1,0 +1,98 @@
+"""What holds for all connections: how many there may be, what is checked, the time."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from gossamer.datapath import layout
+from gossamer.datapath.layout import CtConfigFlag
+from gossamer.datapath.maps import MappedArray
+from gossamer.errors import DatapathError
+
+_MAX, _DEFAULT_LIMIT, _FLAGS = 0, 1, 2
+"""32-bit words of struct ct_config."""
+_MIN_FRAGMENT = 6
+_TEST_NOW = 2
+"""64-bit word of it."""
+_NO_FRAGMENTS: Final = (CtConfigFlag.NO_IPV4_FRAGMENTS, CtConfigFlag.NO_IPV6_FRAGMENTS)
+
+
+class Config:
+    """The `ct_config` map."""
+
+    def __init__(self, config: MappedArray) -> None:
+        self._array = config
+        self.is_new = not config.words32[_MAX]
+        """Nobody had it before."""
+        if self.is_new:
+            config.words32[_MAX] = layout.MAX_CONNECTIONS
+
+    def close(self) -> None:
+        """Let go of the map."""
+        self._array.close()
+
+    def now_ns(self) -> int:
+        """The clock that connections live by: monotonic, or what a test has set."""
+        return int(self._array.words64[_TEST_NOW]) or time.monotonic_ns()
+
+    def set_now_ns(self, now: int) -> None:
+        """Set the clock (capturing programs only look there); 0: the kernel's again."""
+        self._array.words64[_TEST_NOW] = now
+
+    @property
+    def maximum(self) -> int:
+        """How many there may be."""
+        return int(self._array.words32[_MAX])
+
+    @maximum.setter
+    def maximum(self, n: int) -> None:
+        if not 0 < n <= layout.MAX_CONNECTIONS:
+            raise DatapathError(
+                f"{n} connections, {layout.MAX_CONNECTIONS} are possible",
+                remedy="MAX_CONNECTIONS is in bpf/limits.h",
+            )
+        self._array.words32[_MAX] = n
+
+    @property
+    def default_limit(self) -> int:
+        """Connections that zones without a limit of their own may have each; 0: any number."""
+        return int(self._array.words32[_DEFAULT_LIMIT])
+
+    @default_limit.setter
+    def default_limit(self, n: int) -> None:
+        self._array.words32[_DEFAULT_LIMIT] = n
+
+    @property
+    def sequence_check(self) -> bool:
+        """Whether TCP packets outside the window are invalid (tcp-seq-chk)."""
+        return not self._array.words32[_FLAGS] & CtConfigFlag.NO_SEQUENCE_CHECK
+
+    @sequence_check.setter
+    def sequence_check(self, check: bool) -> None:
+        self.set_flag(CtConfigFlag.NO_SEQUENCE_CHECK, not check)
+
+    def tracks_fragments(self, ipv6: bool) -> bool:
+        """Whether fragments of IPv4, or of IPv6, are tracked; else they are invalid."""
+        return not self._array.words32[_FLAGS] & _NO_FRAGMENTS[ipv6]
+
+    def track_fragments(self, ipv6: bool, on: bool) -> None:
+        """Set that."""
+        self.set_flag(_NO_FRAGMENTS[ipv6], not on)
+
+    def shortest_fragment(self, ipv6: bool) -> int:
+        """Bytes of the IP packet that a fragment but the last must have; shorter ones are invalid."""
+        return int(self._array.words32[_MIN_FRAGMENT + ipv6])
+
+    def set_shortest_fragment(self, ipv6: bool, n_bytes: int) -> None:
+        """Set that; 0: any length."""
+        self._array.words32[_MIN_FRAGMENT + ipv6] = n_bytes
+
+    def has_flag(self, flag: CtConfigFlag) -> bool:
+        """Whether one is set."""
+        return bool(self._array.words32[_FLAGS] & flag)
+
+    def set_flag(self, flag: CtConfigFlag, on: bool) -> None:
+        """Set one, or clear it."""
+        flags = self._array.words32[_FLAGS] & ~int(flag)
+        self._array.words32[_FLAGS] = flags | (int(flag) if on else 0)

@@ -1,0 +1,53 @@
+"""Sequence numbers of connections whose text a helper changed: how they move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.datapath import layout
+from gossamer.datapath.conntrack.connection import Connection
+from gossamer.datapath.maps import HashMap
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceShift:
+    """How sequence numbers of one direction of a connection move, where a helper made a text longer
+    or shorter: numbers up to and including `until` by `before`, those after it by `after`."""
+
+    until: int = 0
+    before: int = 0
+    after: int = 0
+
+
+class Sequences:
+    """The `ct_sequences` map."""
+
+    def __init__(self, sequences: HashMap) -> None:
+        self._map = sequences
+
+    def shifts(self, connection: Connection) -> tuple[SequenceShift, SequenceShift]:
+        """How sequence numbers move: those of the originator, those of the answers."""
+        raw = self._map.get(connection.key)
+        if raw is None:
+            return SequenceShift(), SequenceShift()
+        until, before, after, until_back, before_back, after_back = layout.CT_SEQUENCES.unpack(raw)
+        return (
+            SequenceShift(until, before, after),
+            SequenceShift(until_back, before_back, after_back),
+        )
+
+    def set_shifts(
+        self, connection: Connection, original: SequenceShift, reply: SequenceShift
+    ) -> None:
+        """Have the kernel move sequence numbers; acknowledgements of the other side move back."""
+        self._map.put(
+            connection.key,
+            layout.CT_SEQUENCES.pack(
+                *(original.until, original.before, original.after),
+                *(reply.until, reply.before, reply.after),
+            ),
+        )
+
+    def forget(self, key: bytes) -> None:
+        """The connection of that key is gone."""
+        self._map.delete(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,11 +21,11 @@ _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 class Peer:
     """A database started by hand, as a script would."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: str = _SCHEMA) -> None:
         self.dir = Path(mkdtemp(prefix="ovs", dir="/run"))
         names = ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR")
         self.environment = os.environ | {name: str(self.dir) for name in names}
-        self.run("ovsdb-tool", "create", str(self.dir / "conf.db"), _SCHEMA)
+        self.run("ovsdb-tool", "create", str(self.dir / "conf.db"), schema)
         self.run("ovsdb-server", str(self.dir / "conf.db"), f"--remote=punix:{self.dir}/db.sock",
                  "--pidfile", "--detach", "--no-chdir", "-vconsole:off", "--log-file")  # fmt: skip
         self.run("ovs-vsctl", "--no-wait", "init")
@@ -121,3 +122,35 @@ def test_an_unknown_option_is_refused(peer: Peer) -> None:
     done = peer.vswitchd("--no-such-option")
     assert done.returncode == 1
     assert "no-such-option" in done.stderr
+
+
+def test_a_database_of_an_older_schema_is_served_but_for_what_it_lacks(tmp_path: Path) -> None:
+    schema = json.loads(Path(_SCHEMA).read_text())
+    del schema["cksum"], schema["tables"]["Interface"]["columns"]["ingress_policing_kpkts_rate"]
+    schema["version"] = "8.2.0"
+    older = tmp_path / "older.ovsschema"
+    older.write_text(json.dumps(schema))
+    peer = Peer(str(older))
+    try:
+        assert _started(peer).returncode == 0
+        peer.run("ovs-vsctl", "--timeout=10", "add-br", "br0")
+        assert peer.run("ovs-vsctl", "get", "Open_vSwitch", ".", "db_version").strip() == '"8.2.0"'
+        log = (peer.dir / "ovs-vswitchd.log").read_text()
+        assert log.count("lacks Interface.ingress_policing_kpkts_rate;") == 1
+    finally:
+        peer.end()
+
+
+def test_the_bridges_are_there_when_detach_returns_and_what_scripts_wrote_stays(peer: Peer) -> None:
+    peer.run("ovs-vsctl", "--no-wait", "add-br", "br0", "--", "set", "Open_vSwitch", ".",
+             "system_type=appliance")  # fmt: skip
+    _started(peer)
+    assert peer.run("ovs-ofctl", "dump-flows", "br0").count("actions=NORMAL") == 1
+    assert peer.run("ovs-vsctl", "get", "Open_vSwitch", ".", "system_type").strip() == "appliance"
+
+
+def test_a_log_that_cannot_be_written_is_told(peer: Peer) -> None:
+    done = peer.vswitchd("--pidfile", "--detach", "--no-chdir", "--log-file=/nowhere/x.log",
+                         f"unix:{peer.dir}/db.sock")  # fmt: skip
+    assert done.returncode == 0
+    assert "|WARN|failed to open /nowhere/x.log" in done.stderr

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+import ovs.reconnect
 import ovs.vlog
 
 from gossamer.daemon import log_line
+
+log = logging.getLogger(__name__)
 
 _LEVELS: Final = (
     (logging.CRITICAL, "emer"),
@@ -51,5 +54,19 @@ def install() -> None:
     ours.addHandler(VlogHandler())
     # vlog itself writes through loggers below the root: what reaches the root must end there.
     ours.propagate = False
+    # That a database is away for a while is no reason to warn, says the peer's own library.
+    ovs.reconnect.vlog.warn = ovs.reconnect.vlog.info
     # Where there is no syslog its logger has no handler, and Python writes to the console instead.
     logging.getLogger("syslog").addHandler(logging.NullHandler())
+
+
+def check_file() -> None:
+    """Say what the log is written to; or that it cannot be, which the library is silent about."""
+    path = ovs.vlog.Vlog._Vlog__log_file
+    if path is None:
+        return
+    logger = logging.getLogger("file")
+    if logger.disabled or not any(isinstance(h, logging.FileHandler) for h in logger.handlers):
+        log.warning("failed to open %s for logging; is its directory there, and writable?", path)
+    else:
+        log.info("opened log file %s", path)

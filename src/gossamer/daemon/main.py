@@ -237,6 +237,7 @@ def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
     if guise.starts_database and options.pidfile is None:
         options.pidfile = str(dirs.run / "ovs-vswitchd.pid")
     ovs.vlog.handle_args(options)
+    daemon_log.check_file()
     ovs.daemon.handle_args(options)
     ovs.daemon.daemonize_start()
     daemon = Daemon(guise, options, dirs)

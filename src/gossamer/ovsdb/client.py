@@ -84,7 +84,51 @@ class Database(ovs_idl.Idl):  # type: ignore[misc]
             helper.register_columns(table, known)
         super().__init__(remote, helper, probe_interval=0)
         self.changed_rows: set[UUID] = set()
+        self.schema_version = ""
+        """Of the database, which may be older or newer than the schema that is installed."""
+        self._missing: frozenset[tuple[str, str]] = frozenset()
         self.set_lock(LOCK)
+
+    def has(self, table: str, column: str) -> bool:
+        """Whether the database has a column."""
+        return (table, column) not in self._missing
+
+    def send_request(self, request: Any) -> Any:
+        """Called by the library for each request; asks for no column that an older database lacks.
+
+        The server would refuse the whole request, and the library wait forever.
+        """
+        if request.method.startswith("monitor") and request.params[0] == self._db.name:
+            self._leave_out_missing(request.params[2])
+        return super().send_request(request)
+
+    def _leave_out_missing(self, monitored: dict[str, list[dict[str, list[str]]]]) -> None:
+        schema = self._schema_of_server()
+        if schema is None:
+            return
+        self.schema_version = str(schema["version"])
+        missing = set()
+        for table, requests in list(monitored.items()):
+            there = schema["tables"].get(table, {"columns": {}})["columns"]
+            missing |= {(table, c) for c in requests[0]["columns"] if c not in there}
+            requests[0]["columns"] = [c for c in requests[0]["columns"] if c in there]
+            if not there:
+                del monitored[table]
+        self._missing = frozenset(missing)
+        if missing:
+            log.warning(
+                "database schema=%s: lacks %s; what they ask for cannot be had (ovsdb-tool convert)",
+                self.schema_version,
+                ", ".join(sorted(f"{table}.{column}" for table, column in missing)),
+            )
+
+    def _schema_of_server(self) -> Any:
+        """The schema as the server tells it in its own database (ovsdb-server(5)), None where not."""
+        table = self.server_tables.get(self._server_db_table) if self.server_tables else None
+        for row in table.rows.values() if table is not None else ():
+            if row.name == self._db.name and row.schema:
+                return json.loads(row.schema[0])
+        return None
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         """Called by the library for every row that came, went or changed."""
@@ -246,10 +290,11 @@ class Client:
             if found is not None:
                 self._write_bridge(bridge_row, found)
         self._put(root, "ovs_version", _optional(version))
-        self._put(root, "db_version", [self._schema_version])
-        system = _os_release()
-        self._put(root, "system_type", system[0])
-        self._put(root, "system_version", system[1])
+        self._put(root, "db_version", [self._idl.schema_version or self._schema_version])
+        # Start scripts may have said more of the host than we know.
+        for column, value in zip(("system_type", "system_version"), _os_release(), strict=True):
+            if not getattr(root, column):
+                self._put(root, column, value)
         self._put(root, "datapath_types", sorted(status.datapath_types))
         self._put(root, "iface_types", sorted(status.iface_types))
         self._put(root, "dpdk_initialized", False)
@@ -319,7 +364,7 @@ class Client:
         if key in self._written and self._written[key] == value:
             return
         current = getattr(row, column)
-        if current != value:
+        if current != value and self._idl.has(row._table.name, column):
             setattr(row, column, value)
         self._written[key] = value
 

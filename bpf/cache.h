@@ -7,6 +7,12 @@
  * One cache a CPU: no locks, and a path's counters are plain additions.  They
  * are credited to each rule of the path when it is replaced; until then the
  * daemon reads them here.
+ *
+ * Paths are far apart in memory that no core's own cache can hold, so what
+ * must be known to miss them is kept apart and close together: tags.  Nor is
+ * a path written for each flow.  Where the tables are quickly walked through
+ * it is the second packet that gets one; a flood of flows that send one
+ * packet each drives no path of others out.
  */
 #ifndef GOSSAMER_CACHE_H
 #define GOSSAMER_CACHE_H
@@ -52,6 +58,62 @@ struct {
 	__type(value, struct path_set);
 } cache SEC(".maps");
 
+/* Of a set: the hashes of its paths, and the upper halves of those that were missed last.  Hints only:
+ * a path says itself whose it is. */
+struct tags_of_set {
+	__u32 way[2];
+	__u64 missed;		/* four, the latest in the lowest bits */
+};
+
+#define TAGGED_SETS 64		/* in one value, which is a look-up with a pointer of its own */
+
+struct tags_of_sets {
+	struct tags_of_set set[TAGGED_SETS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CACHE_SETS / TAGGED_SETS);
+	__type(key, __u32);
+	__type(value, struct tags_of_sets);
+} cache_tags SEC(".maps");
+
+static __always_inline struct tags_of_set *cache_tags_of(__u32 hash)
+{
+	__u32 slot = hash & (CACHE_SETS - 1), at = slot / TAGGED_SETS;
+	struct tags_of_sets *tags = bpf_map_lookup_elem(&cache_tags, &at);
+
+	return tags ? &tags->set[slot & (TAGGED_SETS - 1)] : NULL;
+}
+
+#define CHEAP_LOOKUPS 3		/* tables that a path must pass to be kept for a flow's first packet */
+
+/* Is a path to be kept that has just been made?  Not for the first packet of a flow, where to do the
+ * same again costs no more than to write it down.  Tests get theirs at once. */
+static __always_inline bool worth_keeping(struct state *st)
+{
+	struct tags_of_set *tags;
+	__u32 missed = st->hash >> 16;
+	__u64 before;
+
+	if (!st->cacheable)
+		return false;
+	if (capturing || st->uses_state || st->n_flows > CHEAP_LOOKUPS)
+		return true;
+	tags = cache_tags_of(st->hash);
+	if (!tags)
+		return false;
+	before = tags->missed;
+	/* a path of an earlier version: it was worth it then */
+	if (tags->way[0] == st->hash || tags->way[1] == st->hash)
+		return true;
+	if ((before & 0xffff) == missed || (before >> 16 & 0xffff) == missed ||
+	    (before >> 32 & 0xffff) == missed || before >> 48 == missed)
+		return true;
+	tags->missed = before << 16 | missed;
+	return false;
+}
+
 static __always_inline bool path_matches(struct path *path, struct state *st)
 {
 	if (path->version != st->version || path->hash != st->hash)
@@ -63,6 +125,25 @@ static __always_inline bool path_matches(struct path *path, struct state *st)
 			return false;
 	}
 	return true;
+}
+
+/* The path of this packet, NULL where it has none. */
+static __always_inline struct path *find_path(struct state *st)
+{
+	struct tags_of_set *tags = cache_tags_of(st->hash);
+	__u32 slot = st->hash & (CACHE_SETS - 1);
+	struct path_set *set;
+
+	if (!tags || (tags->way[0] != st->hash && tags->way[1] != st->hash))
+		return NULL;
+	set = bpf_map_lookup_elem(&cache, &slot);
+	if (!set)
+		return NULL;
+	if (tags->way[0] == st->hash && path_matches(&set->way[0], st))
+		return &set->way[0];
+	if (tags->way[1] == st->hash && path_matches(&set->way[1], st))
+		return &set->way[1];
+	return NULL;
 }
 
 /* Gather words of this packet that rules may look at, and go on hashing with them. */
@@ -141,6 +222,7 @@ static __always_inline void retire(struct path *path)
 __attribute__((noinline)) int cache_insert(__u32 level)
 {
 	struct state *st = state_get(level);
+	struct tags_of_set *tags;
 	struct path_set *set;
 	struct path *path;
 	__u32 slot;
@@ -149,12 +231,17 @@ __attribute__((noinline)) int cache_insert(__u32 level)
 		return 0;
 	slot = st->hash & (CACHE_SETS - 1);
 	set = bpf_map_lookup_elem(&cache, &slot);
-	if (!set)
+	tags = cache_tags_of(st->hash);
+	if (!set || !tags)
 		return 0;
 	path = &set->way[0];
 	if (set->way[0].version == st->version &&
 	    (set->way[1].version != st->version || set->way[1].used < set->way[0].used))
 		path = &set->way[1];
+	if (path == &set->way[0])
+		tags->way[0] = st->hash;
+	else
+		tags->way[1] = st->hash;
 	retire(path);
 	path->version = 0;
 	path->hash = st->hash;

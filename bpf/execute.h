@@ -722,11 +722,9 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct walk walk = { .skb = skb, .level = level };
-	struct path_set *set;
 	struct path *path = NULL;
 	struct op *first;
 	struct bridge *br;
-	__u32 slot;
 
 	if (!st)
 		return 0;
@@ -745,16 +743,8 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 	}
 	if (gather_cache_key(st))
 		return 0;
-	slot = st->hash & (CACHE_SETS - 1);
-	set = bpf_map_lookup_elem(&cache, &slot);
-	if (!set)
-		return 0;
-	if (st->resumed_set || !st->exact)
-		path = NULL;
-	else if (path_matches(&set->way[0], st))
-		path = &set->way[0];
-	else if (path_matches(&set->way[1], st))
-		path = &set->way[1];
+	if (!st->resumed_set && st->exact)
+		path = find_path(st);
 	if (path) {
 		path->packets += 1;
 		path->bytes += st->length;
@@ -789,7 +779,7 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 		walk.path = path;
 	} else {
 		translate(level);
-		if (st->cacheable)
+		if (worth_keeping(st))
 			cache_insert(level);
 		walk.n_ops = st->n_ops;
 	}

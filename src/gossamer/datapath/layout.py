@@ -9,7 +9,7 @@ from typing import Final
 
 from gossamer.pipeline.fields import KEY_LEN
 
-LAYOUT_VERSION: Final = 9
+LAYOUT_VERSION: Final = 10
 """Raise when a record below changes: maps of another version are not taken over."""
 
 CT_LAYOUT_VERSION: Final = 3

@@ -48,6 +48,7 @@ MAP_NAMES = (
     "meter_counts",
     "cache_masks",
     "cache",
+    "cache_tags",
     "fdb",
     "shortcuts",
     "punts",

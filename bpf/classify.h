@@ -10,6 +10,11 @@
  * A subtable's key is its number followed by the words it looks at, gathered
  * and masked; four hash maps hold short to long keys, since hashing costs by
  * the byte.
+ *
+ * These maps have room for a million rules each, so a key that is not there
+ * costs a miss of every cache: 200 ns.  Most keys of most packets are not
+ * there.  A small filter for each subtable (Bloom, blocked by 64 bits) says so
+ * of all but a few of them.
  */
 #ifndef GOSSAMER_CLASSIFY_H
 #define GOSSAMER_CLASSIFY_H
@@ -25,6 +30,7 @@ struct subtable {
 	__u16 n_words;
 	__u8 key_class;		/* 0..3: which of the maps below */
 	__u8 conjunctive;	/* its rules are alternatives of conjunctions (conjunction.h) */
+	__u64 filter;		/* list in `rule_filters`, of a power of two words; 0: none */
 	struct match_word words[MATCH_WORDS];
 };
 
@@ -36,6 +42,30 @@ struct {
 	__type(key, __u32);
 	__type(value, struct subtable);
 } subtables SEC(".maps");
+
+/* Two bits are set for each key that the kernel holds of a subtable, in one word.  Written by the
+ * daemon, bits of a key before the key; rule_filters.py has the rules. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FILTER_WORDS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} rule_filters SEC(".maps");
+
+#define FILTER_PRIME 0xff51afd7ed558ccdull	/* odd, its bits mixed: MurmurHash3's */
+
+/* Surely not among a subtable's keys, by the hash of the key. */
+static __always_inline bool filtered_out(__u64 filter, __u64 hash)
+{
+	__u64 wanted = 1ull << (hash >> 58) | 1ull << (hash >> 52 & 63), *bits;
+	__u32 at = (filter >> 32) + ((hash >> 32) & ((__u32)filter - 1));
+
+	if (!filter)
+		return false;
+	bits = bpf_map_lookup_elem(&rule_filters, &at);
+	return bits && (*bits & wanted) != wanted;
+}
 
 struct table {
 	__u64 subtables;	/* list in `table_index` */
@@ -166,6 +196,7 @@ static long search_subtable(__u32 i, struct search *search)
 	struct subtable *sub;
 	struct rule *there = NULL;
 	struct rule_state *rule;
+	__u64 hash = 0, filter;
 	__u32 id;
 
 	if (!st || !ref)
@@ -177,10 +208,17 @@ static long search_subtable(__u32 i, struct search *search)
 	if (!sub)
 		return 1;
 	st->gather[0] = sub->id;
+	filter = *(volatile __u64 *)&sub->filter;
 	/* Words beyond those it looks at have empty masks. */
 #define GATHER_ALL(n)                                                               \
-	for (int w = 0; w < (n); w++)                                               \
-		st->gather[1 + w] = st->key[sub->words[w].word & WORD_MASK] & sub->words[w].mask;
+	for (int w = 0; w < (n); w++) {                                             \
+		__u32 word = st->key[sub->words[w].word & WORD_MASK] & sub->words[w].mask; \
+                                                                                    \
+		st->gather[1 + w] = word;                                           \
+		hash = (hash ^ word) * FILTER_PRIME;                                \
+	}                                                                           \
+	if (filtered_out(filter, hash))                                             \
+		return 0;
 	switch (sub->key_class) {
 	case 0:
 		GATHER_ALL(3);

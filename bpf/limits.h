@@ -15,6 +15,7 @@
 #define MAX_TABLE_INDEX 65536	/* subtable references of all tables together */
 #define MAX_MEMBERS 65536	/* port references of all bridges together */
 #define MAX_FLOWS (1 << 20)
+#define FILTER_WORDS (1 << 19)	/* of all subtables together; one holds four rules */
 #define MAX_MASKS 1024		/* cache masks: one in use a bridge, the rest retire */
 #define MAX_FDB (1 << 18)
 

@@ -20,6 +20,7 @@ from gossamer.datapath.index import IndexArray
 from gossamer.datapath.maps import HashMap, MappedArray
 from gossamer.datapath.programs import Programs
 from gossamer.datapath.rule_cells import NOTHING, RuleCells
+from gossamer.datapath.rule_filters import RuleFilters
 from gossamer.datapath.subtable import Rule, Subtable, kind_of
 from gossamer.datapath.subtable_lists import Place, SubtableLists
 from gossamer.errors import DatapathError
@@ -38,6 +39,7 @@ class FlowWriter:
         subtables: MappedArray,
         tables: MappedArray,
         table_index: IndexArray,
+        filters: RuleFilters,
         counters: MappedArray,
         programs: Programs,
         reserve: Callable[[int], int],
@@ -46,8 +48,8 @@ class FlowWriter:
         self.bridges: dict[int, BridgeFlows] = {}
         self.flow_ids = FlowIds(counters)
         self.programs = programs
-        self.cells = RuleCells(rules)
-        self.lists = SubtableLists(subtables, tables, table_index, self._subtables_of)
+        self.cells = RuleCells(rules, filters)
+        self.lists = SubtableLists(subtables, tables, table_index, filters, self._subtables_of)
         self.other_lengths: Callable[[int], frozenset[int]] = lambda bridge_id: frozenset()
         """Lengths that groups of a bridge ask about."""
         self._inherited_bridges: dict[bytes, int] = {}

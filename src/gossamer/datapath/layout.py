@@ -24,6 +24,7 @@ MAX_SUBTABLES: Final = 8192
 MAX_TABLE_INDEX: Final = 65536
 MAX_MEMBERS: Final = 65536
 MAX_FLOWS: Final = 1 << 20
+FILTER_WORDS: Final = 1 << 19
 MAX_MASKS: Final = 1024
 BRIDGE_SHIFT: Final = 10
 VERSION_SHIFT: Final = 18
@@ -75,7 +76,8 @@ BRIDGE: Final = Struct("=QQQIIII16s8HII")
 LENGTHS_OFFSET: Final = 56
 """Of the lengths that rules ask about, in struct bridge."""
 MATCH_WORD: Final = Struct("=HHI")
-SUBTABLE_HEAD: Final = Struct("=IHBB")
+SUBTABLE_HEAD: Final = Struct("=IHBBQ")
+"""number, n_words, key_class, conjunctive, filter"""
 SUBTABLE_SIZE: Final = SUBTABLE_HEAD.size + MATCH_WORDS * MATCH_WORD.size
 TABLE: Final = Struct("=QII")
 SINCE: Final = Struct("=Q")

@@ -32,6 +32,7 @@ MAP_NAMES = (
     "subtables",
     "tables",
     "table_index",
+    "rule_filters",
     "rules_3",
     "rules_7",
     "rules_15",

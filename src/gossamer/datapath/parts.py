@@ -23,6 +23,7 @@ from gossamer.datapath.path_cache import cache_map
 from gossamer.datapath.ports import Ports
 from gossamer.datapath.programs import Programs
 from gossamer.datapath.punts import Punts
+from gossamer.datapath.rule_filters import RuleFilters
 from gossamer.datapath.statistics import Statistics
 from gossamer.datapath.transmit import Transmitter
 from gossamer.datapath.tunnels import Tunnels
@@ -95,14 +96,16 @@ class Parts:
             hashed("large_programs", 4, head + layout.LARGE_OPS * layout.OP.size),
             conntrack.nat_rules,
         )
+        subtables = array("subtables", layout.SUBTABLE_SIZE, layout.MAX_SUBTABLES)
         flows = FlowWriter(
             tuple(
                 hashed(f"rules_{words}", 4 + 4 * words, layout.RULE.size)
                 for words in layout.KEY_CLASSES
             ),
-            array("subtables", layout.SUBTABLE_SIZE, layout.MAX_SUBTABLES),
+            subtables,
             tables,
             IndexArray(array("table_index", 8, layout.MAX_TABLE_INDEX)),
+            RuleFilters(array("rule_filters", 8, layout.FILTER_WORDS), subtables),
             counters,
             programs,
             bridges.reserve,

@@ -12,6 +12,7 @@ from typing import Final
 
 from gossamer.datapath import layout
 from gossamer.datapath.maps import HashMap
+from gossamer.datapath.rule_filters import RuleFilters
 from gossamer.errors import DatapathError
 
 NOTHING: Final = bytes(layout.RULE_STATE.size)
@@ -25,10 +26,12 @@ _PART: Final = 4096
 class RuleCells:
     """The rules of all bridges by key, in a map for each class of keys."""
 
-    def __init__(self, maps: Sequence[HashMap]) -> None:
+    def __init__(self, maps: Sequence[HashMap], filters: RuleFilters) -> None:
         self._maps = maps
+        self._filters = filters
         self.breathe: Callable[[], object] = lambda: None
         """Called now and then in long work."""
+        filters.breathe = lambda: self.breathe()
         self._pending: list[dict[bytes, bytes]] = [{} for _ in maps]
         """What the next commit writes: a key's cell, before and after."""
         self._written: list[set[bytes]] = [set() for _ in maps]
@@ -64,6 +67,7 @@ class RuleCells:
                 inherited[key] = state
                 yield layout.RULE_STATE.unpack(state)[0]
             rules.delete_all(dead)
+            self._filters.know(inherited)
             rules.put_all(list(taken_back), list(taken_back.values()))
 
     def inherited(self, key_class: int, key: bytes) -> bytes | None:
@@ -115,6 +119,7 @@ class RuleCells:
             void = self._void[key_class]
             if void:
                 self._maps[key_class].delete_all(list(void))
+                self._filters.forget(void)
                 void.clear()
             if not pending:
                 continue
@@ -125,12 +130,19 @@ class RuleCells:
                 raise
 
     def _put(self, rules: HashMap, pending: dict[bytes, bytes]) -> None:
+        """Write cells, the bits of those that are new into the filters first."""
         if len(pending) == 1:
-            rules.put(*next(iter(pending.items())))
+            key, cell = next(iter(pending.items()))
+            if cell[_BEFORE:] == NOTHING:
+                self._filters.add((key,))
+            rules.put(key, cell)
             return
-        keys, values = list(pending), list(pending.values())
+        keys, cells = list(pending), list(pending.values())
         for start in range(0, len(keys), _PART):
-            rules.put_all(keys[start : start + _PART], values[start : start + _PART])
+            part = slice(start, start + _PART)
+            pairs = zip(keys[part], cells[part], strict=True)
+            self._filters.add(key for key, cell in pairs if cell[_BEFORE:] == NOTHING)
+            rules.put_all(keys[part], cells[part])
             self.breathe()
 
     def published(self) -> list[list[bytes]]:
@@ -147,5 +159,7 @@ class RuleCells:
         """Take keys out of the maps, a few milliseconds at a time."""
         for rules, keys in zip(self._maps, gone, strict=True):
             for start in range(0, len(keys), _PART):
-                rules.delete_all(keys[start : start + _PART])
+                part = keys[start : start + _PART]
+                rules.delete_all(part)
+                self._filters.forget(part)
                 self.breathe()

@@ -17,6 +17,7 @@ from gossamer.datapath.grace import Duty
 from gossamer.datapath.index import IndexArray
 from gossamer.datapath.key_shape import KeyShape, key_shape
 from gossamer.datapath.maps import MappedArray
+from gossamer.datapath.rule_filters import RuleFilters
 from gossamer.datapath.subtable import Subtable
 from gossamer.errors import DatapathError
 
@@ -35,11 +36,13 @@ class SubtableLists:
         subtables: MappedArray,
         tables: MappedArray,
         index: IndexArray,
+        filters: RuleFilters,
         subtables_of: Callable[[Place], Iterable[Subtable]],
     ) -> None:
         self._subtables = subtables
         self._tables = tables
         self._index = index
+        self._filters = filters
         self._subtables_of = subtables_of
         self.later: Callable[[Duty], object] = lambda duty: duty()
         """Does something when no packet that is under way now is any more."""
@@ -76,8 +79,11 @@ class SubtableLists:
             for entry in self._index.entries(ref):
                 slot = entry & 0xFFFFFFFF
                 used.add(slot)
-                key = (divmod(table, 256), *self._read_words(slot))
+                conjunctive, described, key_class = self._read(slot)
+                key = (divmod(table, 256), conjunctive, described)
                 self._inherited.setdefault(key, []).append((slot, entry >> 32))
+                if described:
+                    self._filters.adopt(_slot_bytes(slot), key_class)
                 bridges[_slot_bytes(slot)] = table // 256
         self._next_slot = max(used, default=0) + 1
         self._free_slots = [s for s in range(1, self._next_slot) if s not in used]
@@ -91,11 +97,12 @@ class SubtableLists:
                 self._retire(place, slot, listed)
         self._inherited.clear()
 
-    def _read_words(self, slot: int) -> tuple[bool, bytes]:
+    def _read(self, slot: int) -> tuple[bool, bytes, int]:
+        """Whether a subtable is conjunctive, its words, and the class of its keys."""
         raw = self._subtables.read(slot)
-        _, n_words, _, conjunctive = layout.SUBTABLE_HEAD.unpack_from(raw)
+        _, n_words, key_class, conjunctive, _ = layout.SUBTABLE_HEAD.unpack_from(raw)
         words = raw[layout.SUBTABLE_HEAD.size :][: n_words * layout.MATCH_WORD.size]
-        return bool(conjunctive), words
+        return bool(conjunctive), words, key_class
 
     # -- changes -----------------------------------------------------------------
 
@@ -165,13 +172,16 @@ class SubtableLists:
         """No list has these subtables, nor has a packet that reads one."""
         for slot in slots:
             self._subtables.write(slot, bytes(layout.SUBTABLE_HEAD.size))
+            self._filters.end(_slot_bytes(slot))
         self._free_slots += slots
 
     def _new_slot(self, shape: KeyShape, conjunctive: bool) -> int:
         slot = self._free_slot()
-        head = layout.SUBTABLE_HEAD.pack(slot, len(shape.words), shape.key_class, conjunctive)
+        head = layout.SUBTABLE_HEAD.pack(slot, len(shape.words), shape.key_class, conjunctive, 0)
         record = head + shape.words_bytes()
         self._subtables.write(slot, record.ljust(layout.SUBTABLE_SIZE, b"\0"))
+        if shape.words:
+            self._filters.begin(_slot_bytes(slot), shape.key_class)
         return slot
 
     def _free_slot(self) -> int:

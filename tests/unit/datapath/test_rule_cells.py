@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
@@ -40,8 +40,25 @@ class Map:
         return list(self.there.items())
 
 
-def cells(rules: Map) -> RuleCells:
-    return RuleCells([rules])  # type: ignore[list-item]
+class Filters:
+    """Which keys were told to be there."""
+
+    def __init__(self) -> None:
+        self.there: set[bytes] = set()
+        self.breathe: Callable[[], object] = lambda: None
+
+    def know(self, keys: Iterable[bytes]) -> None:
+        self.there |= set(keys)
+
+    def add(self, keys: Iterable[bytes]) -> None:
+        self.there |= set(keys)
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        self.there -= set(keys)
+
+
+def cells(rules: Map, filters: Filters | None = None) -> RuleCells:
+    return RuleCells([rules], filters or Filters())  # type: ignore[list-item,arg-type]
 
 
 def test_a_cell_has_what_counts_and_what_counted_before() -> None:
@@ -113,3 +130,28 @@ def test_what_is_not_set_again_after_a_take_over_goes_with_the_next_commit() -> 
     assert writer.keys() == [OTHER]
     writer.write()
     assert rules.there == {KEY: OLD + ONE + NOTHING, OTHER: NEW + NOTHING + TWO}
+
+
+def test_filters_have_a_key_as_long_as_the_kernel_has_it() -> None:
+    rules, filters = Map(), Filters()
+    writer = cells(rules, filters)
+    writer.change(0, KEY, OLD, NOTHING, ONE)
+    writer.change(0, OTHER, OLD, NOTHING, ONE)
+    assert not filters.there
+    writer.write()
+    assert filters.there == {KEY, OTHER}
+    writer.published()
+    writer.change(0, KEY, NEW, ONE, TWO)
+    writer.change(0, OTHER, NEW, ONE, NOTHING)
+    writer.write()
+    gone = writer.published()
+    assert filters.there == {KEY, OTHER}
+    writer.delete(gone)
+    assert filters.there == set(rules.there) == {KEY}
+
+
+def test_filters_know_the_keys_that_an_earlier_daemon_left() -> None:
+    rules, filters = Map(), Filters()
+    rules.there = {KEY: OLD + ONE + NOTHING, OTHER: OLD + NOTHING + ONE}
+    list(cells(rules, filters).inherit({KEY[:4]: 0}, {0: 1}))
+    assert filters.there == {KEY} == set(rules.there)

@@ -121,7 +121,8 @@ enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REAS
 #define REASON_LEARN	0x80
 #define REASON_FIN	0x81
 #define REASON_SLOW	0x82	/* the controller's id is how many rules, the userdata's how many
-				 * misses are credited already */
+				 * misses are credited already, the table that where it went on after
+				 * a ct(), plus one, or 0 */
 #define REASON_CT_ALG	0x83	/* of a connection with a helper: the packet as it came, held until
 				 * the daemon lets it arrive again */
 #define REASON_SAMPLE	0x84	/* of a sample action: max_len is its probability */

@@ -514,11 +514,14 @@ __attribute__((noinline)) int translate(__u32 level)
 	/* Nobody sees what is put back last. */
 	if (st->n_ops && st->n_ops <= PATH_OPS && st->ops[st->n_ops - 1].code == DO_RESTORE)
 		st->n_ops--;
+	/* The daemon cannot read an action set that a ct()'s copy has carried along. */
+	if (st->failure == SLOW_PATH && st->resumed_set)
+		st->failure = DROP_SLOW_SET;
 	if (st->failure == SLOW_PATH) {
 		struct op op = { .code = DO_CONTROLLER };
 
 		op.b = (st->n_passed & 0xffff) | REASON_SLOW << 16;
-		op.c = (st->n_missed & 0xffff) << 8;
+		op.c = (st->n_missed & 0xffff) << 8 | (st->resume & 0xff);
 		st->n_ops = 0;
 		emit_op(st, &op);
 	} else if (st->failure) {

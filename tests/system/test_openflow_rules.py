@@ -141,8 +141,10 @@ def test_a_packet_waits_at_a_controller(two_hosts: tuple[Host, Netns, Netns]) ->
     host.ofctl("add-flow", "br0", f"priority=1,in_port={pa},actions=output:{pb}")
     assert a.ping("10.0.0.2") == 3
     host.ofctl("add-flow", "br0",
-               f"priority=9,icmp,in_port={pa},actions=set_field:7->reg1,controller(pause),resubmit(,4)")  # fmt: skip
-    host.ofctl("add-flow", "br0", f"table=4,reg1=7,actions=output:{pb}")
+               f"priority=9,icmp,in_port={pa},actions=set_field:7->reg1,ct(table=1,zone=7)")  # fmt: skip
+    host.ofctl("add-flow", "br0", "table=1,reg1=7,actions=resubmit(,2),resubmit(,4)")
+    host.ofctl("add-flow", "br0", "table=2,actions=controller(pause),set_field:9->reg2")
+    host.ofctl("add-flow", "br0", f"table=4,icmp,ct_state=+trk,reg1=7,reg2=9,actions=output:{pb}")
     assert a.ping("10.0.0.2", count=1) == 0
     controller = subprocess.Popen(
         ["ovs-ofctl", "monitor", "br0", "resume", "64"],

@@ -44,10 +44,6 @@ def compile_actions(actions: act.Actions, names: Names) -> Program:
     program = Program()
     for action in actions:
         _compile(action, program, 0, names)
-        if isinstance(action, act.Controller) and action.pause:
-            # The packet waits at a controller; what follows is run when it comes back.
-            _compile(act.Exit(), program, 0, names)
-            break
     return program
 
 
@@ -82,6 +78,8 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
                 return
             word, shift = gather(program, flags, source)
             program.emit(flags, RuleOp.OUTPUT_REG, word, shift | source.n_bits << 8, max_len)
+        case act.Controller(pause=True):
+            program.slow()  # only there it is known what all rules under way have left to do
         case act.Controller():
             userdata_id = names.userdata(action.userdata) if action.userdata else 0
             who = action.controller_id | action.reason << 16

@@ -403,6 +403,7 @@ DROP_REASONS: Final = (
     "tunnel_checksum",
     "fragment",
     "tunnel_option",
+    "slow_set",
 )
 """enum drop_reason, in its order."""
 

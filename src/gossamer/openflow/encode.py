@@ -50,7 +50,7 @@ from gossamer.openflow.message import PacketInFormat, Version
 from gossamer.openflow.oxm import port_to_16
 from gossamer.openflow.packet_in2 import encode_packet_in2
 from gossamer.openflow.table_features import table_features, table_features_replies
-from gossamer.pipeline.fields import FIELDS, TUN_METADATA_LEN
+from gossamer.pipeline.fields import BY_NAME, FIELDS, TUN_METADATA_LEN, get
 from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.tlv import LAYOUT, N_FIELDS, OptionMap
 
@@ -224,6 +224,7 @@ def desc_reply(d: m.Desc, version: int, xid: int) -> bytes:
     return multipart(version, 0, xid, body)
 
 
+_CONNECTION: Final = tuple(f for f in FIELDS if f.name.startswith("ct_"))
 _METADATA_FIELDS: Final = tuple(
     f
     for f in FIELDS
@@ -238,6 +239,10 @@ def pipeline_match(key: int, *, with_in_port: bool = True) -> Match:
         value = (key >> f.shift) & ((1 << f.n_bits) - 1)
         if value and (with_in_port or f.name != "in_port"):
             match = match.with_field(f, value)
+    if any(key >> f.shift & ((1 << f.n_bits) - 1) for f in _CONNECTION):
+        # What the addresses of the connection are is not told without it, as in Open vSwitch.
+        eth_type = BY_NAME["eth_type"]
+        match = match.with_field(eth_type, get(key, eth_type))
     for f in LAYOUT.fields.values():
         if key & f.marks:
             match = match.with_field(f, (key >> f.shift) & ((1 << f.n_bits) - 1))

@@ -33,6 +33,11 @@ class ActionSet:
     """Actions gathered for the end."""
 
     def __init__(self, actions: Actions = ()) -> None:
+        self.clear()
+        self.write(actions)
+
+    def clear(self) -> None:
+        """Forget all that was written."""
         self._single: dict[type[Action], Action] = {}
         self._sets: list[Action] = []
         self._group: Action | None = None
@@ -40,7 +45,6 @@ class ActionSet:
         self._resubmit: Action | None = None
         self.output_port = OFPP_UNSET
         """What the field actset_output says: the port of the output, where no group overrules."""
-        self.write(actions)
 
     def __bool__(self) -> bool:
         return bool(self._single or self._sets or self._group or self._output or self._resubmit)
@@ -88,7 +92,13 @@ class ActionSet:
     def ordered(self) -> Actions:
         """As a list, in the order of execution; empty where nothing says where to send."""
         last = self._group or self._output or self._resubmit
-        if last is None:
-            return ()
+        return (*self._changes(), last) if last is not None else ()
+
+    def written(self) -> Actions:
+        """All that was written and counts: what makes the same action set again."""
+        ends = (self._output, self._group, self._resubmit)
+        return (*self._changes(), *(end for end in ends if end is not None))
+
+    def _changes(self) -> Actions:
         singles = [self._single[kind] for kind in _ORDER if kind in self._single]
-        return (*singles, *self._sets, last)
+        return (*singles, *self._sets)

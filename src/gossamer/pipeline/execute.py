@@ -26,7 +26,16 @@ from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
 from gossamer.pipeline.commit import Buffer, Frame
 from gossamer.pipeline.conntrack.crossing import Rewritten, Traveller, untracked
 from gossamer.pipeline.conntrack.timeouts import NS_PER_S
-from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, KEY_LEN, SLOTS, get_slot, put_slot
+from gossamer.pipeline.fields import (
+    ETH_IPV4,
+    ETH_IPV6,
+    KEY_LEN,
+    PACKET_OFFSET,
+    SLOTS,
+    get_slot,
+    put_slot,
+)
+from gossamer.pipeline.frozen import Frozen
 from gossamer.pipeline.meter import Band, BandType, remark
 from gossamer.pipeline.normal import decide
 from gossamer.pipeline.packet_type import is_frame, payload
@@ -81,6 +90,10 @@ TUNNEL_BITS: Final = ((1 << (_TUNNEL_END - _STATE_END) * 8) - 1) << ((KEY_LEN - 
 """What a packet brought out of its tunnel: gone when it enters another bridge."""
 
 
+BESIDE_HEADERS: Final = ((1 << PACKET_OFFSET * 8) - 1) << ((KEY_LEN - PACKET_OFFSET) * 8)
+"""What a key says of a packet that is not in its headers."""
+
+
 @dataclass(slots=True)
 class _Pass:
     """A packet about to enter a bridge."""
@@ -98,6 +111,8 @@ class _Pass:
     asked: int = 0
     """The key that ct() met."""
     action_set: ActionSet | None = None
+    frozen: Frozen | None = None
+    """How a packet goes on that has waited, in place of table 0."""
 
 
 class Decided:
@@ -170,13 +185,32 @@ class Pipeline:
         run()."""
         return self._run(bridge, in_port, packet, tuple(actions), brought)
 
+    def run_at(
+        self, bridge: str, in_port: int, packet: bytes, table_id: int, brought: int
+    ) -> Result:
+        """A packet that goes on at a table, after a ct(): `brought` has all that it knows beside
+        its headers, metadata, registers and its connection."""
+        journey = self._journey(in_port, packet, brought)
+        return journey.go_on(self.world.bridges[bridge], in_port, table_id=table_id)
+
+    def resume(
+        self, bridge: str, in_port: int, packet: bytes, frozen: Frozen, brought: int
+    ) -> Result:
+        """A packet that waited at a controller; `brought` as in run_at(), what is raised as run()."""
+        if not frozen.conntracked:
+            brought = untracked(brought)
+        journey = self._journey(in_port, packet, brought)
+        return journey.go_on(self.world.bridges[bridge], in_port, frozen=frozen)
+
     def _run(
         self, bridge: str, in_port: int, packet: bytes, actions: Actions | None, brought: int = 0
     ) -> Result:
+        journey = self._journey(in_port, packet, brought)
+        return journey.go(self.world.bridges[bridge], in_port, actions)
+
+    def _journey(self, in_port: int, packet: bytes, brought: int) -> _Journey:
         frame = Frame.received(packet, in_port)
-        if brought:
-            frame = replace(frame, key=frame.key | brought)
-        return _Journey(self.world, frame).go(self.world.bridges[bridge], in_port, actions)
+        return _Journey(self.world, replace(frame, key=frame.key | brought))
 
 
 class _Journey:
@@ -193,9 +227,40 @@ class _Journey:
         self.arrived_at = _tunnel_end(frame.key)
 
     def go(self, bridge: Bridge, in_port: int, actions: Actions | None) -> Result:
-        first = Step(StepKind.BRIDGE, bridge=bridge.name, port=in_port, key=self.buffer.frame.key)
-        self.result.steps = first
-        self.enter(_Pass(bridge, in_port, self.buffer.frame.key, self.buffer, first, actions))
+        key, first = self.buffer.frame.key, self.first_step(bridge, in_port)
+        return self.walk(_Pass(bridge, in_port, key, self.buffer, first, actions))
+
+    def go_on(
+        self,
+        bridge: Bridge,
+        in_port: int,
+        *,
+        table_id: int | None = None,
+        frozen: Frozen | None = None,
+    ) -> Result:
+        """As one that was here before: it keeps what it brought, and enters by no port."""
+        key, first = self.buffer.frame.key, self.first_step(bridge, in_port)
+        action_set = ActionSet(frozen.action_set) if frozen is not None else None
+        return self.walk(
+            _Pass(
+                bridge,
+                in_port,
+                key,
+                self.buffer,
+                first,
+                table_id=table_id,
+                action_set=action_set,
+                frozen=frozen,
+            )
+        )
+
+    def first_step(self, bridge: Bridge, in_port: int) -> Step:
+        key = self.buffer.frame.key
+        self.result.steps = Step(StepKind.BRIDGE, bridge=bridge.name, port=in_port, key=key)
+        return self.result.steps
+
+    def walk(self, first: _Pass) -> Result:
+        self.enter(first)
         while self.waiting:
             self.enter(self.waiting.popleft())
         return self.result
@@ -203,7 +268,7 @@ class _Journey:
     def enter(self, entry: _Pass) -> None:
         """Translate a packet in one bridge, and perform what that gave."""
         port = entry.bridge.ports.get(entry.in_port)
-        resumed = entry.table_id is not None
+        resumed = entry.table_id is not None or entry.frozen is not None
         if not resumed and port is not None and not (port.receive and port.up):
             self.end(entry.step, "port does not receive, dropping", Drop.NO_RECEIVE)
             return
@@ -212,13 +277,16 @@ class _Journey:
             entry.bridge, key, entry.buffer, self.n_bytes, self.result, entry.action_set
         )
         first = entry.step is self.result.steps
-        if entry.actions is None:
-            translation.table(entry.table_id or 0, entry.step, honour_miss=True)
-        else:
+        if entry.frozen is not None:
+            translation.thaw(entry.frozen, entry.step)
+        elif entry.actions is not None:
             translation.packet_out = True
             translation.actions(entry.actions, 0, None, entry.step)
+        else:
+            translation.table(entry.table_id or 0, entry.step, honour_miss=True)
         translation.run_action_set(entry.step)
-        if resumed:
+        translation.freeze(translation.top_flow)
+        if resumed and not first:
             self.result.resumed.append(
                 Resumed(entry.step, entry.asked, _shown(translation.key), translation.consulted)
             )
@@ -358,6 +426,7 @@ class _Journey:
                 action,
                 _shown(effect.key),
                 packet,
+                effect.frozen,
             )
         )
 

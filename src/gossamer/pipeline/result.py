@@ -7,6 +7,7 @@ from typing import Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.frozen import Frozen
 from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.wrap import Outer
 
@@ -49,6 +50,8 @@ class Punt:
     action: act.Controller
     key: int
     packet: bytes
+    frozen: Frozen | None = None
+    """How to go on, of a packet that waits until the controller sends it back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,10 +37,12 @@ from gossamer.pipeline.fields import (
 )
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.format_field import format_port
+from gossamer.pipeline.frozen import Freezing, Frozen
 from gossamer.pipeline.group import Bucket
 from gossamer.pipeline.groups import chosen, port_is_live
 from gossamer.pipeline.learning import has_room, learned_flow
 from gossamer.pipeline.looked_at import looked_at
+from gossamer.pipeline.match import ANY
 from gossamer.pipeline.packet_type import (
     TooManyLabels,
     WrongType,
@@ -78,6 +80,8 @@ class Effect:
     request: Request | None = None
     """Of a ct(): what it asks; and the action set that goes along with its copy."""
     action_set: ActionSet | None = None
+    frozen: Frozen | None = None
+    """Of a controller(pause): how to go on."""
 
 
 class Translation:
@@ -104,6 +108,10 @@ class Translation:
         self.failure: Drop | None = None
         self.why_nothing = Drop.BY_RULE
         self.exited = False
+        self.freezing: Freezing | None = None
+        """A controller(pause) was met: what rules under way have left to do is being kept."""
+        self.top_flow: Flow | None = None
+        """The first rule passed, of which the action set and what is outside of all rules tell."""
         self.packet_out = False
         self.in_action_set = False
         self.in_bucket = False
@@ -112,7 +120,7 @@ class Translation:
         self.n_resubmits = 0
         self.n_copies = 0
         self.copies: tuple[int, ...] = ()
-        self.stack: list[int] = []
+        self.stack: list[bytes] = []
 
     @property
     def stopped(self) -> bool:
@@ -165,6 +173,8 @@ class Translation:
             self.why_nothing = Drop.NO_RULE
             return
         self.result.flows.append(flow)
+        if self.top_flow is None and not self.packet_out:
+            self.top_flow = flow
         if not self.descend(below):
             return
         in_bucket, self.in_bucket = self.in_bucket, False
@@ -186,11 +196,12 @@ class Translation:
     def run_action_set(self, step: Step) -> None:
         """At the end of the pipeline (OpenFlow 1.3.5, 5.10), or of a clone."""
         actions = self.action_set.ordered()
-        if not actions or self.failure is not None:
+        if not actions or self.failure is not None or self.freezing is not None:
             return
         self.action_set = ActionSet()
         self.in_action_set = True
-        self.actions(actions, 0, None, step.add(Step(StepKind.ACTION_SET, key=self.key)))
+        below = step.add(Step(StepKind.ACTION_SET, key=self.key))
+        self.actions(actions, 0, self.top_flow, below)
         self.in_action_set = False
 
     # -- actions -----------------------------------------------------------------------
@@ -201,7 +212,7 @@ class Translation:
         """Run a list of actions; what is returned is where its goto_table leads."""
         if not actions:
             step.add(Step(StepKind.ACTION, "drop"))
-        for action in actions:
+        for i, action in enumerate(actions):
             if self.stopped:
                 return None
             below = step.add(Step(StepKind.ACTION, action=action))
@@ -210,9 +221,53 @@ class Translation:
             self.consulted |= looked_at(action)
             going_on = self.action(action, table_id, flow, below)
             below.key = self.key
+            if self.freezing is not None:
+                self.freezing.leave(actions[i + 1 :], table_id, flow, self.action_set)
+                return None
             if not going_on:
                 return None
         return None
+
+    # -- waiting at a controller -------------------------------------------------------
+
+    def pause(self, action: act.Controller, step: Step) -> None:
+        """Stop here: the packet waits, with all that is left to do, until it comes back."""
+        self.freezing = Freezing(action, step)
+        self.exited = True
+
+    def freeze(self, flow: Flow | None) -> None:
+        """Send up a packet that was stopped below `flow`.  It tells of that rule, and of no table, as
+        Open vSwitch does; what is left to do names the pausing one."""
+        freezing, self.freezing = self.freezing, None
+        if freezing is None or self.failure is not None:
+            return
+        frozen = Frozen(
+            tuple(freezing.remaining),
+            self.action_set.written(),
+            tuple(self.stack),
+            bool(get_slot(self.key, "ct_state")),
+        )
+        action, step = freezing.action, freezing.step
+        self.effects.append(
+            Effect(
+                action, self.key, self.buffer, step, self.copies, action.reason, 0, flow,
+                frozen=frozen,
+            )
+        )  # fmt: skip
+
+    def thaw(self, frozen: Frozen, step: Step) -> None:
+        """Go on where a packet was stopped; the action set and the connection's fields are those
+        that it was given to begin with."""
+        self.packet_out = True
+        self.stack = list(frozen.stack)
+        for i, part in enumerate(frozen.remaining):
+            if self.stopped:
+                return
+            rule = Flow(part.table_id, 1, ANY, part.actions, cookie=part.cookie)
+            self.top_flow = rule
+            self.actions(part.actions, part.table_id, rule, step)
+            if self.freezing is not None:
+                self.freezing.resume_with(frozen.remaining[i + 1 :])
 
     def action(self, action: Action, table_id: int, flow: Flow | None, step: Step) -> bool:
         """Run one action; False ends its list."""
@@ -282,10 +337,13 @@ class Translation:
             case act.CopyTtlIn():
                 self.key, self.buffer = relabel.ttl_copied_in(self.key, self.buffer)
             case act.StackPush(source=source):
-                self.stack.append((self.key >> source.shift) & ((1 << source.n_bits) - 1))
+                value = (self.key >> source.shift) & ((1 << source.n_bits) - 1)
+                self.stack.append(value.to_bytes((source.n_bits + 7) // 8, "big"))
             case act.StackPop(dst=dst):
                 if self.stack:
-                    self.key = write_subfield(self.key, dst, self.stack.pop(), step)
+                    self.key = write_subfield(
+                        self.key, dst, int.from_bytes(self.stack.pop(), "big"), step
+                    )
                 else:
                     step.error("stack underflow")
             case act.Multipath(dst=dst):
@@ -372,6 +430,7 @@ class Translation:
         before = self.key, self.buffer, self.copies[:-1], self.in_bucket
         self.in_bucket = True
         self.actions(ActionSet(bucket.actions).ordered(), table_id, flow, below)
+        self.freeze(flow)
         self.key, self.buffer, self.copies, self.in_bucket = before
         self.depth -= 1
         self.exited = False
@@ -392,6 +451,7 @@ class Translation:
         self.stack, self.action_set = [], ActionSet()
         self.actions(action.actions, table_id, flow, step)
         self.run_action_set(step)
+        self.freeze(flow)
         (
             self.key, self.buffer, self.copies, self.in_bucket, self.stack, self.action_set,
             self.in_action_set,
@@ -499,10 +559,10 @@ class Translation:
                 reason = Reason.GROUP
             elif self.in_action_set:
                 reason = Reason.ACTION_SET
-        self.effect(action, step, reason, table_id, flow)
         if action.pause:
-            # The packet waits at a controller; what follows is run when it comes back.
-            self.exited = True
+            self.pause(action, step)
+        else:
+            self.effect(action, step, reason, table_id, flow)
 
     def dec_ttl(self, action: act.DecTtl, table_id: int, flow: Flow | None, step: Step) -> bool:
         if get_slot(self.key, "eth_type") not in (ETH_IPV4, ETH_IPV6):

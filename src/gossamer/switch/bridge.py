@@ -238,7 +238,7 @@ class Bridge(PortListener):
             else:
                 userdata = self.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
                 for part in as_on_the_wire(punt):
-                    self.packet_in(from_datapath(part, flow, userdata, self))
+                    self.packet_in(from_datapath(part, flow, userdata))
         if lessons:
             self.learn(lessons)
 

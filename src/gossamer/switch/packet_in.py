@@ -10,7 +10,7 @@ from gossamer.openflow import message as m
 from gossamer.pipeline.action import CONTROLLER_MAX_LEN, Controller
 from gossamer.pipeline.meter import METER_CONTROLLER
 from gossamer.switch.async_config import PacketInReason
-from gossamer.switch.continuation import continuation
+from gossamer.switch.continuation import NO_BRIDGE, continuation_of
 from gossamer.switch.references import flatten
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def as_on_the_wire(punt: Punt) -> list[Punt]:
     return [replace(punt, data=f, total_len=len(f)) for f in frames]
 
 
-def from_datapath(
-    punt: Punt, flow: Flow | None, userdata: bytes, bridge: Bridge
-) -> PacketForController:
+def from_datapath(punt: Punt, flow: Flow | None, userdata: bytes) -> PacketForController:
     """A packet the datapath sent up; `flow` is the one that sent it, where it still exists."""
     return PacketForController(
         reason=reason_of(punt.reason, flow),
@@ -103,13 +101,12 @@ def from_datapath(
         data=punt.data,
         total_len=punt.total_len,
         userdata=userdata,
-        continuation=continuation(bridge, flow, punt.controller_id, userdata),
         meter_id=_meter_of(flow, punt.controller_id, userdata),
     )
 
 
 def from_pipeline(punt: PipelinePunt, bridge: Bridge) -> PacketForController:
-    """A packet that a packet-out's actions sent up."""
+    """A packet that the reference pipeline sent up."""
     action, flow = punt.action, punt.flow
     whole = action.max_len == CONTROLLER_MAX_LEN
     return PacketForController(
@@ -122,6 +119,6 @@ def from_pipeline(punt: PipelinePunt, bridge: Bridge) -> PacketForController:
         data=punt.packet if whole else punt.packet[: action.max_len],
         total_len=len(punt.packet),
         userdata=action.userdata,
-        continuation=continuation(bridge, flow, action.controller_id, action.userdata),
+        continuation=continuation_of(punt.frozen, bridge.config.uuid or NO_BRIDGE),
         meter_id=action.meter_id or METER_CONTROLLER,
     )

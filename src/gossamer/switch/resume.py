@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gossamer.errors import PacketError
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import WriteActions
+from gossamer.pipeline.execute import BESIDE_HEADERS, Pipeline
 from gossamer.pipeline.fields import BY_NAME
-from gossamer.switch.continuation import NO_BRIDGE
-from gossamer.switch.packet_out import perform, presets
+from gossamer.switch.continuation import NO_BRIDGE, frozen_of
+from gossamer.switch.packet_out import account, deliver
+from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
@@ -25,9 +27,13 @@ def resume(switch: Switch, bridge: Bridge, message: m.Resume) -> None:
     if going_on.bridge != (bridge.config.uuid or NO_BRIDGE):
         raise OpenFlowError(ErrorCode.RESUME_STALE)
     in_port, _ = message.metadata.field(BY_NAME["in_port"])
-    actions = presets(message.metadata)
-    if going_on.action_set:
-        actions.append(WriteActions(going_on.action_set))
-    for paused in going_on.paused:
-        actions += paused.actions
-    perform(switch, bridge, in_port, message.data, tuple(actions))
+    brought = message.metadata.value & BESIDE_HEADERS
+    pipeline = Pipeline(world_of(switch))
+    try:
+        result = pipeline.resume(
+            bridge.name, in_port, message.data, frozen_of(going_on), brought
+        )
+    except PacketError as e:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, e.message) from e
+    account(switch, result, len(message.data))
+    deliver(switch, result)

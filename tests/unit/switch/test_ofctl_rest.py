@@ -11,6 +11,7 @@ from fake_datapath import wait_until
 from running_switch import RunningSwitch, Watching, bridge
 
 from gossamer.datapath.settings import PortStatistics
+from gossamer.openflow.message import PacketInFormat
 from gossamer.pipeline.fields import put_slot
 from gossamer.pipeline.world import Fragments
 from gossamer.switch.world import world_of
@@ -198,10 +199,13 @@ def test_punts_become_packet_ins_with_the_flows_cookie(
     flow = next(f for f in switch.switch.bridges["br0"].tables if f.table_id == 3)
     key = put_slot(put_slot(0, "in_port", 2), "reg3", 0x55)
     punt = Punt(1, 1, 1, 0, 3, flow.flow_id, 0, 10, 14, key, bytes.fromhex(PACKET)[:10])
+    wanted = PacketInFormat[packet_in_format.upper()]
     with Watching(switch, "-P", packet_in_format, "monitor", "br0", "65534") as monitor:
+        # It asks for the format and for packets in one message each.
         assert wait_until(
             lambda: any(
-                s.feed.miss_send_len for s in switch.switch.bridges["br0"].controllers.sessions()
+                s.feed.miss_send_len and s.feed.packet_in_format is wanted
+                for s in switch.switch.bridges["br0"].controllers.sessions()
             )
         )
         switch.call(lambda: switch.datapath.punts.append(punt))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
@@ -96,6 +97,12 @@ class Traffic:
             run_once(world.datapath.program_fd, PACKET, mark=0, ifindex=world.ifindex, repeat=500)
             self.n += 500
 
+    def reach(self, n: int) -> None:
+        """Wait until so many packets have passed."""
+        end = time.monotonic() + 60
+        while self.n < n and time.monotonic() < end:
+            time.sleep(0.01)
+
     def __enter__(self) -> Traffic:
         self._thread.start()
         return self
@@ -154,6 +161,15 @@ def replaced(world: World, k: int, before: list[Flow]) -> list[Flow]:
     return flows
 
 
+def states(world: World, first: int, number: int = FLIPS) -> Iterator[int]:
+    """Numbers of states from `first` on: so many, and more until packets have met both kinds."""
+    end = time.monotonic() + 60
+    k = first
+    while k < first + number or (min(world.sent()[:2]) <= 1000 and time.monotonic() < end):
+        yield k
+        k += 1
+
+
 def all_of_one_state(world: World, traffic: Traffic) -> None:
     two, three, four = world.sent()
     assert four == 0
@@ -165,7 +181,7 @@ def test_no_packet_meets_rules_of_two_commits(world: World) -> None:
     strays(world.datapath, world.bridge)
     flows = replaced(world, 1, [])
     with Traffic(world) as traffic:
-        for k in range(2, 2 + FLIPS):
+        for k in states(world, 2):
             flows = replaced(world, k, flows)
     all_of_one_state(world, traffic)
 
@@ -205,7 +221,7 @@ def test_no_packet_meets_actions_groups_or_meters_of_two_commits(world: World) -
     datapath.insert_flows(bridge, ends)
     change(0)
     with Traffic(world) as traffic:
-        for k in range(1, 1 + FLIPS):
+        for k in states(world, 1):
             change(k % 2)
     all_of_one_state(world, traffic)
     datapath.read_flow_statistics(flows)
@@ -231,7 +247,7 @@ def test_a_packet_that_comes_back_meets_the_rules_it_met_before(world: World, wa
     flows = state(1)
     datapath.insert_flows(bridge, [flow("table=0,priority=9,in_port=21,actions=resubmit(,30)"), *flows])
     with Traffic(world) as traffic:
-        for k in range(2, 2 + FLIPS):
+        for k in states(world, 2):
             before, flows = flows, state(k)
             with datapath.transaction():
                 datapath.remove_flows(bridge, before)
@@ -259,6 +275,7 @@ def test_no_packet_meets_a_commit_that_is_refused(world: World) -> None:
                 tables.add(each)
             with pytest.raises(DatapathError, match="more than 8 lengths"):
                 tables.commit()
+        traffic.reach(1001)
     assert world.sent() == [0, traffic.n, 0]
     assert traffic.n > 1000
 
@@ -292,6 +309,7 @@ def test_no_packet_meets_a_commit_that_there_is_no_room_for(
                 tables.add(each)
             with pytest.raises(DatapathError, match="full"):
                 tables.commit()
+        traffic.reach(1001)
     monkeypatch.undo()
     assert world.sent() == [0, traffic.n, 0]
     assert traffic.n > 1000
@@ -347,3 +365,21 @@ def rules(datapath: Datapath) -> Iterator[bytes]:
         words = int(name.split("_")[1])
         table = HashMap(name, datapath._loaded.map_fds[name], 4 + 4 * words, value)
         yield from (key for key, _ in table.items())
+
+
+def test_a_group_or_meter_that_comes_again_at_once_stays(world: World) -> None:
+    datapath, bridge = world.datapath, world.bridge
+    group = Group(7, GroupType.ALL, (Bucket(parse_actions("output:2"), 1),))
+    meter = Meter(7, MeterFlag.PKTPS, (Band(BandType.DROP, 10**9),))
+    for _ in range(2):
+        datapath.set_group(bridge, group)
+        datapath.set_meter(bridge, meter)
+        datapath.delete_group(bridge, 7)
+        datapath.delete_meter(bridge, 7)
+    datapath.set_group(bridge, group)
+    datapath.set_meter(bridge, meter)
+    datapath.insert_flows(bridge, [flow("in_port=1,actions=meter:7,group:7")])
+    datapath._parts.grace.settle()
+    run_once(datapath.program_fd, PACKET, mark=0, ifindex=world.ifindex)
+    assert world.sent() == [1, 0, 0], datapath.drops()
+    assert datapath.meter_statistics(bridge, 7)[0] == 1

@@ -131,9 +131,10 @@ class Publisher:
         """What was before goes when no packet is on its way through it any more."""
         parts = self._parts
         deleting, duties = parts.flows.published()
-        duties += parts.groups.published() + parts.meters.published()
+        deleting = [*deleting, *parts.groups.published(), *parts.meters.published()]
         if len(keys) <= 1:
-            # No packet can see a half of one change: no need to keep what was before.
+            # No packet can see a half of one change: no need to keep what was before.  And what is
+            # not deleted now must not be later, since nothing keeps the key from coming again.
             for delete in deleting:
                 delete()
             keys = []

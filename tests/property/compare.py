@@ -24,9 +24,10 @@ from gossamer.pipeline.conntrack.tcp import Peers
 from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 from gossamer.pipeline.conntrack.tracker import Tracker
 from gossamer.pipeline.conntrack.tuple import Tuple
-from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, KEY_LEN, SLOTS, get_slot
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.world import Port, World
 from tests.property.case import Case

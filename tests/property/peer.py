@@ -20,12 +20,12 @@ from typing import Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, OfPort
-from gossamer.pipeline.execute import Output
 from gossamer.pipeline.fields import BY_NAME, get_slot
 from gossamer.pipeline.format import format_actions, format_match, format_port
 from gossamer.pipeline.group import GROUP_ANY, Group, GroupType
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import ETH_TYPE_MIN, parse
+from gossamer.pipeline.result import Output
 from gossamer.pipeline.world import Fragments, Port, VlanMode
 from tests.property.case import BridgeCase, Case
 

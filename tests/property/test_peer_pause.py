@@ -21,11 +21,12 @@ from gossamer.openflow.codec import Context, decode
 from gossamer.openflow.frame import nicira
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.conntrack.tracker import Tracker
-from gossamer.pipeline.execute import BESIDE_HEADERS, Pipeline
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.group import Bucket, Group, GroupType
+from gossamer.pipeline.journey import BESIDE_HEADERS
 from gossamer.pipeline.result import Punt, Result
 from gossamer.pipeline.world import Bridge, Port, World
 from gossamer.switch.continuation import continuation_of, frozen_of

@@ -21,12 +21,6 @@ MAX_WATCHED: Final = 128
 """Groups that may watch each other in a row; beyond that, nothing counts as live."""
 
 
-def port_is_live(bridge: Bridge, ofport: int) -> bool:
-    """Whether a port exists, is not taken down, and has a link."""
-    port = bridge.ports.get(ofport)
-    return port is not None and port.up and port.live
-
-
 def group_is_live(bridge: Bridge, group_id: int, depth: int = 0) -> bool:
     """Whether some bucket of a group is live."""
     group = bridge.groups.get(group_id)
@@ -41,7 +35,7 @@ def is_live(bridge: Bridge, group: Group, bucket: Bucket, depth: int = 0) -> boo
         return False
     return bucket_is_live(
         bucket,
-        lambda ofport: port_is_live(bridge, ofport),
+        bridge.port_is_live,
         lambda group_id: group_is_live(bridge, group_id, depth + 1),
     )
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.conntrack.foreseen import Foreseen
-from gossamer.pipeline.execute import TUNNEL_BITS, Pipeline, Result
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import (
     FIELDS,
     SLOTS,
@@ -39,10 +39,12 @@ from gossamer.pipeline.format import (
     format_value,
 )
 from gossamer.pipeline.format_field import format_ct_state, format_ip, format_ipv6
+from gossamer.pipeline.journey import TUNNEL_BITS
 from gossamer.pipeline.labels import labels_of
 from gossamer.pipeline.learning import SEND_FLOW_REM
 from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Step, StepKind
 from gossamer.pipeline.world import World
 

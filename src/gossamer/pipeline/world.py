@@ -177,6 +177,11 @@ class Bridge:
         for flow in flows:
             self.tables.setdefault(flow.table_id, FlowTable(flow.table_id)).insert(flow)
 
+    def port_is_live(self, ofport: int) -> bool:
+        """Whether a port exists, is not taken down, and has a link."""
+        port = self.ports.get(ofport)
+        return port is not None and port.up and port.live
+
     def in_order(self) -> list[Port]:
         """The ports by number: the order in which copies of a flood leave."""
         return [self.ports[ofport] for ofport in sorted(self.ports)]

@@ -15,8 +15,8 @@ from gossamer.switch.references import flatten
 
 if TYPE_CHECKING:
     from gossamer.datapath.settings import Punt
-    from gossamer.pipeline.execute import Punt as PipelinePunt
     from gossamer.pipeline.flow import Flow
+    from gossamer.pipeline.result import Punt as PipelinePunt
     from gossamer.switch.bridge import Bridge
 
 _LAST_OF_PROTOCOL: Final = PacketInReason.PACKET_OUT

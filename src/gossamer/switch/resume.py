@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from gossamer.errors import PacketError
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.execute import BESIDE_HEADERS, Pipeline
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME
+from gossamer.pipeline.journey import BESIDE_HEADERS
 from gossamer.switch.continuation import NO_BRIDGE, frozen_of
 from gossamer.switch.packet_out import account, deliver
 from gossamer.switch.world import world_of

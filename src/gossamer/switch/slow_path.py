@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gossamer.datapath.offload import on_the_wire
-from gossamer.pipeline.execute import BESIDE_HEADERS, TUNNEL_BITS, Pipeline
+from gossamer.pipeline.execute import Pipeline
+from gossamer.pipeline.journey import BESIDE_HEADERS, TUNNEL_BITS
 from gossamer.switch.packet_out import Credited, account, deliver
 from gossamer.switch.world import world_of
 

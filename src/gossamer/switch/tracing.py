@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gossamer.errors import FieldError
-from gossamer.pipeline.execute import TUNNEL_BITS, Result
 from gossamer.pipeline.flow_syntax import parse_flow
+from gossamer.pipeline.journey import TUNNEL_BITS
+from gossamer.pipeline.result import Result
 from gossamer.pipeline.trace import trace_as_data, trace_flow, trace_packet
 from gossamer.pipeline.world import World
 from gossamer.switch.world import world_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.execute import Result
 from gossamer.pipeline.fields import NONE as NOTHING
 from gossamer.pipeline.fields import Field, get_slot
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Result
 from tests.unit.pipeline.test_execute import TCP, out, rule, run
 
 TAG = b"\x81\x00\x60\x07"

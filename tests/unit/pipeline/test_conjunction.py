@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.execute import Result
 from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
+from gossamer.pipeline.result import Result
 from tests.unit.pipeline.test_execute import out, rule, run, set_field
 
 SRC, OTHER_SRC, DST = 0x0A000001, 0x0A000009, 0x0A000002

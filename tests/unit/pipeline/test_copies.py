@@ -6,11 +6,12 @@ import pytest
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action
-from gossamer.pipeline.execute import Pipeline, Reason, Result
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Bucket, Group, GroupType, choose, flow_hash
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Reason, Result
 from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.trace import format_trace
 from gossamer.pipeline.world import Bridge, Port, World

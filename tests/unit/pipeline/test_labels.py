@@ -6,11 +6,11 @@ import pytest
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action
-from gossamer.pipeline.execute import Reason, Result
 from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.match import match
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Reason, Result
 from gossamer.pipeline.steps import Drop
 from tests.unit.pipeline.test_execute import TCP, out, rule, run, set_field
 

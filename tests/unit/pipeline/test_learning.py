@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import LearnSpec, LearnTo, OfPort
-from gossamer.pipeline.execute import Result
 from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.match import match
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Result
 from gossamer.pipeline.trace import trace_packet
 from gossamer.pipeline.world import Bridge, Port, World
 from tests.unit.pipeline.test_execute import TCP, rule, run, sub

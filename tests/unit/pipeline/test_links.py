@@ -8,10 +8,11 @@ import pytest
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import BundleAlgorithm, HashFields, MultipathAlgorithm, OfPort
-from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import get_slot, put_slot
 from gossamer.pipeline.links import link, looks_at, member
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.world import Bridge, Port, World
 from tests.unit.pipeline.test_execute import TCP, out, rule, run, sub

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Bucket, Group, GroupType
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.world import Bridge, Port, World
 from tests.unit.pipeline.test_execute import TCP, out, rule, set_field

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gossamer.pipeline.action_syntax import parse_actions
-from gossamer.pipeline.execute import Pipeline, Result
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME, get
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.tunnel import PacketTypeMode, Tunnel, TunnelKind
 from gossamer.pipeline.world import Bridge, Port, World

@@ -29,11 +29,13 @@ from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Actions, OfPort, SubField
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.conntrack.foreseen import Foreseen
-from gossamer.pipeline.execute import TUNNEL_BITS, Pipeline, Result
+from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import FIELDS, get_slot, put_slot
 from gossamer.pipeline.format import exact_match, format_match
+from gossamer.pipeline.journey import TUNNEL_BITS
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import parse
+from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Step, StepKind
 from gossamer.pipeline.trace import format_resumed, format_trace, megaflow
 from gossamer.pipeline.world import Fdb, World
@@ -42,7 +44,7 @@ from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
     from gossamer.daemon.appctl.kernel_run import KernelRun, Outcome
-    from gossamer.pipeline.execute import Punt
+    from gossamer.pipeline.result import Punt
     from gossamer.switch.switch import Switch
 
 Answer = Callable[[str], None]

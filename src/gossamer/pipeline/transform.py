@@ -1,0 +1,103 @@
+"""Actions that change the packet, or what goes along with it, and nothing else."""
+
+from __future__ import annotations
+
+from gossamer.pipeline import action as act
+from gossamer.pipeline import labels, links, relabel
+from gossamer.pipeline.action import Action
+from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
+from gossamer.pipeline.change import apply_change, pop_vlan, push_vlan, write_subfield
+from gossamer.pipeline.commit import Buffer
+from gossamer.pipeline.conntrack.crossing import untracked
+from gossamer.pipeline.fields import get_slot, put_slot
+from gossamer.pipeline.packet_type import TooManyLabels, WrongType, decapsulated, encapsulated
+from gossamer.pipeline.state import State
+from gossamer.pipeline.steps import Drop, Step, StepKind
+
+
+def transform(state: State, action: Action, step: Step) -> None:
+    """Run such an action; others change nothing."""
+    match action:
+        case act.PushVlan(ethertype=tpid):
+            _push_vlan(state, tpid, step)
+        case act.PopVlan():
+            state.key = pop_vlan(state.key)
+        case act.SetVlanVid(push=True) | act.SetVlanPcp(push=True) if not _tagged(state):
+            _push_vlan(state, 0x8100, step)
+            state.key = apply_change(state.key, action, step)
+        case act.PushMpls(ethertype=eth_type):
+            _relabel(state, relabel.pushed(state.key, state.buffer, eth_type), step)
+        case act.PopMpls(ethertype=eth_type):
+            _relabel(state, relabel.popped(state.key, state.buffer, eth_type), step)
+        case act.PushPbb(ethertype=eth_type):
+            _relabel(state, relabel.backbone_pushed(state.key, state.buffer, eth_type), step)
+        case act.PopPbb():
+            _relabel(state, relabel.backbone_popped(state.key, state.buffer), step)
+        case act.Encap() | act.Decap():
+            _change_header(state, action, step)
+        case act.CopyTtlOut():
+            state.key, state.buffer = relabel.ttl_copied_out(state.key, state.buffer)
+        case act.CopyTtlIn():
+            state.key, state.buffer = relabel.ttl_copied_in(state.key, state.buffer)
+        case act.StackPush(source=source):
+            value = (state.key >> source.shift) & ((1 << source.n_bits) - 1)
+            state.stack.append(value.to_bytes((source.n_bits + 7) // 8, "big"))
+        case act.StackPop(dst=dst):
+            if state.stack:
+                value = int.from_bytes(state.stack.pop(), "big")
+                state.key = write_subfield(state.key, dst, value, step)
+            else:
+                step.error("stack underflow")
+        case act.Multipath(dst=dst):
+            state.key = write_subfield(state.key, dst, links.link(state.key, action), step)
+        case act.Bundle(dst=act.SubField() as dst):
+            port = links.member(state.key, action, state.bridge.port_is_live)
+            state.key = write_subfield(state.key, dst, port & 0xFFFF, step)
+        case act.CheckPktLarger(dst=dst, length=length):
+            state.key = write_subfield(state.key, dst, int(state.n_bytes > length), step)
+        case act.Conjunction():
+            step.error("executing no-op conjunction action")
+        case act.CtClear():
+            state.key = untracked(state.key)
+        case act.ClearActions():
+            step.add(Step(StepKind.ACTION_SET_WAS, actions=state.action_set.ordered()))
+            state.action_set = ActionSet()
+            state.key = put_slot(state.key, "actset_output", OFPP_UNSET)
+        case act.WriteActions(actions=written):
+            state.action_set.write(written)
+            state.key = put_slot(state.key, "actset_output", state.action_set.output_port)
+            step.add(Step(StepKind.ACTION_SET_IS, actions=state.action_set.ordered()))
+        case _:
+            state.key = apply_change(state.key, action, step)
+
+
+def _tagged(state: State) -> bool:
+    return bool(get_slot(state.key, "vlan_tci"))
+
+
+def _push_vlan(state: State, tpid: int, step: Step) -> None:
+    key = push_vlan(state.key, tpid)
+    if key is None:
+        state.fail(step, "a third VLAN tag, dropping", Drop.VLAN_STACK)
+    else:
+        state.key = key
+
+
+def _relabel(state: State, after: tuple[int, Buffer] | None, step: Step) -> None:
+    if after is None:
+        state.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)
+    else:
+        state.key, state.buffer = after
+
+
+def _change_header(state: State, action: act.Encap | act.Decap, step: Step) -> None:
+    """A header more or less around the packet; where that cannot be, it is dropped."""
+    try:
+        if isinstance(action, act.Encap):
+            state.key, state.buffer = encapsulated(state.key, state.buffer, action)
+        else:
+            state.key, state.buffer = decapsulated(state.key, state.buffer, action.packet_type)
+    except WrongType as e:
+        state.fail(step, f"Dropping packet as {e}", Drop.PACKET_TYPE)
+    except TooManyLabels:
+        state.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)

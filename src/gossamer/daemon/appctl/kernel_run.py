@@ -40,7 +40,7 @@ IDLE_S: Final = 60.0
 """How long a program nobody runs is kept."""
 PRIVATE: Final = (
     "states", "passes", "sets_aside", "ct_works", "nat_works", "transports", "nesting", "cache",
-    "shortcuts", "drops",
+    "cache_tags", "shortcuts", "drops",
 )  # fmt: skip
 """Maps that this program has for itself: what is half done in them when a packet arrives."""
 SHARED: Final = ("port_counters", "ct_counters", "meter_counts")

@@ -38,7 +38,13 @@ def _one(value: Any) -> Any:
     return value[0] if isinstance(value, list) and value else None if isinstance(value, list) else value
 
 
-def _number(text: str | None, default: int, row: str, key: str, low: int = 0) -> int:
+MAX_ADDRESSES = 1 << 18
+"""Learned addresses of all bridges together (bpf/limits.h, MAX_FDB)."""
+
+
+def _number(
+    text: str | None, default: int, row: str, key: str, low: int = 0, high: int = 1 << 31
+) -> int:
     if text is None:
         return default
     try:
@@ -49,6 +55,9 @@ def _number(text: str | None, default: int, row: str, key: str, low: int = 0) ->
     if number < low:
         _complaints.say(subject, f"{text!r} is not a number from {low}, {default} is used")
         return default
+    if number > high:
+        _complaints.say(subject, f"{text!r} is more than there can be, {high} is used")
+        return high
     _complaints.settled(subject)
     return number
 
@@ -137,7 +146,7 @@ def controller(row: Any) -> ControllerConfig:
         target=row.target,
         connection_mode=_one(row.connection_mode) or "in-band",
         max_backoff_ms=8000 if backoff is None else max(backoff, 1000),
-        inactivity_probe_ms=5000 if probe is None else probe,
+        inactivity_probe_ms=5000 if probe is None else max(probe, 0),
         controller_rate_limit=limit,
         controller_burst_limit=burst,
         controller_queue_size=_one(row.controller_queue_size) or 100,
@@ -171,7 +180,9 @@ def bridge(row: Any, ports: tuple[PortConfig, ...]) -> BridgeConfig:
         hwaddr=_mac(other.get("hwaddr"), place, "other_config:hwaddr"),
         datapath_id=datapath_id,
         mac_aging_time_s=_number(other.get("mac-aging-time"), 300, place, "mac-aging-time", 15),
-        mac_table_size=_number(other.get("mac-table-size"), 8192, place, "mac-table-size", 10),
+        mac_table_size=_number(
+            other.get("mac-table-size"), 8192, place, "mac-table-size", 10, MAX_ADDRESSES
+        ),
         disable_in_band=_flag(other, "disable-in-band"),
         in_band_queue=_queue(other.get("in-band-queue"), place),
         forward_bpdu=_flag(other, "forward-bpdu"),

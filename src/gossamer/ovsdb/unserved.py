@@ -59,6 +59,9 @@ UNSERVED: Final[Mapping[str, tuple[Unserved, ...]]] = {
                  "isolate ports by VLANs or flows"),
         Unserved("vlan_mode", lambda value: value == ["dot1q-tunnel"], "802.1ad tunnels",
                  "the port is an access port; push and pop service tags by flows"),
+        Unserved("other_config", lambda value: value.get("priority-tags", "never") != "never",
+                 "priority-tags (frames leave without a tag of VLAN 0)",
+                 "push a tag by flows"),
         Unserved("bond_fake_iface", _is_true, "bonds", "use a bond device of Linux as the port"),
     ),
     "Interface": (

@@ -21,7 +21,7 @@ from gossamer.daemon.appctl.odp_headers import header_off, header_on, sampled, s
 from gossamer.daemon.appctl.odp_tunnel import format_outer
 from gossamer.daemon.appctl.trace_arguments import Asked, parse_arguments
 from gossamer.datapath.settings import PuntReason
-from gossamer.errors import FieldError, GossamerError
+from gossamer.errors import DatapathError, FieldError, GossamerError
 from gossamer.openflow.error import OpenFlowError
 from gossamer.openflow.message import Version
 from gossamer.openflow.validate import check_actions
@@ -117,7 +117,10 @@ class Tracing:
                 answer(self._without_kernel(asked, str(error or "in_port is gone")))
                 return
             trace = _Trace(self._switch, asked, None)
-            answer(trace.text(self._in_kernel(trace, asked, port.port_id)))
+            try:
+                answer(trace.text(self._in_kernel(trace, asked, port.port_id)))
+            except DatapathError as e:  # such as a frame that ends within its IP header
+                answer(self._without_kernel(asked, str(e)))
         except GossamerError as e:
             fail(str(e))
 

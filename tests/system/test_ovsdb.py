@@ -136,6 +136,9 @@ def test_statistics_are_written_back(host: Host) -> None:
             break
         time.sleep(0.3)
     assert int(text) >= 5
+    kept = host.vsctl("get", "interface", "va", "statistics")
+    for key in ("rx_errors", "tx_errors", "rx_crc_err", "rx_missed_errors", "collisions"):
+        assert f"{key}=0" in kept
 
 
 def test_the_database_may_die_and_come_back(host: Host) -> None:

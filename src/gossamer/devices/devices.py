@@ -6,6 +6,7 @@ import select
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gossamer.devices.counters import DeviceErrors, ErrorCounters
 from gossamer.devices.cutter import Cutter
 from gossamer.devices.internal import InternalDevices
 from gossamer.devices.link import Link, Links
@@ -29,6 +30,7 @@ class HostDevices:
         self._shaper = Shaper()
         self._cutter = Cutter(rundir)
         self._offloads = Offloads()
+        self._errors = ErrorCounters()
         self.underlay = Underlay()
 
     def link(self, name: str) -> Link | None:
@@ -158,6 +160,10 @@ class HostDevices:
         link = self._links.link(name)
         return self._shaper.counters(link.ifindex) if link else {}
 
+    def errors(self, ifindex: int) -> DeviceErrors:
+        """What went wrong on a device, as its driver counts it; nothing where it is gone."""
+        return self._errors.read(ifindex)
+
     def run(self) -> frozenset[str]:
         """Names of devices that appeared, vanished or changed since the last call."""
         changed = self._links.run()
@@ -174,6 +180,7 @@ class HostDevices:
         self._shaper.close()
         self._cutter.close()
         self._offloads.close()
+        self._errors.close()
         self.underlay.close()
         self._internal.close()
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TableStatistics,
     )
     from gossamer.datapath.tunnel_settings import Cuts, LocalAddress, TunnelOption, TunnelSettings
+    from gossamer.devices.counters import DeviceErrors
     from gossamer.devices.joining import Wanted
     from gossamer.devices.qos import QueueCounters, QueueTree
     from gossamer.devices.routes import Route
@@ -276,6 +277,9 @@ class Devices(Protocol):
 
     def queue_counters(self, name: str) -> dict[int, QueueCounters]:
         """Counters of a device's queues."""
+
+    def errors(self, ifindex: int) -> DeviceErrors:
+        """What went wrong on a device, as its driver counts it; nothing where it is gone."""
 
     def run(self) -> frozenset[str]:
         """Names of the devices that appeared, vanished or changed since the last call."""

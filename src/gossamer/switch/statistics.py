@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath.settings import PortKind
 from gossamer.devices.qos import QueueCounters
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
@@ -103,21 +102,21 @@ def ports(session: Session, message: m.PortStatsRequest, xid: int) -> None:
 
 def _port_stats(bridge: Bridge, port: Port, now: float) -> m.PortStats:
     counted = bridge.datapath.port_statistics(port.port_id)
-    device = 0 if port.kind not in (PortKind.PATCH, PortKind.TUNNEL) else None
+    errors = bridge.ports.devices.errors(port.link.ifindex) if port.link else None
     return m.PortStats(
         number=port.ofport,
         rx_packets=counted.rx_packets,
         tx_packets=counted.tx_packets,
         rx_bytes=counted.rx_bytes,
         tx_bytes=counted.tx_bytes,
-        rx_dropped=counted.rx_dropped if device is not None else None,
-        tx_dropped=counted.tx_dropped if device is not None else None,
-        rx_errors=device,
-        tx_errors=device,
-        rx_frame_err=device,
-        rx_over_err=device,
-        rx_crc_err=device,
-        collisions=device,
+        rx_dropped=counted.rx_dropped if errors else None,
+        tx_dropped=counted.tx_dropped if errors else None,
+        rx_errors=errors.rx_errors if errors else None,
+        tx_errors=errors.tx_errors if errors else None,
+        rx_frame_err=errors.rx_frame_errors if errors else None,
+        rx_over_err=errors.rx_over_errors if errors else None,
+        rx_crc_err=errors.rx_crc_errors if errors else None,
+        collisions=errors.collisions if errors else None,
         duration_s=now - port.created_s,
     )
 

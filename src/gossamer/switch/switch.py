@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath.settings import PortKind, PuntReason
+from gossamer.datapath.settings import PuntReason
 from gossamer.errors import DeviceError, GossamerError
 from gossamer.pipeline.world import World
 from gossamer.switch.alg.helpers import Helpers
@@ -50,6 +50,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BREATH_S: Final = 0.005
+_ERRORS: Final = {
+    "rx_errors": "rx_errors",
+    "tx_errors": "tx_errors",
+    "rx_frame_err": "rx_frame_errors",
+    "rx_over_err": "rx_over_errors",
+    "rx_crc_err": "rx_crc_errors",
+    "rx_missed_errors": "rx_missed_errors",
+    "collisions": "collisions",
+}
+"""Key of Interface.statistics -> counter of the device."""
 
 
 def tune_garbage_collector() -> None:
@@ -174,8 +184,11 @@ class Switch:
             for port in bridge.ports.ports.values():
                 counters = self.datapath.port_statistics(port.port_id)
                 values = {f.name: getattr(counters, f.name) for f in fields(counters)}
-                if port.kind in (PortKind.PATCH, PortKind.TUNNEL):
+                if port.link is None:
                     values = {k: v for k, v in values.items() if k.endswith(("packets", "bytes"))}
+                else:
+                    errors = self.devices.errors(port.link.ifindex)
+                    values |= {column: getattr(errors, name) for column, name in _ERRORS.items()}
                 out[port.name] = {k: v for k, v in values.items() if v is not None}
         return out
 

@@ -26,6 +26,7 @@ from gossamer.datapath.settings import (
     TableStatistics,
 )
 from gossamer.datapath.tunnel_settings import Cuts, LocalAddress, TunnelOption, TunnelSettings
+from gossamer.devices.counters import DeviceErrors
 from gossamer.devices.joining import Wanted
 from gossamer.devices.qos import QueueCounters, QueueTree
 from gossamer.devices.routes import Route
@@ -445,6 +446,7 @@ class FakeDevices:
         self.cutting: set[int] = set()
         self.internal: set[int] = set()
         self.promiscuous: set[str] = set()
+        self.wire_errors: dict[int, DeviceErrors] = {}
         self._next_ifindex = 10
 
     def shape(self, name: str, shape: QueueTree | None) -> None:
@@ -525,6 +527,9 @@ class FakeDevices:
         before = name in self.promiscuous
         (self.promiscuous.add if promiscuous else self.promiscuous.discard)(name)
         return before != promiscuous
+
+    def errors(self, ifindex: int) -> DeviceErrors:
+        return self.wire_errors.get(ifindex, DeviceErrors())
 
     def run(self) -> frozenset[str]:
         changed, self.changed = frozenset(self.changed), set()

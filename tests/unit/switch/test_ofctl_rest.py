@@ -11,6 +11,7 @@ from fake_datapath import wait_until
 from running_switch import RunningSwitch, Watching, bridge
 
 from gossamer.datapath.settings import PortStatistics
+from gossamer.devices.counters import DeviceErrors
 from gossamer.openflow.message import PacketInFormat
 from gossamer.pipeline.fields import put_slot
 from gossamer.pipeline.world import Fragments
@@ -74,9 +75,16 @@ def test_port_counters_are_shown(switch: RunningSwitch, version: int) -> None:
     port = switch.switch.bridges["br0"].ports.ports["v2"]
     counters = PortStatistics(1, 22, 3, 4, 55, 6)
     switch.call(lambda: switch.datapath.port_counters.update({port.port_id: counters}))
+    assert port.link is not None
+    switch.devices.wire_errors[port.link.ifindex] = DeviceErrors(7, 8, 9, 10, 11, 12, 13)
     out = switch.ofctl("dump-ports", "br0", "2", version=version)
-    assert "port  2: rx pkts=1, bytes=22, drop=3, errs=0" in out
-    assert "tx pkts=4, bytes=55, drop=6" in out
+    assert "port  2: rx pkts=1, bytes=22, drop=3, errs=7, frame=12, over=10, crc=11" in out
+    assert "tx pkts=4, bytes=55, drop=6, errs=8, coll=9" in out
+    assert switch.call(switch.switch.statistics)["v2"] == {
+        "rx_packets": 1, "rx_bytes": 22, "rx_dropped": 3, "rx_errors": 7, "rx_frame_err": 12,
+        "rx_over_err": 10, "rx_crc_err": 11, "rx_missed_errors": 13,
+        "tx_packets": 4, "tx_bytes": 55, "tx_dropped": 6, "tx_errors": 8, "collisions": 9,
+    }  # fmt: skip
     assert "1 ports" in out
     assert "0 ports" in switch.ofctl("dump-ports", "br0", "77", version=version)
     assert "4 ports" in switch.ofctl("dump-ports", "br0", version=version)

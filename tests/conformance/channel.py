@@ -15,7 +15,7 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from tests.conformance.cases import Message
 
 _HEADER_BYTES = 8
-_ANSWER_S = 5.0
+_ANSWER_S = 30.0
 _CODES = {
     "OFPET_BAD_REQUEST": "OFPBRC_",
     "OFPET_BAD_ACTION": "OFPBAC_",
@@ -64,7 +64,7 @@ def from_json(message: Message) -> Any:
 class Channel:
     """A connection that a switch opened.  The greeting is over when it is made."""
 
-    def __init__(self, listener: socket.socket, timeout_s: float = 20) -> None:
+    def __init__(self, listener: socket.socket, timeout_s: float = 60) -> None:
         listener.settimeout(timeout_s)
         self._socket, _ = listener.accept()
         self._socket.settimeout(_ANSWER_S)

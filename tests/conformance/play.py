@@ -22,8 +22,8 @@ from tests.conformance.channel import DATAPATH, Channel, Refused, Silent, from_j
 from tests.conformance.rates import flood
 from tests.conformance.targets import Target
 
-_PATIENCE_S = 0.4
-"""How long a packet may take through the switch."""
+_PATIENCE_S = 5.0
+"""How long a packet may take through the switch: where it does come, nobody waits."""
 _SHORTEST_BYTES = 60
 _NO_ACTION = (ofp.OFPR_NO_MATCH, ofp.OFPR_INVALID_TTL)
 """Reasons of packets to the controller that no rule sent there."""
@@ -179,7 +179,7 @@ def _first_result(target: Target) -> tuple[str, bytes]:
 def _expect_miss(
     target: Target, tables: tuple[int, ...], before: dict[int, tuple[int, int]]
 ) -> None:
-    until = time.monotonic() + 2 * _PATIENCE_S
+    until = time.monotonic() + _PATIENCE_S
     while True:
         after = _lookups(target.channel)
         looked_up = [t for t in tables if after[t][0] > before[t][0]]

@@ -101,13 +101,17 @@ def test_the_switchs_own_meters_can_be_set(switch: RunningSwitch) -> None:
         assert f"meter={name} pktps" in switch.ofctl("dump-meters", "br0")
 
 
+def send(switch: RunningSwitch, actions: str, number: int) -> None:
+    """Packets at once: a process for each would take longer than a meter needs to fill."""
+    packet = f"packet-out in_port=1,packet=112233445566aabbccddeeff0800,actions={actions}\n"
+    switch.ofctl("bundle", "br0", "-", stdin=number * packet, version=14)
+
+
 def test_the_controllers_meter_limits_packet_ins_and_counts_them(switch: RunningSwitch) -> None:
     switch.ofctl("add-meter", "br0", "meter=controller,pktps,burst,stats,band=type=drop,rate=1,"
                  "burst_size=2")  # fmt: skip
     assert not switch.datapath.bridges[1].meters
-    packet = "112233445566aabbccddeeff0800"
-    for _ in range(5):
-        switch.ofctl("packet-out", "br0", f"in_port=1,packet={packet},actions=controller")
+    send(switch, "controller", 5)
     out = switch.ofctl("meter-stats", "br0")
     found = re.search(r"meter:controller .*packet_in_count:5 byte_in_count:70.*\n0: packet_count:(\d)", out)
     assert found and int(found[1]) in (2, 3), out
@@ -118,9 +122,7 @@ def test_the_controllers_meter_limits_packet_ins_and_counts_them(switch: Running
 def test_a_controller_action_may_name_its_meter(switch: RunningSwitch) -> None:
     switch.ofctl("add-meter", "br0", "meter=5,pktps,burst,band=type=drop,rate=1,burst_size=2")
     switch.ofctl("add-flow", "br0", "in_port=1,actions=controller(meter_id=5)")
-    packet = "112233445566aabbccddeeff0800"
-    for _ in range(5):
-        switch.ofctl("packet-out", "br0", f"in_port=1,packet={packet},actions=table")
+    send(switch, "table", 5)
     # The test's datapath adds 9 packets of 900 bytes, of which 3 met the band.
     out = switch.ofctl("meter-stats", "br0", "meter=5")
     found = re.search(r"packet_in_count:14 byte_in_count:970.*\n0: packet_count:(\d)", out)

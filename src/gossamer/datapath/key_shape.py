@@ -20,12 +20,18 @@ class KeyShape:
     key_class: int
     words: list[tuple[int, int]]
     """(word, mask as in memory), what the kernel gathers."""
+    shift: int
+    """Bits of the key behind the last of the words."""
+    length: int
+    """Bytes from the first of them to the last."""
     slices: list[slice]
+    """Of these bytes, the words."""
     padding: bytes
 
     def key(self, subtable_id: bytes, value: int) -> bytes:
         """A rule's key from its match value; `subtable_id` is its four bytes in memory."""
-        raw = value.to_bytes(KEY_LEN, "big")
+        # Most matches cover a small part of the key: the less of it is cut up the better.
+        raw = (value >> self.shift).to_bytes(self.length, "big")
         return subtable_id + b"".join([raw[s] for s in self.slices]) + self.padding
 
     def words_bytes(self) -> bytes:
@@ -42,11 +48,16 @@ def key_shape(mask: int) -> KeyShape:
             remedy="match fewer fields in one flow",
         )
     key_class = next(i for i, n in enumerate(KEY_CLASSES) if n >= len(words))
+    first, last = (words[0][0], words[-1][0]) if words else (0, 0)
     slices: list[slice] = []
     for word, _ in words:
-        if slices and slices[-1].stop == word * 4:
-            slices[-1] = slice(slices[-1].start, word * 4 + 4)
+        at = (word - first) * 4
+        if slices and slices[-1].stop == at:
+            slices[-1] = slice(slices[-1].start, at + 4)
         else:
-            slices.append(slice(word * 4, word * 4 + 4))
+            slices.append(slice(at, at + 4))
     padding = bytes(4 * (KEY_CLASSES[key_class] - len(words)))
-    return KeyShape(key_class, words, slices, padding)
+    length = (last + 1 - first) * 4
+    return KeyShape(
+        key_class, words, (KEY_LEN - last * 4 - 4) * 8, length, slices, padding
+    )

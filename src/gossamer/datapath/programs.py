@@ -94,6 +94,8 @@ class Programs:
 
     def flush(self) -> None:
         """Write what is new; call before rules that refer to it are written."""
+        if not self._unwritten:
+            return
         small: list[tuple[bytes, bytes]] = []
         large: list[tuple[bytes, bytes]] = []
         for record in self._unwritten:

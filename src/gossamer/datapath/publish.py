@@ -99,7 +99,7 @@ class Publisher:
     def _commit(self) -> None:
         parts = self._parts
         keys: list[Key] = [*parts.flows.keys(), *parts.groups.keys(), *parts.meters.keys()]
-        if parts.grace.covers(keys):
+        if keys and parts.grace.covers(keys):
             parts.grace.settle()
         try:
             regrouped = self._write()

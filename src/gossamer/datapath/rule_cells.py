@@ -21,6 +21,8 @@ _HEAD: Final = layout.SINCE.size
 _BEFORE: Final = _HEAD + layout.RULE_STATE.size
 """Where in a cell what counted before begins."""
 _PART: Final = 4096
+Gone = list[tuple[int, list[bytes]]]
+"""Keys without a rule, each class of keys with its number."""
 
 
 class RuleCells:
@@ -145,21 +147,24 @@ class RuleCells:
             rules.put_all(keys[part], cells[part])
             self.breathe()
 
-    def published(self) -> list[list[bytes]]:
-        """It counts; the keys that have no rule any more, by class: for `delete()`, when no packet
-        looks at what was before."""
-        gone: list[list[bytes]] = []
-        for pending, written in zip(self._pending, self._written, strict=True):
-            gone.append([k for k, v in pending.items() if v[_HEAD:_BEFORE] == NOTHING])
-            pending.clear()
-            written.clear()
-        return gone if any(gone) else []
+    def published(self) -> Gone:
+        """It counts; the keys that have no rule any more: for `delete()`, when no packet looks at
+        what was before."""
+        gone: Gone = []
+        for key_class, pending in enumerate(self._pending):
+            if pending:
+                keys = [k for k, v in pending.items() if v[_HEAD:_BEFORE] == NOTHING]
+                if keys:
+                    gone.append((key_class, keys))
+                pending.clear()
+            self._written[key_class].clear()
+        return gone
 
-    def delete(self, gone: list[list[bytes]]) -> None:
+    def delete(self, gone: Gone) -> None:
         """Take keys out of the maps, a few milliseconds at a time."""
-        for rules, keys in zip(self._maps, gone, strict=True):
+        for key_class, keys in gone:
             for start in range(0, len(keys), _PART):
                 part = keys[start : start + _PART]
-                rules.delete_all(part)
+                self._maps[key_class].delete_all(part)
                 self._filters.forget(part)
                 self.breathe()

@@ -8,7 +8,7 @@ from typing import Final
 
 from gossamer.openflow.interned import same_mask
 from gossamer.openflow.oxm import port_to_16
-from gossamer.pipeline.fields import slot_shift
+from gossamer.pipeline.fields import SLOTS, slot_shift
 from gossamer.pipeline.match import Match
 
 MATCH10: Final = Struct(">IH6s6sHBxHBBxxIIHH")
@@ -30,6 +30,21 @@ _S_NW_SRC = slot_shift("nw_src")
 _S_NW_DST = slot_shift("nw_dst")
 _S_TP_SRC = slot_shift("tp_src")
 _S_TP_DST = slot_shift("tp_dst")
+
+
+def _in_key(*names: str) -> Struct:
+    """Slots as they lie in the key, from the first to the last of them."""
+    layout, at = ">", SLOTS[names[0]].offset
+    for slot in (SLOTS[name] for name in names):
+        layout += f"{slot.offset - at}x" + {1: "B", 2: "H", 4: "I", 6: "6s"}[slot.length]
+        at = slot.offset + slot.length
+    return Struct(layout)
+
+
+_HEADERS: Final = _in_key(
+    "eth_dst", "eth_src", "eth_type", "vlan_tci", "nw_proto", "nw_tos", "nw_src", "nw_dst",
+    "tp_src", "tp_dst",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -88,19 +103,10 @@ def decode_match10(data: bytes, offset: int = 0) -> Match:
     if in_port >= 0xFF00:
         in_port |= 0xFFFF0000
     tci = 0 if no_vlan else 0x1000 | (vlan & 0xFFF) | (pcp & 7) << 13
-    value = (
-        in_port << _S_IN_PORT
-        | int.from_bytes(dl_dst, "big") << _S_DL_DST
-        | int.from_bytes(dl_src, "big") << _S_DL_SRC
-        | dl_type << _S_DL_TYPE
-        | tci << _S_TCI
-        | proto << _S_PROTO
-        | tos << _S_TOS
-        | src << _S_NW_SRC
-        | dst << _S_NW_DST
-        | tp_src << _S_TP_SRC
-        | tp_dst << _S_TP_DST
-    )
+    headers = _HEADERS.pack(dl_dst, dl_src, dl_type, tci, proto, tos, src, dst, tp_src, tp_dst)
+    value = int.from_bytes(headers, "big") << _S_TP_DST
+    if not wildcards & _W_IN_PORT:
+        value |= in_port << _S_IN_PORT
     return Match(value & mask, mask)
 
 

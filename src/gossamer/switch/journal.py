@@ -249,11 +249,11 @@ class Journal:
     def _write(self, data: bytes) -> None:
         offset = self._size
         try:
-            self._mend_at_s = time.monotonic() + MEND_S
             while data:
                 n = os.pwrite(self._fd, data, offset)
                 data, offset = data[n:], offset + n
         except OSError as e:
+            self._mend_at_s = time.monotonic() + MEND_S
             os.ftruncate(self._fd, self._size)
             self._error = JournalError(
                 f"cannot write: {e.strerror}", place=str(self.path), remedy="free space there"

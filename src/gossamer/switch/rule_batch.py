@@ -84,6 +84,8 @@ class RuleBatch:
         if not raw:
             return
         self._raw = []
+        if not self._applied:
+            return  # barriers, and what was refused
         bridge = self._session.bridge
         try:
             bridge.commit()

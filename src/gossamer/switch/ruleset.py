@@ -305,7 +305,7 @@ class RuleSet:
         mode = self.mode or (False, "standalone")
         try:
             self.journal.flush()
-            if self._empty and self.journal.wants_truncation:
+            if self.journal.wants_truncation and self._empty:
                 self.journal.truncate(mode, now)
                 self.journal.tables(self._table_settings(), now)
                 self.journal.options(self.options.saved(), now)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions
@@ -41,6 +41,10 @@ class FlowDatapath(Protocol):
     def remove_flows(self, bridge_id: int, flows: Sequence[Flow]) -> None: ...
 
     def read_flow_statistics(self, flows: Sequence[Flow]) -> None: ...
+
+
+_PART: Final = 512
+"""Flows between two breaths."""
 
 
 class _Undo(IntEnum):
@@ -206,9 +210,10 @@ class FlowTables:
         Raises DatapathError where the datapath refuses; then everything since
         the last commit is taken back, in the tables as in the datapath.
         """
-        self._unlearn()
+        if self.references.forgotten:
+            self._unlearn()
         removed, inserted = list(self._removed), [*self._inserted, *self._changed]
-        if inserted:
+        if inserted and removed:
             # A flow that another one replaces need not be removed: the datapath writes over it.
             removed = [f for f in removed if self._at(f) is None]
         taken_back = False
@@ -226,11 +231,12 @@ class FlowTables:
                 self._take_back(inserted)
             raise
         by_id = self.by_id
-        self.datapath.breathe()
         for flow in self._removed:
             by_id.pop(flow.flow_id, None)
-        by_id.update((flow.flow_id, flow) for flow in inserted)
-        self.datapath.breathe()
+        for flow in inserted:
+            by_id[flow.flow_id] = flow
+        if len(inserted) > _PART:
+            self.datapath.breathe()
         events, self.events = self.events, []
         self._reset()
         return events
@@ -268,12 +274,12 @@ class FlowTables:
         return self.tables[flow.table_id].find_strict(flow.match, flow.priority)
 
     def _hand_over(self, removed: list[Flow], inserted: list[Flow]) -> None:
-        with self.datapath.transaction():
-            for store in self.stores:
-                store.hand_over()
-            self._hand_over_flows(removed, inserted)
-            for store in self.stores:
-                store.finish()
+        changed = [store for store in self.stores if store.dirty]
+        for store in changed:
+            store.hand_over()
+        self._hand_over_flows(removed, inserted)
+        for store in changed:
+            store.finish()
 
     def _hand_over_flows(self, removed: list[Flow], inserted: list[Flow]) -> None:
         if removed:

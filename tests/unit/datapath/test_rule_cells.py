@@ -79,7 +79,7 @@ def test_a_rule_that_went_is_deleted_when_nobody_looks_at_it_any_more() -> None:
     writer.write()
     assert rules.there == {KEY: OLD + NOTHING + ONE}
     gone = writer.published()
-    assert gone == [[KEY]]
+    assert gone == [(0, [KEY])]
     writer.delete(gone)
     assert not rules.there
 

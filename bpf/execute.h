@@ -764,7 +764,8 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 				return 0;
 			return send(skb, path->ops[1].b, level);
 		}
-		if (walk.n_ops == 1 && first->code == DO_NORMAL)
+		/* the last one there is: what follows in the path is some older one's */
+		if (walk.n_ops == walk.first + 1 && first->code == DO_NORMAL)
 			return normal(skb, level);
 		if (walk.n_ops == walk.first + 1 && first->code == DO_OUTPUT)
 			return send(skb, first->b, level);

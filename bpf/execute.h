@@ -104,12 +104,14 @@ static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, 
 }
 
 /* Bytes of the frame as it is to leave; the kernel holds one tag beside the frame. */
-static __always_inline __u32 frame_length(struct __sk_buff *skb, struct state *st)
+__attribute__((noinline)) int frame_length(struct __sk_buff *skb, __u32 level)
 {
 	__u32 length = skb->len + (skb->vlan_present ? 4 : 0);
+	struct state *st = state_get(level);
 
-	if (st->touched)
-		length += 4 * tags_of(key_of(st)) - 4 * tags_of(WIRE(st));
+	if (st && st->touched)
+		length += 4 * (tags_of(key_of(st)) + entries(key_of(st))) -
+			  4 * (tags_of(WIRE(st)) + entries(WIRE(st)));
 	return length;
 }
 
@@ -119,7 +121,7 @@ static __always_inline int keep_short(struct __sk_buff *skb, struct state *st, _
 	__u32 n = st->n_short, limit = shorter(st);
 	struct short_copy *copy;
 
-	if (frame_length(skb, st) <= limit)
+	if ((__u32)frame_length(skb, st->level) <= limit)
 		return 0;
 	if (n >= MAX_SHORT) {
 		count_drop(DROP_PASSES);

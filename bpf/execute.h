@@ -267,7 +267,7 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 	struct port *in, *out;
 	struct flow_key *k;
 	struct bridge *br;
-	__u32 id;
+	__u32 id, moves;
 	int vlan;
 
 	if (!st)
@@ -309,6 +309,7 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 		learn(st, br, vlan);
 	if (k->eth_dst[0] & 1)
 		return TO_MEMBERS;
+	moves = *(volatile __u32 *)&br->fdb_moves;
 	id = fdb_lookup(st, br, vlan);
 	if (!id)
 		return TO_MEMBERS;
@@ -322,7 +323,7 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 		return 0;
 	}
 	if (shortcut)
-		take_shortcut(shortcut, st, br, vlan, id);
+		take_shortcut(shortcut, st, moves, vlan, id);
 	set_egress_tag(id, vlan, level);
 	return id;
 }

@@ -81,7 +81,7 @@ static __always_inline void learn(struct state *st, struct bridge *br, __u16 vla
 			entry->port = st->in_port;
 			__sync_fetch_and_add(&br->fdb_moves, 1);
 		}
-		if (st->now - entry->used > FDB_REFRESH_NS)
+		if (elapsed(st, entry->used) > FDB_REFRESH_NS)
 			entry->used = st->now;
 		return;
 	}
@@ -100,7 +100,7 @@ static __always_inline __u32 fdb_lookup(struct state *st, struct bridge *br, __u
 
 	__builtin_memcpy(key.mac, k->eth_dst, 6);
 	entry = bpf_map_lookup_elem(&fdb, &key);
-	if (!entry || (!entry->fixed && st->now - entry->used > br->fdb_age_ns))
+	if (!entry || (!entry->fixed && elapsed(st, entry->used) > br->fdb_age_ns))
 		return 0;
 	return entry->port;
 }
@@ -145,12 +145,13 @@ static __always_inline bool shortcut_holds(struct shortcut *s, struct state *st,
 	       s->macs[1] == mac[1] && s->macs[2] == mac[2];
 }
 
-static __always_inline void take_shortcut(struct shortcut *s, struct state *st, struct bridge *br,
+/* `moves`: the bridge's before the address was looked up, or one that moved meanwhile would be missed. */
+static __always_inline void take_shortcut(struct shortcut *s, struct state *st, __u32 moves,
 					  __u32 vlan, __u32 port)
 {
 	s->version = st->version;
 	s->until = st->now + FDB_REFRESH_NS;
-	s->moves = br->fdb_moves;
+	s->moves = moves;
 	s->in_port = st->in_port;
 	s->port = port;
 	s->vlan = vlan;

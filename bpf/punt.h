@@ -50,7 +50,7 @@ static __always_inline bool punt_allowed(struct state *st, __u32 share)
 	if (!b)
 		return false;
 	/* CPUs may race here: the limit is approximate, never unbounded. */
-	passed = st->now - b->filled;
+	passed = elapsed(st, b->filled);
 	if (passed > 1000000000ull)
 		passed = 1000000000ull;
 	filled = b->tokens + passed * PUNTS_PER_SECOND / 1000000000ull;

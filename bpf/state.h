@@ -397,6 +397,14 @@ static __always_inline struct flow_key *key_of(struct state *st)
 	return (struct flow_key *)st->key;
 }
 
+/* Time from `then` on; none where another CPU wrote it, a tick after this one read its clock. */
+static __always_inline __u64 elapsed(struct state *st, __u64 then)
+{
+	__s64 passed = st->now - then;
+
+	return passed & ~(passed >> 63);
+}
+
 /* Call before the first change of the key: from now on key and headers differ. */
 static __always_inline void touch(struct state *st, __u32 groups)
 {

@@ -298,12 +298,12 @@ static long see_units(__u32 i, struct units *units)
 	return 0;
 }
 
-static __always_inline bool fragments_over(struct fragmented *datagram, __u64 now, bool first)
+static __always_inline bool fragments_over(struct state *st, struct fragmented *datagram, bool first)
 {
 	/* one that another CPU is about to fill has no time yet */
 	if (!(datagram->flags & FRAGMENT_FIRST))
 		return false;
-	if (now - datagram->begun > FRAGMENT_TIMEOUT_NS)
+	if (elapsed(st, datagram->begun) > FRAGMENT_TIMEOUT_NS)
 		return true;
 	/* whole: the next first fragment begins another one, as identifiers come again soon */
 	return first && !(datagram->flags & FRAGMENT_BROKEN) && datagram->units_all &&
@@ -325,7 +325,7 @@ static __always_inline __u32 enter_fragment(struct state *st, struct transports 
 	struct units units = {};
 	__u32 zero = 0, n_units, all;
 
-	if (datagram && fragments_over(datagram, st->now, !f->offset)) {
+	if (datagram && fragments_over(st, datagram, !f->offset)) {
 		bpf_map_delete_elem(&ct_fragments, &f->key);
 		datagram = NULL;
 	}

@@ -50,11 +50,16 @@ class NatWorld:
         self.datapath = datapath
         self.bridge = datapath.add_bridge("nat")
         datapath.configure_bridge(self.bridge, BridgeSettings())
-        self.ports = {
-            n: datapath.add_port(self.bridge, PortSettings(name=f"p{n}", ofport=n, kind=PortKind.DEVICE))
-            for n in (INSIDE, OUTSIDE)
-        }
+        self.ports: dict[int, int] = {}
+        for number in (INSIDE, OUTSIDE):
+            self.add_port(number)
         self.run = TestRun(datapath)
+
+    def add_port(self, number: int) -> int:
+        """One more port; its id."""
+        port = PortSettings(name=f"p{number}", ofport=number, kind=PortKind.DEVICE)
+        self.ports[number] = self.datapath.add_port(self.bridge, port)
+        return self.ports[number]
 
     def flows(self, *texts: str) -> None:
         """Add flows."""

@@ -57,22 +57,28 @@ class ActionSet:
         other.output_port = self.output_port
         return other
 
-    def write(self, actions: Actions) -> None:
-        """Merge: one of a kind, the last one counts; changes of fields all, in order."""
+    def write(self, actions: Actions) -> bool:
+        """Merge: one of a kind, the last one counts; changes of fields all, in order.
+
+        True where they have a say in the field actset_output.
+        """
+        tells = False
         for action in actions:
             match action:
                 case act.Output() | act.OutputReg() | act.Controller() | act.Enqueue():
                     self._output = action
-                    self._note_port(action)
+                    tells |= self._note_port(action)
                 case act.Group():
                     self._group = action
                     self.output_port = OFPP_UNSET
+                    tells = True
                 case act.Resubmit():
                     self._resubmit = action
                 case act.Note():
                     pass
                 case _:
                     self._write_change(action)
+        return tells
 
     def _write_change(self, action: Action) -> None:
         for kind in _ORDER:
@@ -81,13 +87,16 @@ class ActionSet:
                 return
         self._sets.append(action)
 
-    def _note_port(self, action: Action) -> None:
+    def _note_port(self, action: Action) -> bool:
         if self._group is not None:
-            return
+            return False
         if isinstance(action, act.Output):
             self.output_port = action.port
         elif isinstance(action, act.Controller) and action.as_output:
             self.output_port = OfPort.CONTROLLER
+        else:
+            return False
+        return True
 
     def ordered(self) -> Actions:
         """As a list, in the order of execution; empty where nothing says where to send."""

@@ -64,8 +64,9 @@ def transform(state: State, action: Action, step: Step) -> None:
             state.action_set = ActionSet()
             state.key = put_slot(state.key, "actset_output", OFPP_UNSET)
         case act.WriteActions(actions=written):
-            state.action_set.write(written)
-            state.key = put_slot(state.key, "actset_output", state.action_set.output_port)
+            # A bucket puts the field back at its end, but not what it wrote into the set.
+            if state.action_set.write(written):
+                state.key = put_slot(state.key, "actset_output", state.action_set.output_port)
             step.add(Step(StepKind.ACTION_SET_IS, actions=state.action_set.ordered()))
         case _:
             state.key = apply_change(state.key, action, step)

@@ -414,6 +414,8 @@ static __always_inline void controller(struct __sk_buff *skb, struct state *st, 
 	}
 	if (st->pass_limit && (!op->a || op->a > st->pass_limit))
 		op->a = st->pass_limit;
+	if ((op->b >> 16) == REASON_SLOW)
+		op->b |= st->frame_length & 0xffff;
 	if (punt_write(skb, st, op, 0, level))
 		count_drop(DROP_PUNT_FULL);
 }

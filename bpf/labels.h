@@ -76,8 +76,19 @@ static __always_inline void key_pop_label(struct flow_key *k, __be16 eth_type)
 	k->eth_type = eth_type;
 }
 
+/* Whether the key knows what is below the last label, when it is of a type that `looked_at` is of:
+ * what was labelled here may become another than what it came as, and the daemon parses it again. */
+static __always_inline bool parsed_as(struct state *st, __be16 eth_type, __u32 looked_at)
+{
+	if (!looked_at || eth_type == st->l3_type || eth_type == st->wire_type)
+		return true;
+	/* no path knows what it came as: over a patch port it is behind its label already */
+	st->cacheable = 0;
+	return looked_at == POP_BELOW_LABELS && is_mpls(st->wire_type);
+}
+
 /* OP_PUSH_MPLS and OP_POP_MPLS.  Returns -1 where the packet is lost for it. */
-__attribute__((noinline)) int relabel(__u32 code, __u32 eth_type, __u32 level)
+__attribute__((noinline)) int relabel(__u32 code, __u32 eth_type, __u32 looked_at, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct flow_key *k;
@@ -107,6 +118,10 @@ __attribute__((noinline)) int relabel(__u32 code, __u32 eth_type, __u32 level)
 	/* Labels must not become payload. */
 	if (n > 1 && !is_mpls(eth_type))
 		return -1;
+	if (n == 1 && !parsed_as(st, eth_type, looked_at)) {
+		st->failure = SLOW_PATH;
+		return 0;
+	}
 	key_pop_label(k, eth_type);
 	if (n == 1 && eth_type == st->l3_type)
 		__builtin_memcpy(&st->key[WORD_NW_PROTO], st->hidden, sizeof(st->hidden));

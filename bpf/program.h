@@ -37,7 +37,7 @@ enum rule_op {
 	OP_MULTIPATH,		/* a: fields | algorithm << 8, b: basis, c: links, d: modulo; into
 				 * the last scratch word */
 	OP_PUSH_MPLS,		/* a: ethertype */
-	OP_POP_MPLS,		/* a: ethertype of what follows */
+	OP_POP_MPLS,		/* a: ethertype of what follows, b: POP_* */
 	OP_DEC_MPLS_TTL,
 	OP_COPY_TTL_OUT,
 	OP_COPY_TTL_IN,
@@ -68,6 +68,11 @@ enum rule_op {
 #define NEEDS_ETH_TYPE	(NEEDS_IPV4 | NEEDS_IPV6 | NEEDS_ARP | NEEDS_MPLS)
 #define NEEDS_PROTO	(1 << 9)	/* the IP protocol in bits 16 to 23 */
 #define NEEDED_PROTO(needs) ((needs) >> 16 & 0xff)
+
+/* Where the parser looks for what a popped label names. */
+#define POP_NOWHERE	0	/* the key has nothing of it */
+#define POP_BELOW_LABELS 1	/* behind the ethertype, and below labels */
+#define POP_BARE	2	/* behind the ethertype */
 
 #define STACK_WORD (KEY_WORDS + 12)	/* the scratch words that OP_PUSH and OP_POP use */
 
@@ -120,9 +125,9 @@ enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REAS
 /* For the daemon itself. */
 #define REASON_LEARN	0x80
 #define REASON_FIN	0x81
-#define REASON_SLOW	0x82	/* the controller's id is how many rules, the userdata's how many
-				 * misses are credited already, the table that where it went on after
-				 * a ct(), plus one, or 0 */
+#define REASON_SLOW	0x82	/* the packet as it entered the bridge, credited nowhere; in place of
+				 * a controller's id its length as it entered the switch, in place of
+				 * the table that where it went on after a ct(), plus one, or 0 */
 #define REASON_CT_ALG	0x83	/* of a connection with a helper: the packet as it came, held until
 				 * the daemon lets it arrive again */
 #define REASON_SAMPLE	0x84	/* of a sample action: max_len is its probability */

@@ -235,7 +235,6 @@ struct state {
 	__u32 conjunction_id;		/* whose clauses are all there */
 	/* translation */
 	__u32 failure;			/* drop reason that voids the whole pass, or SLOW_PATH */
-	__u32 n_passed, n_missed;	/* rules and tables credited with this packet */
 	__u32 hides_ports;		/* while a table is looked up, of a fragment */
 	__be32 hidden_ports;
 	__be32 came_by;			/* in_port of the key before translation */

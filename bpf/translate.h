@@ -236,7 +236,7 @@ static long run_op(__u32 i, struct run *run)
 		return 1;
 	case OP_PUSH_MPLS:
 	case OP_POP_MPLS:
-		if (!relabel(op.code, op.a, run->level))
+		if (!relabel(op.code, op.a, op.b, run->level))
 			return 0;
 		/* in a bucket only that copy is lost */
 		if (leave_bucket(run->level))
@@ -484,7 +484,6 @@ __attribute__((noinline)) int translate(__u32 level)
 	/* Whether a queue is chosen already, over a patch port, no path knows. */
 	key_of(st)->queue = QUEUE_UNKNOWN;
 	st->told_queue = QUEUE_UNKNOWN;
-	st->n_passed = st->n_missed = 0;
 	st->failure = 0;
 	st->n_resubmits = 0;
 	st->enter = 0;
@@ -518,10 +517,12 @@ __attribute__((noinline)) int translate(__u32 level)
 	if (st->failure == SLOW_PATH && st->resumed_set)
 		st->failure = DROP_SLOW_SET;
 	if (st->failure == SLOW_PATH) {
-		struct op op = { .code = DO_CONTROLLER };
+		struct op op = { .code = DO_CONTROLLER, .c = st->resume & 0xff };
 
-		op.b = (st->n_passed & 0xffff) | REASON_SLOW << 16;
-		op.c = (st->n_missed & 0xffff) << 8 | (st->resume & 0xff);
+		/* not a constant, which would be one more map */
+		op.b = REASON_SLOW << 16;
+		/* the daemon credits those that it leads the packet past, these once more */
+		st->n_flows = 0;
 		st->n_ops = 0;
 		emit_op(st, &op);
 	} else if (st->failure) {
@@ -531,6 +532,7 @@ __attribute__((noinline)) int translate(__u32 level)
 	} else if (!st->n_ops) {
 		emit_simple(st, DO_DROP, 0, DROP_BY_RULE);
 	}
+	credit_all(level);
 	if (st->n_ops > CACHED_OPS)
 		st->cacheable = 0;
 	__builtin_memcpy(st->key, st->saved, sizeof(st->saved));

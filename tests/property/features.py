@@ -1,10 +1,10 @@
-"""What random cases are made of: a name for each thing a datapath may not do yet."""
+"""What random cases are made of: a name for each thing that can be left out of them."""
 
 from __future__ import annotations
 
 from typing import Final
 
-ALL: Final = frozenset(
+FEATURES: Final = frozenset(
     (
         "group",  # all, indirect, select and fast failover, out of rules
         "group_chain",  # buckets that lead to groups, and watch them
@@ -38,12 +38,3 @@ ALL: Final = frozenset(
         "tunnel_fields",  # set and matched, whatever the ports are
     )
 )
-
-NOT_YET: Final = frozenset(
-    (
-        "pbb",  # by the slow path, which is the reference
-        "set_nsh",  # likewise
-    )
-)
-FEATURES: Final = ALL - NOT_YET
-"""Those that the BPF programs are compared in; the reference knows all."""

@@ -26,7 +26,7 @@ from gossamer.datapath.datapath import Datapath
 from tests.property import connections
 from tests.property.case import Case, from_json, to_json
 from tests.property.compare import disagreement, open_datapath
-from tests.property.features import ALL, FEATURES
+from tests.property.features import FEATURES
 from tests.property.generate import case
 from tests.property.shrink import shrink
 
@@ -118,10 +118,10 @@ def main() -> int:
     parser.add_argument(
         "--features",
         default=",".join(sorted(FEATURES)),
-        help="names of tests/property/features.py, with commas between; or all",
+        help="names of tests/property/features.py, with commas between",
     )
     arguments = parser.parse_args()
-    features = ALL if arguments.features == "all" else frozenset(arguments.features.split(","))
+    features = frozenset(arguments.features.split(","))
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as build:
         built = object_file(Path(build))

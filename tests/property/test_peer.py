@@ -19,13 +19,13 @@ from gossamer.pipeline.steps import Drop, Step
 from gossamer.pipeline.trace import trace_flow
 from gossamer.pipeline.world import Bridge, Port, VlanMode, World
 from tests.property import peer as peers
-from tests.property.features import ALL
+from tests.property.features import FEATURES
 from tests.property.generate import case
 from tests.unit.pipeline.test_trace import FLOW, NORMAL, flow
 
 N_WORLDS = 16
 N_PACKETS = 10
-SHARED = ALL - {"copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle"}
+SHARED = FEATURES - {"copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle"}
 """What both have, and random worlds can show: the hashes are each one's own, and a cut or a look
 at the length comes in Open vSwitch before changes that wait to be written to the packet.  What is
 set of a tunnel's fields is not compared there yet."""

@@ -144,6 +144,10 @@ class Bridges:
         """How often, modulo 2^32, an address was seen behind another port."""
         return int(self._array.words32[self._at32(bridge_id, _MOVES)])
 
+    def count_move(self, bridge_id: int) -> None:
+        """An address was seen behind another port, by a packet that the kernel did not see there."""
+        self._set32(bridge_id, _MOVES, (self.moves(bridge_id) + 1) & 0xFFFFFFFF)
+
     def limit(self, bridge_id: int) -> int:
         """How many it may learn."""
         return int(self._array.words32[self._at32(bridge_id, _LIMIT)])

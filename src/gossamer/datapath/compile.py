@@ -12,12 +12,23 @@ from gossamer.datapath.compile_ct import NatRuleNumbers, compile_ct
 from gossamer.datapath.compile_links import compile_bundle, compile_multipath
 from gossamer.datapath.field_change import BOTH_TAGS, VLAN_TCI, change_fields
 from gossamer.datapath.key_words import in_network_order
-from gossamer.datapath.layout import MAX_TTL_CONTROLLERS, OP_WRITE, QUEUE_UNKNOWN, RuleOp
+from gossamer.datapath.layout import MAX_TTL_CONTROLLERS, OP_WRITE, QUEUE_UNKNOWN, PopMpls, RuleOp
 from gossamer.datapath.moves import gather, move, pop_bits, push_bits, store
 from gossamer.datapath.program import Program
 from gossamer.errors import UnsupportedActionError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.fields import BY_NAME, slot_shift
+from gossamer.pipeline.fields import (
+    BY_NAME,
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    ETH_NSH,
+    ETH_PBB,
+    ETH_QINQ,
+    ETH_RARP,
+    ETH_VLAN,
+    slot_shift,
+)
 
 
 class Names(NatRuleNumbers, Protocol):
@@ -50,6 +61,10 @@ def compile_actions(actions: act.Actions, names: Names) -> Program:
 _ETH_TYPE = BY_NAME["eth_type"].full_mask
 _TTL = BY_NAME["nw_ttl"].full_mask
 _TOS = BY_NAME["nw_tos"].full_mask
+_PARSED = dict.fromkeys((ETH_IPV4, ETH_IPV6, ETH_ARP), PopMpls.BELOW_LABELS) | dict.fromkeys(
+    (ETH_RARP, ETH_VLAN, ETH_QINQ, ETH_PBB, ETH_NSH), PopMpls.BARE
+)
+"""Where the datapath's parser looks for what a popped label names."""
 _LABELS = _ETH_TYPE | sum(0xFFFFFFFF << slot_shift(f"mpls_lse{i}") for i in range(3))
 _BELOW_LABELS = 0xFF << slot_shift("nw_proto")
 """Enough for the parser to look there."""
@@ -190,7 +205,8 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.PopMpls(ethertype=ethertype):
             program.reads |= _LABELS
             program.writes |= _LABELS | _BELOW_LABELS
-            program.emit(flags, RuleOp.POP_MPLS, in_network_order(ethertype))
+            place = _PARSED.get(ethertype, PopMpls.NOWHERE)
+            program.emit(flags, RuleOp.POP_MPLS, in_network_order(ethertype), place)
         case act.DecMplsTtl():
             program.reads |= _LABELS
             program.writes |= _LABELS

@@ -337,8 +337,19 @@ class Datapath:
     ) -> tuple[int, int, list[tuple[int, int]]]:
         """(packets, bytes) that a group has seen, and of each of its buckets."""
         record = self._groups.records[bridge_id, group_id]
-        total, *buckets = self._statistics.read([record.counter, *record.bucket_counters])
+        ids = [record.counter, *record.bucket_counters]
+        total, *buckets = [
+            (packets + own.packets, n_bytes + own.n_bytes)
+            for (packets, n_bytes), own in zip(self._statistics.read(ids), record.own, strict=True)
+        ]
         return (*total, buckets)
+
+    def count_group(
+        self, bridge_id: int, group_id: int, buckets: Sequence[int], n_bytes: int
+    ) -> None:
+        """Count a packet that the reference pipeline took through a group and those of its buckets
+        (their indexes)."""
+        self._groups.records[bridge_id, group_id].count(buckets, n_bytes)
 
     def set_meter(self, bridge_id: int, meter: Meter) -> None:
         """Add a meter, or replace the one of that number, which begins again.
@@ -364,6 +375,13 @@ class Datapath:
     def fdb(self, bridge_id: int) -> list[FdbEntry]:
         """The addresses a bridge knows."""
         return self._fdb.entries(bridge_id)
+
+    def learn_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
+        """Learn that an address is behind a port, as the kernel does from packets.
+
+        Raises DatapathError where there is no room for it.
+        """
+        self._fdb.learn(bridge_id, port_id, vlan, mac)
 
     def put_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
         """Put an address behind a port: it neither moves nor ages, and a flush leaves it.

@@ -1,6 +1,6 @@
 """Addresses that bridges know: read, put by hand, flushed, swept, counted.
 
-Learning itself is the kernel's (bpf/normal.h).
+The kernel learns by itself (bpf/normal.h); the daemon from packets that the kernel leaves to it.
 """
 
 from __future__ import annotations
@@ -58,6 +58,27 @@ class Fdb:
             if bridge == bridge_id and (fixed or age_s <= ageing_s):
                 found.append(FdbEntry(vlan, mac, port_id, age_s, bool(fixed)))
         return found
+
+    def learn(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
+        """Note that an address was seen behind a port, as bpf/normal.h does.
+
+        Raises DatapathError where there is no room for it.
+        """
+        bridges = self._bridges
+        key = layout.FDB_KEY.pack(bridge_id, mac, vlan, 0)
+        value = self._map.get(key)
+        n_learned = bridges.learned(bridge_id)
+        if value is None:
+            if n_learned < bridges.limit(bridge_id):
+                self._map.put(key, layout.FDB_ENTRY.pack(port_id, 0, time.monotonic_ns()))
+                bridges.set_learned(bridge_id, n_learned + 1)
+            return
+        before, fixed, _ = layout.FDB_ENTRY.unpack(value)
+        if fixed:
+            return
+        self._map.put(key, layout.FDB_ENTRY.pack(port_id, 0, time.monotonic_ns()))
+        if before != port_id:
+            bridges.count_move(bridge_id)
 
     def put(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
         """Put an address behind a port, for good.

@@ -8,7 +8,7 @@ word of each bucket there, written at once (`follow()`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gossamer.datapath import layout
@@ -34,6 +34,14 @@ PortIsLive = Callable[[int, int], bool]
 """Of a bridge, by OpenFlow number."""
 
 
+@dataclass(slots=True)
+class Own:
+    """What the daemon has counted, beside the kernel."""
+
+    packets: int = 0
+    n_bytes: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class GroupRecord:
     """A group as the datapath holds it."""
@@ -50,14 +58,23 @@ class GroupRecord:
     reads: int = field(init=False)
     writes: int = field(init=False)
     lengths: frozenset[int] = field(init=False)
+    own: list[Own] = field(init=False)
+    """Of the group and of each bucket."""
 
     def __post_init__(self) -> None:
+        self.own = [Own() for _ in range(1 + len(self.bucket_counters))]
         self.reads = self.group.hashed
         self.writes = 0
         self.lengths = frozenset().union(*(program.lengths for program in self.programs))
         for program in self.programs:
             self.reads |= program.reads
             self.writes |= program.writes
+
+    def count(self, buckets: Iterable[int], n_bytes: int) -> None:
+        """Count a packet that these buckets (their indexes) had."""
+        for own in (self.own[0], *(self.own[1 + index] for index in buckets)):
+            own.packets += 1
+            own.n_bytes += n_bytes
 
 
 class Groups:

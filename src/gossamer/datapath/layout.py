@@ -351,6 +351,14 @@ class Need(IntFlag):
     """The protocol is in bits 16 to 23."""
 
 
+class PopMpls(IntEnum):
+    """bpf/program.h, POP_*."""
+
+    NOWHERE = 0
+    BELOW_LABELS = 1
+    BARE = 2
+
+
 OP_WRITE: Final = 0x80
 CT_ZONE_IN_WORD: Final = 1 << 6
 """bpf/program.h: flag of OP_CT; the others are CtDo."""

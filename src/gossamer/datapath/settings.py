@@ -128,8 +128,8 @@ class PuntReason(IntEnum):
     """A FIN or RST passed a flow with fin_timeout."""
     SLOW = 0x82
     """The kernel cannot do all that the rules say: the packet begins anew in the reference
-    pipeline, at the table before `table_id` where that is not 0.  `controller_id` is how many flows,
-    `userdata_id` how many misses are credited already."""
+    pipeline, at the table before `table_id` where that is not 0.  Nothing is credited with it yet;
+    `controller_id` is its length as it entered the switch, which it is to be credited with."""
     CT_ALG = 0x83
     """Payload of a connection with a helper: `data` is the packet as it arrived at `in_port`, held
     until `Datapath.inject()`; the key has ct_zone, `userdata_id` is the same."""

@@ -30,15 +30,18 @@ class Pipeline:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def run(self, bridge: str, in_port: int, packet: bytes, brought: int = 0) -> Result:
+    def run(
+        self, bridge: str, in_port: int, packet: bytes, brought: int = 0, n_bytes: int = 0
+    ) -> Result:
         """A packet that enters `bridge` by OpenFlow port `in_port`.
 
         `brought` are the bits of the key that it did not have in its headers: the tun_* fields,
-        where it came out of a tunnel.
+        where it came out of a tunnel.  `n_bytes` was its length as it entered the switch, where
+        it came from another bridge; 0: it is what it was.
         Learned addresses change in the world; counters of flows do not (see
         Result.flows).  Raises PacketError for a frame without Ethernet header.
         """
-        return self._run(bridge, in_port, packet, None, brought)
+        return self._run(bridge, in_port, packet, None, brought, n_bytes)
 
     def execute_actions(
         self,
@@ -54,11 +57,17 @@ class Pipeline:
         return self._run(bridge, in_port, packet, tuple(actions), brought)
 
     def run_at(
-        self, bridge: str, in_port: int, packet: bytes, table_id: int, brought: int
+        self,
+        bridge: str,
+        in_port: int,
+        packet: bytes,
+        table_id: int,
+        brought: int,
+        n_bytes: int = 0,
     ) -> Result:
         """A packet that goes on at a table, after a ct(): `brought` has all that it knows beside
-        its headers, metadata, registers and its connection."""
-        journey = self._journey(in_port, packet, brought)
+        its headers, metadata, registers and its connection; `n_bytes` as in run()."""
+        journey = self._journey(in_port, packet, brought, n_bytes)
         return journey.go_on(self.world.bridges[bridge], in_port, table_id=table_id)
 
     def resume(
@@ -71,11 +80,18 @@ class Pipeline:
         return journey.go_on(self.world.bridges[bridge], in_port, frozen=frozen)
 
     def _run(
-        self, bridge: str, in_port: int, packet: bytes, actions: Actions | None, brought: int = 0
+        self,
+        bridge: str,
+        in_port: int,
+        packet: bytes,
+        actions: Actions | None,
+        brought: int = 0,
+        n_bytes: int = 0,
     ) -> Result:
-        journey = self._journey(in_port, packet, brought)
+        journey = self._journey(in_port, packet, brought, n_bytes)
         return journey.go(self.world.bridges[bridge], in_port, actions)
 
-    def _journey(self, in_port: int, packet: bytes, brought: int) -> Journey:
+    def _journey(self, in_port: int, packet: bytes, brought: int, n_bytes: int = 0) -> Journey:
         frame = Frame.received(packet, in_port)
-        return Journey(self.world, replace(frame, key=frame.key | brought))
+        frame = replace(frame, key=frame.key | brought)
+        return Journey(self.world, frame, n_bytes or len(packet))

@@ -83,10 +83,10 @@ class _Pass:
 class Journey:
     """One packet and all its copies, through the bridges of a world."""
 
-    def __init__(self, world: World, frame: Frame) -> None:
+    def __init__(self, world: World, frame: Frame, n_bytes: int) -> None:
         self.world = world
         self.buffer = Buffer(frame)
-        self.n_bytes = len(frame.packet)
+        self.n_bytes = n_bytes
         self.result = Result()
         self.waiting: deque[_Pass] = deque()
         self.traveller = Traveller()

@@ -99,6 +99,11 @@ class Datapath(Protocol):
     def count_miss(self, bridge_id: int, table_id: int) -> None:
         """Count a look-up of the reference pipeline that found nothing."""
 
+    def count_group(
+        self, bridge_id: int, group_id: int, buckets: Sequence[int], n_bytes: int
+    ) -> None:
+        """Count a packet that the reference pipeline took through a group and some of its buckets."""
+
     def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None: ...
     def set_group(self, bridge_id: int, group: Group) -> None:
         """Add a group or replace it; raises DatapathError, and then nothing has changed."""
@@ -119,6 +124,9 @@ class Datapath(Protocol):
         """Of a meter that is there."""
 
     def fdb(self, bridge_id: int) -> Sequence[FdbEntry]: ...
+    def learn_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
+        """Learn an address from a packet that the kernel did not lead through the bridge."""
+
     def put_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None: ...
     def delete_fdb(self, bridge_id: int, vlan: int, mac: bytes) -> bool: ...
     def fdb_totals(self, bridge_id: int) -> FdbTotals: ...

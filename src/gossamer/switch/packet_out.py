@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gossamer.errors import DatapathError, DeviceError, PacketError
@@ -39,22 +38,16 @@ def check(message: m.PacketOut) -> None:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_PACKET, "shorter than an Ethernet header")
 
 
-@dataclass(frozen=True, slots=True)
-class Credited:
-    """How many of the flows and misses, from the first on, the kernel has counted."""
-
-    flows: int = 0
-    misses: int = 0
-
-
-def account(
-    switch: Switch, result: Result, n_bytes: int, credited: Credited = Credited()
-) -> None:
-    """Credit flows with a packet that the reference pipeline took past them, and learn from it."""
+def account(switch: Switch, result: Result, n_bytes: int) -> None:
+    """Credit flows and groups with a packet that the reference pipeline took past them, and learn
+    from it."""
     now = time.monotonic()
-    for name, table_id in result.misses[credited.misses :]:
+    for name, table_id in result.misses:
         switch.datapath.count_miss(switch.bridges[name].ports.bridge_id, table_id)
-    for flow in result.flows[credited.flows :]:
+    for use in result.groups:
+        bridge_id = switch.bridges[use.bridge].ports.bridge_id
+        switch.datapath.count_group(bridge_id, use.group_id, use.buckets, n_bytes)
+    for flow in result.flows:
         flow.own_packets += 1
         flow.own_bytes += n_bytes
         flow.used_s = now

@@ -7,6 +7,7 @@ addresses are asked of the datapath only when NORMAL wants to know one.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gossamer.pipeline import world as model
@@ -14,31 +15,41 @@ from gossamer.pipeline.world import Fdb, Learned, TableMiss, World
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
+    from gossamer.switch.contract import Datapath
     from gossamer.switch.port import Port
     from gossamer.switch.switch import Switch
 
 
-class _LearnedByDatapath(Fdb):
+class LearnedByDatapath(Fdb):
     """The addresses a bridge learned, read once and only if somebody asks.
 
     What a packet-out would teach is forgotten with this object: the kernel
     learns from packets that come in, as a switch does.
     """
 
-    def __init__(self, bridge: Bridge) -> None:
-        config = bridge.config
-        super().__init__(float(config.mac_aging_time_s), config.mac_table_size)
-        self._bridge: Bridge | None = bridge
+    def __init__(
+        self,
+        datapath: Datapath,
+        bridge_id: int,
+        ofport_of: Callable[[int], int | None],
+        ageing_s: float = 300.0,
+        size: int = 8192,
+    ) -> None:
+        super().__init__(ageing_s, size)
+        self.datapath = datapath
+        self.bridge_id = bridge_id
+        self._ofport_of = ofport_of
+        self._loaded = False
 
     def _load(self, now_s: float) -> None:
-        bridge, self._bridge = self._bridge, None
-        if bridge is None:
+        if self._loaded:
             return
-        for entry in bridge.datapath.fdb(bridge.ports.bridge_id):
-            port = bridge.ports.by_port_id.get(entry.port_id)
-            if port is not None:
+        self._loaded = True
+        for entry in self.datapath.fdb(self.bridge_id):
+            ofport = self._ofport_of(entry.port_id)
+            if ofport is not None:
                 mac = int.from_bytes(entry.mac, "big")
-                self.entries[entry.vlan, mac] = Learned(port.ofport, now_s - entry.age_s)
+                self.entries[entry.vlan, mac] = Learned(ofport, now_s - entry.age_s)
 
     def lookup(self, vlan: int, mac: int, now_s: float) -> int | None:
         """The port behind which `mac` was seen in `vlan`."""
@@ -51,14 +62,75 @@ class _LearnedByDatapath(Fdb):
         return super().learn(vlan, mac, ofport, now_s)
 
 
-def world_of(switch: Switch) -> World:
+class TaughtToDatapath(LearnedByDatapath):
+    """The same for packets that came in and that the kernel left to the daemon: it knows of their
+    senders what these teach.
+
+    `port_id_of` is the datapath's number of an OpenFlow port, None where it is gone.
+    """
+
+    def __init__(
+        self,
+        datapath: Datapath,
+        bridge_id: int,
+        ofport_of: Callable[[int], int | None],
+        port_id_of: Callable[[int], int | None],
+        ageing_s: float = 300.0,
+        size: int = 8192,
+    ) -> None:
+        super().__init__(datapath, bridge_id, ofport_of, ageing_s, size)
+        self._port_id_of = port_id_of
+
+    def learn(self, vlan: int, mac: int, ofport: int, now_s: float) -> bool:
+        """Note that `mac` is behind `ofport`, here and in the kernel; True when that is news."""
+        port_id = self._port_id_of(ofport)
+        if port_id is not None:
+            self.datapath.learn_fdb(self.bridge_id, port_id, vlan, mac.to_bytes(6, "big"))
+        return super().learn(vlan, mac, ofport, now_s)
+
+
+def packet_out_fdb(bridge: Bridge) -> Fdb:
+    """Addresses for a packet that did not come in: it teaches nothing."""
+    config = bridge.config
+    return LearnedByDatapath(
+        bridge.datapath,
+        bridge.ports.bridge_id,
+        lambda port_id: _number(bridge.ports.by_port_id.get(port_id)),
+        float(config.mac_aging_time_s),
+        config.mac_table_size,
+    )
+
+
+def slow_path_fdb(bridge: Bridge) -> Fdb:
+    """Addresses for one that did."""
+    config = bridge.config
+
+    def port_id_of(ofport: int) -> int | None:
+        port = bridge.ports.by_ofport.get(ofport)
+        return None if port is None else port.port_id
+
+    return TaughtToDatapath(
+        bridge.datapath,
+        bridge.ports.bridge_id,
+        lambda port_id: _number(bridge.ports.by_port_id.get(port_id)),
+        port_id_of,
+        float(config.mac_aging_time_s),
+        config.mac_table_size,
+    )
+
+
+def _number(port: Port | None) -> int | None:
+    return None if port is None else port.ofport
+
+
+def world_of(switch: Switch, fdb_of: Callable[[Bridge], Fdb] = packet_out_fdb) -> World:
     """All bridges as they are now; to be used at once, since it shares the tables."""
     bridges = []
     for bridge in switch.bridges.values():
         view = bridge.view
         if view is None:
             bridge.view = view = _view(switch, bridge)
-        view.fdb = _LearnedByDatapath(bridge)
+        view.fdb = fdb_of(bridge)
         view.groups = bridge.rules.groups.values
         view.meters = bridge.rules.meters.values
         view.sampling = bridge.sampling

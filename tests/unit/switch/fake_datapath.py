@@ -123,6 +123,8 @@ class FakeDatapath:
         self.port_counters: dict[int, PortStatistics] = {}
         self.sent: list[tuple[int, bytes]] = []
         self.misses: Counter[tuple[int, int]] = Counter()
+        self.group_uses: list[tuple[int, int, tuple[int, ...], int]] = []
+        self.taught: list[tuple[int, int, int, bytes]] = []
         self.punts: list[Punt] = []
         self.injected: list[tuple[int, bytes]] = []
         self.conntrack = FakeConntrack()
@@ -240,6 +242,14 @@ class FakeDatapath:
 
     def count_miss(self, bridge_id: int, table_id: int) -> None:
         self.misses[bridge_id, table_id] += 1
+
+    def count_group(
+        self, bridge_id: int, group_id: int, buckets: Sequence[int], n_bytes: int
+    ) -> None:
+        self.group_uses.append((bridge_id, group_id, tuple(buckets), n_bytes))
+
+    def learn_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
+        self.taught.append((bridge_id, port_id, vlan, mac))
 
     def set_table_miss(self, bridge_id: int, table_id: int, action: MissAction) -> None:
         self.bridges[bridge_id].miss[table_id] = action

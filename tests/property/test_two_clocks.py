@@ -36,7 +36,7 @@ def _frame(to: bytes, sender: bytes) -> bytes:
 def test_an_address_seen_a_tick_later_elsewhere_is_known(world: NatWorld) -> None:
     world.flows("actions=NORMAL")
     third = world.add_port(3)
-    clock = world.datapath.conntrack.set_now_ns
+    clock = world.datapath.conntrack.config.set_now_ns
     clock(NOW_NS)
     world.send(OUTSIDE, _frame(A, B))
     clock(NOW_NS - TICK_NS)
@@ -46,7 +46,7 @@ def test_an_address_seen_a_tick_later_elsewhere_is_known(world: NatWorld) -> Non
 
 def test_a_port_has_no_more_packets_for_the_controller_by_a_late_clock(world: NatWorld) -> None:
     world.flows("actions=CONTROLLER")
-    clock = world.datapath.conntrack.set_now_ns
+    clock = world.datapath.conntrack.config.set_now_ns
     clock(NOW_NS)
     limit = 5000
     world.run.run(world.ports[INSIDE], _frame(B, A), repeat=limit + 1)

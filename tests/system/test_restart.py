@@ -126,10 +126,15 @@ def test_flows_and_port_numbers_survive_and_changes_made_meanwhile_are_found(
 ) -> None:
     host, a, _ = two_hosts
     host.ofctl("add-flow", "br0", "cookie=0x1234,priority=7,tcp,actions=drop")
+    host.vsctl("add-port", "br0", "gone", "--", "set", "interface", "gone", "type=internal")
+    host.vsctl("add-br", "br9")
     before = host.vsctl("get", "interface", "vb", "ofport")
     host.kill()
-    host.check("ovs-vsctl", "--no-wait", "set", "port", "va", "tag=10")
+    host.check("ovs-vsctl", "--no-wait", "set", "port", "va", "tag=10", "--", "del-port", "gone",
+               "--", "del-br", "br9")  # fmt: skip
     host.start()
+    for name in ("gone", "br9"):
+        assert host.attempt("ip", "link", "show", name).returncode != 0, name
     assert "cookie=0x1234" in host.ofctl("dump-flows", "br0")
     assert host.vsctl("get", "interface", "vb", "ofport") == before
     assert a.ping("10.0.0.2", 2) == 0, "the port is in another VLAN now"

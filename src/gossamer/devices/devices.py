@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import select
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer.devices.counters import DeviceErrors, ErrorCounters
-from gossamer.devices.cutter import Cutter
+from gossamer.devices.cutter import NEAR, Cutter
 from gossamer.devices.internal import InternalDevices
 from gossamer.devices.link import Link, Links
 from gossamer.devices.offloads import Offloads
@@ -17,6 +19,8 @@ from gossamer.errors import DeviceError
 
 if TYPE_CHECKING:
     from ovs.poller import Poller
+
+log = logging.getLogger(__name__)
 
 
 class HostDevices:
@@ -99,6 +103,16 @@ class HostDevices:
             self._internal.delete(far.name)
             self._links.refresh(far.name)
             self._away.pop(far.name, None)
+
+    def delete_other_internal(self, names: Collection[str]) -> None:
+        """Remove the devices of internal ports but these: of ports that went while no daemon ran."""
+        kept = {NEAR, *names, *map(self._internal.far_name, names)}
+        for link in list(self._links.all()):
+            ours = self._internal.ours(link.alias) or self._internal.is_far(link.alias)
+            if ours and link.name not in kept:
+                log.info("device=%s: removed, it is no port any more", link.name)
+                self._internal.delete(link.name)
+                self._links.refresh(link.name)
 
     def passes_whole(self, ifindex: int) -> bool:
         """Whether super-packets inside tunnels pass a device whole (devices/offloads.py)."""

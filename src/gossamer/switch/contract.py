@@ -6,7 +6,7 @@ place.  Meanings are those of docs/architecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -267,6 +267,9 @@ class Devices(Protocol):
 
     def delete_internal(self, name: str) -> None:
         """Remove the device of an internal port; nothing where it is gone."""
+
+    def delete_other_internal(self, names: Collection[str]) -> None:
+        """Remove the devices of internal ports but these."""
 
     def set_mac(self, name: str, mac: bytes) -> None:
         """Set the hardware address."""

@@ -22,6 +22,7 @@ so that the switch never stops to write a million flows.
 from __future__ import annotations
 
 import copyreg
+import logging
 import os
 import pickle
 import struct
@@ -39,6 +40,8 @@ from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.meter import Meter
+
+log = logging.getLogger(__name__)
 
 MAGIC = b"GSMFLOW1"
 _RECORD = struct.Struct("<IIBB2xd")
@@ -161,6 +164,8 @@ class Journal:
         self._temporary.unlink(missing_ok=True)
         header = MAGIC + boot_id()
         if data[: len(header)] != header:
+            if data and not data.startswith(MAGIC):
+                log.warning("%s: is no journal; what flows it had are lost", self.path)
             try:
                 self._begin()
             except JournalError:
@@ -173,6 +178,13 @@ class Journal:
                 break
             record, offset = found
             yield record
+        if offset < len(data):
+            log.warning(
+                "%s: %d bytes at its end are no record (a write that was cut short, or damage); "
+                "what they held is lost",
+                self.path,
+                len(data) - offset,
+            )
         # A torn last record would make all that is appended behind it unreadable.
         os.ftruncate(self._fd, offset)
         self._size = self._snapshot_size = offset

@@ -128,6 +128,7 @@ class Switch:
             if self.datapath.takeover:
                 self.datapath.converge()
             self._remove_stale_journals()
+            self.devices.delete_other_internal(_internal_names(config))
         self.changes += 1
 
     def _apply_bridge(self, bridge_config: BridgeConfig, config: SwitchConfig) -> None:
@@ -288,6 +289,14 @@ class Switch:
             bridge.remove()
         self.bridges.clear()
         self.datapath.destroy()
+
+
+def _internal_names(config: SwitchConfig) -> set[str]:
+    """Of all internal interfaces, each bridge's own among them."""
+    ports = {
+        i.name for b in config.bridges for p in b.ports for i in p.interfaces if i.type == "internal"
+    }
+    return ports | {b.name for b in config.bridges}
 
 
 def _check_bridge_name(name: str) -> None:

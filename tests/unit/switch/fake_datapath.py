@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -517,6 +517,11 @@ class FakeDevices:
 
     def delete_internal(self, name: str) -> None:
         self.links.pop(name, None)
+
+    def delete_other_internal(self, names: Collection[str]) -> None:
+        for name in [n for n, made in self.links.items() if made.ifindex in self.internal]:
+            if name not in names:
+                del self.links[name]
 
     def _existing(self, name: str) -> FakeLink:
         if name not in self.links:

@@ -64,6 +64,22 @@ def test_a_torn_last_record_is_ignored_and_the_journal_goes_on(tmp_path: Path, l
     assert opened(path)[1] == [(Kind.MESSAGES, b"whole"), (Kind.MESSAGES, b"after")]
 
 
+def test_what_is_no_journal_is_told_and_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "br0.flows"
+    path.write_bytes(b"garbage")
+    journal, before = opened(path)
+    assert before == []
+    assert "is no journal" in caplog.text
+    journal.messages([b"one"], 0, 1.5)
+    journal.close()
+    with path.open("ab") as file:
+        file.write(b"cut")
+    assert opened(path)[1] == [(Kind.MESSAGES, b"one")]
+    assert "3 bytes at its end are no record" in caplog.text
+
+
 def test_a_damaged_record_ends_the_journal(tmp_path: Path) -> None:
     path = tmp_path / "j"
     journal, _ = opened(path)

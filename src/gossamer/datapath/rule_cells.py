@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from gossamer.breath import in_parts, let_go
 from gossamer.datapath import layout
 from gossamer.datapath.maps import HashMap
 from gossamer.datapath.rule_filters import RuleFilters
@@ -20,7 +21,7 @@ NOTHING: Final = bytes(layout.RULE_STATE.size)
 _HEAD: Final = layout.SINCE.size
 _BEFORE: Final = _HEAD + layout.RULE_STATE.size
 """Where in a cell what counted before begins."""
-_PART: Final = 4096
+_PART: Final = 1024
 Gone = list[tuple[int, list[bytes]]]
 """Keys without a rule, each class of keys with its number."""
 
@@ -153,10 +154,13 @@ class RuleCells:
         gone: Gone = []
         for key_class, pending in enumerate(self._pending):
             if pending:
-                keys = [k for k, v in pending.items() if v[_HEAD:_BEFORE] == NOTHING]
+                keys, cells = list(pending), list(pending.values())
+                pairs = in_parts(zip(keys, cells, strict=True), self.breathe)
+                keys = [k for k, v in pairs if v[_HEAD:_BEFORE] == NOTHING]
                 if keys:
                     gone.append((key_class, keys))
                 pending.clear()
+                let_go(cells, self.breathe)
             self._written[key_class].clear()
         return gone
 

@@ -24,7 +24,7 @@ _PRIME: Final = 0xFF51AFD7ED558CCD
 """FILTER_PRIME."""
 _KEYS_A_WORD: Final = 4
 """At most; 3 in 200 other keys then seem to be there."""
-_PART: Final = 16384
+_PART: Final = 4096
 """Keys that are dealt with in some milliseconds."""
 _U64: Final = (1 << 64) - 1
 _WORDS: Final = tuple(Struct(f"=4x{words}I") for words in layout.KEY_CLASSES)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from gossamer.breath import let_go
 from gossamer.errors import DatapathError
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
@@ -154,9 +155,13 @@ class Bundles:
         session, bridge = self._session, self._session.bridge
         now = time.monotonic()
         applied: list[bytes | list[Flow]] = []
+        breathe = bridge.datapath.breathe
+        others: list[tuple[bytes, m.GroupMod | m.MeterMod | m.PortMod | m.PacketOut]] = []
         for i, (raw, message) in enumerate(bundle.messages):
             if not i % _PART:
-                bridge.datapath.breathe()
+                breathe()
+            if not isinstance(message, m.FlowMod):
+                others.append((raw, message))
             try:
                 if isinstance(message, RuleMod):
                     xid = int.from_bytes(raw[4:8], "big")
@@ -176,13 +181,13 @@ class Bundles:
             bridge.commit()
         except DatapathError as e:
             raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_FAILED, str(e)) from e
-        bridge.datapath.breathe()
+        breathe()
         if applied:
             bridge.rules.note(applied, session.context, now)
-        bridge.datapath.breathe()
-        for raw, message in bundle.messages:
-            if isinstance(message, m.FlowMod):
-                continue
+        breathe()
+        let_go(bundle.messages, breathe)
+        let_go(applied, breathe)
+        for raw, message in others:
             try:
                 if isinstance(message, m.PortMod):
                     bridge.port_mod(message, session)

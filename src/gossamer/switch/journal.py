@@ -32,8 +32,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from gossamer.breath import Breathe
 from gossamer.errors import GossamerError
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.flow import Flow
@@ -44,6 +45,10 @@ from gossamer.pipeline.meter import Meter
 log = logging.getLogger(__name__)
 
 MAGIC = b"GSMFLOW1"
+_JOINED: Final = 1024
+"""Parts of a record that are written before others have their turn."""
+_FEW: Final = 16
+"""Parts that are written together."""
 _RECORD = struct.Struct("<IIBB2xd")
 _CHECKED = struct.Struct("<BB2xd")
 SNAPSHOT_CHUNK = 2000
@@ -135,6 +140,9 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.breathe: Breathe = lambda: None
+        """Called now and then in long work."""
+        self._writing = False
         self._fd = -1
         self._size = 0
         self._snapshot_size = 0
@@ -193,7 +201,7 @@ class Journal:
         """Make the file one without records; ends any failure.  Raises JournalError."""
         os.ftruncate(self._fd, 0)
         self._size, self._error = 0, None
-        self._write(MAGIC + boot_id())
+        self._write([MAGIC + boot_id()])
         self._snapshot_size = self._size
 
     @property
@@ -245,25 +253,39 @@ class Journal:
         Raises JournalError on the first failure (a full run directory); the
         file then holds all up to the last flush that succeeded.
         """
-        if not self._pending:
-            return
-        parts: list[bytes] = []
-        for kind, context, now, payload in self._pending:
-            _append_record(parts, kind, context, now, payload)
-        self._pending.clear()
+        if not self._pending or self._writing:
+            return  # who is writing takes what came meanwhile along
+        self._writing = True
+        try:
+            while self._pending:
+                self._flush()
+        finally:
+            self._writing = False
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
         if self._error:
             if self._untold:
                 self._untold = False
                 raise self._error
             return  # the file ends at the failure: later records make no sense without the lost one
-        self._write(b"".join(parts))
+        parts: list[bytes] = []
+        for kind, context, now, payload in pending:
+            _append_record(parts, kind, context, now, payload, self.breathe)
+        self._write(parts)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, parts: list[bytes]) -> None:
         offset = self._size
+        if len(parts) <= _FEW:
+            parts = [b"".join(parts)]
         try:
-            while data:
-                n = os.pwrite(self._fd, data, offset)
-                data, offset = data[n:], offset + n
+            for part in parts:
+                data = memoryview(part)
+                while data:
+                    n = os.pwrite(self._fd, data, offset)
+                    data, offset = data[n:], offset + n
+                if len(parts) > 1:
+                    self.breathe()
         except OSError as e:
             self._mend_at_s = time.monotonic() + MEND_S
             os.ftruncate(self._fd, self._size)
@@ -275,7 +297,7 @@ class Journal:
 
     def truncate(self, mode: tuple[bool, str], now: float) -> None:
         """Begin anew, as for a bridge without flows; ends any failure."""
-        if self._child:
+        if self._child or self._writing:
             return
         self._pending.clear()
         self._begin()
@@ -305,7 +327,7 @@ class Journal:
     @property
     def wants_compaction(self) -> bool:
         """Much larger than what it describes, or broken by a failed write."""
-        if self._child:
+        if self._child or self._writing:
             return False
         return self.wants_mending or (
             self._size > MIN_COMPACTION_BYTES and self._size > 2 * self._snapshot_size
@@ -389,13 +411,23 @@ class Journal:
 
 
 def _append_record(
-    parts: list[bytes], kind: Kind, context: int, now: float, payload: list[bytes]
+    parts: list[bytes],
+    kind: Kind,
+    context: int,
+    now: float,
+    payload: list[bytes],
+    breathe: Breathe = lambda: None,
 ) -> None:
-    checked = _CHECKED.pack(kind, context, now)
-    body = b"".join(payload)
-    crc = zlib.crc32(body, zlib.crc32(checked))
-    parts.append(_RECORD.pack(len(body), crc, kind, context, now))
-    parts.append(body)
+    crc = zlib.crc32(_CHECKED.pack(kind, context, now))
+    bodies: list[bytes] = []
+    for start in range(0, len(payload), _JOINED):
+        body = b"".join(payload[start : start + _JOINED])
+        crc = zlib.crc32(body, crc)
+        bodies.append(body)
+        if len(payload) > _JOINED:
+            breathe()
+    parts.append(_RECORD.pack(sum(map(len, bodies)), crc, kind, context, now))
+    parts += bodies
 
 
 def _read_record(data: bytes, offset: int) -> tuple[Record, int] | None:

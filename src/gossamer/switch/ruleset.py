@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gossamer.breath import in_parts
 from gossamer.errors import DatapathError
 from gossamer.openflow import message as m
 from gossamer.openflow.codec import Context, decode, decode_flow_mod
@@ -98,6 +99,7 @@ class RuleSet:
         self._datapath = datapath
         self._bridge_id = bridge_id
         self.journal = Journal(journal)
+        self.journal.breathe = lambda: datapath.breathe()
         self.mode: Mode | None = None
         self._complaints = Complaints(log)
         self.fragments = Fragments.NORMAL
@@ -261,7 +263,7 @@ class RuleSet:
         """Write to the journal what was committed: messages, and flows that were evicted."""
         how = _TABLE_ID_EXTENSION if context.flow_mod_table_id else 0
         messages: list[bytes] = []
-        for item in raw:
+        for item in in_parts(raw, self._datapath.breathe):
             if isinstance(item, list):
                 self.journal.messages(messages, how, now)
                 self.journal.removed(item, now)

@@ -12,11 +12,13 @@ and went within the batch never reaches it.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from gossamer.breath import in_parts, let_go
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import Actions
 from gossamer.pipeline.flow import Flow
@@ -157,11 +159,11 @@ class FlowTables:
             or self.references
             or table.eviction is not None
         ):
-            for flow in flows:
+            for flow in in_parts(flows, self.datapath.breathe):
                 self._forget(flow)
         else:
             self._removed.update(dict.fromkeys(flows))
-        for flow in flows:
+        for flow in in_parts(flows, self.datapath.breathe):
             if self.watched or flow.flags & FLAG_SEND_FLOW_REM:
                 self.events.append(FlowEvent(EventKind.REMOVED, flow, reason, source, xid))
 
@@ -215,7 +217,8 @@ class FlowTables:
         removed, inserted = list(self._removed), [*self._inserted, *self._changed]
         if inserted and removed:
             # A flow that another one replaces need not be removed: the datapath writes over it.
-            removed = [f for f in removed if self._at(f) is None]
+            looked_at = in_parts(removed, self.datapath.breathe)
+            removed = [f for f in looked_at if self._at(f) is None]
         taken_back = False
         try:
             with self.datapath.transaction():
@@ -230,15 +233,18 @@ class FlowTables:
             if not taken_back:
                 self._take_back(inserted)
             raise
-        by_id = self.by_id
-        for flow in self._removed:
+        by_id, breathe = self.by_id, self.datapath.breathe
+        for flow in in_parts(list(self._removed), breathe):
             by_id.pop(flow.flow_id, None)
-        for flow in inserted:
+        for flow in in_parts(inserted, breathe):
             by_id[flow.flow_id] = flow
-        if len(inserted) > _PART:
-            self.datapath.breathe()
         events, self.events = self.events, []
-        self._reset()
+        if len(inserted) > _PART:
+            # They are there to stay, and none is in a cycle.
+            gc.collect(0)
+            gc.freeze()
+        for of_batch in (*self._reset(), removed, inserted):
+            let_go(of_batch, breathe)
         return events
 
     def _unlearn(self) -> None:
@@ -335,11 +341,14 @@ class FlowTables:
         if flow.idle_timeout_s or flow.hard_timeout_s:
             self.timeouts.add(flow)
 
-    def _reset(self) -> None:
+    def _reset(self) -> list[list[Any]]:
+        """Begin a new batch; returns what was in the last one."""
         for store in self.stores:
             store.settle()
         self.references.forgotten.clear()
-        self._inserted.clear()
-        self._changed.clear()
-        self._removed.clear()
-        self._undo.clear()
+        undo, self._undo = self._undo, []
+        batch: list[list[Any]] = [undo]
+        for flows in (self._inserted, self._changed, self._removed):
+            batch.append(list(flows))
+            flows.clear()
+        return batch

@@ -194,3 +194,25 @@ def test_a_removed_journal_leaves_no_file(tmp_path: Path) -> None:
     journal.messages([b"x"], 0, 1.0)
     journal.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_noted_while_much_is_written_comes_after_it(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path / "j")
+    breaths: list[int] = []
+
+    def breathe() -> None:
+        breaths.append(len(breaths))
+        if len(breaths) in (2, 20):
+            journal.messages([b"meanwhile"], 0, 2.0)
+            journal.flush()
+            assert not journal.wants_compaction
+
+    journal.breathe = breathe
+    much = [b"%6d" % i for i in range(20_000)]
+    journal.messages(much, 0, 1.0)
+    journal.flush()
+    journal.close()
+    records = list(Journal(tmp_path / "j").open())
+    assert len(breaths) > 30
+    assert [r.payload for r in records[:1]] == [b"".join(much)]
+    assert b"".join(r.payload for r in records[1:]) == b"meanwhile" * 2

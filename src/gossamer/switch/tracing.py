@@ -14,7 +14,8 @@ from gossamer.errors import FieldError
 from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.journey import TUNNEL_BITS
 from gossamer.pipeline.result import Result
-from gossamer.pipeline.trace import trace_as_data, trace_flow, trace_packet
+from gossamer.pipeline.trace import trace_flow, trace_packet
+from gossamer.pipeline.trace_data import trace_as_data
 from gossamer.pipeline.world import World
 from gossamer.switch.world import world_of
 

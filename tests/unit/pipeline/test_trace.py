@@ -12,7 +12,8 @@ from gossamer.pipeline.action import OfPort, SubField
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import parse_flow
-from gossamer.pipeline.trace import trace_as_data, trace_flow
+from gossamer.pipeline.trace import trace_flow
+from gossamer.pipeline.trace_data import trace_as_data
 from gossamer.pipeline.world import Bridge, Port, VlanMode, World
 
 NORMAL = act.Output(int(OfPort.NORMAL))

@@ -10,6 +10,7 @@ answers, this keeps sending while nothing comes through, so that an outage costs
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import struct
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from tests.system.world import Netns
+from tests.system.world import Netns, echo_replies, until
 
 PORT: Final = 4500
 _PACKET: Final = struct.Struct("=QQ")
@@ -107,10 +108,32 @@ class Flood:
         return sent, json.loads(end(self._receiver, signal.SIGTERM))
 
 
+class Ping:
+    """ping(8) from one namespace, until `end()`."""
+
+    def __init__(self, source: Netns, address: str, *options: str) -> None:
+        self._source = source
+        self._before = echo_replies(source.run)
+        self._process = source.start("ping", "-n", "-q", *options, address)
+
+    def end(self) -> tuple[int, int]:
+        """How many requests were sent, and how many answers came: also to the last ones, which are
+        on their way when ping is told to end."""
+        said = end(self._process, signal.SIGINT)
+        found = re.search(r"(\d+) packets transmitted", said)
+        assert found is not None, said
+        sent = int(found[1])
+        until(lambda: self._answers() >= sent, 5)
+        return sent, self._answers()
+
+    def _answers(self) -> int:
+        return echo_replies(self._source.run) - self._before
+
+
 def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
     """Tell a command in a namespace to end; what it had to say."""
     process.send_signal(number)  # `ip netns exec` becomes the command, so that it is who hears this
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     return output
 
 

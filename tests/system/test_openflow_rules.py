@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.system.world import Host, Netns
+from tests.system.world import Host, Netns, echo_replies, until
 
 _OF = ("-O", "OpenFlow15")
 
@@ -18,11 +18,8 @@ def flows(host: Host, *what: str) -> list[str]:
     return [line.strip() for line in out.splitlines() if "actions=" in line]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)
+def wait_for(condition: Callable[[], object]) -> None:
+    assert until(condition), "it did not come true in time"
 
 
 def port_of(host: Host, netns: Netns) -> str:
@@ -71,7 +68,7 @@ def test_groups_meters_and_learned_flows_survive_sigkill(
     assert found and int(found[1]) >= 9, out
 
 
-def test_a_flow_is_learned_within_10_ms(two_hosts: tuple[Host, Netns, Netns]) -> None:
+def test_a_flow_is_learned_and_ends_in_its_time(two_hosts: tuple[Host, Netns, Netns]) -> None:
     host, a, b = two_hosts
     pa, pb = port_of(host, a), port_of(host, b)
     host.ofctl("del-flows", "br0")
@@ -82,13 +79,14 @@ def test_a_flow_is_learned_within_10_ms(two_hosts: tuple[Host, Netns, Netns]) ->
         f"hard_timeout=4,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),output:{pa}"
     )  # fmt: skip
     assert a.ping("10.0.0.2", count=1) == 1
-    wait_for(lambda: flows(host, "cookie=0x77/-1") != [], 2)
-    (learned,) = flows(host, "cookie=0x77/-1")
+    found: list[str] = []
+    wait_for(lambda: found.extend(flows(host, "cookie=0x77/-1")) or found)
+    (learned,) = found
     assert f"dl_dst={b.mac}" in learned and f"actions=output:{pb}" in learned
     assert a.ping("10.0.0.2") == 3
     # From here on it has nothing to say, not even to ask for routers, that would refresh the flow.
     b.run("ip", "link", "set", "eth0", "down")
-    wait_for(lambda: flows(host, "cookie=0x77/-1") == [], 8)
+    wait_for(lambda: flows(host, "cookie=0x77/-1") == [])
 
 
 def test_a_fast_failover_group_follows_the_link(two_hosts: tuple[Host, Netns, Netns]) -> None:
@@ -105,14 +103,20 @@ def test_a_fast_failover_group_follows_the_link(two_hosts: tuple[Host, Netns, Ne
     assert a.ping("10.0.0.2") == 3
     counted = c.start("ping", "-n", "-c", "1", "-W", "1", "10.0.0.77")
     counted.wait()
+
+    def through(bucket: int) -> int:
+        out = host.ofctl(*_OF, "dump-group-stats", "br0", "group_id=1")
+        found = re.search(rf"bucket{bucket}:packet_count=(\d+)", out)
+        assert found, out
+        return int(found[1])
+
     b.run("ip", "link", "set", "eth0", "down")
-    time.sleep(0.05)
+    wait_for(lambda: a.ping("10.0.0.2", 1))
     assert a.ping("10.0.0.2") == 3
-    out = host.ofctl(*_OF, "dump-group-stats", "br0", "group_id=1")
-    found = re.search(r"bucket1:packet_count=(\d+)", out)
-    assert found and int(found[1]) >= 3, out
+    assert through(1) >= 4
+    before = through(0)
     b.run("ip", "link", "set", "eth0", "up")
-    time.sleep(0.05)
+    wait_for(lambda: a.ping("10.0.0.2", 1) and through(0) > before)
     assert a.ping("10.0.0.2") == 3
 
 
@@ -125,12 +129,16 @@ def test_a_meter_limits_and_counts(two_hosts: tuple[Host, Netns, Netns]) -> None
     host.ofctl(*_OF, "add-flow", "br0", f"priority=1,in_port={pa},actions=output:{pb}")
     host.ofctl(*_OF, "add-flow", "br0", f"priority=1,in_port={pb},actions=output:{pa}")
     assert a.ping("10.0.0.2", count=1) == 1
-    done = a.run("ping", "-n", "-q", "-c", "60", "-i", "0.01", "-W", "1", "10.0.0.2")
-    received = int(re.search(r"(\d+) received", done.stdout)[1])  # type: ignore[index]
-    assert 4 <= received <= 15
+    before, began = echo_replies(a.run), time.monotonic()
+    a.run("ping", "-n", "-q", "-c", "60", "-i", "0.01", "-W", "1", "10.0.0.2")
+    took_s = time.monotonic() - began
     out = host.ofctl(*_OF, "meter-stats", "br0")
     found = re.search(r"flow_count:1 packet_in_count:(\d+).*\n0: packet_count:(\d+)", out)
-    assert found and int(found[1]) == 61 and int(found[2]) == 60 - received, out
+    assert found and int(found[1]) == 61, out
+    passed = 60 - int(found[2])
+    # What the bucket held, or a little less, and five a second.
+    assert 4 <= passed <= 6 + 5 * took_s
+    wait_for(lambda: echo_replies(a.run) - before == passed)
 
 
 def test_a_packet_waits_at_a_controller(two_hosts: tuple[Host, Netns, Netns]) -> None:
@@ -151,7 +159,7 @@ def test_a_packet_waits_at_a_controller(two_hosts: tuple[Host, Netns, Netns]) ->
         env=host.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        time.sleep(0.5)
+        wait_for(lambda: a.ping("10.0.0.2", 1))
         assert a.ping("10.0.0.2") == 3
     finally:
         controller.kill()
@@ -167,11 +175,11 @@ def test_a_fin_shortens_the_timeouts_of_a_flow(two_hosts: tuple[Host, Netns, Net
                f"idle_timeout=60,tcp,in_port={pa},actions=fin_timeout(idle_timeout=1),output:{pb}")  # fmt: skip
     host.ofctl("add-flow", "br0", f"idle_timeout=60,tcp,in_port={pb},actions=output:{pa}")
     server = b.start(sys.executable, "-c", _SERVER)
-    wait_for(lambda: "7777" in b.run("ss", "-ltn").stdout)
-    assert a.run(sys.executable, "-c", _CLIENT).stdout == "hello\n"
-    server.wait(5)
+    wait_for(lambda: b.listens(7777))
     assert len(flows(host)) == 3
-    wait_for(lambda: len(flows(host)) == 2, 5)
+    assert a.run(sys.executable, "-c", _CLIENT).stdout == "hello\n"
+    server.wait(60)
+    wait_for(lambda: len(flows(host)) == 2)
     (left,) = flows(host, "tcp")
     assert f"in_port={pb}" in left and "idle_timeout=60" in left
 
@@ -185,7 +193,7 @@ c.close()
 """
 _CLIENT = """
 import socket
-c = socket.create_connection(("10.0.0.2", 7777), 5)
+c = socket.create_connection(("10.0.0.2", 7777), 60)
 print(c.recv(10).decode())
 c.close()
 """
@@ -214,9 +222,10 @@ def test_sigkill_in_the_middle_of_bundles_leaves_one_of_them_whole(
         n += 200
         changing = subprocess.Popen(["sh", str(script)], env=host.environment,
                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        wait_for(lambda: "group_id" in host.ofctl("-O", "OpenFlow13", "dump-groups", "br0"))
         time.sleep(pause)
         host.kill()
-        changing.wait(20)
+        changing.wait(120)
         host.start()
         groups = host.ofctl("-O", "OpenFlow13", "dump-groups", "br0")
         (group_id,) = re.findall(r"group_id=(\d+)", groups)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.system.sequence import Flood, assert_all_arrived, end
+from tests.system.sequence import Flood, Ping, assert_all_arrived, end
 from tests.system.world import Host, Netns, until
 
 ROUNDS = int(os.environ.get("GOSSAMER_RESTARTS", "3"))
@@ -45,7 +45,7 @@ def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair, flow
     missing = lost(a, b), lost(b, a)  # what was sent before the ports were there
     server = b.iperf3_server()
     stream = a.start("iperf3", "-c", "10.0.0.2", "-t", "600", "-b", "200M", "-J")
-    ping = a.start("ping", "-n", "-q", "-f", "10.0.0.2")
+    ping = Ping(a, "10.0.0.2", "-f")
     flood = Flood(a, b, "10.0.0.2", RATE)
     time.sleep(0.5)
     for _ in range(ROUNDS):
@@ -54,18 +54,14 @@ def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair, flow
         host.start()
         time.sleep(0.3)
     sent, arrived = flood.end()
-    pinged = end(ping, signal.SIGINT)
+    asked, answered = ping.end()
     streamed = json.loads(end(stream, signal.SIGINT))
-    server.wait(timeout=10)
-    print(ROUNDS, "rounds:", sent, "numbered packets:", arrived, pinged.splitlines()[-3:])
+    server.wait(timeout=60)
+    print(ROUNDS, "rounds:", sent, "numbered packets:", arrived, asked, "echo requests")
     assert sent > RATE * ROUNDS // 2
     assert_all_arrived(sent, arrived)
-    # The last request of a flood may be on its way when ping is told to end: it sends one as soon
-    # as the one before is answered.
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", pinged)
-    assert found is not None, pinged
-    assert int(found[1]) > 1000 * ROUNDS, pinged
-    assert int(found[1]) - int(found[2]) <= 1, pinged
+    assert asked > 50 * ROUNDS, "a hundred a second, whatever else runs"
+    assert answered == asked
     assert streamed["end"]["sum_sent"]["bytes"] > ROUNDS * 1_000_000, streamed
     # Every frame that left one side reached the other: ping's, TCP's, ARP's.  (TCP's own count of
     # retransmissions includes probes it sends when a busy machine is slow to acknowledge.)
@@ -110,7 +106,7 @@ table=1,tcp,tp_src=8080,actions=NORMAL
         ns.run("ip", "addr", "add", address, "dev", "eth0")
     server = b.iperf3_server(8080)
     done = a.run("iperf3", "-c", "10.0.0.12", "-B", "10.0.0.11", "-p", "8080", "-t", "1")
-    server.wait(timeout=10)
+    server.wait(timeout=60)
     assert done.returncode == 0, done.stdout
     assert a.ping("10.0.0.12", 1) == 0  # ICMP is not allowed by any flow, dead daemon or not
     host.start()

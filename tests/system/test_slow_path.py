@@ -29,9 +29,9 @@ def test_tcp_passes_rules_that_only_the_daemon_can_perform(
     assert receiver.stdout is not None
     assert receiver.stdout.readline().strip() == "up"
     a.run("python3", "-c",
-          "import socket;c=socket.create_connection(('10.0.0.2',8000),5);"
+          "import socket;c=socket.create_connection(('10.0.0.2',8000),60);"
           f"c.sendall(b'x'*{total});c.shutdown(1);c.recv(1)")  # fmt: skip
-    out, _ = receiver.communicate(timeout=20)
+    out, _ = receiver.communicate(timeout=90)
     assert out.strip() == str(total)
     counted = {}
     for line in host.ofctl("--names", "dump-flows", "br0", "ip").splitlines():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.sequence import Flood, assert_all_arrived, end
+from tests.system.sequence import Flood, Ping, assert_all_arrived
 from tests.system.tunnel_world import (
     OUR_INNER,
     OUR_IP,
@@ -23,7 +22,7 @@ from tests.system.tunnel_world import (
     kernel_vxlan,
     run,
 )
-from tests.system.world import Host, Netns
+from tests.system.world import Host, Netns, until
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_tcp_keeps_its_large_segments_through_a_tunnel(
     server = Netns(peer.name, "up0").iperf3_server()
     packets, octets = transmitted("up0")
     done = a.run("iperf3", "-c", PEER_INNER, "-n", "200M")
-    server.wait(timeout=10)
+    server.wait(timeout=60)
     assert done.returncode == 0, done.stderr
     after_packets, after_octets = transmitted("up0")
     assert after_octets - octets > 200_000_000
@@ -68,7 +67,7 @@ def test_tcp_keeps_its_large_segments_through_a_tunnel(
     assert (after_octets - octets) / (after_packets - packets) > 6000
     back = a.iperf3_server()
     done = peer.attempt("iperf3", "-c", OUR_INNER, "-n", "200M")
-    back.wait(timeout=10)
+    back.wait(timeout=60)
     assert done.returncode == 0, done.stderr
 
 
@@ -100,7 +99,7 @@ def _send_pieces(a: Netns, peer: Peer) -> None:
     """TCP from `a` to the peer, in pieces of some segments and a bit, each sent at once."""
     server = Netns(peer.name, "up0").iperf3_server()
     done = a.run("iperf3", "-c", PEER_INNER, "-n", "5M", "-l", "3333", "-N", "-b", "40M")
-    server.wait(timeout=10)
+    server.wait(timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -128,7 +127,7 @@ def test_super_packets_go_from_one_tunnel_into_another(
         _send_pieces(a, peer)
         back = a.iperf3_server()
         done = peer.attempt("iperf3", "-c", OUR_INNER, "-n", "20M")
-        back.wait(timeout=10)
+        back.wait(timeout=60)
         assert done.returncode == 0, done.stderr
     finally:
         shared_host.vsctl("del-br", "br-mid")
@@ -156,7 +155,7 @@ def test_tcp_finds_the_size_that_fits(shared_host: Host, a: Netns, peer: Peer) -
     assert a.ping(PEER_INNER) == 3
     server = Netns(peer.name, "up0").iperf3_server()
     done = a.run("iperf3", "-c", PEER_INNER, "-n", "50M")
-    server.wait(timeout=10)
+    server.wait(timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mtu 1450" in a.run("ip", "route", "get", PEER_INNER).stdout
 
@@ -206,14 +205,12 @@ def test_an_uplink_may_be_a_port_of_a_bridge_that_has_the_address(
         shared_host.check("ip", "link", "set", "br-ex", "up")
         shared_host.check("ip", "addr", "add", f"{OUR_IP}/24", "dev", "br-ex")
         peer.ip("neigh", "flush", "dev", "eth0")
-        deadline = time.monotonic() + 5
-        while not a.ping(PEER_INNER, 1) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        assert until(lambda: a.ping(PEER_INNER, 1))
         assert a.ping(PEER_INNER) == 3
         shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
         server = Netns(peer.name, "up0").iperf3_server()
         assert a.run("iperf3", "-c", PEER_INNER, "-n", "20M").returncode == 0
-        server.wait(timeout=10)
+        server.wait(timeout=60)
     finally:
         shared_host.vsctl("del-br", "br-ex")
 
@@ -225,11 +222,8 @@ def test_a_tunnel_that_leads_into_itself_ends(shared_host: Host, a: Netns) -> No
     shared_host.check("ip", "neigh", "add", "198.51.100.2", "lladdr", "02:00:00:00:00:99", "dev", "br0")
     add_tunnel(shared_host, "br0", "vx0", "vxlan", "remote_ip=198.51.100.2", "key=77")
     assert a.ping("10.0.0.200", 2) == 0
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline and not drops(shared_host):
-        time.sleep(0.2)
-    ended = {"tunnel_loop", "nested", "redirect", "tunnel_too_big"} & set(drops(shared_host))
-    assert ended, drops(shared_host)
+    ends = {"tunnel_loop", "nested", "redirect", "tunnel_too_big"}
+    assert until(lambda: ends & set(drops(shared_host))), drops(shared_host)
     assert shared_host.appctl("version")
 
 
@@ -242,7 +236,7 @@ def test_restarts_of_the_daemon_lose_no_packet_of_a_tunnel(
     assert a.ping(PEER_INNER) == 3
     b = Netns(peer.name, "vx0")
     flood = Flood(a, b, PEER_INNER, 5000)
-    ping = a.start("ping", "-n", "-q", "-f", PEER_INNER)
+    ping = Ping(a, PEER_INNER, "-f")
     time.sleep(0.3)
     for _ in range(3):
         shared_host.kill()
@@ -250,8 +244,6 @@ def test_restarts_of_the_daemon_lose_no_packet_of_a_tunnel(
         shared_host.start()
         time.sleep(0.3)
     sent, arrived = flood.end()
-    pinged = end(ping, signal.SIGINT)
+    asked, answered = ping.end()
     assert_all_arrived(sent, arrived)
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", pinged)
-    assert found is not None
-    assert int(found[1]) - int(found[2]) <= 1  # the one under way when it ended
+    assert answered == asked

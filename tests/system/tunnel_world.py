@@ -52,7 +52,7 @@ class Peer:
         """A command on the peer, however it goes."""
         return subprocess.run(
             ["ip", "netns", "exec", self.name, *command],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
     def ping(self, address: str, count: int = 3, *options: str) -> int:
@@ -122,7 +122,7 @@ class OvsPeer(Peer):
 def run(*command: str, environment: dict[str, str] | None = None) -> str:
     """Output of a command that must succeed."""
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env=environment, check=False
+        command, capture_output=True, text=True, timeout=120, env=environment, check=False
     )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
     return done.stdout
@@ -196,7 +196,7 @@ def captured(device: str = "up0") -> Iterator[Capture]:
         assert until(lambda: _LAST in path.read_bytes()), "tcpdump sees nothing more"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def inner_ping(host: Host, netns: str, address: str, count: int = 3, *options: str) -> int:

@@ -41,17 +41,17 @@ def pings(run: Run, address: str, count: int, *options: str) -> int:
     After its last request ping(8) waits no longer than between two of them if others were answered: too
     short where the answer waits for a processor.  So the kernel is asked what else has come.
     """
-    before = _echo_replies(run)
+    before = echo_replies(run)
     done = run("ping", "-n", "-c", str(count), "-i", "0.05", "-W", "1", *options, address)
     found = re.search(r"(\d+) received", done.stdout)
     received = int(found[1]) if found else 0
     if 0 < received < count:
-        until(lambda: _echo_replies(run) - before >= count, 2)
-        received = max(received, min(count, _echo_replies(run) - before))
+        until(lambda: echo_replies(run) - before >= count, 2)
+        received = max(received, min(count, echo_replies(run) - before))
     return received
 
 
-def _echo_replies(run: Run) -> int:
+def echo_replies(run: Run) -> int:
     """That a namespace has received since it was made (RFC 4293), of IPv4 and IPv6."""
     shown = run("cat", "/proc/net/snmp", "/proc/net/snmp6").stdout
     names, values = (line.split() for line in shown.splitlines() if line.startswith("Icmp: "))
@@ -74,7 +74,7 @@ class Netns:
         self.name = name
         self.device = device
 
-    def run(self, *command: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """A command inside."""
         return subprocess.run(
             ["ip", "netns", "exec", self.name, *command],
@@ -149,7 +149,7 @@ class Host:
     def attempt(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command with the environment that leads to this daemon."""
         return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, timeout=60, env=self.environment,
+            command, input=stdin, capture_output=True, text=True, timeout=120, env=self.environment,
             check=False,
         )  # fmt: skip
 

@@ -137,7 +137,10 @@ class Journey:
         """Translate a packet in one bridge, and perform what that gave."""
         port = entry.bridge.ports.get(entry.in_port)
         resumed = entry.table_id is not None or entry.frozen is not None
-        if not resumed and port is not None and not (port.receive and port.up):
+        # Nothing comes in by a port that is down, but a controller may say that a packet did: by a
+        # bridge's own port, which often is.
+        up = port is not None and (port.up or entry.actions is not None)
+        if not resumed and port is not None and not (port.receive and up):
             self.end(entry.step, "port does not receive, dropping", Drop.NO_RECEIVE)
             return
         key = put_slot(entry.key if resumed else entry.key & ~_STATE, "in_port", entry.in_port)

@@ -181,7 +181,7 @@ def _rate(
             # Twice what may pass: what arrives is then what the policer lets through.
             command += ["-u", "-l", "1200", "-b", str(int(e.rate_bps * 2))]
         tools.in_netns(netns, *command, timeout_s=_RATE_S + _OMIT_S + 30)
-        report, _ = server.communicate(timeout=5)
+        report, _ = server.communicate(timeout=30)
     except subprocess.TimeoutExpired:
         report = ""  # the client never came through; said below
     finally:
@@ -198,7 +198,7 @@ def _rate(
 
 def _wait_listening(topology: Topology, target: str, tools: Tools) -> None:
     netns = netns_name(topology.name, target)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if str(_PORT) in tools.run("ip", "netns", "exec", netns, "ss", "-Hltn", f"sport = :{_PORT}"):
             return

@@ -12,6 +12,8 @@ from gossamer.topology.command import Tools, complaint_of
 
 _PATIENCE_S: Final = 2.0
 """For an answer: TCP repeats its first packet after one second."""
+_SERVES_S: Final = 60.0
+"""It is ended when the try is over; the client may need long to begin where the host is busy."""
 _READY: Final = "ready"
 _TAKEN: Final = "taken"
 
@@ -74,7 +76,7 @@ def exchange(
     """
     server = subprocess.Popen(
         ["ip", "netns", "exec", target, sys.executable, "-I", "-c", _SERVER, protocol, str(port), address,
-         str(_PATIENCE_S + 1)],
+         str(_SERVES_S)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=tools.environment,
     )  # fmt: skip
     try:

@@ -169,6 +169,7 @@ def test_packet_outs_leave_by_the_ports_their_actions_name(
         names = {p.port_id: n for n, p in switch.switch.bridges["br0"].ports.ports.items()}
         return sorted(names[port_id] for port_id, _ in switch.datapath.sent)
 
+    assert sent("output:2") == ["v2"], "by a port that is down"
     switch.call(lambda: switch.devices.change("br0", admin_up=True))
     wait_until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
     assert sent("output:2") == ["v2"]

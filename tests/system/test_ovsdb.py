@@ -122,7 +122,7 @@ def test_what_is_not_ours_is_left_alone(host: Host) -> None:
 
 def test_statistics_are_written_back(host: Host) -> None:
     host.vsctl("add-br", "br0", "--", "set", "Open_vSwitch", ".",
-               "other_config:stats-update-interval=5000")  # fmt: skip
+               "other_config:stats-update-interval=5000", "other_config:enable-statistics=true")  # fmt: skip
     a = host.netns("a", "10.0.0.1/24", "br0")
     host.netns("b", "10.0.0.2/24", "br0")
     assert a.ping("10.0.0.2", 5) == 5
@@ -139,6 +139,10 @@ def test_statistics_are_written_back(host: Host) -> None:
     kept = host.vsctl("get", "interface", "va", "statistics")
     for key in ("rx_errors", "tx_errors", "rx_crc_err", "rx_missed_errors", "collisions"):
         assert f"{key}=0" in kept
+    system = host.vsctl("get", "Open_vSwitch", ".", "statistics")
+    for key in ("cpu=", "load_average=", "memory=", "process_ovs-vswitchd=", "process_ovsdb-server="):
+        assert key in system
+    host.vsctl("remove", "Open_vSwitch", ".", "other_config", "enable-statistics")
 
 
 def test_the_database_may_die_and_come_back(host: Host) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon import options as opts
+from gossamer.daemon import system_statistics
 from gossamer.errors import DatabaseError, GossamerError
 from gossamer.ovsdb.server import SCHEMA_PLACES, DatabaseServer, Directories
 
@@ -145,7 +146,9 @@ class Daemon:
             self._write_status()
         if self.applied and now >= self._next_statistics and not self._client.busy:
             self._next_statistics = now + self._client.statistics_interval_ms / 1000
-            self._client.write_statistics(self.switch.statistics())
+            wanted = self._client.wants_system_statistics
+            system = system_statistics.read(self._dirs.run) if wanted else {}
+            self._client.write_statistics(self.switch.statistics(), system)
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_S
             self._datapath.sweep_fdb()

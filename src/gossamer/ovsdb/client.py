@@ -307,11 +307,21 @@ class Client:
             self._pending_cfg = None
         self._commit(txn)
 
-    def write_statistics(self, statistics: Mapping[str, Mapping[str, int]]) -> None:
-        """Write Interface.statistics by interface name."""
-        if not self.ready or self._transaction is not None:
+    @property
+    def wants_system_statistics(self) -> bool:
+        """other_config:enable-statistics."""
+        root = self._root()
+        return root is not None and root.other_config.get("enable-statistics") == "true"
+
+    def write_statistics(
+        self, statistics: Mapping[str, Mapping[str, int]], system: Mapping[str, str]
+    ) -> None:
+        """Write Interface.statistics by interface name, and those of the host."""
+        root = self._root()
+        if root is None or not self.ready or self._transaction is not None:
             return
         txn = ovs_idl.Transaction(self._idl)
+        self._put(root, "statistics", dict(system))
         for name, values in statistics.items():
             row = self._interfaces.get(name)
             if row is not None:

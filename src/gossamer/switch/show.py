@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.datapath.settings import PortKind
 from gossamer.errors import GossamerError
-from gossamer.switch.capabilities import datapath_type
+from gossamer.switch.capabilities import datapath_type, features
 from gossamer.switch.flow_text import flow_line
 from gossamer.switch.port import Port
 from gossamer.switch.tracing import trace_json
@@ -49,6 +49,7 @@ def commands(switch: Switch) -> dict[str, Command]:
         ),
         "bridge/reconnect": Command("[bridge]", 0, 1, lambda argv: reconnect(switch, argv)),
         "dpif/show": Command("", 0, 0, lambda argv: dpif_show(switch)),
+        "dpif/show-dp-features": Command("bridge", 1, 1, lambda argv: show_features(switch, argv)),
         "dpif/dump-dps": Command("", 0, 0, lambda argv: dump_dps(switch)),
     }
 
@@ -67,6 +68,12 @@ def _named_or_all(switch: Switch, argv: Sequence[str], error: str) -> list[Bridg
 def ofproto_list(switch: Switch) -> str:
     """Names of the bridges."""
     return "".join(f"{name}\n" for name in sorted(switch.bridges))
+
+
+def show_features(switch: Switch, argv: Sequence[str]) -> str:
+    """What the datapath of a bridge can do."""
+    _bridge(switch, argv[0])
+    return features()
 
 
 def reconnect(switch: Switch, argv: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* Connections: what is kept of each, and where.  docs/conntrack.md has the rules.
  *
- * A connection is found by its canonical tuple: of the tuple of a packet and
+ * A connection is found (ct_store.h) by its canonical tuple: of the tuple of a packet and
  * that of its answer the smaller one, so that both directions find the same
  * entry and no second one is needed.  One whose addresses are translated is
- * found by the tuple of its first packet, marked CT_TRANSLATED; the tuple of
- * its answers is an alias for that.
+ * found by the tuple of its first packet, marked CT_TRANSLATED, and by that of
+ * its answers, its alias, marked CT_ALIAS.
  *
  * Every connection has a slot.  A new one takes the next slot that a clock's
  * hand finds free, or whose connection has expired, or whose connection was
@@ -27,7 +27,8 @@
 
 enum ct_family { CT_IPV4 = 4, CT_IPV6 = 6 };
 #define CT_FAMILY	0x0f
-#define CT_TRANSLATED	0x80	/* beside the family, in keys of ct_connections */
+#define CT_TRANSLATED	0x80	/* beside the family, in keys of connections */
+#define CT_ALIAS	0x40	/* beside it, where one is looked for by the tuple of its answers */
 
 /* One direction of a connection.  IPv4 addresses are the first word, zeros follow.  Of ICMP
  * `sport` is the identifier, `dport` type << 8 | code of what the source sends. */
@@ -91,12 +92,17 @@ struct ct_peer {		/* a side of a TCP connection */
 struct ct_reply {		/* the tuple of answers, where addresses are translated */
 	__be32 src[4];
 	__be32 dst[4];
-	__be16 sport;
-	__be16 dport;
+	union {
+		struct {
+			__be16 sport;
+			__be16 dport;
+		};
+		__be32 ports;
+	};
 };
 
-/* With its key, and what the kernel puts before both, it must stay below 256 bytes: 152 are free
- * for it, or a connection would cost twice as much. */
+/* With its key, and what ct_record has besides, it must stay below three cache lines: 144 bytes are
+ * for it. */
 struct ct_connection {
 	__u32 lock;		/* ct_lock(), of all that packets change */
 	__u32 slot;
@@ -135,40 +141,14 @@ static __always_inline void ct_unlock(struct ct_connection *c)
 	__sync_lock_test_and_set(&c->lock, 0);
 }
 
-/* Written here; the daemon reads, and deletes. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_CONNECTIONS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct ct_tuple);
-	__type(value, struct ct_connection);
-} ct_connections SEC(".maps");
-
-/* By the tuple of answers that are translated: the key of the connection they belong to. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_CONNECTIONS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct ct_tuple);
-	__type(value, struct ct_tuple);
-} ct_aliases SEC(".maps");
-
-/* Who has a slot: a key of ct_connections whose `slot` says the same, else it is free. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, MAX_CONNECTIONS);
-	__type(key, __u32);
-	__type(value, struct ct_tuple);
-} ct_slots SEC(".maps");
-
 #define CT_ZONE_LIMITED (1 << 0)	/* `limit` is its own; else the default one holds */
 
 struct ct_zone {
 	__u32 limit;		/* connections; 0: any number */
-	__u32 count;		/* written here; those that the daemon removed are still in it */
+	__u32 count;		/* written here; those too whose time is up, until somebody removes them */
 	__u16 policy;		/* index in ct_timeouts, taken by new connections */
 	__u16 flags;
-	__u32 removed;		/* by the daemon: what is left is count - removed */
+	__u32 pad;
 };
 
 struct {
@@ -215,12 +195,14 @@ struct {
 #define CT_NO_IPV6_FRAGMENTS	(1 << 5)
 
 struct ct_config {
-	__u32 max_connections;	/* at most MAX_CONNECTIONS; 0: that many */
+	__u32 max_connections;	/* at most MAX_CONNECTIONS */
 	__u32 default_limit;	/* of zones without one; 0: any number */
 	__u32 flags;
-	__u32 hash_seed;	/* of nat() with random */
+	__u32 index_seed;	/* ct_place_of(); never another one while there are connections */
 	__u64 test_now;		/* capturing only: the time in ns, 0: the clock's */
 	__u32 min_fragment[2];	/* bytes of IPv4, IPv6 packets; shorter ones but the last are invalid */
+	__u32 n_slots;		/* in chunks that are there */
+	__u32 room_at;		/* so many connections want more of them; 0: none can come */
 };
 
 /* Written by the daemon. */
@@ -234,16 +216,16 @@ struct {
 
 /* What all CPUs share, each on a cache line of its own. */
 struct ct_shared {
-	__u32 n_connections;	/* as in ct_zone: those that the daemon removed are still in it */
+	__u32 n_connections;	/* as `count` of ct_zone */
 	__u32 pad0[15];
-	__u32 hand;		/* of the clock over the slots */
-	__u32 pad1[15];
+	__u32 hand;		/* of the clock over the slots, */
+	__u32 reach;		/* over so many of them: at least twice as many as there are
+				 * connections, a power of two; the daemon makes it less again */
+	__u32 pad1[14];
 	__u32 n_translated;	/* as n_connections */
 	__u32 pad2[15];
-	__u32 removed;		/* written by the daemon */
-	__u32 translated_removed;
-	__u32 n_expectations;
-	__u32 pad3[13];
+	__u32 n_expectations;	/* ever written, by the daemon */
+	__u32 pad3[15];
 };
 
 /* Written here, but for the last line. */
@@ -374,6 +356,20 @@ struct {
 	__uint(max_entries, CT_EVENT_RING_BYTES);
 } ct_events SEC(".maps");
 
+static __always_inline struct ct_config *ct_config_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ct_config, &zero);
+}
+
+static __always_inline struct ct_shared *ct_shared_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ct_shared, &zero);
+}
+
 /* The fields of connections are zero. */
 static __always_inline void ct_forget(struct state *st)
 {
@@ -396,10 +392,18 @@ static __always_inline void ct_count(__u32 which)
 #define CT_DO_FTP	(1 << 4)
 #define CT_DO_TFTP	(1 << 5)
 
+struct ct_place {		/* of a key, in the index */
+	__u32 line, other;
+	__u32 bits;		/* as entries have them */
+};
+
 /* What tracking knows of the packet in hand; one a level, as `states`. */
 struct ct_work {
 	struct ct_tuple tuple;	/* the packet's; of an ICMP error: what the packet it tells of answers */
 	struct ct_tuple key;	/* canonical */
+	struct ct_tuple sought;	/* what ct_search() looks for, */
+	struct ct_place place;	/* where that is, */
+	__u32 but;		/* in other slots than this one */
 	__u32 swapped;		/* `key` is the answer's tuple */
 	__u32 reply;		/* the packet goes against the originator */
 	__u32 error;		/* it is an ICMP error about the connection */

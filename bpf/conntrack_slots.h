@@ -6,20 +6,6 @@
 #define CT_TRIES 256		/* slots looked at while there are free ones somewhere */
 #define CT_TRIES_FULL 16	/* once all are taken: enough to find one that can go */
 
-static __always_inline struct ct_config *ct_config_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&ct_config, &zero);
-}
-
-static __always_inline struct ct_shared *ct_shared_get(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&ct_shared, &zero);
-}
-
 static __always_inline struct ct_zone *ct_zone_get(__u32 zone)
 {
 	return bpf_map_lookup_elem(&ct_zones, &zone);
@@ -72,6 +58,13 @@ static __always_inline void ct_tell_gone(const struct ct_tuple *key, struct ct_c
 	bpf_ringbuf_submit(event, 0);
 }
 
+/* A slot whose connection is gone, or was not made after all. */
+static __always_inline void ct_give_back_slot(struct ct_record *record)
+{
+	record->key.kind = 0;
+	__sync_lock_test_and_set(&record->taken, 0);
+}
+
 /* Remove the connection that `victim` of the work is, with all that refers to it; 1 where it was
  * there.  (6.1 takes no key that was passed by its address.) */
 __attribute__((noinline)) int ct_remove(__u32 level)
@@ -84,22 +77,34 @@ __attribute__((noinline)) int ct_remove(__u32 level)
 	struct ct_connection *c;
 	struct ct_tuple *key;
 	struct ct_zone *zone;
+	struct ct_record *record;
+	__u32 slot, flags, alg;
 
 	if (!w || !shared || !config || !nw || !st)
 		return 0;
 	key = &w->victim;
-	c = bpf_map_lookup_elem(&ct_connections, key);
+	c = ct_get(w, key, level);
 	if (!c)
 		return 0;
 	if (config->flags & CT_TELL_GONE)
 		ct_tell_gone(key, c, st->now);
-	nat_release(key, c->flags, &c->reply, nw);
-	if (c->alg)
-		bpf_map_delete_elem(&ct_sequences, key);
-	if (c->flags & CT_EXPECTED)
-		bpf_map_delete_elem(&ct_parents, key);
-	if (bpf_map_delete_elem(&ct_connections, key))
+	slot = c->slot;
+	alg = c->alg;
+	flags = c->flags;
+	if (flags & (CT_SRC_NAT | CT_DST_NAT))
+		nat_answer(key, &c->reply, nw);
+	w->sought = *key;
+	if (!ct_strike(slot, level))
 		return 0;
+	if (flags & (CT_SRC_NAT | CT_DST_NAT))
+		nat_release(w, nw, slot, level);
+	record = ct_record_get(slot);
+	if (record)
+		ct_give_back_slot(record);
+	if (alg)
+		bpf_map_delete_elem(&ct_sequences, key);
+	if (flags & CT_EXPECTED)
+		bpf_map_delete_elem(&ct_parents, key);
 	__sync_fetch_and_add(&shared->n_connections, -1);
 	zone = ct_zone_get(key->zone);
 	if (zone)
@@ -132,82 +137,97 @@ static __always_inline bool begin_search(struct slot_search *search)
 {
 	struct ct_config *config = ct_config_get();
 	struct ct_shared *shared = ct_shared_get();
+	__u32 n, reach, most;
 
 	if (!config || !shared)
 		return false;
-	search->max = config->max_connections;
-	if (!search->max || search->max > MAX_CONNECTIONS)
-		search->max = MAX_CONNECTIONS;
-	search->full = shared->n_connections - shared->removed >= search->max;
-	return true;
+	n = shared->n_connections;
+	reach = shared->reach;
+	most = config->max_connections;
+	if (most > config->n_slots)
+		most = config->n_slots;
+	search->full = n >= most;
+	/* few connections lie close together: where they are is in the cache */
+	if (reach < CT_LEAST_REACH)
+		shared->reach = reach = CT_LEAST_REACH;
+	if (n > reach / 2 && reach < most)
+		shared->reach = reach *= 2;
+	search->max = reach < most ? reach : most;
+	return search->max;
 }
 
-enum slot_holds { SLOT_NOTHING, SLOT_EXPIRED, SLOT_CONNECTION };
+#define CT_LOST_NS 1000000000ull	/* longer than anybody takes to remove a connection */
 
-/* Look at the slot that the clock's hand points to; a connection whose time is up is removed.  `victim` of
- * the work is the one there. */
-static __always_inline enum slot_holds look_at_slot(struct slot_search *search, struct state *st,
-						    struct ct_work *w, struct ct_connection **c)
+/* Take a slot that was free when it was looked at; false where another CPU was quicker. */
+static __always_inline bool ct_claim(struct ct_record *record)
+{
+	return !__sync_lock_test_and_set(&record->taken, 1);
+}
+
+/* The slot that the clock's hand points to, NULL where there is none. */
+static __always_inline struct ct_record *next_slot(struct slot_search *search)
 {
 	struct ct_shared *shared = ct_shared_get();
-	struct ct_tuple *key;
 
-	*c = NULL;
 	if (!shared)
-		return SLOT_CONNECTION;
+		return NULL;
 	search->slot = __sync_fetch_and_add(&shared->hand, 1) % search->max;
-	key = bpf_map_lookup_elem(&ct_slots, &search->slot);
-	if (!key || !key->family)
-		return SLOT_NOTHING;
-	w->victim = *key;
-	*c = bpf_map_lookup_elem(&ct_connections, &w->victim);
-	if (!*c || (*c)->slot != search->slot)
-		return SLOT_NOTHING;
-	if ((*c)->expires > st->now)
-		return SLOT_CONNECTION;
-	ct_count(CT_COUNT_EXPIRED);
-	ct_remove(search->level);
-	return SLOT_EXPIRED;
+	return ct_record_get(search->slot);
+}
+
+/* Remove the connection of a slot where its time is up; 1 where it was. */
+static __always_inline int ct_expire(struct ct_record *record, struct state *st, struct ct_work *w,
+				     __u32 level)
+{
+	if (!record->key.family || record->c.expires > st->now)
+		return 0;
+	w->victim = record->key;
+	if (ct_remove(level)) {
+		ct_count(CT_COUNT_EXPIRED);
+		return 1;
+	}
+	/* Nobody finds it, as happens to what is written while a CPU that held a lock is away. */
+	if (record->taken && record->c.expires + CT_LOST_NS <= st->now)
+		ct_give_back_slot(record);
+	return 0;
 }
 
 static long ct_try_slot(__u32 i, struct slot_search *search)
 {
 	struct ct_work *w = ct_work_get(search->level);
 	struct state *st = state_get(search->level);
-	struct ct_connection *c;
+	struct ct_record *record = next_slot(search);
 	__u32 how;
 
-	if (!w || !st)
+	if (!w || !st || !record)
 		return 1;
-	switch (look_at_slot(search, st, w, &c)) {
-	case SLOT_NOTHING:
-		search->found = !search->full;
+	if (!record->taken) {
+		search->found = !search->full && ct_claim(record);
 		return search->found;
-	case SLOT_EXPIRED:
-		search->found = 1;
-		return 1;
-	default:
-		break;
 	}
-	if (!c)
-		return 1;
-	how = ct_dispensable(&w->victim, c);
-	if (how > w->best || (how && how == w->best && c->expires < w->best_expires)) {
+	if (ct_expire(record, st, w, search->level)) {
+		search->found = ct_claim(record);
+		return search->found;
+	}
+	if (!record->key.family)
+		return 0;	/* about to be made */
+	how = ct_dispensable(&record->key, &record->c);
+	if (how > w->best || (how && how == w->best && record->c.expires < w->best_expires)) {
 		w->best = how;
-		w->best_expires = c->expires;
+		w->best_expires = record->c.expires;
 		w->best_slot = search->slot;
 	}
 	/* while there is room elsewhere nobody has to go */
 	return search->full && w->best && i >= CT_TRIES_FULL;
 }
 
-/* A slot for a new connection, plus one; 0: all that were looked at are taken by others that must
+/* A slot for a new connection, which is taken then, plus one; 0: all that were looked at are taken by others that must
  * stay. */
 __attribute__((noinline)) int ct_take_slot(__u32 level)
 {
 	struct slot_search search = { .level = level };
 	struct ct_work *w = ct_work_get(level);
-	struct ct_tuple *key;
+	struct ct_record *record;
 
 	if (!w || !begin_search(&search))
 		return 0;
@@ -217,13 +237,14 @@ __attribute__((noinline)) int ct_take_slot(__u32 level)
 		return search.slot + 1;
 	if (!w->best)
 		return 0;
-	key = bpf_map_lookup_elem(&ct_slots, &w->best_slot);
-	if (!key)
+	record = ct_record_get(w->best_slot);
+	if (!record)
 		return 0;
-	w->victim = *key;
+	w->victim = record->key;
+	if (!ct_remove(level))
+		return 0;
 	ct_count(CT_COUNT_EVICTED);
-	ct_remove(level);
-	return w->best_slot + 1;
+	return ct_claim(record) ? w->best_slot + 1 : 0;
 }
 
 /* A zone has as many connections as it may; those whose time is up are in the way until somebody
@@ -232,11 +253,11 @@ static long ct_expire_one(__u32 i, struct slot_search *search)
 {
 	struct ct_work *w = ct_work_get(search->level);
 	struct state *st = state_get(search->level);
-	struct ct_connection *c;
+	struct ct_record *record = next_slot(search);
 
-	if (!w || !st)
+	if (!w || !st || !record)
 		return 1;
-	look_at_slot(search, st, w, &c);
+	ct_expire(record, st, w, search->level);
 	return 0;
 }
 
@@ -244,7 +265,7 @@ static __always_inline bool ct_zone_is_full(struct ct_zone *zone, struct ct_conf
 {
 	__u32 limit = zone->flags & CT_ZONE_LIMITED ? zone->limit : config->default_limit;
 
-	return limit && zone->count - zone->removed >= limit;
+	return limit && zone->count >= limit;
 }
 
 /* 1 where a zone that is full has none whose time is up among those that are looked at. */

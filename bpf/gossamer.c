@@ -44,6 +44,7 @@ const volatile __u32 capturing = 0;
 #include "links.h"
 #include "meter.h"
 #include "conntrack.h"
+#include "ct_store.h"
 #include "emit_ct.h"
 #include "conjunction.h"
 #include "translate.h"
@@ -65,6 +66,7 @@ const volatile __u32 capturing = 0;
 #include "too_big.h"
 #include "police.h"
 #include "cut.h"
+#include "forget.h"
 
 /* The coarse clock goes on with the kernel's ticks: to look for one costs nothing, a call 19 ns. */
 static __always_inline void read_clock(struct state *st)
@@ -286,6 +288,22 @@ int gossamer_uplink(struct __sk_buff *skb)
 	st->through = 0;
 	count_drop(DROP_NESTED);
 	return TC_ACT_SHOT;
+}
+
+/* The daemon's: its packet has keys of connections; how many were removed. */
+SEC("tc")
+int gossamer_forget(struct __sk_buff *skb)
+{
+	struct forgetting forgetting = { .skb = skb, .level = visits() };
+	struct state *st = state_get(forgetting.level);
+	__u32 head[2];
+
+	if (!st || bpf_skb_load_bytes(skb, 0, head, sizeof(head)) || head[0] > FORGET_MOST)
+		return 0;
+	read_clock(st);
+	forgetting.which = head[1];
+	bpf_loop(head[0], forget_one, &forgetting, 0);
+	return forgetting.n;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

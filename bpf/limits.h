@@ -54,7 +54,12 @@
 #define LEARN_EVERY_NS 500000000ull	/* a cached path learns again, for timeouts' sake */
 #define MAX_NESTING 4		/* our program inside a device we send to */
 
-#define MAX_CONNECTIONS (1 << 20)
+#define MAX_CONNECTIONS 3000000
+#define CT_CHUNK 65536		/* slots for connections that are made at once */
+#define CT_CHUNKS 46
+#define CT_LEAST_REACH 8192
+#define CT_SLOT_BITS 22		/* of an entry in the index: at least as many as number all slots */
+#define CT_LINES (1 << 19)	/* of the index, with up to fourteen connections each */
 #define CT_ZONES 65536
 #define CT_POLICIES 1024	/* timeout policies; 0 is the default one */
 #define CT_NAT_RULES 65536

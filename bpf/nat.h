@@ -2,8 +2,8 @@
 /* Translation of addresses and ports (docs/conntrack.md, NAT): what a connection's answers will
  * look like is decided once, when it is committed; its packets are then written by that.
  *
- * Answers are found by an alias of the connection.  Who enters the alias first has the address and
- * port: so two CPUs that try the same one cannot both get it.
+ * Answers are found by an alias of the connection.  Who enters the alias has the address and port; of
+ * two CPUs that try the same one at the same time at most one gets it.
  */
 #ifndef GOSSAMER_NAT_H
 #define GOSSAMER_NAT_H
@@ -25,6 +25,8 @@ struct {
 	__type(value, struct nat_work);
 } nat_works SEC(".maps");
 
+int ct_remove(__u32 level);
+
 static __always_inline struct nat_work *nat_work_get(__u32 level)
 {
 	return bpf_map_lookup_elem(&nat_works, &level);
@@ -35,40 +37,45 @@ static __always_inline bool same_tuple(const struct ct_tuple *a, const struct ct
 	return !differ(a, b, sizeof(*a));
 }
 
-static __always_inline bool nat_lives(struct ct_tuple *key, __u64 now)
+static __always_inline bool nat_lives(struct ct_work *w, struct ct_tuple *key, __u64 now,
+				      __u32 level)
 {
-	struct ct_connection *conn = bpf_map_lookup_elem(&ct_connections, key);
+	struct ct_connection *conn = ct_get(w, key, level);
 
 	return conn && conn->expires > now;
 }
 
-/* Is the candidate a tuple of a connection already?  -1: no, but one that has expired, or was
- * translated otherwise, left its alias there. */
+/* Is the candidate a tuple of a connection already?  -1: no, but it was the alias of one whose time is
+ * up, which is `victim` of the work. */
 __attribute__((noinline)) int nat_taken(__u32 level)
 {
 	struct state *st = state_get(level);
 	struct nat_work *nw = nat_work_get(level);
-	struct ct_connection *conn;
-	struct ct_tuple *alias;
+	struct ct_work *w = ct_work_get(level);
+	struct ct_record *record;
+	__u32 entry;
 
-	if (!st || !nw)
+	if (!st || !nw || !w)
 		return 1;
 	ct_canonical(&nw->key, &nw->answer);
-	if (nat_lives(&nw->key, st->now))
+	if (nat_lives(w, &nw->key, st->now, level))
 		return 1;
 	nw->key = nw->answer;
 	nw->key.family |= CT_TRANSLATED;
-	if (nat_lives(&nw->key, st->now))
+	if (nat_lives(w, &nw->key, st->now, level))
 		return 1;
-	alias = bpf_map_lookup_elem(&ct_aliases, &nw->answer);
-	if (!alias)
+	nw->key = nw->answer;
+	nw->key.family |= CT_ALIAS;
+	w->sought = nw->key;
+	w->but = CT_NO_SLOT;
+	entry = ct_search(level);
+	record = entry ? ct_record_get(entry & CT_SLOT_MASK) : NULL;
+	if (!record)
 		return 0;
-	conn = bpf_map_lookup_elem(&ct_connections, alias);
-	return conn && conn->expires > st->now && !differ(conn->reply.src, nw->answer.src, 32) &&
-			       conn->reply.sport == nw->answer.sport &&
-			       conn->reply.dport == nw->answer.dport ?
-		       1 :
-		       -1;
+	if (record->c.expires > st->now)
+		return 1;
+	w->victim = record->key;
+	return -1;
 }
 
 enum nat_port { NAT_NO_PORT, NAT_SOURCE_PORT, NAT_DESTINATION_PORT, NAT_IDENTIFIER };
@@ -103,6 +110,7 @@ static long nat_try(__u32 i, struct nat_search *search)
 {
 	struct nat_work *nw = nat_work_get(search->level);
 	struct ct_work *w = ct_work_get(search->level);
+	struct ct_record *record;
 	__u32 port;
 	int taken;
 
@@ -119,18 +127,22 @@ static long nat_try(__u32 i, struct nat_search *search)
 	if (taken > 0)
 		return 0;
 	if (taken < 0)
-		bpf_map_delete_elem(&ct_aliases, &nw->answer);
+		ct_remove(search->level);
 	nw->key = w->tuple;
 	nw->key.family |= CT_TRANSLATED;
-	switch (bpf_map_update_elem(&ct_aliases, &nw->answer, &nw->key, BPF_NOEXIST)) {
-	case 0:
-		search->found = 1;
+	record = ct_record_get(w->connection.slot);
+	if (!record)
 		return 1;
-	case -17:	/* EEXIST: another CPU was quicker */
-		return 0;
-	default:
-		return 1;
-	}
+	record->key = nw->key;
+	__builtin_memcpy(record->c.reply.src, nw->answer.src, 16);
+	__builtin_memcpy(record->c.reply.dst, nw->answer.dst, 16);
+	record->c.reply.sport = nw->answer.sport;
+	record->c.reply.dport = nw->answer.dport;
+	w->sought = nw->answer;
+	w->sought.family |= CT_ALIAS;
+	/* another CPU may have been quicker */
+	search->found = ct_enter(w->connection.slot, search->level) == CT_ENTERED;
+	return search->found;
 }
 
 static __always_inline void nat_search(struct nat_search *search)
@@ -347,16 +359,10 @@ __attribute__((noinline)) int nat_expected(__u32 level)
 	return 0;
 }
 
-/* A connection goes, or was not made after all: its alias with it. */
-static __always_inline void nat_release(const struct ct_tuple *key, __u32 flags,
-					const struct ct_reply *reply, struct nat_work *nw)
+/* The tuple of the answers of a connection that is translated, into `answer` of the work. */
+static __always_inline void nat_answer(const struct ct_tuple *key, const struct ct_reply *reply,
+				       struct nat_work *nw)
 {
-	struct ct_shared *shared;
-	struct ct_tuple *owner;
-	__u32 zero = 0;
-
-	if (!(flags & (CT_SRC_NAT | CT_DST_NAT)))
-		return;
 	__builtin_memcpy(nw->answer.src, reply->src, 16);
 	__builtin_memcpy(nw->answer.dst, reply->dst, 16);
 	nw->answer.sport = reply->sport;
@@ -364,10 +370,17 @@ static __always_inline void nat_release(const struct ct_tuple *key, __u32 flags,
 	nw->answer.proto = key->proto;
 	nw->answer.family = key->family & CT_FAMILY;
 	nw->answer.zone = key->zone;
-	owner = bpf_map_lookup_elem(&ct_aliases, &nw->answer);
-	if (owner && same_tuple(owner, key))
-		bpf_map_delete_elem(&ct_aliases, &nw->answer);
-	shared = bpf_map_lookup_elem(&ct_shared, &zero);
+}
+
+/* A connection goes, or was not made after all: its alias, `answer` of the work, with it. */
+static __always_inline void nat_release(struct ct_work *w, struct nat_work *nw, __u32 slot,
+					__u32 level)
+{
+	struct ct_shared *shared = ct_shared_get();
+
+	w->sought = nw->answer;
+	w->sought.family |= CT_ALIAS;
+	ct_strike(slot, level);
 	if (shared)
 		__sync_fetch_and_add(&shared->n_translated, -1);
 }
@@ -378,8 +391,10 @@ __attribute__((noinline)) int nat_give_back(__u32 level)
 	struct nat_work *nw = nat_work_get(level);
 	struct ct_work *w = ct_work_get(level);
 
-	if (nw && w)
-		nat_release(&w->key, w->connection.flags, &w->connection.reply, nw);
+	if (nw && w && (w->connection.flags & (CT_SRC_NAT | CT_DST_NAT))) {
+		nat_answer(&w->key, &w->connection.reply, nw);
+		nat_release(w, nw, w->connection.slot, level);
+	}
 	return 0;
 }
 

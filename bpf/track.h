@@ -4,60 +4,60 @@
 #ifndef GOSSAMER_TRACK_H
 #define GOSSAMER_TRACK_H
 
-/* Look for the connection of `victim` among those that are translated: `key` and `reply` of the work
- * say which one and in which direction.  0: none. */
-__attribute__((noinline)) int ct_find_translated(__u32 level)
+/* Look for the connection of `victim` among those that are translated: its entry, with `key` and `reply`
+ * of the work.  0: none. */
+__attribute__((noinline)) __u32 ct_find_translated(__u32 level)
 {
 	struct ct_work *w = ct_work_get(level);
 	struct state *st = state_get(level);
-	struct ct_connection *c;
-	struct ct_tuple *alias;
+	struct ct_record *record;
+	__u32 entry;
 
 	if (!w || !st)
 		return 0;
-	w->key = w->victim;
-	w->key.family |= CT_TRANSLATED;
-	c = bpf_map_lookup_elem(&ct_connections, &w->key);
-	if (c && c->expires > st->now) {
-		w->reply = 0;
-		return 1;
+	w->reply = 0;
+	w->but = CT_NO_SLOT;
+	w->sought = w->victim;
+	w->sought.family |= CT_TRANSLATED;
+	entry = ct_search(level);
+	record = entry ? ct_record_get(entry & CT_SLOT_MASK) : NULL;
+	if (!record || record->c.expires <= st->now) {
+		w->stale |= !!record;
+		w->reply = 1;
+		w->sought.family ^= CT_TRANSLATED | CT_ALIAS;
+		entry = ct_search(level);
+		record = entry ? ct_record_get(entry & CT_SLOT_MASK) : NULL;
+		if (!record || record->c.expires <= st->now) {
+			w->reply = 0;
+			return 0;
+		}
 	}
-	w->stale |= !!c;
-	alias = bpf_map_lookup_elem(&ct_aliases, &w->victim);
-	if (!alias)
-		return 0;
-	w->key = *alias;
-	c = bpf_map_lookup_elem(&ct_connections, &w->key);
-	if (!c || c->expires <= st->now || differ(c->reply.src, w->victim.src, 32) ||
-	    c->reply.sport != w->victim.sport || c->reply.dport != w->victim.dport)
-		return 0;
-	w->reply = 1;
-	return 1;
+	w->key = record->key;
+	return entry;
 }
 
 /* The connection that tuple `t` belongs to, with `key` and `reply` of the work.  NULL: none. */
 static __always_inline struct ct_connection *ct_find(struct ct_work *w, const struct ct_tuple *t,
-						     __u64 now, __u32 level)
+						     struct ct_config *config, __u64 now,
+						     __u32 level)
 {
 	struct ct_shared *shared;
 	struct ct_connection *c;
 	__u32 swapped;
 
 	swapped = ct_canonical(&w->key, t);
-	c = bpf_map_lookup_elem(&ct_connections, &w->key);
+	c = ct_get_fast(w, &w->key, config->index_seed, level);
 	if (c && c->expires > now) {
 		w->reply = (c->flags & CT_SWAPPED) != swapped;
 		return c;
 	}
 	w->stale |= !!c;
 	shared = ct_shared_get();
-	if (!shared || shared->n_translated == shared->translated_removed)
+	if (!shared || !shared->n_translated)
 		return NULL;
 	if (t != &w->victim)
 		w->victim = *t;
-	if (!ct_find_translated(level))
-		return NULL;
-	return bpf_map_lookup_elem(&ct_connections, &w->key);
+	return ct_of_entry(ct_find_translated(level));
 }
 
 /* What a packet of a connection other than TCP makes of it. */
@@ -149,7 +149,7 @@ static __always_inline int ct_belongs(struct state *st, struct ct_work *w, struc
 	return 0;
 }
 
-enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS, CT_DONE, CT_UNREAD };
+enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS, CT_DONE, CT_UNREAD, CT_TRANSLATES };
 
 __attribute__((noinline)) int ct_tell_invalid(__u32 level)
 {
@@ -216,7 +216,7 @@ static __always_inline bool ct_may_begin(struct ct_work *w)
 /* Remove the connection that `victim` is, where its time is up. */
 static __always_inline void ct_remove_expired(struct state *st, struct ct_work *w, __u32 level)
 {
-	struct ct_connection *old = bpf_map_lookup_elem(&ct_connections, &w->victim);
+	struct ct_connection *old = ct_get(w, &w->victim, level);
 
 	if (old && old->expires <= st->now) {
 		ct_count(CT_COUNT_EXPIRED);
@@ -224,20 +224,75 @@ static __always_inline void ct_remove_expired(struct state *st, struct ct_work *
 	}
 }
 
-/* Put the connection that the packet begins where it belongs.  Returns CT_*. */
+/* Enter the connection of the work, whose slot is taken.  Returns CT_*. */
+static __always_inline int ct_make_here(struct state *st, struct ct_work *w,
+					struct ct_config *config, __u32 level)
+{
+	struct ct_record *record = ct_record_get(w->connection.slot);
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_zone *zone = ct_zone_get(w->zone);
+	int refused;
+	__u32 n;
+
+	if (!record || !shared || !zone)
+		return CT_DROPS;
+	record->key = w->key;
+	record->c = w->connection;
+	w->sought = w->key;
+	refused = ct_enter(w->connection.slot, level);
+	if (refused != CT_ENTERED) {
+		/* Another CPU was quicker with the same connection, or very many have the same hash. */
+		ct_give_back_slot(record);
+		nat_give_back(level);
+		count_drop(refused == CT_WAS_THERE ? DROP_CT_INVALID : DROP_CT_FULL);
+		return CT_DROPS;
+	}
+	if (w->expected)
+		ct_adopted(w);
+	n = __sync_fetch_and_add(&shared->n_connections, 1) + 1;
+	if (n == config->room_at)
+		ct_ask_for_room(n);
+	__sync_fetch_and_add(&zone->count, 1);
+	ct_count(CT_COUNT_CREATED);
+	if (config->flags & CT_TELL_NEW)
+		ct_tell(CT_EVENT_NEW, st->in_port, st->now, &w->tuple);
+	w->found = 1;
+	w->reply = 0;
+	return CT_GOES_ON;
+}
+
+/* The same when its translation has been decided; `refused` where it could not be. */
+__attribute__((noinline)) int ct_make(__u32 refused, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct ct_config *config = ct_config_get();
+	struct ct_record *record;
+
+	if (!st || !w || !config)
+		return CT_DROPS;
+	if (!refused)
+		return ct_make_here(st, w, config, level);
+	record = ct_record_get(w->connection.slot);
+	if (record)
+		ct_give_back_slot(record);
+	ct_count(CT_COUNT_NAT_FULL);
+	count_drop(DROP_CT_NAT_FULL);
+	return CT_DROPS;
+}
+
+/* Put the connection that the packet begins where it belongs.  Returns CT_*; _TRANSLATES where that is
+ * to be decided before ct_make(). */
 __attribute__((noinline)) int ct_commit(__u32 level)
 {
 	struct state *st = state_get(level);
 	struct ct_work *w = ct_work_get(level);
 	struct ct_config *config = ct_config_get();
-	struct ct_shared *shared = ct_shared_get();
+	__u32 timeout, policy, slot, zero = 0;
 	struct ct_policy *timeouts;
 	struct ct_zone *zone;
-	__u32 timeout, policy, slot;
-	struct ct_tuple *place;
-	long refused;
 
-	if (!st || !w || !config || !shared)
+	if (!st || !w || !config)
 		return CT_DROPS;
 	zone = ct_zone_get(w->zone);
 	if (!zone)
@@ -247,20 +302,19 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 		count_drop(DROP_CT_ZONE_LIMIT);
 		return CT_DROPS;
 	}
-	slot = ct_take_slot(level);
-	if (!slot) {
+	policy = zone->policy;
+	timeouts = bpf_map_lookup_elem(&ct_timeouts, &policy);
+	if (!timeouts)
+		timeouts = bpf_map_lookup_elem(&ct_timeouts, &zero);
+	slot = timeouts ? ct_take_slot(level) : 0;
+	if (!slot || !timeouts) {
 		ct_count(CT_COUNT_FULL);
 		count_drop(DROP_CT_FULL);
 		return CT_DROPS;
 	}
-	slot -= 1;
-	policy = zone->policy;
-	timeouts = bpf_map_lookup_elem(&ct_timeouts, &policy);
-	if (!timeouts)
-		return CT_DROPS;
 	__builtin_memset(&w->connection, 0, sizeof(w->connection));
 	w->swapped = ct_canonical(&w->key, &w->tuple);
-	w->connection.slot = slot;
+	w->connection.slot = slot - 1;
 	w->connection.policy = policy;
 	w->connection.flags = w->swapped ? CT_SWAPPED : 0;
 	w->connection.alg = w->flags & CT_DO_FTP ? 21 : w->flags & CT_DO_TFTP ? 69 : 0;
@@ -286,33 +340,9 @@ __attribute__((noinline)) int ct_commit(__u32 level)
 		w->victim.family |= CT_TRANSLATED;
 		ct_remove_expired(st, w, level);
 	}
-	if (w->flags & CT_DO_NAT) {
-		if (w->expected ? nat_expected(level) : nat_decide(level)) {
-			ct_count(CT_COUNT_NAT_FULL);
-			count_drop(DROP_CT_NAT_FULL);
-			return CT_DROPS;
-		}
-	}
-	refused = bpf_map_update_elem(&ct_connections, &w->key, &w->connection, BPF_NOEXIST);
-	if (refused) {
-		/* Another CPU was quicker with the same connection, or the kernel has no memory. */
-		nat_give_back(level);
-		count_drop(refused == -17 ? DROP_CT_INVALID : DROP_CT_FULL);
-		return CT_DROPS;
-	}
-	place = bpf_map_lookup_elem(&ct_slots, &slot);
-	if (place)
-		*place = w->key;
-	if (w->expected)
-		ct_adopted(w);
-	__sync_fetch_and_add(&shared->n_connections, 1);
-	__sync_fetch_and_add(&zone->count, 1);
-	ct_count(CT_COUNT_CREATED);
-	if (config->flags & CT_TELL_NEW)
-		ct_tell(CT_EVENT_NEW, st->in_port, st->now, &w->tuple);
-	w->found = 1;
-	w->reply = 0;
-	return CT_GOES_ON;
+	if (w->flags & CT_DO_NAT)
+		return CT_TRANSLATES;
+	return ct_make_here(st, w, config, level);
 }
 
 /* No connection has the packet: it is new, or invalid.  Whether it begins one. */
@@ -424,7 +454,6 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 	struct ct_work *w = ct_work_get(level);
 	struct transports *tr = transports_get(level);
 	struct ct_config *config = ct_config_get();
-	struct ct_shared *shared = ct_shared_get();
 	const struct ct_tuple *original;
 	struct ct_connection *c;
 	__u32 before, natted, how;
@@ -466,7 +495,7 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 		ct_reverse(&w->victim, &w->tuple);
 		original = &w->victim;
 	}
-	c = ct_find(w, original, st->now, level);
+	c = ct_find(w, original, config, st->now, level);
 	if (c && w->plain && (w->tcp_flags & TCP_FLAG_SYN))
 		return CT_UNREAD;
 	if (natted)
@@ -480,7 +509,7 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 	begins = !c;
 	if (c) {
 		how = w->error || (before & CT_TRACKED)	? CT_HOW_STAY :
-		      tr->kind == TRANSPORT_LATER	? CT_HOW_LATER :
+		      w->kind == TRANSPORT_LATER	? CT_HOW_LATER :
 							  CT_HOW_MOVE;
 		begins = ct_belongs(st, w, config, c, how);
 		if (begins) {
@@ -490,10 +519,13 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 		}
 	}
 	if (begins) {
+		struct ct_shared *shared;
 		int next = ct_begin(w);
 
-		if (next != CT_GOES_ON || w->ct_state != CT_NEW || w->removes || !shared ||
-		    shared->n_expectations)
+		if (next != CT_GOES_ON || w->ct_state != CT_NEW || w->removes)
+			return next;
+		shared = ct_shared_get();
+		if (!shared || shared->n_expectations)
 			return next;
 		if (w->flags & CT_DO_TABLE)
 			ct_write_fields(st, w, &w->tuple);
@@ -504,7 +536,7 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 		return CT_GOES_ON;
 	original = &w->tuple;
 	if (w->connection.flags & (CT_SRC_NAT | CT_DST_NAT)) {
-		if (tr->kind != TRANSPORT_PORTS)
+		if (w->kind != TRANSPORT_PORTS)
 			return CT_GOES_ON;
 		original = &w->key;
 		if (w->flags & CT_DO_NAT)
@@ -565,6 +597,8 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op
 		if (w->plain && (w->tcp_flags & TCP_FLAG_SYN))
 			ct_read_segment(skb, level);
 		next = ct_commit(level);
+		if (next == CT_TRANSLATES)
+			next = ct_make(w->expected ? nat_expected(level) : nat_decide(level), level);
 	}
 	ct_spend_sets(w);
 	if (next == CT_DROPS)

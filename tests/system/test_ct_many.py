@@ -28,7 +28,6 @@ from tests.system.world import Host
 
 N: Final = int(os.environ.get("GOSSAMER_CONNECTIONS", "60000"))
 ZONES: Final = 4
-_BATCH: Final = 4096
 _ESTABLISHED: Final = layout.CT_TCP_STATES.index("ESTABLISHED")
 _SHARED_TRANSLATED: Final = 32
 """32-bit word of struct ct_shared."""
@@ -109,30 +108,24 @@ def fill(rundir: Path, n: int) -> None:
     conntrack = Conntrack(fds)
     expires = time.monotonic_ns() + 3600 * 10**9
     peer = 1, 2, 3, 0, _ESTABLISHED
-    for first in range(0, n, _BATCH):
-        keys, values, translated = [], [], []
-        for i in range(first, min(n, first + _BATCH)):
-            orig, reply = _connection(i)
-            if reply is None:
-                key, swapped = canonical(orig)
-                flags, answers = CtFlag.SWAPPED * swapped, (bytes(16), bytes(16), b"\0\0", b"\0\0")
-                keys.append(pack(key))
-            else:
-                keys.append(pack(orig, layout.CT_TRANSLATED))
-                flags, answers = int(CtFlag.SRC_NAT), layout.CT_TUPLE.unpack(pack(reply))[:4]
-                translated.append((pack(reply), keys[-1]))
-            values.append(
-                layout.CT_CONNECTION.pack(
-                    0, i, expires, 3, 2, 180, 120, 5, bytes(4), bytes(16), *peer, *peer, *answers,
-                    0, flags | CtFlag.REPLIED, 0,
-                )
-            )
-        conntrack._connections.put_all(keys, values)
-        conntrack._aliases.put_all([a for a, _ in translated], [k for _, k in translated])
-        conntrack._shared.words32[0] += len(keys)
-        conntrack._shared.words32[_SHARED_TRANSLATED] += len(translated)
-        for key in keys:
-            conntrack._zones.words32[layout.CT_ZONE.size // 4 * key[38] + 1] += 1
+    conntrack.room.make_for(n)
+    for i in range(n):
+        orig, reply = _connection(i)
+        if reply is None:
+            key, swapped = canonical(orig)
+            flags, answers = CtFlag.SWAPPED * swapped, (bytes(16), bytes(16), b"\0\0", b"\0\0")
+            names = [pack(key)]
+        else:
+            flags, answers = int(CtFlag.SRC_NAT), layout.CT_TUPLE.unpack(pack(reply))[:4]
+            names = [pack(orig, layout.CT_TRANSLATED), pack(reply, layout.CT_ALIAS)]
+        value = layout.CT_CONNECTION.pack(
+            0, i, expires, 3, 2, 180, 120, 5, bytes(4), bytes(16), *peer, *peer, *answers,
+            0, flags | CtFlag.REPLIED, 0,
+        )  # fmt: skip
+        conntrack.store.enter(names, i, value)
+        conntrack._shared.words32[0] += 1
+        conntrack._shared.words32[_SHARED_TRANSLATED] += len(names) - 1
+        conntrack.zones._array.words32[layout.CT_ZONE.size // 4 * orig.zone + 1] += 1
     conntrack.close()
     for fd in fds.values():
         os.close(fd)

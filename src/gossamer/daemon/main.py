@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 _BPFFS: Final = Path("/sys/fs/bpf/gossamer")
 _SWEEP_S: Final = 1.0
-_SWEEP_LEAST: Final = 4096
 _SWEEP_PARTS: Final = 60
 
 
@@ -167,8 +166,7 @@ class Daemon:
         The kernel expires them by itself; counts are right because of this.
         """
         conntrack = self._datapath.conntrack
-        limit = max(_SWEEP_LEAST, conntrack.count // _SWEEP_PARTS)
-        self._slices.start(conntrack.sweeping(limit))
+        self._slices.start(conntrack.sweeping(_SWEEP_PARTS))
 
     def _write_status(self) -> None:
         if self._client.busy:

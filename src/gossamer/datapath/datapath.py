@@ -445,7 +445,9 @@ class Datapath:
 
     def read_records(self) -> list[tuple[Punt, int]]:
         """Punts, and captured outputs with the port they went to."""
-        return self._parts.punts.take()
+        records = self._parts.punts.take()
+        self.conntrack.room.make()
+        return records
 
     def userdata(self, userdata_id: int) -> bytes:
         """The controller(userdata=) bytes that a punt names."""

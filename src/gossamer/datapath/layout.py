@@ -12,7 +12,7 @@ from gossamer.pipeline.fields import KEY_LEN
 LAYOUT_VERSION: Final = 10
 """Raise when a record below changes: maps of another version are not taken over."""
 
-CT_LAYOUT_VERSION: Final = 3
+CT_LAYOUT_VERSION: Final = 4
 """The same for the maps of bpf/conntrack.h alone: connections outlive a change of the others."""
 
 # bpf/limits.h
@@ -55,7 +55,12 @@ INJECT_MARK: Final = 0x60550A3E
 CUT_MARK: Final = 0x60550B00
 INJECT_ARRIVED: Final = 0x60550A3F
 CAPTURE_ARRIVED: Final = 1 << 31
-MAX_CONNECTIONS: Final = 1 << 20
+MAX_CONNECTIONS: Final = 3_000_000
+CT_CHUNK: Final = 65536
+CT_CHUNKS: Final = 46
+CT_SLOT_BITS: Final = 22
+CT_LINES: Final = 1 << 19
+CT_LEAST_REACH: Final = 8192
 CT_ZONES: Final = 65536
 CT_POLICIES: Final = 1024
 CT_NAT_RULES: Final = 65536
@@ -103,10 +108,14 @@ METER_COUNTS: Final = Struct(f"={2 + 2 * MAX_BANDS}Q")
 BUCKET: Final = Struct("=IIIIII")
 CT_TUPLE: Final = Struct("=16s16s2s2sBBH")
 CT_CONNECTION: Final = Struct("=IIQ2Q2QI4s16s" + 2 * "IIHBB" + "16s16s2s2sHBB")
-CT_ZONE: Final = Struct("=IIHHI")
+CT_LINE: Final = Struct("=I4x14I")
+CT_RECORD_SIZE: Final = 192
+CT_REPLY_AT: Final = 96
+"""Bytes of struct ct_record, and where `reply` is in struct ct_connection."""
+CT_ZONE: Final = Struct("=IIHH4x")
 CT_POLICY: Final = Struct("=12I")
-CT_CONFIG: Final = Struct("=IIIIQ2I")
-CT_SHARED: Final = Struct("=I60xI60xI60xIII52x")
+CT_CONFIG: Final = Struct("=IIIIQ2III")
+CT_SHARED: Final = Struct("=I60xII56xI60xI60x")
 CT_NAT_RULE: Final = Struct("=I16s16sHHI")
 CT_EXPECTATION: Final = Struct("=40s16sH2s4s16s")
 CT_SEQUENCES: Final = Struct("=" + 2 * "Iii")
@@ -184,6 +193,7 @@ class CtConfigFlag(IntFlag):
 
 
 CT_TRANSLATED: Final = 0x80
+CT_ALIAS: Final = 0x40
 """Beside the family, in the keys of connections whose addresses are translated."""
 CT_WSCALE_FLAG: Final = 0x80
 CT_WSCALE_UNKNOWN: Final = 0x40

@@ -16,6 +16,8 @@ BPF_TC_EGRESS: Final = 2
 BPF_TC_F_REPLACE: Final = 1
 BPF_ANY: Final = 0
 BPF_NOEXIST: Final = 1
+BPF_F_MMAPABLE: Final = 1 << 10
+MAP_TYPE_ARRAY: Final = 2
 
 class MapInfo(ctypes.Structure):
     """The beginning of struct bpf_map_info."""
@@ -59,6 +61,23 @@ class TcOptions(ctypes.Structure):
         ("handle", ctypes.c_uint32),
         ("priority", ctypes.c_uint32),
         ("_pad", ctypes.c_size_t),
+    )
+
+
+class MapOptions(ctypes.Structure):
+    """struct bpf_map_create_opts."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("btf_fd", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("inner_map_fd", ctypes.c_uint32),
+        ("map_flags", ctypes.c_uint32),
+        ("map_extra", ctypes.c_uint64),
+        ("numa_node", ctypes.c_uint32),
+        ("map_ifindex", ctypes.c_uint32),
     )
 
 
@@ -115,6 +134,8 @@ def _load() -> Any:
         "bpf_program__pin": (int_, (pointer, text)),
         "bpf_obj_get": (int_, (text,)),
         "bpf_obj_pin": (int_, (int_, text)),
+        "bpf_map_create": (int_, (int_, text, *[ctypes.c_uint32] * 3, pointer)),
+        "bpf_map_get_fd_by_id": (int_, (ctypes.c_uint32,)),
         "bpf_map_lookup_elem": (int_, (int_, pointer, pointer)),
         "bpf_map_update_elem": (int_, (int_, pointer, pointer, ctypes.c_uint64)),
         "bpf_map_delete_elem": (int_, (int_, pointer)),
@@ -129,6 +150,7 @@ def _load() -> Any:
         "bpf_tc_query": (int_, (pointer, pointer)),
         "bpf_prog_test_run_opts": (int_, (int_, pointer)),
         "ring_buffer__new": (pointer, (int_, RING_CALLBACK, pointer, pointer)),
+        "ring_buffer__add": (int_, (pointer, int_, RING_CALLBACK, pointer)),
         "ring_buffer__consume": (int_, (pointer,)),
         "ring_buffer__epoll_fd": (int_, (pointer,)),
         "ring_buffer__free": (None, (pointer,)),

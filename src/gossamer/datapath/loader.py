@@ -76,9 +76,8 @@ MAP_NAMES = (
     "no_fragments",
 )
 CT_MAP_NAMES = (
-    "ct_connections",
-    "ct_aliases",
-    "ct_slots",
+    "ct_index",
+    "ct_chunks",
     "ct_zones",
     "ct_timeouts",
     "ct_config",
@@ -89,10 +88,11 @@ CT_MAP_NAMES = (
     "ct_sequences",
     "ct_counters",
     "ct_events",
+    "ct_room",
 )
 """Maps that live on when the layout of the others changes: established connections go on."""
 
-PROGRAM_NAMES = ("gossamer", "gossamer_uplink", "gossamer_cutter")
+PROGRAM_NAMES = ("gossamer", "gossamer_uplink", "gossamer_cutter", "gossamer_forget")
 """In the order in which `Loaded` has them."""
 
 
@@ -106,6 +106,8 @@ class Loaded:
     """The program on devices that tunnels run over."""
     cutter_fd: int
     """The program that sends outer packets in fragments."""
+    forget_fd: int
+    """The program that removes connections."""
     map_fds: dict[str, int]
     taken_over: bool
     capturing: bool = False
@@ -147,8 +149,8 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
 def _loaded(
     program_fds: list[int], map_fds: dict[str, int], taken_over: bool, capturing: bool
 ) -> Loaded:
-    program, uplink, cutter = program_fds
-    return Loaded(program, uplink, cutter, map_fds, taken_over, capturing)
+    program, uplink, cutter, forget = program_fds
+    return Loaded(program, uplink, cutter, forget, map_fds, taken_over, capturing)
 
 
 def unpin(pin_dir: Path) -> None:

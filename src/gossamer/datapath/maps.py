@@ -234,10 +234,22 @@ class Ring:
             return 0
 
         self._callback = libbpf.RING_CALLBACK(deliver)
+        self._more: list[object] = []
         self._ring = lib.ring_buffer__new(map_fd, self._callback, None, None)
         if not self._ring:
             raise DatapathError(f"opening the punt ring: {os.strerror(ctypes.get_errno())}")
         self.fd: int = lib.ring_buffer__epoll_fd(self._ring)
+
+    def add(self, map_fd: int, receive: Callable[[bytes], None]) -> None:
+        """Have another ring's records delivered with these."""
+
+        def deliver(_context: object, data: object, size: int) -> int:
+            receive(ctypes.string_at(data, size))  # type: ignore[arg-type]
+            return 0
+
+        callback = libbpf.RING_CALLBACK(deliver)
+        self._more.append(callback)
+        check(lib.ring_buffer__add(self._ring, map_fd, callback, None), "opening a ring")
 
     def consume(self) -> int:
         """Deliver all that is there; returns how many."""

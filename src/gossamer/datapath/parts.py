@@ -89,7 +89,9 @@ class Parts:
             array("cache_masks", layout.CACHE_MASK_SIZE, layout.MAX_MASKS),
             IndexArray(array("members", 4, layout.MAX_MEMBERS)),
         )
-        conntrack = Conntrack(fds)
+        conntrack = Conntrack(fds, loaded.forget_fd)
+        punts = Punts(fds["punts"])
+        punts.hear(fds["ct_room"], conntrack.room.is_wanted)
         head = layout.PROGRAM_HEAD.size
         programs = Programs(
             hashed("small_programs", 4, head + layout.SMALL_OPS * layout.OP.size),
@@ -170,7 +172,7 @@ class Parts:
                 loaded.uplink_fd,
             ),
             cutter=Cutter(tunnel_config, loaded.cutter_fd),
-            punts=Punts(fds["punts"]),
+            punts=punts,
             transmitter=Transmitter(),
             grace=grace,
         )
@@ -194,5 +196,6 @@ class Parts:
         for array in self.arrays:
             array.close()
         loaded = self.loaded
-        for fd in (loaded.program_fd, loaded.uplink_fd, loaded.cutter_fd, *loaded.map_fds.values()):
+        programs = loaded.program_fd, loaded.uplink_fd, loaded.cutter_fd, loaded.forget_fd
+        for fd in (*programs, *loaded.map_fds.values()):
             os.close(fd)

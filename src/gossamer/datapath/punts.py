@@ -17,6 +17,10 @@ class Punts:
         self._waiting: list[tuple[Punt, int]] = []
         self._ring = Ring(map_fd, lambda record: self._waiting.append(decode_punt(record)))
 
+    def hear(self, map_fd: int, receive: Callable[[bytes], None]) -> None:
+        """Read another ring with this one: what comes there goes to `receive`."""
+        self._ring.add(map_fd, receive)
+
     @property
     def fd(self) -> int:
         """Readable when there are punts."""

@@ -58,7 +58,7 @@ class Answers:
         while self._waiting and len(self._running) < _AT_ONCE:
             question, conntrack, reply = self._waiting.popleft()
             records = conntrack.records()
-            fds = reply.socket, records.connections.fd, records.parents.fd
+            fds = reply.socket, records.chunks.fd, records.parents.fd
             command = [
                 *(sys.executable, "-m", ct_process.__name__, question.packed(), *reply.frame),
                 *(str(number) for number in (*fds, records.now_ns)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Final
 
@@ -10,9 +11,9 @@ from gossamer.datapath.layout import CtConfigFlag
 from gossamer.datapath.maps import MappedArray
 from gossamer.errors import DatapathError
 
-_MAX, _DEFAULT_LIMIT, _FLAGS = 0, 1, 2
+_MAX, _DEFAULT_LIMIT, _FLAGS, _SEED = 0, 1, 2, 3
 """32-bit words of struct ct_config."""
-_MIN_FRAGMENT = 6
+_MIN_FRAGMENT, _SLOTS, _ROOM_AT = 6, 8, 9
 _TEST_NOW = 2
 """64-bit word of it."""
 _NO_FRAGMENTS: Final = (CtConfigFlag.NO_IPV4_FRAGMENTS, CtConfigFlag.NO_IPV6_FRAGMENTS)
@@ -27,6 +28,7 @@ class Config:
         """Nobody had it before."""
         if self.is_new:
             config.words32[_MAX] = layout.MAX_CONNECTIONS
+            config.words32[_SEED] = secrets.randbits(32)
 
     def close(self) -> None:
         """Let go of the map."""
@@ -53,6 +55,16 @@ class Config:
                 remedy="MAX_CONNECTIONS is in bpf/limits.h",
             )
         self._array.words32[_MAX] = n
+
+    @property
+    def seed(self) -> int:
+        """Of the index of connections; stays as long as its map."""
+        return int(self._array.words32[_SEED])
+
+    def set_slots(self, n: int, room_at: int) -> None:
+        """How many slots there are; at so many connections the kernel asks for more (0: never)."""
+        self._array.words32[_SLOTS] = n
+        self._array.words32[_ROOM_AT] = room_at
 
     @property
     def default_limit(self) -> int:

@@ -54,15 +54,6 @@ class Events:
         self._config.set_flag(CtConfigFlag.TELL_GONE, gone)
 
     @property
-    def tells_gone(self) -> bool:
-        """Whether somebody wants to hear of connections that go."""
-        return self._config.has_flag(CtConfigFlag.TELL_GONE)
-
-    def add(self, event: Event) -> None:
-        """What the kernel does not tell, as it was not its doing."""
-        self._waiting.append(event)
-
-    @property
     def fd(self) -> int:
         """Readable when there are events."""
         return self._open().fd

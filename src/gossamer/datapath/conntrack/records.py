@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any, Final
 
 from gossamer.datapath import layout
+from gossamer.datapath.conntrack.store import KEY_AT, Chunks, families
 from gossamer.datapath.maps import HashMap
 from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 
@@ -24,50 +26,48 @@ EXPIRES: Final = 2
 """Place in a Value."""
 ZONE: Final = 6
 """Place in a Key."""
-_EXPIRES_WORD: Final = 1
-"""64-bit word of struct ct_connection."""
+_RECORD: Final = Struct("=8x" + layout.CT_TUPLE.format[1:] + layout.CT_CONNECTION.format[1:] + "8x")
+_KEY_FIELDS: Final = 7
+_ZONE_AT: Final = KEY_AT + 38
+"""Bytes of struct ct_record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
     """What is there at `now_ns`, of the clock that connections live by."""
 
-    connections: HashMap
+    chunks: Chunks
     parents: HashMap
     now_ns: int
 
     @classmethod
-    def of(cls, connections_fd: int, parents_fd: int, now_ns: int) -> Records:
+    def of(cls, chunks_fd: int, parents_fd: int, now_ns: int) -> Records:
         """Over the file descriptors of the two maps.  Raises DatapathError for other maps."""
         size = layout.CT_TUPLE.size
-        return cls(
-            HashMap("ct_connections", connections_fd, size, layout.CT_CONNECTION.size),
-            HashMap("ct_parents", parents_fd, size, size),
-            now_ns,
-        )
+        return cls(Chunks(chunks_fd), HashMap("ct_parents", parents_fd, size, size), now_ns)
 
     def batches(self, zone: int | None = None) -> Iterator[list[tuple[Key, Value]]]:
         """Connections that live, of all zones or of one; some thousands at a time."""
         now = self.now_ns
-        for keys, values in self.connections.batches():
+        for records in self.chunks.windows():
+            there = families(records)
+            if there.count(0) == len(there):
+                continue
             if zone is None:
-                pairs = zip(
-                    layout.CT_TUPLE.iter_unpack(keys),
-                    layout.CT_CONNECTION.iter_unpack(values),
-                    strict=True,
-                )
-                yield [pair for pair in pairs if pair[1][EXPIRES] > now]
+                flat = _RECORD.iter_unpack(records)
             else:
-                yield list(self._of_zone(keys, values, zone))
-
-    def _of_zone(self, keys: bytes, values: bytes, zone: int) -> Iterator[tuple[Key, Value]]:
-        expires = memoryview(values).cast("Q")[_EXPIRES_WORD :: layout.CT_CONNECTION.size // 8]
-        for i, its_zone in enumerate(zones(keys)):
-            if its_zone == zone and expires[i] > self.now_ns:
-                yield (
-                    layout.CT_TUPLE.unpack_from(keys, i * layout.CT_TUPLE.size),
-                    layout.CT_CONNECTION.unpack_from(values, i * layout.CT_CONNECTION.size),
+                flat = iter(
+                    [
+                        _RECORD.unpack_from(records, i * layout.CT_RECORD_SIZE)
+                        for i, its_zone in enumerate(zones(records))
+                        if its_zone == zone
+                    ]
                 )
+            yield [
+                (one[:_KEY_FIELDS], one[_KEY_FIELDS:])
+                for one in flat
+                if one[_KEY_FIELDS - 2] and one[_KEY_FIELDS + EXPIRES] > now
+            ]
 
     def parent(self, key: Key) -> Key | None:
         """The originator's tuple of the connection whose helper expected this one."""
@@ -79,7 +79,6 @@ class Records:
         return max(0.0, float(value[EXPIRES] - self.now_ns) / NS_PER_S)
 
 
-def zones(keys: bytes) -> memoryview:
-    """The zones of keys that lie behind each other."""
-    half = layout.CT_TUPLE.size // 2
-    return memoryview(keys).cast("H")[half - 1 :: half]
+def zones(records: bytes) -> memoryview:
+    """The zones of records that lie behind each other."""
+    return memoryview(records).cast("H")[_ZONE_AT // 2 :: layout.CT_RECORD_SIZE // 2]

@@ -10,7 +10,7 @@ from gossamer.datapath.conntrack.config import Config
 from gossamer.datapath.maps import MappedArray
 from gossamer.pipeline.conntrack.timeouts import DEFAULTS
 
-_LIMIT, _COUNT, _REMOVED = 0, 1, 3
+_LIMIT, _COUNT = 0, 1
 """32-bit words of struct ct_zone; between them, 16 bits each, policy and flags."""
 _WORDS: Final = layout.CT_ZONE.size // 4
 
@@ -41,11 +41,6 @@ class Zones:
         self._array.close()
         self._timeouts.close()
 
-    def count_removed(self, zone: int, n: int) -> None:
-        """The daemon has removed connections of a zone; the kernel subtracts what stands here."""
-        words, at = self._array.words32, zone * _WORDS + _REMOVED
-        words[at] = words[at] + n & 0xFFFFFFFF
-
     def limit(self, zone: int) -> ZoneLimit:
         """The limit of a zone, and how many it has."""
         words = self._array.words32
@@ -53,7 +48,7 @@ class Zones:
         own = bool(words[at + 2] >> 16 & layout.CT_ZONE_LIMITED)
         return ZoneLimit(
             int(words[at + _LIMIT]) if own else self._config.default_limit,
-            int(words[at + _COUNT] - words[at + _REMOVED]) & 0xFFFFFFFF,
+            int(words[at + _COUNT]),
             own,
         )
 

@@ -1,0 +1,174 @@
+"""Where the kernel keeps connections (bpf/ct_store.h): the index, and chunks of slots.
+
+The daemon reads, and adds chunks while connections become more.  What it wants removed the kernel
+removes, in a program that is run for that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gossamer.datapath import layout, libbpf
+from gossamer.datapath.injection import verdict
+from gossamer.datapath.libbpf import check, lib
+from gossamer.datapath.maps import HashMap, check_shape
+
+KEY_AT: Final = 8
+VALUE_AT: Final = KEY_AT + layout.CT_TUPLE.size
+"""Bytes of struct ct_record."""
+_FAMILY_AT: Final = KEY_AT + 37
+_MASK64: Final = (1 << 64) - 1
+_FACTOR: Final = 0xFF51AFD7ED558CCD
+_SLOT_MASK: Final = (1 << layout.CT_SLOT_BITS) - 1
+_AT_ONCE: Final = 80
+"""Keys that one run of the program forgets (bpf/forget.h, FORGET_MOST)."""
+
+
+class Chunks:
+    """The slots of connections."""
+
+    def __init__(self, fd: int) -> None:
+        check_shape("ct_chunks", fd, 4, 4, layout.CT_CHUNKS)
+        self.fd = fd
+        self._maps: list[HashMap] = []
+        self._follow()
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def _follow(self) -> None:
+        """See those that are there."""
+        while len(self._maps) < layout.CT_CHUNKS:
+            place, number = ctypes.c_uint32(len(self._maps)), ctypes.c_uint32()
+            if lib.bpf_map_lookup_elem(self.fd, ctypes.byref(place), ctypes.byref(number)) < 0:
+                return
+            fd = check(lib.bpf_map_get_fd_by_id(number), "opening a chunk of connections")
+            self._maps.append(HashMap("ct_chunk", fd, 4, layout.CT_RECORD_SIZE))
+
+    def add(self) -> None:
+        """Make one more.  Raises DatapathError where the kernel has no memory for it."""
+        options = libbpf.MapOptions(
+            sz=ctypes.sizeof(libbpf.MapOptions), map_flags=libbpf.BPF_F_MMAPABLE
+        )
+        fd = check(
+            lib.bpf_map_create(
+                libbpf.MAP_TYPE_ARRAY, b"ct_chunk", 4, layout.CT_RECORD_SIZE, layout.CT_CHUNK,
+                ctypes.byref(options),
+            ),
+            "making room for more connections",
+        )  # fmt: skip
+        place, value = ctypes.c_uint32(len(self._maps)), ctypes.c_uint32(fd)
+        result = lib.bpf_map_update_elem(
+            self.fd, ctypes.byref(place), ctypes.byref(value), libbpf.BPF_ANY
+        )
+        check(result, "making room for more connections")
+        self._maps.append(HashMap("ct_chunk", fd, 4, layout.CT_RECORD_SIZE))
+
+    def record(self, slot: int) -> bytes:
+        """What is in a slot."""
+        chunk, at = divmod(slot, layout.CT_CHUNK)
+        if chunk >= len(self._maps):
+            self._follow()
+        found = self._maps[chunk].get(at.to_bytes(4, "little")) if chunk < len(self._maps) else None
+        return found or bytes(layout.CT_RECORD_SIZE)
+
+    def put(self, slot: int, record: bytes) -> None:
+        """Write a slot that the kernel does not use; for tests."""
+        chunk, at = divmod(slot, layout.CT_CHUNK)
+        self._maps[chunk].put(at.to_bytes(4, "little"), record)
+
+    def windows(self) -> Iterator[bytes]:
+        """All records, some thousands of them behind each other at a time."""
+        self._follow()
+        for chunk in self._maps:
+            for _, records in chunk.batches():
+                yield records
+
+    def close(self) -> None:
+        """Let go of them."""
+        for chunk in self._maps:
+            os.close(chunk.fd)
+        self._maps.clear()
+
+
+def families(records: bytes) -> bytes:
+    """Of each record the byte that is not 0 where it holds a connection."""
+    return records[_FAMILY_AT :: layout.CT_RECORD_SIZE]
+
+
+class ConnectionStore:
+    """Connections by their keys, which are `struct ct_tuple`, with CT_TRANSLATED or CT_ALIAS."""
+
+    def __init__(self, index_fd: int, chunks_fd: int, seed: int, forget_fd: int) -> None:
+        self._index = HashMap("ct_index", index_fd, 4, layout.CT_LINE.size)
+        self.chunks = Chunks(chunks_fd)
+        self._seed = seed
+        self._forget_fd = forget_fd
+
+    def get(self, key: bytes) -> tuple[bytes, bytes] | None:
+        """Key and `struct ct_connection` of the one that has this key, or this alias; None: none has."""
+        home, other, bits = place_of(key, self._seed)
+        for line in (home, other):
+            spilled, *entries = self._line(line)
+            for entry in entries:
+                if (entry ^ bits) >> layout.CT_SLOT_BITS:
+                    continue
+                record = self.chunks.record(entry & _SLOT_MASK)
+                own, value = record[KEY_AT:VALUE_AT], record[VALUE_AT:VALUE_AT + layout.CT_CONNECTION.size]
+                if key in (own, _alias(own, value)):
+                    return own, value
+            if not spilled:
+                break
+        return None
+
+    def forget(self, keys: Sequence[bytes], *, expired: bool = False) -> int:
+        """Have connections removed, by their own keys; with `expired` only those whose time is up.
+        How many there were."""
+        n = 0
+        for first in range(0, len(keys), _AT_ONCE):
+            part = keys[first : first + _AT_ONCE]
+            head = len(part).to_bytes(4, "little") + int(expired).to_bytes(4, "little") + bytes(8)
+            n += verdict(self._forget_fd, head + b"".join(part))
+        return n
+
+    def enter(self, names: Sequence[bytes], slot: int, value: bytes) -> None:
+        """Have a connection, of a key and maybe an alias, in a slot: for tests of very many, while the
+        kernel makes none."""
+        taken = (1).to_bytes(8, "little")
+        self.chunks.put(slot, (taken + names[0] + value).ljust(layout.CT_RECORD_SIZE, b"\0"))
+        for name in names:
+            home, _, bits = place_of(name, self._seed)
+            spilled, *entries = self._line(home)
+            entries[entries.index(0)] = bits | slot
+            self._index.put(home.to_bytes(4, "little"), layout.CT_LINE.pack(spilled, *entries))
+
+    def _line(self, line: int) -> tuple[int, ...]:
+        raw = self._index.get(line.to_bytes(4, "little"))
+        return layout.CT_LINE.unpack(raw or bytes(layout.CT_LINE.size))
+
+    def close(self) -> None:
+        """Let go of the chunks."""
+        self.chunks.close()
+
+
+def place_of(key: bytes, seed: int) -> tuple[int, int, int]:
+    """A key's line, its other line, and the bits of its entry (bpf/ct_store.h, ct_place_of())."""
+    found = seed
+    for i in range(0, len(key), 8):
+        found = (found ^ int.from_bytes(key[i : i + 8], "little")) * _FACTOR & _MASK64
+        found ^= found >> 32
+    home = found & layout.CT_LINES - 1
+    other = home ^ (found >> 24 & layout.CT_LINES - 1 | 1)
+    return home, other, (found >> 32 | 1 << 31) & 0xFFFFFFFF & ~_SLOT_MASK
+
+
+def _alias(key: bytes, value: bytes) -> bytes | None:
+    """By what else a connection is found."""
+    if not key[37] & layout.CT_TRANSLATED:
+        return None
+    reply = value[layout.CT_REPLY_AT : layout.CT_REPLY_AT + 36]
+    family = key[37] ^ (layout.CT_TRANSLATED | layout.CT_ALIAS)
+    return reply + key[36:37] + bytes((family,)) + key[38:]

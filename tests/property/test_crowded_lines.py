@@ -1,0 +1,120 @@
+"""Connections whose keys share a line of the index (bpf/ct_store.h): more than it has room for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from gossamer.datapath.conntrack.store import place_of
+from gossamer.datapath.conntrack.tuple import pack
+from gossamer.datapath.datapath import Datapath
+from gossamer.datapath.settings import PortKind, PortSettings
+from gossamer.datapath.testrun import TestRun
+from gossamer.pipeline import action as act
+from gossamer.pipeline.conntrack.tuple import Tuple
+from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.match import match
+
+_FACTOR: Final = 0xFF51AFD7ED558CCD
+_INVERSE: Final = pow(_FACTOR, -1, 1 << 64)
+_MASK: Final = (1 << 64) - 1
+_SHARED: Final = 0x0123_4567_89A
+"""The lower 43 bits of the hash: both lines of a key."""
+_FIT: Final = 2 * 14
+_DST: Final = b"\xff" * 16
+
+
+def _before(found: int, word: int) -> int:
+    """The hash before a word was mixed in."""
+    return (found ^ found >> 32) * _INVERSE & _MASK ^ word
+
+
+def _crowd(seed: int, n: int) -> list[Tuple]:
+    """UDP tuples of one line, and one other line, whatever the seed."""
+    end = int.from_bytes(pack(Tuple(bytes(16), _DST, 17, 1000, 53, 1))[32:], "little")
+    first = 0x20
+    begun = (seed ^ first) * _FACTOR & _MASK
+    begun ^= begun >> 32
+    out = []
+    for i in range(n):
+        found = i << 43 | _SHARED
+        for word in (end, _MASK, _MASK):
+            found = _before(found, word)
+        second = _before(found, 0) ^ begun
+        src = first.to_bytes(8, "little") + second.to_bytes(8, "little")
+        out.append(Tuple(src, _DST, 17, 1000, 53, 1))
+    return out
+
+
+def _frame(t: Tuple) -> bytes:
+    ports = t.sport.to_bytes(2, "big") + t.dport.to_bytes(2, "big")
+    head = bytes.fromhex("020000000001020000000002 86dd 60000000 0008 11 40")
+    return head + t.src + t.dst + ports + bytes.fromhex("00080000")
+
+
+@pytest.fixture
+def datapath() -> Iterator[Datapath]:
+    found = Datapath.open(Path(f"/sys/fs/bpf/crowded-{os.getpid()}"), capturing=True)
+    yield found
+    found.destroy()
+
+
+def test_a_crowd_in_one_line_goes_to_the_other_and_each_is_found_counted_and_removed(
+    datapath: Datapath,
+) -> None:
+    bridge = datapath.add_bridge("br0")
+    first, second = (
+        datapath.add_port(bridge, PortSettings(name=f"p{n}", kind=PortKind.DEVICE, ofport=n))
+        for n in (1, 2)
+    )
+    new, known = match(eth_type=0x86DD, ct_state=(0x21, 0x21)), match(ct_state=(0x22, 0x22))
+    datapath.insert_flows(
+        bridge,
+        [
+            Flow(0, 1, match(eth_type=0x86DD), (act.Ct(table=1, zone=1),)),
+            Flow(1, 1, new, (act.Ct(commit=True, zone=1), act.Output(2))),
+            Flow(1, 1, known, (act.Output(act.OfPort.IN_PORT),)),
+        ],
+    )
+    conntrack, run = datapath.conntrack, TestRun(datapath)
+    seed = conntrack.config.seed
+    crowd = _crowd(seed, _FIT + 2)
+    assert len({place_of(pack(t), seed)[:2] for t in crowd}) == 1
+    sent = [[c.port_id for c in run.run(first, _frame(t))] for t in crowd]
+    assert sent == [[second]] * _FIT + [[], []]
+    assert datapath.drops()["ct_full"] == 2
+    assert conntrack.count == _FIT
+    for t in crowd[:_FIT]:
+        assert [c.port_id for c in run.run(second, _frame(t.reversed()))] == [second]
+        found = conntrack.find(t)
+        assert found is not None
+        assert found.orig == t
+    assert [conntrack.flush_tuple(t) for t in crowd] == [True] * _FIT + [False] * 2
+    assert conntrack.count == 0
+    assert list(conntrack.connections()) == []
+
+
+def test_of_a_crowd_those_in_the_other_line_are_found_when_their_own_has_room_again(
+    datapath: Datapath,
+) -> None:
+    bridge = datapath.add_bridge("br0")
+    first = datapath.add_port(
+        bridge, PortSettings(name="p1", kind=PortKind.DEVICE, ofport=1)
+    )
+    datapath.insert_flows(
+        bridge, [Flow(0, 1, match(eth_type=0x86DD), (act.Ct(commit=True, zone=1), act.Output(1)))]
+    )
+    conntrack, run = datapath.conntrack, TestRun(datapath)
+    crowd = _crowd(conntrack.config.seed, 20)
+    for t in crowd:
+        run.run(first, _frame(t))
+    assert all(conntrack.flush_tuple(t) for t in crowd[:10])
+    for _ in range(2):
+        for t in crowd[10:]:
+            run.run(first, _frame(t))
+    assert conntrack.count == 10
+    assert {c.orig for c in conntrack.connections()} == set(crowd[10:])

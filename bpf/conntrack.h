@@ -221,7 +221,8 @@ struct ct_shared {
 	__u32 hand;		/* of the clock over the slots, */
 	__u32 reach;		/* over so many of them: at least twice as many as there are
 				 * connections, a power of two; the daemon makes it less again */
-	__u32 pad1[14];
+	__u32 top;		/* no connection is in a slot from here on; the daemon makes it less */
+	__u32 pad1[13];
 	__u32 n_translated;	/* as n_connections */
 	__u32 pad2[15];
 	__u32 n_expectations;	/* ever written, by the daemon */

@@ -172,6 +172,8 @@ static __always_inline struct ct_record *next_slot(struct slot_search *search)
 	if (!shared)
 		return NULL;
 	search->slot = __sync_fetch_and_add(&shared->hand, 1) % search->max;
+	if (search->slot >= shared->top)
+		shared->top = search->slot + 1;
 	return ct_record_get(search->slot);
 }
 

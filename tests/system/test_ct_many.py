@@ -29,8 +29,9 @@ from tests.system.world import Host
 N: Final = int(os.environ.get("GOSSAMER_CONNECTIONS", "60000"))
 ZONES: Final = 4
 _ESTABLISHED: Final = layout.CT_TCP_STATES.index("ESTABLISHED")
+_SHARED_TOP: Final = 18
 _SHARED_TRANSLATED: Final = 32
-"""32-bit word of struct ct_shared."""
+"""32-bit words of struct ct_shared."""
 
 
 class Echoes:
@@ -124,6 +125,7 @@ def fill(rundir: Path, n: int) -> None:
         )  # fmt: skip
         conntrack.store.enter(names, i, value)
         conntrack._shared.words32[0] += 1
+        conntrack._shared.words32[_SHARED_TOP] = n
         conntrack._shared.words32[_SHARED_TRANSLATED] += len(names) - 1
         conntrack.zones._array.words32[layout.CT_ZONE.size // 4 * orig.zone + 1] += 1
     conntrack.close()

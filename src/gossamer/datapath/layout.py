@@ -115,7 +115,7 @@ CT_REPLY_AT: Final = 96
 CT_ZONE: Final = Struct("=IIHH4x")
 CT_POLICY: Final = Struct("=12I")
 CT_CONFIG: Final = Struct("=IIIIQ2III")
-CT_SHARED: Final = Struct("=I60xII56xI60xI60x")
+CT_SHARED: Final = Struct("=I60xIII52xI60xI60x")
 CT_NAT_RULE: Final = Struct("=I16s16sHHI")
 CT_EXPECTATION: Final = Struct("=40s16sH2s4s16s")
 CT_SEQUENCES: Final = Struct("=" + 2 * "Iii")

@@ -83,6 +83,8 @@ def record(c: Connection) -> tuple[Key, Value]:
 class FakeRecords(Records):
     """Records that lie nowhere."""
 
+    connections: list[Connection]
+
     def __init__(self, connections: list[Connection]) -> None:
         object.__setattr__(self, "now_ns", NOW_NS)
         object.__setattr__(self, "connections", connections)

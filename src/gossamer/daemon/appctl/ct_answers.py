@@ -61,7 +61,7 @@ class Answers:
             fds = reply.socket, records.chunks.fd, records.parents.fd
             command = [
                 *(sys.executable, "-m", ct_process.__name__, question.packed(), *reply.frame),
-                *(str(number) for number in (*fds, records.now_ns)),
+                *(str(number) for number in (*fds, records.now_ns, records.n_slots)),
             ]
             try:
                 process = subprocess.Popen(

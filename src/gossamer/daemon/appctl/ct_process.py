@@ -1,6 +1,6 @@
 """A process that answers a question about very many connections, while the daemon goes on.
 
-``python -m gossamer.daemon.appctl.ct_process QUESTION HEAD TAIL SOCKET CONNECTIONS PARENTS NOW``:
+``python -m gossamer.daemon.appctl.ct_process QUESTION HEAD TAIL SOCKET CONNECTIONS PARENTS NOW SLOTS``:
 the file descriptors are inherited.  It reads the kernel's maps itself, and writes the whole JSON
 answer to the caller's socket, so nothing of it passes through the daemon.
 """
@@ -27,12 +27,12 @@ def main(argv: Sequence[str]) -> int:
     """Answer; the exit code."""
     question = Question.unpack(argv[0])
     head, tail = argv[1:3]
-    to, connections, parents, now_ns = (int(number) for number in argv[3:])
+    to, connections, parents, now_ns, n_slots = (int(number) for number in argv[3:])
     caller = socket.socket(fileno=to)
     caller.settimeout(_PATIENCE_S)
     sent = False
     try:
-        for piece in question.answer(Records.of(connections, parents, now_ns)):
+        for piece in question.answer(Records.of(connections, parents, now_ns, n_slots)):
             escaped = json.dumps(piece)[1:-1]
             caller.sendall((escaped if sent else head + escaped).encode("ascii"))
             sent = True

@@ -94,7 +94,7 @@ class Conntrack:
         Those whose time is up are left out, though the kernel may not have removed them yet.
         """
         now = self.config.now_ns()
-        for records in self.store.chunks.windows():
+        for records in self.store.chunks.windows(self.room.top):
             for key, value in _pairs(records, zone):
                 found = self._decode(key, value, now)
                 if found.timeout_s > 0:
@@ -102,7 +102,8 @@ class Conntrack:
 
     def records(self) -> Records:
         """All connections as they lie in the kernel, for those who go over very many."""
-        return Records(self.store.chunks, self._parents, self.config.now_ns())
+        now = self.config.now_ns()
+        return Records(self.store.chunks, self._parents, now, self.room.top)
 
     def find(self, packet: Tuple) -> Connection | None:
         """The connection that a packet of this tuple belongs to, in either direction."""
@@ -137,7 +138,7 @@ class Conntrack:
         if fits is not None:
             yield from self._removing_what_fits(zone, fits)
             return
-        for records in self.store.chunks.windows():
+        for records in self.store.chunks.windows(self.room.top):
             keys = [key for key, _ in _pairs(records, zone)]
             yield 0
             for first in range(0, len(keys), _FORGOTTEN_AT_ONCE):

@@ -39,17 +39,19 @@ class Records:
     chunks: Chunks
     parents: HashMap
     now_ns: int
+    n_slots: int
+    """The first ones, in which all of them are."""
 
     @classmethod
-    def of(cls, chunks_fd: int, parents_fd: int, now_ns: int) -> Records:
+    def of(cls, chunks_fd: int, parents_fd: int, now_ns: int, n_slots: int) -> Records:
         """Over the file descriptors of the two maps.  Raises DatapathError for other maps."""
         size = layout.CT_TUPLE.size
-        return cls(Chunks(chunks_fd), HashMap("ct_parents", parents_fd, size, size), now_ns)
+        return cls(Chunks(chunks_fd), HashMap("ct_parents", parents_fd, size, size), now_ns, n_slots)
 
     def batches(self, zone: int | None = None) -> Iterator[list[tuple[Key, Value]]]:
         """Connections that live, of all zones or of one; some thousands at a time."""
         now = self.now_ns
-        for records in self.chunks.windows():
+        for records in self.chunks.windows(self.n_slots):
             there = families(records)
             if there.count(0) == len(there):
                 continue

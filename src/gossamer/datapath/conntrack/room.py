@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _LEAST_RESERVE: Final = 4 * layout.CT_CHUNK
 """A quarter of a million connections, 50 MB."""
-_N, _REACH = 0, 17
+_N, _REACH, _TOP = 0, 17, 18
 """32-bit words of struct ct_shared."""
 
 
@@ -34,9 +34,8 @@ class Room:
         self._shared = shared
         self._wanted = False
         self._maximum = 0
-        self._walk = chunks.windows()
+        self._walk = chunks.windows(self.top)
         self._walked = self._last_seen = 0
-        self._extent = layout.MAX_CONNECTIONS
         self.make_for(int(shared.words32[_N]))
 
     def is_wanted(self, _record: bytes) -> None:
@@ -71,16 +70,19 @@ class Room:
         if words[_REACH] > layout.CT_LEAST_REACH and 8 * words[_N] < words[_REACH]:
             words[_REACH] = words[_REACH] // 2
 
+    @property
+    def top(self) -> int:
+        """All connections are in slots before this one."""
+        return int(self._shared.words32[_TOP])
+
     def walk(self, parts: int) -> Iterator[bytes]:
         """Records of the next slots that connections may be in, the n-th part of them; where this
         ended it goes on the next time."""
-        self._extent = max(self._extent, int(self._shared.words32[_REACH]))
-        seen, limit = 0, max(layout.CT_LEAST_REACH, self._extent // parts)
+        seen, limit = 0, max(layout.CT_LEAST_REACH, self.top // parts)
         while seen < limit:
-            records = next(self._walk, None) if self._walked < self._extent else None
+            records = next(self._walk, None)
             if records is None:
-                self._walk = self._chunks.windows()
-                self._extent, self._walked, self._last_seen = self._last_seen, 0, 0
+                self._lower_top()
                 return
             there = families(records)
             seen += len(there)
@@ -88,3 +90,14 @@ class Room:
             if any(there):
                 self._last_seen = self._walked
                 yield records
+
+    def _lower_top(self) -> None:
+        """All slots were looked at: those after the last one in use count no more.
+
+        What the kernel takes meanwhile is below `reach`, which may grow just then.
+        """
+        words = self._shared.words32
+        words[_TOP] = max(self._last_seen, words[_REACH])
+        words[_TOP] = max(words[_TOP], words[_REACH])
+        self._walk = self._chunks.windows(self.top)
+        self._walked = self._last_seen = 0

@@ -80,12 +80,15 @@ class Chunks:
         chunk, at = divmod(slot, layout.CT_CHUNK)
         self._maps[chunk].put(at.to_bytes(4, "little"), record)
 
-    def windows(self) -> Iterator[bytes]:
-        """All records, some thousands of them behind each other at a time."""
+    def windows(self, n_slots: int) -> Iterator[bytes]:
+        """The records of the first slots, some thousands of them behind each other at a time."""
         self._follow()
         for chunk in self._maps:
             for _, records in chunk.batches():
+                if n_slots <= 0:
+                    return
                 yield records
+                n_slots -= len(records) // layout.CT_RECORD_SIZE
 
     def close(self) -> None:
         """Let go of them."""

@@ -154,7 +154,7 @@ def test_the_daemon_answers_others_while_connections_are_dumped_and_flushed(host
             "reply=(src=10.0.0.5,dst=203.0.113.1,sport=443,dport=1026),"
             "protoinfo=(state=ESTABLISHED)" in lines
         )
-        assert took_s < 5 + 20 * N / 1_000_000, f"a dump took {took_s:.1f} s"
+        assert took_s < 20 + 20 * N / 1_000_000, f"a dump took {took_s:.1f} s"
         dump_worst_s = echoes.worst_s
         of_zone, _ = _asked(host, "dpctl/dump-conntrack", "-m", "-s", "zone=3")
         assert len(of_zone.splitlines()) == N // ZONES

@@ -94,38 +94,18 @@ from gossamer.pipeline.fields import (
     KEY_LEN,
     SLOTS,
 )
+from gossamer.pipeline.ipv6_extensions import IP6_AUTHENTICATION, IP6_FRAGMENT, WALKED, Extensions
 
 ETH_HEADER: Final = 14
 ETH_TYPE_NONE: Final = 0x05FF
 """eth_type of a frame without one (OpenFlow 1.0's OFP_DL_TYPE_NOT_ETH_TYPE)."""
 ETH_TYPE_MIN: Final = 0x0600
-IP6_FRAGMENT: Final = 44
-IP6_AUTHENTICATION: Final = 51
-_IP6_EXTENSIONS: Final = frozenset((0, 43, 44, 51, 60))
 _MAX_EXTENSIONS: Final = 8
 _MAX_ND_OPTIONS: Final = 8
 _MAX_L4_OFFSET: Final = 0x600
-IP6_ESP: Final = 50
-IP6_NO_NEXT: Final = 59
 PBB_HEADER: Final = 16
 """I-TAG and customer addresses."""
 
-# ofp_ipv6exthdr_flags (OpenFlow 1.3.5, 7.2.3.7), and when RFC 8200 wants each.
-_UNREP: Final = 1 << 7
-_UNSEQ: Final = 1 << 8
-_DESTINATION: Final = 60
-_EXTENSION_BITS: Final = {
-    IP6_NO_NEXT: 1 << 0,
-    IP6_ESP: 1 << 1,
-    IP6_AUTHENTICATION: 1 << 2,
-    _DESTINATION: 1 << 3,
-    IP6_FRAGMENT: 1 << 4,
-    43: 1 << 5,
-    0: 1 << 6,
-}
-_EXTENSION_RANKS: Final = {0: 0, 43: 2, IP6_FRAGMENT: 3, IP6_AUTHENTICATION: 4, IP6_ESP: 5}
-_BEFORE_ROUTING: Final = 1
-_LAST_RANK: Final = 6
 NSH_MD_CONTEXT: Final = 1
 """MD type of a network service header with four words of context."""
 ND_SOLICIT: Final = 135
@@ -156,31 +136,6 @@ class Headers:
     """There is, or may be, an IP packet below: labels on anything else are not looked under."""
     network: int = 0
     """Where the network layer begins: what follows the ethertype, labels first, known or not."""
-
-
-class _Extensions:
-    """IPv6 extension headers met, as OFPIEH_* flags."""
-
-    def __init__(self) -> None:
-        self.flags = 0
-        self.rank = -1
-        self.n_destination = 0
-
-    def meet(self, header: int) -> None:
-        """The next header is of this kind; upper layers count for nothing."""
-        bit = _EXTENSION_BITS.get(header, 0)
-        if header == _DESTINATION:
-            self.n_destination += 1
-            rank = _BEFORE_ROUTING if self.rank < _BEFORE_ROUTING else _LAST_RANK
-            again = self.n_destination > 2
-        else:
-            rank, again = _EXTENSION_RANKS.get(header, _LAST_RANK), bool(self.flags & bit)
-        if again:
-            self.flags |= _UNREP
-        elif bit and rank < self.rank:
-            self.flags |= _UNSEQ
-        self.flags |= bit
-        self.rank = max(self.rank, rank if bit else -1)
 
 
 class _Dissection:
@@ -312,11 +267,11 @@ class _Dissection:
         self.put("nw_ttl", h[7:8])
         self.put("ipv6_src", h[8:40])
         proto, at, frag = h[6], off + 40, 0
-        seen = _Extensions()
+        seen = Extensions()
         for _ in range(_MAX_EXTENSIONS):
             seen.meet(proto)
             self.put("ipv6_exthdr", seen.flags.to_bytes(2, "big"))
-            if proto not in _IP6_EXTENSIONS:
+            if proto not in WALKED:
                 break
             if end - at < 8 or at > _MAX_L4_OFFSET:
                 return

@@ -10,7 +10,7 @@ from gossamer.pipeline.commit import Frame
 from gossamer.pipeline.conntrack.reading import Reading, addresses
 from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 from gossamer.pipeline.fields import ETH_IPV4, get_slot
-from gossamer.pipeline.packet import IP6_FRAGMENT
+from gossamer.pipeline.ipv6_extensions import IP6_FRAGMENT
 
 _TIMEOUT_NS: Final = 15 * NS_PER_S
 _MAX_BYTES: Final = 65535

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from struct import unpack_from
 from typing import Final
 
 from gossamer.openflow import message as m
 from gossamer.openflow.action import decode_action_list
 from gossamer.openflow.async_config import decode_masks, decode_properties
+from gossamer.openflow.bundle import decode_bundle_add, decode_bundle_control
+from gossamer.openflow.context import Context
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.flow_mod import decode_flow_mod10, decode_flow_mod11, decode_flow_mod_nxm
 from gossamer.openflow.group_mod import decode_group_mod
 from gossamer.openflow.match import decode_ofp_match
-from gossamer.openflow.message import FlowFormat, Message, Version
+from gossamer.openflow.message import Message, Version
 from gossamer.openflow.meter_mod import decode_meter_mod
 from gossamer.openflow.multipart import decode_multipart
 from gossamer.openflow.nicira import decode_nicira, decode_onf
@@ -30,15 +31,6 @@ _PACKET_FIELDS: Final = (1 << 8 * (KEY_LEN - PACKET_OFFSET)) - 1
 """Bits of the key that are headers; a packet-out has these in its packet."""
 _NXT_FLOW_MOD: Final = 13
 _NXT_GROUP_MOD: Final = 31
-
-
-@dataclass(slots=True)
-class Context:
-    """What a connection has agreed on, beside its version."""
-
-    version: int
-    flow_format: FlowFormat = FlowFormat.OPENFLOW10
-    flow_mod_table_id: bool = False
 
 
 def frame_length(buffer: bytes | bytearray | memoryview, offset: int = 0) -> int:
@@ -250,26 +242,11 @@ def _set_async(data: bytes, context: Context) -> Message:
 
 
 def _bundle_control(data: bytes, context: Context) -> Message:
-    _at_least(data, 16)
-    return m.BundleControl(*unpack_from(">IHH", data, 8))
+    return decode_bundle_control(data, 8)
 
 
 def _bundle_add(data: bytes, context: Context) -> Message:
-    _at_least(data, 16)
-    bundle_id, flags = unpack_from(">I2xH", data, 8)
-    return m.BundleAdd(bundle_id, flags, bundled(data, 16))
-
-
-def bundled(data: bytes, offset: int) -> bytes:
-    """The message inside a bundle-add, without what follows it.  Raises OpenFlowError."""
-    if len(data) < offset + 8:
-        raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_BAD_LEN)
-    length = unpack_from(">H", data, offset + 2)[0]
-    if length < 8 or offset + length > len(data):
-        raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_BAD_LEN)
-    if data[4:8] != data[offset + 4 : offset + 8]:
-        raise OpenFlowError(ErrorCode.BUNDLE_FAILED_MSG_BAD_XID)
-    return data[offset : offset + length]
+    return decode_bundle_add(data, 8)
 
 
 _Decoder = Callable[[bytes, Context], Message]

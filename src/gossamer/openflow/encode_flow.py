@@ -14,7 +14,7 @@ from gossamer.openflow.match10 import encode_match10
 from gossamer.openflow.message import FlowFormat, FlowRemoved, FlowStats, Version
 
 if TYPE_CHECKING:
-    from gossamer.openflow.codec import Context
+    from gossamer.openflow.context import Context
 
 _STATS10: Final = Struct(">HBx40sIIHHH6xQQQ")
 _STATS11: Final = Struct(">HBxIIHHHHH2xQQQ")

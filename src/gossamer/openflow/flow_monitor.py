@@ -24,7 +24,7 @@ from gossamer.openflow.oxm import is_valid_port, port_from_16
 from gossamer.pipeline.action import Actions
 
 if TYPE_CHECKING:
-    from gossamer.openflow.codec import Context
+    from gossamer.openflow.context import Context
 
 _INITIAL, _ADD, _DELETE, _MODIFY, _ACTIONS, _OWN = (1 << i for i in range(6))
 _CHANGES: Final = _ADD | _DELETE | _MODIFY

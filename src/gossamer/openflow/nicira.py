@@ -6,6 +6,7 @@ from struct import unpack_from
 
 from gossamer.openflow import message as m
 from gossamer.openflow.async_config import decode_masks, decode_properties
+from gossamer.openflow.bundle import decode_bundle_add, decode_bundle_control
 from gossamer.openflow.connection_flush import decode_flush
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Message, Version
@@ -97,19 +98,13 @@ def _tlv_table_mod(data: bytes) -> m.TlvTableMod:
 
 def decode_onf(data: bytes, subtype: int, version: int) -> Message:
     """ONF's extension messages for OpenFlow 1.3: bundles (EXT-230), flow monitors (EXT-187)."""
-    from gossamer.openflow.codec import bundled
-
     if version != Version.V13:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"ONF message {subtype}")
     if subtype == 1870:
         _exactly(data, 20)
         return m.FlowMonitorCancel(unpack_from(">I", data, 16)[0])
-    if subtype == 2300 and len(data) >= 24:
-        bundle_id, kind, flags = unpack_from(">IHH", data, 16)
-        return m.BundleControl(bundle_id, kind, flags, onf=True)
-    if subtype == 2301 and len(data) >= 24:
-        bundle_id, flags = unpack_from(">I2xH", data, 16)
-        return m.BundleAdd(bundle_id, flags, bundled(data, 24), onf=True)
-    if subtype in (2300, 2301):
-        raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
+    if subtype == 2300:
+        return decode_bundle_control(data, 16, onf=True)
+    if subtype == 2301:
+        return decode_bundle_add(data, 16, onf=True)
     raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_SUBTYPE, f"ONF message {subtype}")

@@ -12,7 +12,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from gossamer.openflow import message as m
-from gossamer.openflow.codec import Context, decode
+from gossamer.openflow.codec import decode
+from gossamer.openflow.context import Context
 from gossamer.openflow.error import ErrorCode, OpenFlowError, encode_error
 from gossamer.switch.bundle import Bundles
 from gossamer.switch.connection import HEADER_LEN, Connection

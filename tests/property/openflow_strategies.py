@@ -20,8 +20,8 @@ from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
 V10, V11, V12, V13, V14, V15 = range(1, 7)
 versions: Final = st.integers(V10, V15)
 _CT_ONLY: Final = ("ct_mark", "ct_label")
-_OURS: Final = ("pbb_isid", "ipv6_exthdr", "arp_op", "nsh_ttl")
-"""What Open vSwitch does not know, and what has other bits there than here (nsh_ttl: eight)."""
+_OURS: Final = ("pbb_isid", "ipv6_exthdr", "arp_op")
+"""What Open vSwitch does not know, and what has other bits there than here."""
 _WRITABLE: Final = [
     f for f in FIELDS if f.writable and f.name not in (*_CT_ONLY, *_OURS, "in_port")
 ]

@@ -330,9 +330,10 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("nd_options_type", "tcp_flags", 8, 1, None, (ERICSSON, 2), _E, _W, ND),
     Field("nd_sll", "arp_sha", 48, 6, _basic(32), _nx1(24), _M, _W, ND_SOLICIT),
     Field("nd_tll", "arp_tha", 48, 6, _basic(33), _nx1(25), _M, _W, ND_ADVERT),
-    # A network service header takes the place of IPv6 addresses.
+    # A network service header takes the place of IPv6 addresses.  Its TTL has 6 bits on the wire; the
+    # field has 8, as in Open vSwitch (ovs-fields(7)).
     Field("nsh_flags", "ipv6_src", 8, 1, (NXOXM_NSH, 1), None, _M, _W, NSH, 120),
-    Field("nsh_ttl", "ipv6_src", 6, 1, (NXOXM_NSH, 10), None, _E, _W, NSH, 112),
+    Field("nsh_ttl", "ipv6_src", 8, 1, (NXOXM_NSH, 10), None, _E, _W, NSH, 112),
     Field("nsh_mdtype", "ipv6_src", 8, 1, (NXOXM_NSH, 2), None, _E, _R, NSH, 104),
     Field("nsh_np", "ipv6_src", 8, 1, (NXOXM_NSH, 3), None, _E, _R, NSH, 96),
     Field("nsh_spi", "ipv6_src", 24, 4, (NXOXM_NSH, 4), None, _E, _W, NSH, 72),

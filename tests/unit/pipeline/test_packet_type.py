@@ -6,7 +6,7 @@ import pytest
 
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.execute import Pipeline
-from gossamer.pipeline.fields import BY_NAME, get
+from gossamer.pipeline.fields import BY_NAME, get, get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.packet import parse
@@ -161,3 +161,9 @@ def test_packets_go_into_tunnels_that_carry_them_without_ethernet() -> None:
 def test_controllers_get_a_packet_as_it_is() -> None:
     (punt,) = run("actions=encap(nsh(md_type=1)),controller").punts
     assert punt.packet == NSH[14:]
+
+
+def test_the_ttl_of_a_service_header_has_eight_bits_until_it_is_written() -> None:
+    assert sent("set_field:0xc5->nsh_ttl", NSH) == sent("set_field:5->nsh_ttl", NSH)
+    kept = run("actions=set_field:0xc5->nsh_ttl,move:nsh_ttl[]->reg1[0..7],output:2", packet=NSH)
+    assert get_slot(kept.key, "reg1") == 0xC5

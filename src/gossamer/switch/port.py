@@ -15,13 +15,18 @@ from gossamer.switch.numbering import LOCAL
 from gossamer.switch.status import InterfaceStatus
 from gossamer.switch.tunnels import Egress
 
-# ofp_port_config (OpenFlow 1.3.5, 7.2.1; NO_FLOOD is of OpenFlow 1.0).
+# ofp_port_config (OpenFlow 1.3.5, 7.2.1; NO_FLOOD and those of STP are of OpenFlow 1.0).
 PORT_DOWN: Final = 1 << 0
+NO_STP: Final = 1 << 1
 NO_RECV: Final = 1 << 2
+NO_RECV_STP: Final = 1 << 3
 NO_FLOOD: Final = 1 << 4
 NO_FWD: Final = 1 << 5
 NO_PACKET_IN: Final = 1 << 6
-SETTABLE: Final = PORT_DOWN | NO_RECV | NO_FLOOD | NO_FWD | NO_PACKET_IN
+SETTABLE: Final = (
+    PORT_DOWN | NO_STP | NO_RECV | NO_RECV_STP | NO_FLOOD | NO_FWD | NO_PACKET_IN
+)
+"""What a controller may set.  Those of STP are kept and told, and change nothing."""
 
 # ofp_port_state.
 LINK_DOWN: Final = 1 << 0

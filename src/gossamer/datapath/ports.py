@@ -137,8 +137,12 @@ class Ports:
 
     def of_bridge(self, bridge_id: int) -> list[int]:
         """Ids of a bridge's ports, by OpenFlow number: the order in which a flood sends copies."""
-        found = [p for p, record in self.records.items() if record.bridge_id == bridge_id]
-        return sorted(found, key=lambda port_id: self.records[port_id].settings.ofport)
+        found = [
+            (record.settings.ofport, port_id)
+            for port_id, record in self.records.items()
+            if record.bridge_id == bridge_id
+        ]
+        return [port_id for _, port_id in sorted(found)]
 
     def internal_ifindex(self) -> int:
         """The device of some internal port, 0 where there is none."""

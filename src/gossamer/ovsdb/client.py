@@ -19,7 +19,7 @@ from ovs.db import idl as ovs_idl
 from gossamer.ovsdb import rows
 from gossamer.ovsdb.unserved import UNSERVED, UnservedColumns
 from gossamer.switch.config import BridgeConfig, PortConfig, SwitchConfig
-from gossamer.switch.status import BridgeStatus, InterfaceStatus, SwitchStatus
+from gossamer.switch.status import BridgeStatus, InterfaceStatus, PortStatus, SwitchStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -153,6 +153,8 @@ class Client:
         """Interface row -> port row."""
         self._shown: dict[str, InterfaceStatus] = {}
         """What was last written of each interface."""
+        self._told: dict[str, Mapping[str, PortStatus]] = {}
+        """The ports as they were told last, by bridge."""
         self._written: dict[tuple[UUID, str], object] = {}
         self._port_status: set[str] = set()
         """Ports whose status is not empty."""
@@ -206,39 +208,43 @@ class Client:
         if root is None:
             return None
         changed, self._idl.changed_rows = self._idl.changed_rows, set()
-        ports: dict[UUID, PortConfig] = {}
+        ports = self._ports
         bridges: dict[UUID, BridgeConfig] = {}
         stale = changed | {self._port_of[u] for u in changed if u in self._port_of}
-        queues_changed = any(u in tables[t].rows for t in ("QoS", "Queue") for u in changed)
+        if any(u in tables[t].rows for t in ("QoS", "Queue") for u in changed):
+            port_rows = tables["Port"].rows
+            stale.update(u for u in ports if u in port_rows and _qos_changed(port_rows[u], changed))
+        for uuid in stale:
+            ports.pop(uuid, None)
+        n_ports = 0
         for bridge_row in root.bridges:
             touched = bridge_row.uuid in changed or bridge_row.uuid not in self._bridges
             of_bridge: list[PortConfig] = []
+            new: list[PortConfig] = []
             for uuid in _references(bridge_row, "ports"):
-                known = self._ports.get(uuid)
-                if (
-                    known is None
-                    or uuid in stale
-                    or (queues_changed and _qos_changed(tables["Port"].rows[uuid], changed))
-                ):
+                known = ports.get(uuid)
+                if known is not None:
+                    of_bridge.append(known)
+                else:
                     port_row = tables["Port"].rows[uuid]
-                    known = rows.port(port_row)
-                    touched = True
+                    ports[uuid] = rows.port(port_row)
+                    new.append(ports[uuid])
                     for interface_row in port_row.interfaces:
                         self._interfaces[interface_row.name] = interface_row
                         self._port_of[interface_row.uuid] = uuid
                         self._shown.pop(interface_row.name, None)
-                ports[uuid] = known
-                of_bridge.append(known)
+            # Numbers are given to new ports in the order of their names.
+            of_bridge += sorted(new, key=lambda p: p.name)
+            n_ports += len(of_bridge)
             others = [*bridge_row.controller, *bridge_row.flow_tables.values()]
-            if touched or any(row.uuid in changed for row in others):
-                of_bridge.sort(key=lambda p: p.name)
+            if touched or new or any(row.uuid in changed for row in others):
                 bridges[bridge_row.uuid] = rows.bridge(bridge_row, tuple(of_bridge))
             else:
                 bridges[bridge_row.uuid] = self._bridges[bridge_row.uuid]
         self._look_for_unserved(changed)
-        if len(ports) < len(self._ports):
-            self._forget(set(ports))
-        self._ports, self._bridges = ports, bridges
+        self._bridges = bridges
+        if n_ports < len(ports):
+            self._forget({u for b in root.bridges for u in _references(b, "ports")})
         self._pending_cfg = root.next_cfg
         ordered = sorted(bridges.values(), key=lambda b: b.name)
         collector_sets = tables["Flow_Sample_Collector_Set"].rows.values()
@@ -255,7 +261,9 @@ class Client:
 
     def _forget(self, ports: set[UUID]) -> None:
         """Drop what is remembered of rows that are gone."""
+        self._ports = {u: p for u, p in self._ports.items() if u in ports}
         self._port_of = {i: p for i, p in self._port_of.items() if p in ports}
+        self._told.clear()
         self._interfaces = {n: r for n, r in self._interfaces.items() if r.uuid in self._port_of}
         self._shown = {n: s for n, s in self._shown.items() if n in self._interfaces}
         live = {r.uuid for t in self._idl.tables.values() for r in t.rows.values()}
@@ -332,26 +340,35 @@ class Client:
         dpid = status.datapath_id
         self._put(row, "datapath_id", [f"{dpid:016x}"] if dpid is not None else [])
         self._put(row, "datapath_version", status.datapath_version or "<built-in>")
-        for port_status in status.ports.values():
+        before, self._told[status.name] = self._told.get(status.name, {}), status.ports
+        for port_name, port_status in status.ports.items():
+            # Mostly it is the same object, and there may be many.
+            if before.get(port_name) is port_status:
+                continue
             for name, found in port_status.interfaces.items():
                 interface_row = self._interfaces.get(name)
                 shown = self._shown.get(name)
-                # Mostly it is the same object, and there may be many.
-                if interface_row is not None and shown is not found and shown != found:
+                if interface_row is not None and shown != found:
                     self._write_interface(interface_row, found)
                     self._shown[name] = found
-        told = {name: p.status for name, p in status.ports.items() if p.status}
-        if told or self._port_status:
-            for port_row in row.ports:
-                if port_row.name in told or port_row.name in self._port_status:
-                    self._put(port_row, "status", dict(told.get(port_row.name, {})))
-            self._port_status = (self._port_status - set(status.ports)) | set(told)
+            if port_status.status or port_name in self._port_status:
+                self._write_port(port_status)
         for controller_row in row.controller:
             connected = status.controllers.get(controller_row.target)
             if connected is not None:
                 self._put(controller_row, "is_connected", connected.is_connected)
                 self._put(controller_row, "role", _optional(connected.role))
                 self._put(controller_row, "status", dict(connected.status))
+
+    def _write_port(self, port: PortStatus) -> None:
+        rows = [self._interfaces[name] for name in port.interfaces if name in self._interfaces]
+        uuid = self._port_of.get(rows[0].uuid) if rows else None
+        port_row = self._idl.tables["Port"].rows.get(uuid)
+        if port_row is not None:
+            self._put(port_row, "status", dict(port.status))
+            self._port_status.discard(port.name)
+            if port.status:
+                self._port_status.add(port.name)
 
     def _write_interface(self, row: Any, s: InterfaceStatus) -> None:
         self._put(row, "ofport", _optional(s.ofport))
@@ -397,6 +414,7 @@ class Client:
         """The rows changed under us, or the connection broke: what we wrote is not known to be there."""
         self._written.clear()
         self._shown.clear()
+        self._told.clear()
         self.rewrite = True
         root = self._root()
         if root is not None:

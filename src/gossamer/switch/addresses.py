@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PortKind
@@ -31,19 +30,14 @@ def _local(seed: bytes) -> bytes:
     return bytes([seed[0] & ~_MULTICAST | _LOCALLY_ADMINISTERED]) + seed[1:6]
 
 
-def lowest_mac(ports: Iterable[Port]) -> bytes | None:
-    """The lowest address among the ports but the local one.
+def own_address(port: Port) -> bytes | None:
+    """The address of a port that its bridge may take for its own, where it is the lowest.
 
-    Locally administered ones do not count (as in ovs-vswitchd): they are
-    made up anew each time a veth is created, and would make the bridge's
-    identity change with them.
+    The bridge's own port has none to give.  Locally administered ones do not count (as in
+    ovs-vswitchd): they are made up anew each time a veth is created, and would make the
+    bridge's identity change with them.
     """
-    candidates = [
-        port.config.mac or port.mac
-        for port in ports
-        if not port.is_local and port.kind not in (PortKind.PATCH, PortKind.TUNNEL)
-    ]
-    return min(
-        (m for m in candidates if any(m) and not m[0] & (_MULTICAST | _LOCALLY_ADMINISTERED)),
-        default=None,
-    )
+    if port.is_local or port.kind in (PortKind.PATCH, PortKind.TUNNEL):
+        return None
+    mac = port.config.mac or port.mac
+    return mac if any(mac) and not mac[0] & (_MULTICAST | _LOCALLY_ADMINISTERED) else None

@@ -13,7 +13,7 @@ from gossamer.devices.qos import QueueTree
 from gossamer.errors import DatapathError, DeviceError, GossamerError
 from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.tunnel import Tunnel
-from gossamer.switch.addresses import default_mac, lowest_mac, patch_mac
+from gossamer.switch.addresses import default_mac, own_address, patch_mac
 from gossamer.switch.complaints import Complaints
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig
 from gossamer.switch.contract import Datapath, Devices, Link
@@ -86,9 +86,25 @@ class BridgePorts:
         self._complaints = Complaints(log)
         self._numbers = PortNumbers()
         self._settings: BridgeSettings | None = None
+        local = InterfaceConfig(config.name, type="internal")
+        self._own_row = PortConfig(config.name, (local,))
+        """What stands for the bridge's own port where the database has none."""
+        self._rows: tuple[PortConfig, ...] = ()
         self._interfaces: dict[str, tuple[PortConfig, InterfaceConfig]] = {}
+        """By name, with the row of their port."""
+        self._requests: dict[str, int] = {}
+        """Numbers that interfaces ask for."""
         self._told: dict[str, PortStatus] = {}
-        """The last status, of which most goes into the next."""
+        """The last status, by port row, of which most goes into the next."""
+        self._untold: set[str] = set()
+        """Interfaces whose status may be another."""
+        self._macs: dict[str, bytes] = {}
+        """Addresses that the bridge may have as its own."""
+        self._mtus: dict[str, int] = {}
+        """Of devices, which the bridge's own ones follow."""
+        self._given_mtu: dict[str, Port] = {}
+        """Ports whose device gets an MTU from here."""
+        self._tunnel_ports: dict[str, Port] = {}
 
     # -- converging ---------------------------------------------------------------------------
 
@@ -103,34 +119,58 @@ class BridgePorts:
         if settings != self._settings:
             self.datapath.configure_bridge(self.bridge_id, settings)
             self._settings = settings
-        wanted = _interfaces(config)
-        if self.name not in wanted:
-            local = InterfaceConfig(self.name, type="internal")
-            wanted = {self.name: (PortConfig(self.name, (local,)), local), **wanted}
-        before, self._interfaces = self._interfaces, wanted
-        for name in [n for n in before if n not in wanted]:
+        changed, gone = self._take_rows(config.ports)
+        for name in gone:
             self.tunnels.release(name)
             self._complaints.settled(self._place(name))
-        for name in [n for n in self.ports if n not in wanted]:
-            self._remove(self.ports[name], delete_device=True, remember=False)
-        # What is up and asked for the same as before is left alone, so that a change of one port
-        # costs no more among many.  The bridge's own device first: the others' MTU and MAC go to it.
-        changed = [
+            if name in self.ports:
+                self._remove(self.ports[name], delete_device=True, remember=False)
+        changed.update(self._interfaces.keys() - self.ports.keys())
+        changed.update(self._interfaces.keys() & self.errors.keys())
+        changed.update(
             name
-            for name, (port, interface) in wanted.items()
-            if name in self.errors
-            or name not in self.ports
-            or name not in before
-            or before[name][0] is not port
-            or before[name][1] is not interface
-            or self._numbers.wants_other(name, interface.ofport_request)
-        ]
+            for name, request in self._requests.items()
+            if self._numbers.wants_other(name, request)
+        )
         self.errors.clear()
         self._let_go_of_tunnels(changed)
+        # The bridge's own device first: the others' MTU and MAC go to it.
+        ordered = [name for name in self._interfaces if name in changed]
+        ordered.sort(key=lambda name: name != self.name)
         with self.datapath.transaction():
-            for name in sorted(changed, key=lambda n: n != self.name):
+            for name in ordered:
                 self._converge_interface(name)
-            self._settle(changed)
+            self._settle(ordered)
+
+    def _take_rows(self, ports: tuple[PortConfig, ...]) -> tuple[set[str], list[str]]:
+        """Take what the database asks for; returns the interfaces that are new or different, and
+        those that are gone.
+
+        A row that did not change is the same object, so that one port's change costs no more
+        among many.
+        """
+        before, self._rows = self._rows, ports
+        known, wanted = set(map(id, before)), set(map(id, ports))
+        dropped = {
+            i.name: p.name for p in before if id(p) not in wanted for i in p.interfaces
+        }
+        for name in dropped:
+            del self._interfaces[name]
+            self._requests.pop(name, None)
+        changed: set[str] = set()
+        for port in ports:
+            if id(port) not in known:
+                for interface in port.interfaces:
+                    changed.add(interface.name)
+                    self._interfaces[interface.name] = (port, interface)
+                    if interface.ofport_request is not None:
+                        self._requests[interface.name] = interface.ofport_request
+        if self.name not in self._interfaces:
+            changed.add(self.name)
+            self._interfaces[self.name] = (self._own_row, self._own_row.interfaces[0])
+        for row in set(dropped.values()):
+            self._told.pop(row, None)
+        return changed, [name for name in dropped if name not in self._interfaces]
 
     def device_changed(self, name: str) -> bool:
         """A device appeared, vanished or changed; True when it is one of ours."""
@@ -143,6 +183,7 @@ class BridgePorts:
 
     def _converge_interface(self, name: str) -> None:
         port_config, interface = self._interfaces[name]
+        self._untold.add(name)
         try:
             self._converge_port(port_config, interface)
         except (DeviceError, DatapathError) as e:
@@ -282,13 +323,15 @@ class BridgePorts:
     def follow_egress(self, names: Iterable[str] | None = None) -> bool:
         """Note which way tunnels' packets leave; True where that is news for the database."""
         changed = False
-        for name in names if names is not None else self.ports:
-            port = self.ports.get(name)
+        for name in names if names is not None else self._tunnel_ports:
+            port = self._tunnel_ports.get(name)
             if port is not None and port.tunnel is not None:
                 egress = self.tunnels.egress(name)
-                changed |= egress != port.egress
-                port.egress = egress
-        if any(map(_asks_for_tunnel_mtu, self.ports.values())):
+                if egress != port.egress:
+                    changed = True
+                    port.egress = egress
+                    self._untold.add(name)
+        if any(_asks_for_tunnel_mtu(port.interface) for port in self._given_mtu.values()):
             self._settle_mtu()
         return changed
 
@@ -344,6 +387,7 @@ class BridgePorts:
 
     def _remove(self, port: Port, *, delete_device: bool, remember: bool) -> None:
         del self.ports[port.name], self.by_ofport[port.ofport], self.by_port_id[port.port_id]
+        self._discount(port.name)
         if port.tunnel is not None:
             self.datapath.set_tunnel(port.port_id, None)
         self.datapath.remove_port(port.port_id)
@@ -371,12 +415,37 @@ class BridgePorts:
 
         The settings of a port depend on that port alone, so the others are left alone.
         """
+        concerned = [
+            self.ports[name]
+            for name in dict.fromkeys((*changed, self.name))
+            if name in self.ports
+        ]
+        for port in concerned:
+            self._take_account(port)
         self._settle_mac()
         self._settle_mtu()
-        for name in dict.fromkeys((*changed, self.name)):
-            port = self.ports.get(name)
-            if port is not None:
-                self._update(port)
+        for port in concerned:
+            self._update(port)
+
+    def _take_account(self, port: Port) -> None:
+        """Note what of a port the others depend on; to ask them all each time would cost a bridge
+        of many ports most of what a change costs."""
+        name, interface = port.name, port.interface
+        self._discount(name)
+        address = own_address(port)
+        if address is not None:
+            self._macs[name] = address
+        if port.kind is PortKind.DEVICE and port.link is not None:
+            self._mtus[name] = port.link.mtu
+        follows = _asks_for_tunnel_mtu(interface)
+        if port.kind is PortKind.INTERNAL or interface.mtu_request is not None or follows:
+            self._given_mtu[name] = port
+        if port.kind is PortKind.TUNNEL:
+            self._tunnel_ports[name] = port
+
+    def _discount(self, name: str) -> None:
+        for account in (self._macs, self._mtus, self._given_mtu, self._tunnel_ports):
+            account.pop(name, None)
 
     def _give_shape(self, port: Port, shape: QueueTree | None) -> None:
         try:
@@ -389,6 +458,7 @@ class BridgePorts:
         port.refused_shape, port.qos_error = None, ""
 
     def _update(self, port: Port) -> None:
+        self._untold.add(port.name)
         if port.link is not None:
             shape = shape_of(port.name, port.config.qos, port.link)
             refused = shape is not None and shape == port.refused_shape
@@ -421,7 +491,8 @@ class BridgePorts:
             port.take_link(self.devices.link(port.device))
 
     def _settle_mac(self) -> None:
-        mac = self.config.hwaddr or lowest_mac(self.ports.values()) or default_mac(self.config)
+        lowest = min(self._macs.values(), default=None)
+        mac = self.config.hwaddr or lowest or default_mac(self.config)
         self.mac = mac
         local = self.ports.get(self.name)
         if local is not None and local.mac != mac:
@@ -440,20 +511,17 @@ class BridgePorts:
                 self.listener.datapath_id_changed()
 
     def _settle_mtu(self) -> None:
-        internal = []
-        for port in self.ports.values():
+        following: list[Port] = []
+        for port in self._given_mtu.values():
             wanted = port.interface.mtu_request
-            if wanted is None and _asks_for_tunnel_mtu(port):
+            if wanted is None and _asks_for_tunnel_mtu(port.interface):
                 wanted = self.tunnels.least_mtu()
-            if wanted is not None:
+            if wanted is None:
+                following.append(port)
+            else:
                 self._set_mtu(port, wanted)
-            elif port.kind is PortKind.INTERNAL:
-                internal.append(port)
-        lowest = min(
-            (p.link.mtu for p in self.ports.values() if p.link and p.kind is PortKind.DEVICE),
-            default=DEFAULT_MTU,
-        )
-        for port in internal:
+        lowest = min(self._mtus.values(), default=DEFAULT_MTU)
+        for port in following:
             self._set_mtu(port, lowest)
 
     def _set_mtu(self, port: Port, wanted: int) -> None:
@@ -469,6 +537,9 @@ class BridgePorts:
         else:
             # No event comes of what was read by ourselves.
             port.link = self.devices.link(port.device) or port.link
+            self._untold.add(port.name)
+            if port.name in self._mtus and port.link is not None:
+                self._mtus[port.name] = port.link.mtu
 
     # -- what others ask of it ----------------------------------------------------------------
 
@@ -515,36 +586,31 @@ class BridgePorts:
 
     def status(self) -> BridgeStatus:
         """The columns of Bridge, Port and Interface, without statistics."""
-        ports: dict[str, PortStatus] = {}
-        for name, (port_config, _) in self._interfaces.items():
-            port = self.ports.get(name)
-            if port is not None:
-                status = port.status()
-            else:
-                error = self.errors.get(name, "")
-                status = InterfaceStatus(name, ofport=NO_OFPORT, error=error)
-            siblings = ports.get(port_config.name)
-            told = self._told.get(port_config.name)
-            wrong = {"qos_error": port.qos_error} if port is not None and port.qos_error else {}
-            if siblings is not None:
-                told = PortStatus(
-                    port_config.name, {**siblings.interfaces, name: status}, {**siblings.status, **wrong}
-                )
-            elif (
-                told is None
-                or len(told.interfaces) > 1
-                or told.interfaces.get(name) is not status
-                or told.status != wrong
-            ):
-                told = PortStatus(port_config.name, {name: status}, wrong)
-            ports[port_config.name] = told
-        self._told = ports
+        rows = [self._interfaces[n][0] for n in self._untold if n in self._interfaces]
+        for row in {row.name: row for row in rows}.values():
+            self._told[row.name] = self._port_status(row)
+        self._untold.clear()
         return BridgeStatus(
             name=self.name,
             datapath_id=self.datapath_id,
             datapath_version=VERSION,
-            ports=ports,
+            ports=dict(self._told),
         )
+
+    def _port_status(self, row: PortConfig) -> PortStatus:
+        interfaces: dict[str, InterfaceStatus] = {}
+        status: dict[str, str] = {}
+        for interface in row.interfaces:
+            name = interface.name
+            port = self.ports.get(name)
+            if port is None:
+                error = self.errors.get(name, "")
+                interfaces[name] = InterfaceStatus(name, ofport=NO_OFPORT, error=error)
+                continue
+            interfaces[name] = port.status()
+            if port.qos_error:
+                status["qos_error"] = port.qos_error
+        return PortStatus(row.name, interfaces, status)
 
 
 def _check_name(name: str, place: str) -> None:
@@ -562,13 +628,9 @@ def _check_name(name: str, place: str) -> None:
         )
 
 
-def _interfaces(config: BridgeConfig) -> dict[str, tuple[PortConfig, InterfaceConfig]]:
-    return {i.name: (p, i) for p in config.ports for i in p.interfaces}
-
-
-def _asks_for_tunnel_mtu(port: Port) -> bool:
+def _asks_for_tunnel_mtu(interface: InterfaceConfig) -> bool:
     """Whether its device is to carry what fits into the switch's tunnels, and no more."""
-    return port.interface.other_config.get("tunnel-mtu") == "true"
+    return interface.other_config.get("tunnel-mtu") == "true"
 
 
 def _shown(port: Port) -> tuple[object, ...]:

@@ -99,8 +99,11 @@ class FlowTables:
 
     def configure(self, config: dict[int, FlowTableConfig]) -> None:
         """Set names and limits; flows beyond a limit stay unless the table evicts."""
+        default = FlowTableConfig()
         for table in self.tables:
-            table.configure(config.get(table.table_id, FlowTableConfig()))
+            wanted = config.get(table.table_id, default)
+            if wanted != table.config:
+                table.configure(wanted)
 
     def add(
         self, flow: Flow, source: object = None, xid: int = 0, *, keep_counters: bool = False

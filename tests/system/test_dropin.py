@@ -154,3 +154,19 @@ def test_a_log_that_cannot_be_written_is_told(peer: Peer) -> None:
                          f"unix:{peer.dir}/db.sock")  # fmt: skip
     assert done.returncode == 0
     assert "|WARN|failed to open /nowhere/x.log" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "module", [["gossamer.daemon.main"], ["gossamer.cli.main", "up", "nets.yaml"]]
+)
+def test_a_run_directory_that_cannot_be_made_is_told_without_a_traceback(
+    module: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "nets.yaml").write_text("bridges: {br0: {}}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", *module], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env=os.environ | {"OVS_RUNDIR": "/dev/null/x"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "/dev/null/x" in done.stderr
+    assert "Traceback" not in done.stderr

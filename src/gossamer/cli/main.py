@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,7 +122,8 @@ def status(as_json: bool) -> None:
     for host in hosts:
         if tools.at(host).answers():
             ports += _ports(tools.at(host))
-    out.line(f"gossamerd: {'running' if alive else 'not running'} ({tools.rundir})")
+    state = "running" if alive else "not running" if os.geteuid() == 0 else "only root can see"
+    out.line(f"gossamerd: {state} ({tools.rundir})")
     if states:
         out.table("", ("topology", "resources", "changed by hand", "file"),
                   [(s.name, str(len(s.resources)), str(len(drifts[s.name])) if alive else "?", s.source)
@@ -257,6 +260,12 @@ def main() -> None:
     except click.ClickException as e:
         e.show()
         sys.exit(e.exit_code)
+    except OSError as e:
+        denied = e.errno in (errno.EACCES, errno.EPERM)
+        remedy = "run it as root" if denied else "is there room, and is it writable?"
+        report(GossamerError(e.strerror or str(e), place=str(e.filename or ""), remedy=remedy),
+               "--json" in sys.argv)  # fmt: skip
+        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -209,6 +209,18 @@ class Daemon:
         self._control.close()
 
 
+def _make(directory: Path) -> None:
+    """Make a directory where it is not there.  Raises GossamerError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise GossamerError(
+            f"cannot be made: {e.strerror}",
+            place=str(directory),
+            remedy="run it as root, or name others by OVS_RUNDIR and OVS_LOGDIR",
+        ) from None
+
+
 def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
     gc.disable()  # what is made till it runs is there to stay
     dirs = Directories.from_environment(guise.product)
@@ -233,8 +245,8 @@ def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
     daemon_log.install()
     ovs.dirs.RUNDIR, ovs.dirs.LOGDIR, ovs.dirs.DBDIR = str(dirs.run), str(dirs.log), str(dirs.db)
     ovs.util.PROGRAM_NAME = "ovs-vswitchd"  # ovs-appctl looks for our pid file and socket by it
-    dirs.run.mkdir(parents=True, exist_ok=True)
-    dirs.log.mkdir(parents=True, exist_ok=True)
+    for directory in (dirs.run, dirs.log):
+        _make(directory)
     if guise.starts_database and options.pidfile is None:
         options.pidfile = str(dirs.run / "ovs-vswitchd.pid")
     ovs.vlog.handle_args(options)

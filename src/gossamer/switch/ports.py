@@ -374,7 +374,9 @@ class BridgePorts:
                 raise
         if link is not None and kind is PortKind.DEVICE:
             # Frames to all who are behind it are to come in, not only those to the device itself.
-            port.made_promiscuous = self._make_promiscuous(name, True)
+            made = self._make_promiscuous(name, True)
+            # An earlier daemon will have made it so, of which nothing is written.
+            port.made_promiscuous = made or self.datapath.takeover
         if link is not None and port_config.qos is None:
             # What an earlier daemon put on, and is not asked for any more.
             self._give_shape(port, None)
@@ -382,6 +384,7 @@ class BridgePorts:
         self.by_ofport[ofport] = port
         self.by_port_id[port.port_id] = port
         port.shown = _shown(port)
+        log.info("%s: added as port %d", self._place(name), port.database_ofport)
         self.listener.settings_changed()
         self.listener.port_added(port)
 
@@ -398,6 +401,7 @@ class BridgePorts:
             self._give_shape(port, None)
         if port.made_promiscuous:
             self._make_promiscuous(port.name, False)
+        log.info("%s: removed", self._place(port.name))
         self.listener.settings_changed()
         self.listener.port_deleted(port)
 

@@ -21,7 +21,7 @@ def main(mode: str) -> None:
     net = Mininet(topo=TreeTopo(depth=2, fanout=3), switch=_switch(mode), **switches)
     net.start()
     try:
-        connected = net.waitConnected(timeout=20)
+        connected = net.waitConnected(timeout=60)
         lost_percent = net.pingAll(timeout="2")
         flows = net.switches[0].dpctl("dump-flows")
     finally:

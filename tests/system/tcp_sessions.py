@@ -19,7 +19,7 @@ from typing import Final
 
 from tests.system.world import Netns
 
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 60.0
 
 
 def serve(port: int) -> None:

@@ -17,8 +17,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _FAUCET = _ROOT / "build" / "controllers" / "bin" / "faucet"
 _CONFIG = Path(__file__).with_name("faucet.yaml")
 _PORT = 6653
-_READY_S = 60.0
-_REACHED_S = 30.0
+_READY_S = 180.0
+_REACHED_S = 90.0
 
 
 class Campus:
@@ -81,7 +81,7 @@ def campus(host: Host) -> Iterator[Campus]:
         yield campus
     finally:
         faucet.terminate()
-        faucet.wait(10)
+        faucet.wait(60)
     trouble = host.rundir / "faucet_exception.log"
     assert not trouble.exists() or trouble.read_text() == ""
 
@@ -99,14 +99,14 @@ def _router(netns: Netns) -> str:
 
 
 def _reaches_tcp(client: Netns, server: Netns, address: str, port: int) -> bool:
-    listener = server.start("timeout", "10", "python3", "-c", _SERVE_ONCE, str(port))
+    listener = server.start("timeout", "60", "python3", "-c", _SERVE_ONCE, str(port))
     assert listener.stdout is not None
     listener.stdout.readline()
     try:
-        done = client.run("timeout", "2", "python3", "-c", _CONNECT, address, str(port))
+        done = client.run("timeout", "10", "python3", "-c", _CONNECT, address, str(port))
     finally:
         listener.kill()
-        listener.wait(10)
+        listener.wait(60)
     return done.returncode == 0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.system.world import Host, Netns
+from tests.system.world import Host, Netns, pings, until
 
 _RULES = (
     "table=0,priority=1,actions=NORMAL",
@@ -93,9 +93,7 @@ def world(host: Host) -> World:
     host.check("ip", "-n", "b", "addr", "replace", "fd01::1/64", "dev", "eth1", "nodad")
     b.run("sysctl", "-q", "-w", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
     # A new link speaks IPv6 only when it knows that its addresses are its own.
-    for _ in range(50):
-        if b.ping("fd01::9", 1):
-            break
+    assert until(lambda: b.ping("fd01::9", 1))
     return World(host, a, b, behind)
 
 
@@ -122,7 +120,7 @@ _CLIENT = """
 import socket, sys
 kind = socket.SOCK_DGRAM if sys.argv[1] == "udp" else socket.SOCK_STREAM
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET, kind)
-s.settimeout(10)
+s.settimeout(60)
 s.connect((sys.argv[2], int(sys.argv[3])))
 s.sendall(bytes(int(sys.argv[4])))
 print(s.recv(1000).decode())
@@ -165,11 +163,10 @@ def test_a_virtual_address_and_port_lead_to_the_server(world: World, family: Fam
 def test_ping_large_and_small_through_both_translations(
     world: World, family: Family, size: int
 ) -> None:
-    ping = ("ping", "-n", "-c", "3", "-i", "0.1", "-W", "2", "-s", str(size))
     world.translate(family, f"src={family.literal(family.public)}")
-    assert " 3 received" in world.client.run(*ping, family.server).stdout
+    assert pings(world.client.run, family.server, 3, "-s", str(size)) == 3
     world.translate(family, f"dst={family.literal(family.server)}")
-    assert " 3 received" in world.client.run(*ping, family.virtual).stdout
+    assert pings(world.client.run, family.virtual, 3, "-s", str(size)) == 3
 
 
 @both
@@ -187,8 +184,11 @@ def test_traceroute_sees_each_hop_through_a_translation(
 def test_segmentation_is_left_to_the_receiver(world: World, family: Family) -> None:
     world.translate(family, f"src={family.literal(family.public)}")
     capture = world.server.start(
-        "timeout", "20", "tcpdump", "-nni", "eth0", "-c", "50", "tcp and greater 4000"
+        "timeout", "60", "tcpdump", "-nni", "eth0", "-c", "50", "tcp and greater 4000"
     )
+    assert capture.stdout is not None
+    while "listening on" not in (line := capture.stdout.readline()):
+        assert line, "tcpdump does not listen"
     server = world.server.iperf3_server()
     done = world.client.run("iperf3", "-c", family.server, "-t", "2")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,13 +6,14 @@ What is expected is what Open vSwitch 3.1 answered, with its ports, to the same.
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
 
-from tests.system.world import Host
+from tests.system.world import Host, until
 
 PACKET = "112233445566aabbccddeeff0800"
 GROUP = "group_id=1,type=select,bucket=output:1,bucket=weight:3,output:2"
@@ -185,8 +186,16 @@ def test_ping_comes_back(host: Host) -> None:
 
 def test_monitors_and_snoops_begin(host: Host) -> None:
     for version in ("OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"):
-        done = host.attempt("ovs-ofctl", "-O", version, "--timeout=1", "monitor", "br0", "watch:")
-        # Before 1.3 nothing can say what a meter is.
-        assert re.search("in_port=1 actions=(meter:1,)?group:1", done.stdout), done.stdout
+        output = host.rundir / f"monitor-{version}"
+        with output.open("w") as out:
+            command = ["ovs-ofctl", "-O", version, "monitor", "br0", "watch:"]
+            monitor = subprocess.Popen(command, env=host.environment, stdout=out, stderr=out)
+        try:
+            # Before 1.3 nothing can say what a meter is.
+            wanted = re.compile("in_port=1 actions=(meter:1,)?group:1")
+            assert until(lambda o=output, w=wanted: w.search(o.read_text())), output.read_text()
+        finally:
+            monitor.kill()
+            monitor.wait()
     done = host.attempt("ovs-ofctl", "--timeout=1", "snoop", "br0")
     assert "ERROR" not in done.stdout

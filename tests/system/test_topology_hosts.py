@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,7 +16,7 @@ from gossamer.topology.check import run_checks
 from gossamer.topology.load import load
 from gossamer.topology.resources import resources
 from tests.system.test_topology import Net
-from tests.system.world import Host
+from tests.system.world import Host, until
 
 VLAN = """\
 name: hv
@@ -83,9 +82,8 @@ def test_status_shows_the_ports_of_every_host(net: Net) -> None:
 
 def test_a_hosts_daemon_that_died_is_told_and_started_again_while_packets_pass(net: Net) -> None:
     os.kill(pid_of(net, "hv-h1"), signal.SIGKILL)
-    time.sleep(0.2)
+    assert until(lambda: net.drift() == ["its gossamerd does not run"])
     assert reachable(net)
-    assert net.drift() == ["its gossamerd does not run"]
     steps = net.up()
     assert [(str(s.verb), s.key) for s in steps] == [("repair", "daemon/h1")]
     assert reachable(net)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.system.sequence import Flood, assert_all_arrived
 from tests.system.tunnel_world import OUR_INNER, PEER_INNER, add_tunnel, inner_ping, run
-from tests.system.world import Host, Netns, other_programs
+from tests.system.world import Host, Netns, other_programs, until
 
 OURS, THEIRS = "203.0.113.1", "198.51.100.2"
 """Where the tunnels end: addresses of lo, as hosts of routed fabrics have them."""
@@ -41,6 +41,9 @@ class Fabric:
                 run("ip", *where, "addr", "add", f"{net}.1/24", "dev", here)
                 run("ip", *where, "link", "set", here, "up")
             run("ip", "netns", "exec", way, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+            # Only what a test sends is to be counted.
+            run("sysctl", "-q", "-w", f"net.ipv6.conf.up{n}.disable_ipv6=1")
+            run("ip", "netns", "exec", way, "sysctl", "-q", "-w", "net.ipv6.conf.all.disable_ipv6=1")
             run("ip", "-n", way, "route", "add", OURS, "via", f"10.1.{n}.1")
             run("ip", "-n", way, "route", "add", THEIRS, "via", f"10.2.{n}.1")
             self.far("ip", "route", "append", OURS, "via", f"10.2.{n}.2", "metric", str(n))
@@ -110,14 +113,14 @@ def _send_flows(target: str) -> int:
     receiver = Netns("far", "vx0").start(
         "python3", "-c",
         "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-        "s.bind(('', 4444)); s.settimeout(1.5); n = 0\nprint('ready', flush=True)\n"
-        "try:\n    while True: s.recv(9); n += 1\nexcept TimeoutError: print(n)",
+        "s.bind(('', 4444)); s.settimeout(30); n = 0\nprint('ready', flush=True)\n"
+        f"try:\n    while n < {FLOWS}: s.recv(9); n += 1\nexcept TimeoutError: pass\nprint(n)",
     )  # fmt: skip
     assert receiver.stdout is not None
     assert receiver.stdout.readline() == "ready\n"
     done = Netns("a", "va").run("python3", "-c", script, target, str(FLOWS))
     assert done.returncode == 0, done.stderr
-    return int(receiver.communicate(timeout=20)[0])
+    return int(receiver.communicate(timeout=90)[0])
 
 
 def test_flows_are_spread_over_equal_ways_and_over_what_is_left_of_them(
@@ -136,7 +139,7 @@ def test_flows_are_spread_over_equal_ways_and_over_what_is_left_of_them(
     finally:
         run("ip", "link", "set", "up2", "up")
         fabric.both()
-    assert inner_ping(tunnel, "a", PEER_INNER) == 3
+    assert until(lambda: inner_ping(tunnel, "a", PEER_INNER) == 3)
 
 
 def test_what_comes_back_may_come_by_another_uplink(tunnel: Host, fabric: Fabric) -> None:
@@ -182,7 +185,7 @@ def test_outer_packets_take_the_route_of_their_mark(tunnel: Host, fabric: Fabric
     try:
         before = fabric.sent()
         assert inner_ping(tunnel, "a", PEER_INNER) == 3
-        assert fabric.sent()[1] - before[1] <= 1  # but for what the network itself says
+        assert fabric.sent()[1] - before[1] < 3  # but for what the network itself says
         if by == "egress_pkt_mark":
             tunnel.vsctl("set", "interface", "t", "options:egress_pkt_mark=7")
         else:
@@ -193,7 +196,7 @@ def test_outer_packets_take_the_route_of_their_mark(tunnel: Host, fabric: Fabric
         assert inner_ping(tunnel, "a", PEER_INNER) == 3
         after = fabric.sent()
         assert after[1] - before[1] >= 3
-        assert after[0] - before[0] <= 1
+        assert after[0] - before[0] < 3
     finally:
         run("ip", "rule", "del", "fwmark", "7", "lookup", "100")
         run("ip", "route", "flush", "table", "100")

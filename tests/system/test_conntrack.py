@@ -292,6 +292,25 @@ def test_a_packet_out_is_translated_by_the_kernels_rules(firewall: Firewall) -> 
     assert "connections" not in host.appctl("dpctl/show") + host.appctl("dpctl/dump-flows")
 
 
+@pytest.mark.parametrize("length", [3500, 9000, 15000])
+def test_packet_outs_larger_than_a_page_are_tracked_and_translated(
+    firewall: Firewall, length: int
+) -> None:
+    host, a, b = firewall
+    port = 10000 + length % 9000
+    payload = bytes(range(250)) * (length // 250)
+    frame = _from_a_to_b(a, b, frames.udp("10.0.0.1", port, "10.0.0.2", 7003, payload))
+    then = "ct(commit,zone=7,nat(src=10.0.0.77))"
+    host.ofctl("packet-out", "br0", f"in_port=1,packet={frame},actions={then}")
+    (line,) = (
+        line
+        for line in host.appctl("dpctl/dump-conntrack", "-s", "zone=7").splitlines()
+        if f"sport={port}" in line
+    )
+    assert f"dport=7003,packets=1,bytes={len(frame) // 2})" in line
+    assert "reply=(src=10.0.0.2,dst=10.0.0.77,sport=7003," in line
+
+
 def test_the_bridge_that_asks_about_connections_is_made_anew_by_a_new_daemon(
     firewall: Firewall,
 ) -> None:

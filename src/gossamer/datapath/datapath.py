@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.datapath import layout, loader
-from gossamer.datapath.injection import arrive, run_once
+from gossamer.datapath.injection import arrive, arrive_by_headers, run_once
 from gossamer.datapath.layout import INJECT_ARRIVED
 from gossamer.datapath.parts import Parts
 from gossamer.datapath.publish import Publisher
@@ -479,13 +479,15 @@ class Datapath:
     def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
         """Let a packet enter by a port without device (PortKind.PATCH); what came up of it.
 
-        Raises DatapathError where the kernel refuses it: shorter than 14
-        bytes, or longer than about 3,500.
+        Of one longer than about 3,000 bytes only the headers are sure to be
+        its own.  Raises DatapathError where the kernel refuses it: shorter
+        than 14 bytes, or longer than about 16,000 (16 KiB with what it keeps itself).
         """
         self._ports.enter_by(_ANY_DEVICE, port_id)
         run = partial(
-            arrive,
+            arrive_by_headers,
             self.program_fd,
+            self._loaded.grow_fd,
             port_id,
             _ANY_DEVICE,
             packet,

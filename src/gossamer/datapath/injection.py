@@ -19,6 +19,9 @@ _SKB_SIZE: Final = 192
 """sizeof(struct __sk_buff); the kernel takes what it knows of it."""
 _MARK_OFFSET: Final = 8
 _IFINDEX_OFFSET: Final = 40
+_CB_OFFSET: Final = 48
+_BEGINNING: Final = 3072
+"""Bytes that are given of a packet which is too long."""
 
 
 def run_once(program_fd: int, packet: bytes, *, mark: int, ifindex: int = 0, repeat: int = 1) -> int:
@@ -37,11 +40,12 @@ def verdict(program_fd: int, packet: bytes) -> int:
 
 
 def _run(
-    program_fd: int, packet: bytes, mark: int, ifindex: int, repeat: int
+    program_fd: int, packet: bytes, mark: int, ifindex: int, repeat: int, length: int = 0
 ) -> libbpf.TestRunOptions:
     image = bytearray(_SKB_SIZE)
     image[_MARK_OFFSET : _MARK_OFFSET + 4] = mark.to_bytes(4, "little")
     image[_IFINDEX_OFFSET : _IFINDEX_OFFSET + 4] = ifindex.to_bytes(4, "little")
+    image[_CB_OFFSET : _CB_OFFSET + 4] = length.to_bytes(4, "little")
     context = ctypes.create_string_buffer(bytes(image), _SKB_SIZE)
     data = ctypes.create_string_buffer(packet, len(packet))
     options = libbpf.TestRunOptions(
@@ -64,3 +68,18 @@ def arrive(program_fd: int, port_id: int, ifindex: int, packet: bytes, *, captur
     """
     mark = CAPTURE_ARRIVED | port_id if capturing else INJECT_ARRIVED
     run_once(program_fd, packet, mark=mark, ifindex=0 if capturing else ifindex)
+
+
+def arrive_by_headers(
+    program_fd: int, grow_fd: int, port_id: int, ifindex: int, packet: bytes, *, capturing: bool
+) -> None:
+    """The same for a packet of which what stands behind the headers does not matter: of one of more than
+    3,072 bytes the kernel sees zeros there, and it may have about 16,000 (SKB_MAX_ALLOC).  `grow_fd` is
+    the program for those.
+    """
+    if len(packet) <= _BEGINNING:
+        arrive(program_fd, port_id, ifindex, packet, capturing=capturing)
+        return
+    mark = CAPTURE_ARRIVED | port_id if capturing else INJECT_ARRIVED
+    ifindex = 0 if capturing else ifindex
+    _run(grow_fd, packet[:_BEGINNING], mark, ifindex, 1, len(packet))

@@ -92,7 +92,13 @@ CT_MAP_NAMES = (
 )
 """Maps that live on when the layout of the others changes: established connections go on."""
 
-PROGRAM_NAMES = ("gossamer", "gossamer_uplink", "gossamer_cutter", "gossamer_forget")
+PROGRAM_NAMES = (
+    "gossamer",
+    "gossamer_uplink",
+    "gossamer_cutter",
+    "gossamer_forget",
+    "gossamer_grow",
+)
 """In the order in which `Loaded` has them."""
 
 
@@ -108,6 +114,8 @@ class Loaded:
     """The program that sends outer packets in fragments."""
     forget_fd: int
     """The program that removes connections."""
+    grow_fd: int
+    """The first one, for packets of which only the beginning is there."""
     map_fds: dict[str, int]
     taken_over: bool
     capturing: bool = False
@@ -149,8 +157,10 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
 def _loaded(
     program_fds: list[int], map_fds: dict[str, int], taken_over: bool, capturing: bool
 ) -> Loaded:
-    program, uplink, cutter, forget = program_fds
-    return Loaded(program, uplink, cutter, forget, map_fds, taken_over, capturing)
+    program, uplink, cutter, forget, grow = program_fds
+    return Loaded(
+        program, uplink, cutter, forget, grow, map_fds, taken_over=taken_over, capturing=capturing
+    )
 
 
 def unpin(pin_dir: Path) -> None:

@@ -196,6 +196,9 @@ class Parts:
         for array in self.arrays:
             array.close()
         loaded = self.loaded
-        programs = loaded.program_fd, loaded.uplink_fd, loaded.cutter_fd, loaded.forget_fd
+        programs = (
+            *(loaded.program_fd, loaded.uplink_fd, loaded.cutter_fd),
+            *(loaded.forget_fd, loaded.grow_fd),
+        )
         for fd in (*programs, *loaded.map_fds.values()):
             os.close(fd)

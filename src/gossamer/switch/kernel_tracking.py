@@ -63,7 +63,7 @@ class KernelTracking:
             self._ask_for(_rule(before, request))
             punts = self._datapath.run_at(self._port_id, packet)
         except DatapathError as e:
-            # No room for the bridge, or a packet of more than about 3,500 bytes.
+            # No room for the bridge, or a packet of more than about 16,000 bytes.
             log.warning("a packet of %d bytes cannot be tracked: %s", len(packet), e)
             punts = []
         if not punts:

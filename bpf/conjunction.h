@@ -35,35 +35,21 @@ static long walk_alternative(__u32 i, __u32 *level)
 {
 	struct state *st = state_get(*level);
 	struct alternative *alternative;
-	struct small_program *small;
-	struct large_program *large;
-	struct op op = {};
-	__u32 n_ops = 0, at;
+	struct operations found;
+	struct op op;
+	__u32 at;
 
 	if (!st || st->conjunction_id || st->at_alternative >= st->n_alternatives)
 		return 1;
 	alternative = &st->alternatives[st->at_alternative & (MAX_ALTERNATIVES - 1)];
 	at = st->at_op;
-	if (alternative->priority == st->alternative_priority) {
-		if (alternative->program & LARGE_PROGRAM) {
-			large = bpf_map_lookup_elem(&large_programs, &alternative->program);
-			if (large && at < LARGE_OPS) {
-				n_ops = large->n_ops;
-				op = large->ops[at];
-			}
-		} else {
-			small = bpf_map_lookup_elem(&small_programs, &alternative->program);
-			if (small && at < SMALL_OPS) {
-				n_ops = small->n_ops;
-				op = small->ops[at];
-			}
-		}
-	}
-	if (at >= n_ops) {
+	if (alternative->priority != st->alternative_priority ||
+	    !find_program(alternative->program, &found) || at >= found.n_ops || at >= found.room) {
 		st->at_alternative++;
 		st->at_op = 0;
 		return 0;
 	}
+	op = found.ops[at];
 	if (op.code == OP_CONJUNCTION)
 		add_clause(st, &op);
 	st->at_op = at + 1;

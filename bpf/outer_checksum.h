@@ -108,6 +108,14 @@ static __always_inline bool awaits_checksum(struct __sk_buff *skb, struct state 
 	return field == (__u16)~sum;
 }
 
+/* With what UDP's pseudo-header has behind the addresses. */
+static __always_inline __s64 sum_udp_header(__u32 length, __s64 sum)
+{
+	__be32 tail[2] = { bpf_htonl(length), bpf_htonl(17) };
+
+	return bpf_csum_diff(0, 0, tail, 8, sum);
+}
+
 /* The outer checksum of the packet as it stands.  What the kernel will still cut into segments gets
  * it then, where that happens here (sum_again()); elsewhere it has none in UDP over IPv4, or that
  * of a whole segment. */
@@ -117,7 +125,6 @@ static __always_inline int fill_checksum(struct __sk_buff *skb, struct state *st
 	bool v4 = d->type == bpf_htons(0x0800), udp = d->flags & BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
 	__u32 l4 = v4 ? 34 : 54, length = skb->len - l4;
 	bool whole = !skb->gso_size;
-	__be32 tail[2];
 	__s64 sum = 0;
 	__u16 check;
 
@@ -130,11 +137,9 @@ static __always_inline int fill_checksum(struct __sk_buff *skb, struct state *st
 	if (!whole)
 		length = d->inner.length - (l4 - 14);
 	if (udp) {
-		tail[0] = bpf_htonl(length);
-		tail[1] = bpf_htonl(17);
 		sum = v4 ? bpf_csum_diff(0, 0, &d->words[3], 8, 0) :
 			   bpf_csum_diff(0, 0, &d->words[2], 32, 0);
-		sum = bpf_csum_diff(0, 0, tail, 8, sum);
+		sum = sum_udp_header(length, sum);
 	}
 	sum = whole && !awaits_checksum(skb, st) ? sum_packet(skb, st, l4, length, sum) :
 		      sum_segment(skb, st, v4, udp, length, sum);
@@ -153,7 +158,6 @@ __attribute__((noinline)) int sum_again(struct __sk_buff *skb, __u32 level)
 	struct state *st = state_get(level);
 	__be16 check = 0;
 	__s64 sum = 0;
-	__be32 tail[2];
 	__u8 proto;
 
 	if (!st || load(skb, v4 ? 14 + 9 : 14 + 6, &proto, 1))
@@ -166,11 +170,9 @@ __attribute__((noinline)) int sum_again(struct __sk_buff *skb, __u32 level)
 			return 0;
 		if (v4 ? load(skb, 14 + 12, st->sum_words, 8) : load(skb, 14 + 8, st->sum_words, 32))
 			return -1;
-		tail[0] = bpf_htonl(length);
-		tail[1] = bpf_htonl(17);
 		sum = v4 ? bpf_csum_diff(0, 0, st->sum_words, 8, 0) :
 			   bpf_csum_diff(0, 0, st->sum_words, 32, 0);
-		sum = bpf_csum_diff(0, 0, tail, 8, sum);
+		sum = sum_udp_header(length, sum);
 	} else {
 		at = l4 + 4;
 		if (load(skb, l4, &check, 2))
@@ -208,7 +210,6 @@ static __always_inline bool is_unchecked(struct __sk_buff *skb)
 __attribute__((noinline)) int is_corrupt(struct __sk_buff *skb, __u32 at, __u32 length, __u32 level)
 {
 	struct state *st = state_get(level);
-	__be32 tail[2];
 	__s64 sum = 0;
 
 	if (!st || skb->gso_size || !is_unchecked(skb))
@@ -216,13 +217,11 @@ __attribute__((noinline)) int is_corrupt(struct __sk_buff *skb, __u32 at, __u32 
 	if (st->in.kind < TUNNEL_GRE) {
 		bool v4 = is_v4(st->in.local);
 
-		tail[0] = bpf_htonl(length);
-		tail[1] = bpf_htonl(17);
 		sum = v4 ? bpf_csum_diff(0, 0, &st->in.local[3], 4, 0) :
 			   bpf_csum_diff(0, 0, st->in.local, 16, 0);
 		sum = v4 ? bpf_csum_diff(0, 0, &st->in.remote[3], 4, sum) :
 			   bpf_csum_diff(0, 0, st->in.remote, 16, sum);
-		sum = bpf_csum_diff(0, 0, tail, 8, sum);
+		sum = sum_udp_header(length, sum);
 	}
 	return fold(sum_packet(skb, st, at, length & 0xffff, sum)) != 0;
 }

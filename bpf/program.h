@@ -163,4 +163,34 @@ struct {
 	__type(value, struct large_program);
 } large_programs SEC(".maps");
 
+struct operations {
+	struct op *ops;
+	__u32 n_ops;
+	__u32 pad;
+	__u64 room;		/* for operations there, a constant that the verifier knows */
+};
+
+/* The operations of a rule's program; false where it is not there. */
+static __always_inline bool find_program(__u32 program, struct operations *found)
+{
+	if (program & LARGE_PROGRAM) {
+		struct large_program *large = bpf_map_lookup_elem(&large_programs, &program);
+
+		if (!large)
+			return false;
+		found->ops = large->ops;
+		found->n_ops = large->n_ops;
+		found->room = LARGE_OPS;
+	} else {
+		struct small_program *small = bpf_map_lookup_elem(&small_programs, &program);
+
+		if (!small)
+			return false;
+		found->ops = small->ops;
+		found->n_ops = small->n_ops;
+		found->room = SMALL_OPS;
+	}
+	return true;
+}
+
 #endif

@@ -80,10 +80,8 @@ struct run {			/* of one frame, until it ends or calls */
 	__u32 level;
 	__u32 first;		/* operation to begin with */
 	__u32 table;
-	__u32 n_ops;
-	struct op *ops;
-	__u64 room;		/* for operations there, a constant that the verifier knows */
 	__u32 ended;		/* the frame is done */
+	struct operations of;
 };
 
 #define TCP_FIN	1
@@ -124,11 +122,11 @@ static long run_op(__u32 i, struct run *run)
 
 	if (!st || st->failure)
 		goto end;
-	if (at >= run->n_ops)
+	if (at >= run->of.n_ops)
 		goto end;
-	if (at >= run->room)
+	if (at >= run->of.room)
 		goto end;
-	op = run->ops[at];
+	op = run->of.ops[at];
 	if (st->n_skip && op.code != OP_CHAIN) {
 		st->n_skip--;
 		return 0;
@@ -360,31 +358,14 @@ __attribute__((noinline)) int run_program(__u32 program, __u32 first, __u32 tabl
 	if (!st)
 		return 0;
 	if (program == ACTION_SET_PROGRAM) {
-		run.ops = st->set;
-		run.n_ops = st->n_set;
-		run.room = SET_ROOM;
-	} else if (program & LARGE_PROGRAM) {
-		struct large_program *large = bpf_map_lookup_elem(&large_programs, &program);
-
-		if (!large) {
-			st->failure = DROP_PROGRAM;
-			return 0;
-		}
-		run.ops = large->ops;
-		run.n_ops = large->n_ops;
-		run.room = LARGE_OPS;
-	} else {
-		struct small_program *small = bpf_map_lookup_elem(&small_programs, &program);
-
-		if (!small) {
-			st->failure = DROP_PROGRAM;
-			return 0;
-		}
-		run.ops = small->ops;
-		run.n_ops = small->n_ops;
-		run.room = SMALL_OPS;
+		run.of.ops = st->set;
+		run.of.n_ops = st->n_set;
+		run.of.room = SET_ROOM;
+	} else if (!find_program(program, &run.of)) {
+		st->failure = DROP_PROGRAM;
+		return 0;
 	}
-	bpf_loop(run.room + 1, run_op, &run, 0);
+	bpf_loop(run.of.room + 1, run_op, &run, 0);
 	return run.ended != 0;
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Has the kernel itself make 60-byte UDP frames that come in by a device, as fast as it can.
  *
- * usage: generator OBJECT DEVICE DST_MAC SRC_MAC SECONDS FLOWS
+ * usage: generator OBJECT DEVICE DST_MAC SRC_MAC SECONDS FLOWS [syn]
  *
  * No system call and no copy a packet: what is measured is the switch, where sender.c measures
  * sender and switch together.  Frames are XDP's "live frames" (Linux 5.18), passed on to the
- * network stack of DEVICE.  FLOWS as for sender.  Prints the frames made and the seconds it took.
+ * network stack of DEVICE.  FLOWS and `syn` as for sender.  Prints the frames made and the seconds it took.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -44,12 +44,13 @@ int main(int argc, char **argv)
 	struct bpf_program *program;
 	struct bpf_map *data;
 	unsigned long sent = 0;
+	int syn = argc == 8 && !strcmp(argv[7], "syn");
 	double began, seconds;
 	unsigned *flows;
 	size_t size;
 	int fd;
 
-	if (argc != 7)
+	if (argc != 7 + syn)
 		return 2;
 	mac(argv[3], f);
 	mac(argv[4], f + 6);
@@ -61,6 +62,10 @@ int main(int argc, char **argv)
 	memcpy(f + 26, (unsigned char[]){ 10, 1, 0, 0, 10, 0, 0, 2 }, 8);
 	f[37] = 9;
 	f[39] = LENGTH - 34;
+	if (syn) {
+		f[23] = 6;
+		memcpy(f + 38, (unsigned char[]){ 0, 1, 0, 0, 0, 0, 0, 0, 0x50, 2, 0x20, 0 }, 12);
+	}
 	context.ingress_ifindex = if_nametoindex(argv[2]);
 	object = bpf_object__open(argv[1]);
 	program = object ? bpf_object__find_program_by_name(object, "generate") : NULL;
@@ -71,6 +76,7 @@ int main(int argc, char **argv)
 	if (!flows)
 		return 1;
 	flows[0] = atoi(argv[6]);
+	flows[1] = syn;
 	if (bpf_object__load(object))
 		return 1;
 	fd = bpf_program__fd(program);

@@ -74,8 +74,8 @@ class Peer:
             time.sleep(0.1)
             return (self._received() - before) / took
 
-    def packets_of_every_core(self, seconds: float, flows: int) -> float:
-        """60-byte frames that arrive while each core has a sender of its own.
+    def packets_of_every_core(self, seconds: float, flows: int, *options: str) -> float:
+        """60-byte frames that arrive while each core has a sender of its own; `options` are theirs.
 
         A switch that works on a core beside the sender's has none of its own left here: what a
         whole host can do.
@@ -88,7 +88,7 @@ class Peer:
                 subprocess.Popen(
                     ["ip", "netns", "exec", f"{self.name}-a", "taskset", "-c", str(core),
                      str(BUILD / "sender"), "eth0", self.mac("b"), self.mac("a"), str(seconds), str(flows),
-                     "from", str(n * 0x1000000 // len(cores))],
+                     "from", str(n * 0x1000000 // len(cores)), *options],
                     stdout=subprocess.DEVNULL,
                 )
                 for n, core in enumerate(cores)
@@ -100,13 +100,14 @@ class Peer:
                 raise RuntimeError(f"a sender ended with {failed[0]}")
             return (self._received() - before) / took
 
-    def packets_forwarded(self, seconds: float, flows: int) -> float:
-        """60-byte frames a second that arrive when the kernel makes them where they come in."""
+    def packets_forwarded(self, seconds: float, flows: int, *options: str) -> float:
+        """60-byte frames a second that arrive when the kernel makes them where they come in; `options`
+        are the generator's."""
         with self._dropping():
             before = self._received()
             began = time.monotonic()
             sh(str(BUILD / "generator"), str(BUILD / "generator.bpf.o"), f"{self.name}a",
-               self.mac("b"), self.mac("a"), str(seconds), str(flows))  # fmt: skip
+               self.mac("b"), self.mac("a"), str(seconds), str(flows), *options)  # fmt: skip
             took = time.monotonic() - began
             time.sleep(0.1)
             return (self._received() - before) / took

@@ -58,14 +58,14 @@ struct {
 	__type(value, struct path_set);
 } cache SEC(".maps");
 
-/* Of a set: the hashes of its paths, and the upper halves of those that were missed last.  Hints only:
- * a path says itself whose it is. */
+/* Of a set: the upper halves of the hashes of its paths, and of those that were missed last.  Hints
+ * only: a path says itself whose it is. */
 struct tags_of_set {
-	__u32 way[2];
-	__u64 missed;		/* four, the latest in the lowest bits */
+	__u16 way[2];
+	__u16 missed[2];
 };
 
-#define TAGGED_SETS 64		/* in one value, which is a look-up with a pointer of its own */
+#define TAGGED_SETS 128		/* in one value, which is a look-up with a pointer of its own */
 
 struct tags_of_sets {
 	struct tags_of_set set[TAGGED_SETS];
@@ -93,8 +93,7 @@ static __always_inline struct tags_of_set *cache_tags_of(__u32 hash)
 static __always_inline bool worth_keeping(struct state *st)
 {
 	struct tags_of_set *tags;
-	__u32 missed = st->hash >> 16;
-	__u64 before;
+	__u16 tag = st->hash >> 16;
 
 	if (!st->cacheable)
 		return false;
@@ -103,14 +102,12 @@ static __always_inline bool worth_keeping(struct state *st)
 	tags = cache_tags_of(st->hash);
 	if (!tags)
 		return false;
-	before = tags->missed;
 	/* a path of an earlier version: it was worth it then */
-	if (tags->way[0] == st->hash || tags->way[1] == st->hash)
+	if (tags->way[0] == tag || tags->way[1] == tag || tags->missed[0] == tag ||
+	    tags->missed[1] == tag)
 		return true;
-	if ((before & 0xffff) == missed || (before >> 16 & 0xffff) == missed ||
-	    (before >> 32 & 0xffff) == missed || before >> 48 == missed)
-		return true;
-	tags->missed = before << 16 | missed;
+	tags->missed[1] = tags->missed[0];
+	tags->missed[0] = tag;
 	return false;
 }
 
@@ -127,23 +124,29 @@ static __always_inline bool path_matches(struct path *path, struct state *st)
 	return true;
 }
 
-/* The path of this packet, NULL where it has none. */
+/* Have the compiler keep a pointer, and not what it was made of, which takes more of the stack. */
+#define ONE_POINTER(pointer) asm volatile("" : "+r"(pointer))
+
+/* The path of this packet, NULL where it has none.  No two ways of a set have the same tag. */
 static __always_inline struct path *find_path(struct state *st)
 {
 	struct tags_of_set *tags = cache_tags_of(st->hash);
-	__u32 slot = st->hash & (CACHE_SETS - 1);
+	__u32 slot = st->hash & (CACHE_SETS - 1), way;
+	__u16 tag = st->hash >> 16;
 	struct path_set *set;
+	struct path *path;
 
-	if (!tags || (tags->way[0] != st->hash && tags->way[1] != st->hash))
+	if (!tags)
+		return NULL;
+	way = tags->way[0] != tag;
+	if (way && tags->way[1] != tag)
 		return NULL;
 	set = bpf_map_lookup_elem(&cache, &slot);
 	if (!set)
 		return NULL;
-	if (tags->way[0] == st->hash && path_matches(&set->way[0], st))
-		return &set->way[0];
-	if (tags->way[1] == st->hash && path_matches(&set->way[1], st))
-		return &set->way[1];
-	return NULL;
+	path = &set->way[way & 1];
+	ONE_POINTER(path);
+	return path_matches(path, st) ? path : NULL;
 }
 
 /* Gather words of this packet that rules may look at, and go on hashing with them. */
@@ -218,30 +221,34 @@ static __always_inline void retire(struct path *path)
 	path->bytes = 0;
 }
 
-/* Keep what translation came to, in the less recently used way. */
+/* Keep what translation came to, in the way of the same tag or the less recently used one. */
 __attribute__((noinline)) int cache_insert(__u32 level)
 {
 	struct state *st = state_get(level);
 	struct tags_of_set *tags;
 	struct path_set *set;
 	struct path *path;
-	__u32 slot;
+	__u32 slot, way;
+	__u16 tag;
 
 	if (!st)
 		return 0;
 	slot = st->hash & (CACHE_SETS - 1);
+	tag = st->hash >> 16;
 	set = bpf_map_lookup_elem(&cache, &slot);
 	tags = cache_tags_of(st->hash);
 	if (!set || !tags)
 		return 0;
-	path = &set->way[0];
-	if (set->way[0].version == st->version &&
-	    (set->way[1].version != st->version || set->way[1].used < set->way[0].used))
-		path = &set->way[1];
-	if (path == &set->way[0])
-		tags->way[0] = st->hash;
+	if (tags->way[0] == tag)
+		way = 0;
+	else if (tags->way[1] == tag)
+		way = 1;
 	else
-		tags->way[1] = st->hash;
+		way = set->way[0].version == st->version &&
+		      (set->way[1].version != st->version || set->way[1].used < set->way[0].used);
+	tags->way[way & 1] = tag;
+	path = &set->way[way & 1];
+	ONE_POINTER(path);
 	retire(path);
 	path->version = 0;
 	path->hash = st->hash;

@@ -188,27 +188,13 @@ struct search {
 	__u32 offset;		/* of the table's list */
 };
 
-static long search_subtable(__u32 i, struct search *search)
+/* The rule of a subtable for this packet, NULL where it has none. */
+static __always_inline struct rule *find_rule(struct state *st, struct subtable *sub)
 {
-	struct state *st = state_get(search->level);
-	__u32 at = search->offset + i;
-	__u64 *ref = bpf_map_lookup_elem(&table_index, &at);
-	struct subtable *sub;
-	struct rule *there = NULL;
-	struct rule_state *rule;
-	__u64 hash = 0, filter;
-	__u32 id;
+	__u64 hash = 0, filter = *(volatile __u64 *)&sub->filter;
+	struct rule *there;
 
-	if (!st || !ref)
-		return 1;
-	if (st->found_priority >= (__u32)(*ref >> 32))
-		return 1;	/* priorities are stored plus one; 0: nothing found yet */
-	id = (__u32)*ref;
-	sub = bpf_map_lookup_elem(&subtables, &id);
-	if (!sub)
-		return 1;
 	st->gather[0] = sub->id;
-	filter = *(volatile __u64 *)&sub->filter;
 	/* Words beyond those it looks at have empty masks. */
 #define GATHER_ALL(n)                                                               \
 	for (int w = 0; w < (n); w++) {                                             \
@@ -218,24 +204,66 @@ static long search_subtable(__u32 i, struct search *search)
 		hash = (hash ^ word) * FILTER_PRIME;                                \
 	}                                                                           \
 	if (filtered_out(filter, hash))                                             \
-		return 0;
+		return NULL;
+	/* Apart, or the compiler makes one call of four, which the kernel cannot inline then. */
+#define LOOK_UP(rules)                                                              \
+	there = bpf_map_lookup_elem(&rules, st->gather);                            \
+	asm volatile("" : "+r"(there));
 	switch (sub->key_class) {
 	case 0:
 		GATHER_ALL(3);
-		there = bpf_map_lookup_elem(&rules_3, st->gather);
-		break;
+		LOOK_UP(rules_3);
+		return there;
 	case 1:
 		GATHER_ALL(7);
-		there = bpf_map_lookup_elem(&rules_7, st->gather);
-		break;
+		LOOK_UP(rules_7);
+		return there;
 	case 2:
 		GATHER_ALL(15);
-		there = bpf_map_lookup_elem(&rules_15, st->gather);
-		break;
+		LOOK_UP(rules_15);
+		return there;
 	default:
 		GATHER_ALL(MATCH_WORDS);
-		there = bpf_map_lookup_elem(&rules_48, st->gather);
+		LOOK_UP(rules_48);
+		return there;
 	}
+}
+
+static __always_inline void found(struct state *st, struct flow_ref flow, __u32 program,
+				  __u32 priority)
+{
+	st->found = flow;
+	st->found_program = program;
+	st->found_priority = priority;
+}
+
+static long search_subtable(__u32 i, struct search *search)
+{
+	struct state *st = state_get(search->level);
+	__u32 at = search->offset + i;
+	__u64 *ref = bpf_map_lookup_elem(&table_index, &at);
+	struct rule_memo *memo;
+	struct subtable *sub;
+	struct rule *there;
+	struct rule_state *rule;
+	__u32 id;
+
+	if (!st || !ref)
+		return 1;
+	if (st->found_priority >= (__u32)(*ref >> 32))
+		return 1;	/* priorities are stored plus one; 0: nothing found yet */
+	id = (__u32)*ref;
+	/* What looks at nothing has the same rule for all packets of a version. */
+	memo = &st->rule_memos[id & (MEMOS - 1)];
+	if (memo->subtable == id && memo->version == st->version) {
+		if (memo->priority > st->found_priority)
+			found(st, memo->flow, memo->program, memo->priority);
+		return 0;
+	}
+	sub = bpf_map_lookup_elem(&subtables, &id);
+	if (!sub)
+		return 1;
+	there = find_rule(st, sub);
 	if (!there)
 		return 0;
 	rule = st->version >= there->since ? &there->now : &there->before;
@@ -243,16 +271,20 @@ static long search_subtable(__u32 i, struct search *search)
 		note_alternative(st, rule);
 		return 0;
 	}
-	if (rule->priority > st->found_priority) {
-		st->found = rule->flow;
-		st->found_program = rule->program;
-		st->found_priority = rule->priority;
+	if (!sub->n_words) {
+		memo->version = st->version;
+		memo->subtable = id;
+		memo->flow = rule->flow;
+		memo->program = rule->program;
+		memo->priority = rule->priority;
 	}
+	if (rule->priority > st->found_priority)
+		found(st, rule->flow, rule->program, rule->priority);
 	return 0;
 }
 
 /* Search table `table` (bridge * 256 + table_id).  Returns 1 with st->found set, 0 on a miss. */
-__attribute__((noinline)) int classify(__u32 table, __u32 level)
+static __always_inline int search_table(__u32 table, __u32 level)
 {
 	struct table *t = bpf_map_lookup_elem(&tables, &table);
 	struct state *st = state_get(level);
@@ -267,6 +299,12 @@ __attribute__((noinline)) int classify(__u32 table, __u32 level)
 	st->found_program = 0;
 	bpf_loop(list_length(list), search_subtable, &search, 0);
 	return st->found_priority != 0;
+}
+
+/* The same where it is one of several. */
+__attribute__((noinline)) int classify(__u32 table, __u32 level)
+{
+	return search_table(table, level);
 }
 
 #endif

@@ -784,9 +784,14 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 		}
 		walk.path = path;
 	} else {
-		translate(level);
+		if (!walk_tables(level))
+			translate(level);
 		if (worth_keeping(st))
 			cache_insert(level);
+		if (st->n_ops == 1 && st->ops[0].code == DO_OUTPUT)
+			return send(skb, st->ops[0].b, level);
+		if (st->n_ops == 1 && st->ops[0].code == DO_NORMAL)
+			return normal(skb, level);
 		walk.n_ops = st->n_ops;
 	}
 	st->n_saves = 0;

@@ -169,6 +169,27 @@ struct departure {		/* of an output into a tunnel: what encapsulate() puts on */
 	struct bpf_redir_neigh hop;
 };
 
+#define MEMOS 32
+
+struct rule_memo {		/* the one rule of a subtable that looks at nothing */
+	__u64 version;		/* of the bridge, for which it holds; 0: free */
+	__u32 subtable;
+	__u32 program;
+	struct flow_ref flow;
+	__u32 priority;
+	__u32 pad;
+};
+
+struct program_memo {		/* what a program of one operation does */
+	__u64 version;		/* of the bridge, for which it holds; 0: free */
+	__u32 program;
+	__u8 is_goto;
+	__u8 code;		/* else of the path (enum path_op); DO_NOTHING: it is none of these */
+	__u16 table;		/* of a goto */
+	__u32 ofport;		/* of an output to a port: nothing comes of it where that is the ingress port */
+	__u32 operand;		/* of `code` */
+};
+
 struct tags {			/* VLAN tags; all zero: none */
 	__be16 tci, tpid;
 	__be16 inner_tci, inner_tpid;
@@ -302,6 +323,8 @@ struct state {
 	struct save saves[MAX_SCOPES];
 	__u32 stack[MAX_STACK][4];
 	struct op ops[PATH_OPS];
+	struct rule_memo rule_memos[MEMOS];
+	struct program_memo program_memos[MEMOS];
 	struct seen seen[MAX_SEEN];
 	__u32 n_seen;			/* versions in `seen`: of the bridges it was in before */
 };

@@ -40,12 +40,26 @@ static __always_inline void show_ports(struct state *st)
 		st->key[WORD_TP_SRC] = st->hidden_ports;
 }
 
+/* What a table says of packets that it has no rule for. */
+static __always_inline void lay_miss(struct state *st, __u32 table_id, __u32 table)
+{
+	struct table *t = bpf_map_lookup_elem(&tables, &table);
+
+	if (!t)
+		return;
+	if (t->miss == MISS_CONTROLLER)
+		lay_frame(st, PUNT_PROGRAM, table_id);
+	else if (t->miss == MISS_CONTINUE && table_id < 254)
+		lay_frame(st, CONTINUE_PROGRAM, table_id + 1);
+	else if (!st->n_ops && !st->set_used)
+		emit_simple(st, DO_DROP, 0, DROP_NO_RULE);
+}
+
 /* Look up `table_id` and lay a frame for what is found there.  A resubmit that finds nothing does
  * nothing (`honour_miss` 0); otherwise the table says what becomes of the packet. */
 __attribute__((noinline)) int enter_table(__u32 table_id, __u32 honour_miss, __u32 level)
 {
 	struct state *st = state_get(level);
-	struct table *t;
 	__u32 table;
 	int found;
 
@@ -62,17 +76,8 @@ __attribute__((noinline)) int enter_table(__u32 table_id, __u32 honour_miss, __u
 		return 0;
 	}
 	credit_flow(st, TABLE_MISS | table, 0);
-	if (!honour_miss)
-		return 0;
-	t = bpf_map_lookup_elem(&tables, &table);
-	if (!t)
-		return 0;
-	if (t->miss == MISS_CONTROLLER)
-		lay_frame(st, PUNT_PROGRAM, table_id);
-	else if (t->miss == MISS_CONTINUE && table_id < 254)
-		lay_frame(st, CONTINUE_PROGRAM, table_id + 1);
-	else if (!st->n_ops && !st->set_used)
-		emit_simple(st, DO_DROP, 0, DROP_NO_RULE);
+	if (honour_miss)
+		lay_miss(st, table_id, table);
 	return 0;
 }
 
@@ -448,7 +453,144 @@ static long take_along(__u32 i, __u32 *level)
 	return 0;
 }
 
-/* Fill st->ops with what becomes of the packet in st->bridge. */
+/* What a program does that consists of one operation, an output or a goto; NULL where it is none of
+ * these.  Most rules are: to know them spares a look-up and all of run_frame(). */
+static __always_inline struct program_memo *simple_program(struct state *st, __u32 program)
+{
+	struct program_memo *memo = &st->program_memos[program & (MEMOS - 1)];
+	struct small_program *small;
+	struct op *op;
+
+	if (memo->program == program && memo->version == st->version)
+		return memo;
+	small = bpf_map_lookup_elem(&small_programs, &program);
+	if (!small)
+		return NULL;
+	memo->version = st->version;
+	memo->program = program;
+	memo->is_goto = 0;
+	memo->code = DO_NOTHING;
+	memo->ofport = 0;	/* no port has it */
+	memo->operand = 0;
+	op = &small->ops[0];
+	if (small->n_ops != 1 || op->flags)
+		return memo;
+	if (op->code == OP_GOTO) {
+		memo->is_goto = 1;
+		memo->table = op->a;
+		return memo;
+	}
+	if (op->code != OP_OUTPUT || op->b == OFPP_IN_PORT)
+		return memo;
+	if (op->b == OFPP_NORMAL) {
+		memo->code = DO_NORMAL;
+	} else if (op->b == OFPP_FLOOD) {
+		memo->code = DO_FLOOD;
+	} else if (op->b == OFPP_ALL) {
+		memo->code = DO_ALL;
+	} else {
+		memo->ofport = op->b;
+		memo->operand = port_id_of(st->bridge, op->b);
+		memo->code = DO_OUTPUT;
+		if (!memo->operand) {
+			memo->code = DO_DROP;
+			memo->operand = DROP_NO_PORT;
+		}
+	}
+	return memo;
+}
+
+/* Neither an output of the action set nor a queue is chosen yet.  Whether one is chosen already, over
+ * a patch port, no path knows. */
+static __always_inline void show_none_chosen(struct flow_key *k)
+{
+	k->actset_output = bpf_htonl(ACTSET_UNSET);
+	k->queue = QUEUE_UNKNOWN;
+}
+
+/* Look up a table whose rule may be of one operation: the table to go on in, plus one; 0 where the
+ * path is written down, or a frame is laid for translate(). */
+__attribute__((noinline)) int walk_table(__u32 table_id, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct program_memo *memo;
+	__u32 table;
+
+	if (!st || table_id > 255)
+		return 0;
+	table = st->bridge * 256 + table_id;
+	st->n_alternatives = 0;
+	if (search_table(table, level)) {
+		if (st->n_alternatives)
+			goto conjunctive;
+		credit_flow(st, st->found.id, st->found.generation);
+		if (!st->found_program)
+			return 0;
+		memo = simple_program(st, st->found_program);
+		if (memo && memo->is_goto)
+			return 1 + memo->table;
+		if (!memo || !memo->code)
+			lay_frame(st, st->found_program, table_id);
+		else if (bpf_htonl(memo->ofport) != key_of(st)->in_port)
+			emit_simple(st, memo->code, 0, memo->operand);
+		return 0;
+	}
+	if (!st->n_alternatives) {
+		credit_flow(st, TABLE_MISS | table, 0);
+		lay_miss(st, table_id, table);
+		return 0;
+	}
+conjunctive:
+	enter_table(table_id, 1, level);
+	return 0;
+}
+
+/* Walk through tables as long as the rules found are of one operation.  1 where that was all; else
+ * translate() goes on from there. */
+__attribute__((noinline)) int walk_tables(__u32 level)
+{
+	struct state *st = state_get(level);
+	__be32 actset_output;
+	struct flow_key *k;
+	__u32 next;
+	__be16 queue;
+
+	if (!st)
+		return 0;
+	k = key_of(st);
+	st->failure = 0;
+	st->n_frames = 0;
+	st->n_ops = 0;
+	st->n_flows = 0;
+	st->set_used = 0;
+	st->uses_state = 0;
+	st->cacheable = st->exact;
+	if (st->resumed_set || is_mpls(k->eth_type) || k->nw_frag)
+		return 0;
+	actset_output = k->actset_output;
+	queue = k->queue;
+	show_none_chosen(k);
+	next = st->resume ? st->resume : 1;
+	for (int i = 0; i < 256; i++) {
+		next = walk_table(next - 1, level);
+		if (!next)
+			break;
+	}
+	k->actset_output = actset_output;
+	k->queue = queue;
+	if (st->n_frames)
+		return 0;
+	if (!st->n_ops)
+		emit_simple(st, DO_DROP, 0, DROP_BY_RULE);
+	if (st->n_flows == 1)
+		credit(st->flows[0], 1, st->length, st->now);
+	else
+		credit_all(level);
+	return 1;
+}
+
+/* Fill st->ops with what becomes of the packet in st->bridge, of which walk_tables() has seen the
+ * beginning. */
 __attribute__((noinline)) int translate(__u32 level)
 {
 	struct state *st = state_get(level);
@@ -461,17 +603,10 @@ __attribute__((noinline)) int translate(__u32 level)
 		hide(st);
 	st->came_by = key_of(st)->in_port;
 	st->told_in_port = st->came_by;
-	key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
-	/* Whether a queue is chosen already, over a patch port, no path knows. */
-	key_of(st)->queue = QUEUE_UNKNOWN;
+	show_none_chosen(key_of(st));
 	st->told_queue = QUEUE_UNKNOWN;
-	st->failure = 0;
 	st->n_resubmits = 0;
 	st->enter = 0;
-	st->n_frames = 0;
-	st->n_ops = 0;
-	st->n_flows = 0;
-	st->set_used = 0;
 	st->n_set = 0;
 	st->set_done = 0;
 	st->n_skip = 0;
@@ -482,14 +617,13 @@ __attribute__((noinline)) int translate(__u32 level)
 	st->clone = 0;
 	st->n_buckets = 0;
 	st->n_sets_aside = 0;
-	st->uses_state = 0;
 	st->shown[0] = st->shown[1] = 0;
-	st->cacheable = st->exact;
 	if (st->resumed_set) {
 		st->cacheable = 0;
 		bpf_loop(SET_ROOM, take_along, &level, 0);
 	}
-	enter_table(st->resume ? st->resume - 1 : 0, 1, level);
+	if (!st->n_flows)
+		enter_table(st->resume ? st->resume - 1 : 0, 1, level);
 	bpf_loop(2 * MAX_RESUBMITS + 2, run_frame, &level, 0);
 	/* Nobody sees what is put back last. */
 	if (st->n_ops && st->n_ops <= PATH_OPS && st->ops[st->n_ops - 1].code == DO_RESTORE)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.world import Host, Netns
+from tests.system.world import Host, Lateness, Netns, until
 
 FLIPS = 200
 HUGE = 100_000
@@ -96,17 +96,19 @@ def test_first_packets_meet_rules_of_one_commit(three: tuple[Host, Netns, list[s
     bundle(host, 1, ports)
     before = counters(host, ports)
     sender = a.start(sys.executable, "-c", SENDER)
-    began = time.monotonic()
     try:
         for k in range(2, 2 + FLIPS):
             (replacement if k % 5 == 0 else bundle)(host, k, ports)
     finally:
         sender.kill()
         sender.wait()
-    seconds = time.monotonic() - began
-    time.sleep(0.3)
-    came, left, lost = (n - m for n, m in zip(counters(host, ports), before, strict=True))
-    assert came > 5000 * seconds, "there was hardly any traffic"
+
+    def passed() -> tuple[int, ...]:
+        return tuple(n - m for n, m in zip(counters(host, ports), before, strict=True))
+
+    until(lambda: passed()[0] == passed()[1], 5)
+    came, left, lost = passed()
+    assert came > 50 * FLIPS, "there was hardly any traffic"
     assert (left, lost) == (came, 0), host.check("ovs-appctl", "coverage/show")
 
 
@@ -155,15 +157,19 @@ def test_a_group_follows_its_link_while_a_huge_bundle_is_committed(
         assert each.stdout is not None and each.stdout.readline() == "ready\n"
     sender = a.start(sys.executable, "-m", "tests.system.sequence", "send", "10.0.0.2", "1000")
     time.sleep(0.5)
-    load = subprocess.Popen(
-        ["ovs-ofctl", *_OF, "--bundle", "add-flows", "br0", str(huge)], env=host.environment
-    )
-    while load.poll() is None:
-        b.run("ip", "link", "set", "eth0", "down")
-        time.sleep(0.3)
-        b.run("ip", "link", "set", "eth0", "up")
-        time.sleep(0.3)
-    assert load.returncode == 0
+    flips = 0
+    with Lateness() as late:
+        while flips < 5:
+            load = subprocess.Popen(
+                ["ovs-ofctl", *_OF, "--bundle", "add-flows", "br0", str(huge)], env=host.environment
+            )
+            while load.poll() is None:
+                b.run("ip", "link", "set", "eth0", "down")
+                time.sleep(0.3)
+                b.run("ip", "link", "set", "eth0", "up")
+                time.sleep(0.3)
+                flips += 1
+            assert load.returncode == 0
     for each in (sender, *receivers):
         each.terminate()
     sender.communicate()
@@ -172,6 +178,7 @@ def test_a_group_follows_its_link_while_a_huge_bundle_is_committed(
     outages = [after[0] - before[1] - 1 for before, after in pairwise(bursts)]
     outages = [n for n in outages if n]
     assert len(outages) >= 3, "the bundle was committed too soon"
-    # On a busy machine the daemon does not always get a processor in time.
-    assert sorted(outages)[len(outages) * 3 // 4] < 50, outages
-    assert max(outages) < 200, "a link was down and up again unnoticed"
+    # On a busy machine the daemon does not always get a processor in time, no more than we do.
+    late_ms = late.worst_s * 1000
+    assert sorted(outages)[len(outages) * 3 // 4] < 50 + 2 * late_ms, (outages, late_ms)
+    assert max(outages) < 200 + 4 * late_ms, "a link was down and up again unnoticed"

@@ -24,7 +24,7 @@ from gossamer.datapath.conntrack.tuple import canonical, pack
 from gossamer.datapath.layout import CtFlag
 from gossamer.datapath.loader import CT_MAP_NAMES, map_path
 from gossamer.pipeline.conntrack.tuple import Tuple
-from tests.system.world import Host
+from tests.system.world import Host, Lateness
 
 N: Final = int(os.environ.get("GOSSAMER_CONNECTIONS", "60000"))
 ZONES: Final = 4
@@ -145,7 +145,7 @@ def _asked(host: Host, *arguments: str) -> tuple[str, float]:
 def test_the_daemon_answers_others_while_connections_are_dumped_and_flushed(host: Host) -> None:
     fill(host.rundir, N)
     assert int(host.appctl("dpctl/ct-get-nconns")) == N
-    with Echoes(host.rundir / "br0.mgmt") as echoes:
+    with Lateness() as late, Echoes(host.rundir / "br0.mgmt") as echoes:
         text, took_s = _asked(host, "dpctl/dump-conntrack")
         lines = text.splitlines()
         assert len(set(lines)) == len(lines) == N
@@ -173,8 +173,9 @@ def test_the_daemon_answers_others_while_connections_are_dumped_and_flushed(host
         f"{max(echoes.took_s) * 1e3:.0f} ms at most, {len(echoes.took_s)} of them"
     )
     # Bounds for a machine that others use too; both are several times what is usual.
-    assert flush_s + zone_s < 3 + 10 * N / 1_000_000
-    assert echoes.worst_s < 0.25, f"an echo took {echoes.worst_s * 1e3:.0f} ms"
+    assert flush_s + zone_s < 20 + 10 * N / 1_000_000
+    # An echo waits for processors as often as a nap does, in the tool, in the daemon, and in it again.
+    assert echoes.worst_s < 0.25 + 4 * late.worst_s, f"an echo took {echoes.worst_s * 1e3:.0f} ms"
 
 
 def test_a_controllers_flush_is_done_when_its_barrier_is_answered(host: Host) -> None:

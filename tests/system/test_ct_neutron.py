@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Final
 import pytest
 
 from tests.system.peer import IS_PEER, PeerHost
-from tests.system.world import Host, Netns
+from tests.system.world import Host, Netns, until
 
 VLAN: Final = 644
 OTHER_VLAN: Final = 645
@@ -152,17 +151,14 @@ def cloud() -> Iterator[Cloud]:
 def _connects(client: Netns, address: str, port: int) -> bool:
     return client.run(
         sys.executable, "-c",
-        f"import socket; s = socket.create_connection(('{address}', {port}), 2); s.sendall(b'x'); s.recv(1)",
+        f"import socket; s = socket.create_connection(('{address}', {port}), 3); s.sendall(b'x'); s.recv(1)",
     ).returncode == 0  # fmt: skip
 
 
 @pytest.fixture
 def echo(cloud: Cloud) -> Iterator[None]:
     server = cloud.vm2.ns.start(sys.executable, "-c", _ECHO)
-    for _ in range(200):
-        if cloud.vm2.ns.run("ss", "-Hltn", "sport = :8081").stdout:
-            break
-        time.sleep(0.05)
+    assert until(lambda: cloud.vm2.ns.listens(8081))
     yield
     server.kill()
     server.communicate()
@@ -213,7 +209,7 @@ def test_errors_about_a_connection_come_back(cloud: Cloud) -> None:
     # Nothing listens there: the port unreachable of remote is related to what vm1 sent.
     done = cloud.vm1.ns.run(
         sys.executable, "-c",
-        "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(3);"
+        "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(60);"
         "s.connect(('10.0.0.9', 9)); s.send(b'x'); s.recv(1)",
     )  # fmt: skip
     assert "ConnectionRefusedError" in done.stderr, done.stderr

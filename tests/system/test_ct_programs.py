@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Final
 import pytest
 
 from tests.system.peer import IS_PEER, Cloud
-from tests.system.world import Netns
+from tests.system.world import Netns, pings, until
 
 CLOUD: Final = """\
 name: prog
@@ -106,15 +105,11 @@ def server(cloud: Cloud, way: Way) -> Netns:
 
 def _end(process: subprocess.Popen[str]) -> str:
     process.terminate()
-    return process.communicate(timeout=10)[0]
+    return process.communicate(timeout=60)[0]
 
 
 def _listening(ns: Netns, port: int) -> None:
-    for _ in range(200):
-        if ns.run("ss", "-Hltn", f"sport = :{port}").stdout:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on {port}")
+    assert until(lambda: ns.listens(port)), f"nothing listens on {port}"
 
 
 def _url(address: str, rest: str) -> str:
@@ -132,7 +127,7 @@ def test_curl_loads_a_file(way: Way, client: Netns, server: Netns, tmp_path: Pat
         _listening(server, 8080)
         for _ in range(3):
             done = client.run(
-                "curl", "-sS", "-m", "20", "-o", str(tmp_path / "got"), _url(way.address, ":8080/file")
+                "curl", "-sS", "-m", "90", "-o", str(tmp_path / "got"), _url(way.address, ":8080/file")
             )
             assert done.returncode == 0, done.stderr
             assert hashlib.sha256((tmp_path / "got").read_bytes()).digest() == hashlib.sha256(content).digest()
@@ -148,8 +143,7 @@ def test_ping_is_answered_and_large_ones_too(way: Way, client: Netns, server: Ne
     if IS_PEER and ":" in way.address:
         return  # it does not know the protocol of an IPv6 fragment that is not the first
     # Ten fragments each way.
-    done = client.run("ping", "-n", "-c", "3", "-i", "0.2", "-s", "14000", "-W", "2", way.address)
-    assert "3 received" in done.stdout, done.stdout
+    assert pings(client.run, way.address, 3, "-s", "14000") == 3
 
 
 def test_traceroute_hears_of_every_hop(way: Way, client: Netns) -> None:
@@ -168,20 +162,29 @@ def test_iperf3_sends_tcp_both_ways(way: Way, client: Netns, server: Netns, dire
     listener = server.iperf3_server()
     command = ["iperf3", "-c", way.address, "-t", "1", "-J", *([direction] if direction else [])]
     done = client.run(*command)
-    listener.communicate(timeout=10)
+    listener.communicate(timeout=60)
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["end"]["sum_received"]["bytes"] > 1_000_000
 
 
 def test_iperf3_sends_udp_and_it_arrives(way: Way, client: Netns, server: Netns) -> None:
     listener = server.iperf3_server()
+    full = _full_buffers(server)
     done = client.run("iperf3", "-c", way.address, "-u", "-b", "5M", "-l", "1000", "-t", "1", "-J")
-    listener.communicate(timeout=10)
+    listener.communicate(timeout=60)
     assert done.returncode == 0, done.stdout
     total = json.loads(done.stdout)["end"]["sum"]
-    assert total["packets"] > 300
-    # A receiver that waits for the processor loses some; what is not forwarded would be all.
-    assert total["lost_percent"] < 3, total
+    assert total["packets"] > 50, "a busy sender sends less than it is to"
+    # A receiver that waits for the processor loses what finds its buffer full.
+    assert total["lost_packets"] - (_full_buffers(server) - full) <= 3, total
+
+
+def _full_buffers(ns: Netns) -> int:
+    """Datagrams that a namespace had no room for (RFC 4113), of IPv4 and IPv6."""
+    shown = ns.run("cat", "/proc/net/snmp", "/proc/net/snmp6").stdout
+    names, values = (line.split() for line in shown.splitlines() if line.startswith("Udp: "))
+    of_ipv6 = re.search(r"^Udp6RcvbufErrors\s+(\d+)", shown, re.M)
+    return int(values[names.index("RcvbufErrors")]) + (int(of_ipv6[1]) if of_ipv6 else 0)
 
 
 _FTP: Final = """
@@ -208,7 +211,7 @@ def test_ftp_opens_its_data_connections(
         _listening(server, 21)
         url = _url(way.address, "/file").replace("http", "ftp")
         active = ["--ftp-port", "-"] if mode == "active" else []
-        done = client.run("curl", "-sS", "-m", "20", *active, "-o", str(tmp_path / "got"), url)
+        done = client.run("curl", "-sS", "-m", "90", *active, "-o", str(tmp_path / "got"), url)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "got").read_bytes() == content
     finally:
@@ -221,12 +224,9 @@ def test_tftp_answers_from_another_port(way: Way, client: Netns, server: Netns, 
     (files / "file").write_bytes(content := os.urandom(20_000))
     tftp = server.start("in.tftpd", "--listen", "--foreground", "--secure", "--address", ":69", str(files))
     try:
-        for _ in range(100):
-            if server.run("ss", "-Hlun", "sport = :69").stdout:
-                break
-            time.sleep(0.05)
+        assert until(lambda: server.listens(69, "udp"))
         url = _url(way.address, "/file").replace("http", "tftp")
-        done = client.run("curl", "-sS", "-m", "20", "-o", str(tmp_path / "got"), url)
+        done = client.run("curl", "-sS", "-m", "90", "-o", str(tmp_path / "got"), url)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "got").read_bytes() == content
     finally:
@@ -238,11 +238,16 @@ def test_what_no_rule_allows_gets_no_answer(cloud: Cloud) -> None:
     listener = server.start("python3", "-m", "http.server", "8081", "--bind", "::")
     try:
         _listening(server, 8081)
-        for ns, address in (
-            (insider, "10.0.0.10"), (insider, "fd00:a::10"), (outsider, "203.0.113.10"),
-            (outsider, "2001:db8::10"),
-        ):  # fmt: skip
-            assert ns.run("curl", "-sS", "-m", "2", _url(address, ":8081/")).returncode == 28, "a timeout"
+        tries = [
+            ns.start("curl", "-sS", "-m", "2", _url(address, ":8081/"))
+            for ns, address in (
+                (insider, "10.0.0.10"), (insider, "fd00:a::10"), (outsider, "203.0.113.10"),
+                (outsider, "2001:db8::10"),
+            )
+        ]  # fmt: skip
+        for curl in tries:
+            curl.communicate()
+            assert curl.returncode == 28, "a timeout"
         assert server.ping("10.0.0.20", 2) == 0, "insider lets nothing begin"
         assert server.ping("fd00:a::20", 2) == 0
     finally:
@@ -268,7 +273,7 @@ def test_a_host_inside_reaches_a_floating_address_too(cloud: Cloud) -> None:
     server = cloud.netns("server")
     listener = server.iperf3_server()
     done = cloud.netns("insider").run("iperf3", "-c", "203.0.113.10", "-t", "1", "-J")
-    listener.communicate(timeout=10)
+    listener.communicate(timeout=60)
     assert done.returncode == 0, done.stdout
 
 
@@ -331,12 +336,12 @@ while True:
 """
 _TALKER: Final = """
 import socket, sys
-socks = [(p, socket.create_connection(("203.0.113.10", p), timeout=2)) for p in (8080, 5201)]
+socks = [(p, socket.create_connection(("203.0.113.10", p), timeout=60)) for p in (8080, 5201)]
 owed = {p: 0 for p, _ in socks}
 for line in sys.stdin:
     out = []
     for p, s in socks:
-        s.settimeout(5 if owed[p] else 2)
+        s.settimeout(60 if owed[p] else 2)
         s.sendall(b"x")
         owed[p] += 1
         try:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ _PACKAGE: Final = Path(__file__).resolve().parents[2] / "src" / "gossamer"
 
 _PATIENCE_S: Final = 30.0
 """For what must come true: a busy machine may need long, and where it does come true nobody waits."""
+
+_NAP_S: Final = 0.003
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,6 +36,32 @@ def until(condition: Callable[[], object], seconds: float = _PATIENCE_S) -> bool
             return False
         time.sleep(0.02)
     return True
+
+
+class Lateness:
+    """How late this machine lets a process run that sleeps a few milliseconds at a time."""
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+        """The longest that it was late, but for one in a hundred."""
+        self._late_s: list[float] = []
+        self._stop = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop:
+            began = time.monotonic()
+            time.sleep(_NAP_S)
+            self._late_s.append(time.monotonic() - began - _NAP_S)
+
+    def __enter__(self) -> Lateness:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop = True
+        self._thread.join()
+        self.worst_s = sorted(self._late_s)[-1 - len(self._late_s) // 100]
 
 
 def pings(run: Run, address: str, count: int, *options: str) -> int:

@@ -171,8 +171,6 @@ class Conntrack:
         kernel removes them itself where it needs the room; this keeps counts
         exact.
         """
-        if not self.count:
-            return
         self.room.draw_together()
         for records in self.room.walk(parts):
             now = self.config.now_ns()

@@ -67,6 +67,9 @@ class Room:
     def draw_together(self) -> None:
         """Where there are far fewer connections than there were, new ones lie closer together again."""
         words = self._shared.words32
+        if not words[_N]:
+            self._last_seen = 0
+            self._lower_top()
         if words[_REACH] > layout.CT_LEAST_REACH and 8 * words[_N] < words[_REACH]:
             words[_REACH] = words[_REACH] // 2
 
@@ -78,6 +81,8 @@ class Room:
     def walk(self, parts: int) -> Iterator[bytes]:
         """Records of the next slots that connections may be in, the n-th part of them; where this
         ended it goes on the next time."""
+        if not self._shared.words32[_N]:
+            return
         seen, limit = 0, max(layout.CT_LEAST_REACH, self.top // parts)
         while seen < limit:
             records = next(self._walk, None)

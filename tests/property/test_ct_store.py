@@ -1,4 +1,4 @@
-"""Connections whose keys share a line of the index (bpf/ct_store.h): more than it has room for."""
+"""Where connections lie (bpf/ct_store.h): more than a line of the index has room for, many, and few again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from gossamer.datapath import layout
 from gossamer.datapath.conntrack.store import place_of
 from gossamer.datapath.conntrack.tuple import pack
 from gossamer.datapath.datapath import Datapath
@@ -118,3 +119,24 @@ def test_of_a_crowd_those_in_the_other_line_are_found_when_their_own_has_room_ag
             run.run(first, _frame(t))
     assert conntrack.count == 10
     assert {c.orig for c in conntrack.connections()} == set(crowd[10:])
+
+
+def test_after_very_many_connections_few_lie_close_together_again(datapath: Datapath) -> None:
+    bridge = datapath.add_bridge("br0")
+    port = datapath.add_port(bridge, PortSettings(name="p1", kind=PortKind.DEVICE, ofport=1))
+    datapath.insert_flows(
+        bridge, [Flow(0, 1, match(eth_type=0x86DD), (act.Ct(commit=True, zone=1), act.Output(1)))]
+    )
+    conntrack, run = datapath.conntrack, TestRun(datapath)
+    tuples = [Tuple(i.to_bytes(16, "big"), _DST, 17, 1000, 53, 1) for i in range(1, 9001)]
+    for t in tuples:
+        run.run(port, _frame(t))
+    assert conntrack.room.top >= len(tuples) > layout.CT_LEAST_REACH
+    assert {c.orig for c in conntrack.connections()} == set(tuples)
+    conntrack.flush()
+    for _ in range(3):
+        list(conntrack.sweeping(60))
+    for t in tuples[:10]:
+        run.run(port, _frame(t))
+    assert conntrack.room.top <= layout.CT_LEAST_REACH
+    assert {c.orig for c in conntrack.connections()} == set(tuples[:10])

@@ -175,3 +175,15 @@ def test_policing_follows_the_columns(host: Host) -> None:
     assert "drop_policed" in host.appctl("coverage/show")
     host.vsctl("set", "interface", "va", "ingress_policing_rate=0")
     assert a.ping("10.0.0.2", 20) == 20
+
+
+def test_a_bridge_of_an_unknown_datapath_type_is_none_until_it_is_put_right(host: Host) -> None:
+    done = host.attempt("ovs-vsctl", "--timeout=10", "add-br", "odd0", "--", "set", "bridge", "odd0",
+                        "datapath_type=wrong")  # fmt: skip
+    text = "could not create datapath odd0 of unknown type wrong"
+    assert "Error detected while setting up 'odd0'" in done.stderr
+    assert text in done.stderr and text in host.log()
+    assert host.attempt("ip", "link", "show", "odd0").returncode
+    host.vsctl("set", "bridge", "odd0", "datapath_type=netdev")
+    assert host.vsctl("get", "interface", "odd0", "ofport", "error") == "65534\n[]"
+    host.vsctl("del-br", "odd0")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PuntReason
-from gossamer.errors import DeviceError, GossamerError
+from gossamer.errors import DatapathError, DeviceError, GossamerError
 from gossamer.pipeline.world import World
 from gossamer.switch.alg.helpers import Helpers
 from gossamer.switch.arrive import arrive
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BREATH_S: Final = 0.005
+DATAPATH_TYPES: Final = frozenset(("", *SwitchStatus().datapath_types))
 _ERRORS: Final = {
     "rx_errors": "rx_errors",
     "tx_errors": "tx_errors",
@@ -134,8 +135,11 @@ class Switch:
 
     def _apply_bridge(self, bridge_config: BridgeConfig, config: SwitchConfig) -> None:
         name = bridge_config.name
+        if bridge_config.datapath_type not in DATAPATH_TYPES and name in self.bridges:
+            self.bridges.pop(name).remove()
         bridge = self.bridges.get(name)
         try:
+            _check_datapath_type(bridge_config)
             if bridge is None:
                 _check_bridge_name(name)
                 bridge = Bridge(bridge_config, self)
@@ -298,6 +302,17 @@ def _internal_names(config: SwitchConfig) -> set[str]:
         i.name for b in config.bridges for p in b.ports for i in p.interfaces if i.type == "internal"
     }
     return ports | {b.name for b in config.bridges}
+
+
+def _check_datapath_type(config: BridgeConfig) -> None:
+    """Raises DatapathError for a type that there is none of; then there is no bridge, as in
+    ovs-vswitchd."""
+    if config.datapath_type not in DATAPATH_TYPES:
+        raise DatapathError(
+            f"could not create datapath {config.name} of unknown type {config.datapath_type}",
+            place=f"bridge={config.name}",
+            remedy="set datapath_type to system or netdev, or leave it empty",
+        )
 
 
 def _check_bridge_name(name: str) -> None:

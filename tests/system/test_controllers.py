@@ -209,3 +209,56 @@ def test_in_band_traffic_has_the_queue_asked_for(host: Host, beyond: Netns) -> N
     assert until(lambda: connected(host)), last_error(host)
     flows = host.appctl("bridge/dump-flows", "br0").splitlines()
     assert flows and all(flow.endswith("actions=set_queue:3,NORMAL") for flow in flows)
+
+
+def test_a_controller_row_gives_the_bridge_its_address_and_gateway(host: Host) -> None:
+    controller = ("set-controller", "br0", "tcp:192.0.2.1:6653", "--", "set", "controller", "br0")
+    host.vsctl(*controller, "local_ip=172.31.7.2", "local_gateway=172.31.0.1")
+    shown = host.check("ip", "-4", "-o", "address", "show", "dev", "br0")
+    assert "172.31.7.2/16" in shown, "the netmask is that of the address's class"
+    assert "UP" in host.check("ip", "-o", "link", "show", "dev", "br0")
+    assert "via 172.31.0.1 dev br0" in host.check("ip", "route", "show", "default")
+    # Another one takes its place, and so it is after a restart.
+    host.vsctl("set", "controller", "br0", "local_ip=172.31.7.3", "local_netmask=255.255.255.0",
+               "local_gateway=172.31.7.1")  # fmt: skip
+    for _ in range(2):
+        shown = host.check("ip", "-4", "-o", "address", "show", "dev", "br0")
+        assert "172.31.7.3/24" in shown and "172.31.7.2" not in shown
+        routes = host.check("ip", "route", "show", "default")
+        assert "via 172.31.7.1 dev br0" in routes and "172.31.0.1" not in routes
+        host.kill()
+        host.start()
+        host.vsctl("set", "bridge", "br0", "external_ids:seen=again")
+    assert "another default route" not in host.log()
+
+
+def test_a_default_route_of_the_host_stays(host: Host) -> None:
+    host.check("ip", "link", "add", "other0", "type", "veth", "peer", "name", "other1")
+    host.check("ip", "link", "set", "other1", "up")
+    try:
+        host.check("ip", "address", "add", "198.51.100.2/24", "dev", "other0")
+        host.check("ip", "link", "set", "other0", "up")
+        host.check("ip", "route", "add", "default", "via", "198.51.100.1")
+        host.vsctl("set-controller", "br0", "tcp:192.0.2.1:6653", "--", "set", "controller", "br0",
+                   "local_ip=172.31.7.2", "local_gateway=172.31.0.1")  # fmt: skip
+        assert host.check("ip", "route", "show", "default").split()[:3] == [
+            "default", "via", "198.51.100.1",
+        ]  # fmt: skip
+        assert "gateway 172.31.0.1 is not used: the host has another default route" in host.log()
+    finally:
+        host.check("ip", "link", "del", "other0")
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [("local_ip=example", "'example' is not an IPv4 address"),
+     ("local_ip=224.0.0.9", "224.0.0.9 is not the address of one host"),
+     ("local_ip=10.9.0.1 local_netmask=255.0.255.0", "255.0.255.0 is not a netmask")],
+)  # fmt: skip
+def test_an_address_that_cannot_be_is_warned_of_and_not_set(
+    host: Host, setting: str, complaint: str
+) -> None:
+    host.vsctl("set-controller", "br0", "tcp:192.0.2.1:6653", "--", "set", "controller", "br0",
+               *setting.split())  # fmt: skip
+    assert host.check("ip", "-4", "-o", "address", "show", "dev", "br0") == ""
+    assert complaint in host.log()

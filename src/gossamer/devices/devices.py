@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import select
 from collections.abc import Collection
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gossamer.devices.counters import DeviceErrors, ErrorCounters
 from gossamer.devices.cutter import NEAR, Cutter
+from gossamer.devices.host_address import set_address, set_gateway
 from gossamer.devices.internal import InternalDevices
 from gossamer.devices.link import Link, Links
 from gossamer.devices.offloads import Offloads
@@ -146,6 +148,29 @@ class HostDevices:
         """Set the MTU, in bytes."""
         self._internal.set_mtu(name, mtu)
         self._links.refresh(name)
+
+    def set_address(
+        self, name: str, address: IPv4Interface, before: IPv4Interface | None
+    ) -> None:
+        """Set up the device of an internal port, with an address in place of `before`.
+
+        Raises DeviceError where it is not here, not ours, or the kernel refuses.
+        """
+        set_address(self._internal.ipr, self._own_index(name), address, before)
+        self._links.refresh(name)
+
+    def set_gateway(self, name: str, gateway: IPv4Address, before: IPv4Address | None) -> None:
+        """Add the default route by a router behind that device, in place of `before`.
+
+        Raises DeviceError as above, and where the host has another one.
+        """
+        set_gateway(self._internal.ipr, self._own_index(name), gateway, before)
+
+    def _own_index(self, name: str) -> int:
+        link = self._links.refresh(name)
+        if link is None or not self._internal.ours(link.alias):
+            raise DeviceError("the bridge's own device is not in this namespace")
+        return link.ifindex
 
     def set_up(self, name: str, up: bool) -> None:
         """Set the administrative state."""

@@ -51,7 +51,7 @@ class InternalDevices:
         self._alias = f"{_ALIAS}{rundir}"[:255]
         self._rundir = str(rundir)
         self._netns = rundir / "carrier.netns"
-        self._ipr = IPRoute()
+        self.ipr = IPRoute()
 
     def ours(self, alias: str) -> bool:
         """True where a device's alias says that we made it."""
@@ -75,21 +75,21 @@ class InternalDevices:
         far = self.far_name(name)
         carrier, here = os.open(self._netns, os.O_RDONLY), os.open("/proc/self/ns/net", os.O_RDONLY)
         try:
-            netnsid = self._ipr.get_netnsid(fd=carrier)["nsid"]
+            netnsid = self.ipr.get_netnsid(fd=carrier)["nsid"]
             try:
-                (found,) = self._ipr.link("get", ifname=name, if_netnsid=netnsid)
+                (found,) = self.ipr.link("get", ifname=name, if_netnsid=netnsid)
             except NetlinkError as e:
                 if e.code == errno.ENODEV:
                     return False
                 raise
             _move(carrier, found["index"], here, far)
-            index = self._ipr.link_lookup(ifname=far)[0]
+            index = self.ipr.link_lookup(ifname=far)[0]
             alias = f"{_FAR_ALIAS}{self._rundir}"[:255]
-            self._ipr.link("set", index=index, ifalias=alias)
+            self.ipr.link("set", index=index, ifalias=alias)
             no_ipv6 = Path(_NO_IPV6.format(far))
             if no_ipv6.exists():
                 no_ipv6.write_text("1")  # it speaks for nobody
-            self._ipr.link("set", index=index, state="up")
+            self.ipr.link("set", index=index, state="up")
         except (NetlinkError, OSError) as e:
             raise DeviceError(
                 f"bringing the far end of an internal device here: {e.args[-1]}",
@@ -123,9 +123,9 @@ class InternalDevices:
         if mac is not None:
             attributes["address"] = _text(mac)
         try:
-            self._ipr.link("add", **attributes)
-            index = self._ipr.link_lookup(ifname=name)[0]
-            self._ipr.link("set", index=index, ifalias=self._alias)
+            self.ipr.link("add", **attributes)
+            index = self.ipr.link_lookup(ifname=name)[0]
+            self.ipr.link("set", index=index, ifalias=self._alias)
             self._raise_peer(name)
         except NetlinkError as e:
             raise DeviceError(
@@ -154,7 +154,7 @@ class InternalDevices:
 
     def delete(self, name: str) -> None:
         """Delete the device; nothing where it is gone."""
-        found = self._ipr.link_lookup(ifname=name)
+        found = self.ipr.link_lookup(ifname=name)
         if found:
             self._change(name, "del")
 
@@ -187,7 +187,7 @@ class InternalDevices:
 
     def close(self) -> None:
         """Close the socket; the devices stay."""
-        self._ipr.close()
+        self.ipr.close()
 
     def remove_netns(self) -> None:
         """Give up the hidden namespace, and with it every device that still has its end there."""
@@ -196,11 +196,11 @@ class InternalDevices:
         self._netns.unlink(missing_ok=True)
 
     def _change(self, name: str, command: str, what: str = "", **attributes: object) -> None:
-        found = self._ipr.link_lookup(ifname=name)
+        found = self.ipr.link_lookup(ifname=name)
         if not found:
             raise DeviceError("no such device", place=f"device={name}")
         try:
-            self._ipr.link(command, index=found[0], **attributes)
+            self.ipr.link(command, index=found[0], **attributes)
         except NetlinkError as e:
             if command == "del" and e.code == errno.ENODEV:
                 return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
 from typing import Any
 
 from gossamer.switch.complaints import Complaints
@@ -21,6 +22,7 @@ from gossamer.switch.config import (
     FlowTableConfig,
     InterfaceConfig,
     IpfixConfig,
+    LocalNetwork,
     PortConfig,
     QosConfig,
     QueueConfig,
@@ -28,6 +30,7 @@ from gossamer.switch.config import (
     SwitchConfig,
     VlanModeName,
 )
+from gossamer.switch.local_network import network_of
 
 log = logging.getLogger(__name__)
 _complaints = Complaints(log)
@@ -152,7 +155,41 @@ def controller(row: Any) -> ControllerConfig:
         controller_queue_size=_one(row.controller_queue_size) or 100,
         enable_async_messages=_one(row.enable_async_messages) is not False,
         type=_one(row.type) or "primary",
+        local_network=_local_network(row),
     )
+
+
+def _local_network(row: Any) -> LocalNetwork | None:
+    """What a Controller row gives the bridge's own device; None for nothing, or nothing usable."""
+    place = f"controller={row.target}"
+    address, netmask, gateway = (
+        _ipv4(_one(getattr(row, column)), place, column)
+        for column in ("local_ip", "local_netmask", "local_gateway")
+    )
+    if address is None:
+        return None
+    try:
+        network = network_of(address, netmask)
+    except ValueError:
+        _complaints.say(f"{place} local_netmask", f"{netmask} is not a netmask")
+        return None
+    if network is None or not int(address):
+        _complaints.say(f"{place} local_ip", f"{address} is not the address of one host")
+        return None
+    if gateway is not None and gateway not in network.network:
+        _complaints.say(f"{place} local_gateway", f"{gateway} is not in {network.network}")
+        gateway = None
+    return LocalNetwork(network, gateway)
+
+
+def _ipv4(text: str | None, row: str, key: str) -> IPv4Address | None:
+    try:
+        address = IPv4Address(text) if text else None
+    except ValueError:
+        _complaints.say(f"{row} {key}", f"{text!r} is not an IPv4 address")
+        return None
+    _complaints.settled(f"{row} {key}")
+    return address
 
 
 def bridge(row: Any, ports: tuple[PortConfig, ...]) -> BridgeConfig:

@@ -21,6 +21,7 @@ from gossamer.switch.connections import Controllers
 from gossamer.switch.contract import Poller
 from gossamer.switch.flow_event import FlowEvent, RemovedReason
 from gossamer.switch.in_band import InBand, remotes
+from gossamer.switch.local_network import LocalNetworks, wanted_network
 from gossamer.switch.packet_in import PacketForController, as_on_the_wire, from_datapath
 from gossamer.switch.packet_out import check as check_packet_out
 from gossamer.switch.packet_out import packet_out
@@ -78,6 +79,7 @@ class Bridge(PortListener):
         self._port_mod_source: Session | None = None
         self.roles_changed = False
         self.controllers = Controllers(self)
+        self._local_networks = LocalNetworks(config.name, switch.devices)
         self.in_band = InBand(
             config.name,
             self.ports.bridge_id,
@@ -107,6 +109,8 @@ class Bridge(PortListener):
         self.controllers.configure(config.controllers, config.protocols, config.fail_mode, ssl)
         self.in_band.configure(remotes(config, managers), config.in_band_queue)
         self.in_band.run(time.monotonic(), self._local_mac())
+        self._local_networks.configure(wanted_network(config))
+        self._local_networks.run(self.ports.ports.get(self.name))
         mode: Mode = (self.controllers.has_controllers, str(config.fail_mode))
         before = self.rules.mode
         if before is None or before[0] != mode[0] or (not mode[0] and before[1] != mode[1]):
@@ -203,6 +207,7 @@ class Bridge(PortListener):
     def run(self) -> bool:
         """Do what is ready; True when the status changed."""
         self.in_band.run(time.monotonic(), self._local_mac())
+        self._local_networks.run(self.ports.ports.get(self.name))
         changed = self.controllers.run() or self.roles_changed
         self.roles_changed = False
         if changed:

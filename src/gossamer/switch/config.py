@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface
 
 
 class FailMode(StrEnum):
@@ -90,6 +91,15 @@ class PortConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalNetwork:
+    """An address with its netmask, and the router behind it (local_ip, local_netmask,
+    local_gateway)."""
+
+    address: IPv4Interface
+    gateway: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerConfig:
     """A row of Controller.
 
@@ -110,6 +120,8 @@ class ControllerConfig:
     enable_async_messages: bool = True
     type: str = "primary"
     """"primary" or "service"."""
+    local_network: LocalNetwork | None = None
+    """What the bridge's own device gets, where control is in-band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +152,7 @@ OPENFLOW_PROTOCOLS = (
 class BridgeConfig:
     """A row of Bridge, with its ports and controllers.
 
-    `datapath_type` is "", "system" or "netdev"; all of them are our own
+    `datapath_type` is "", "system" or "netdev", else there is no bridge; all of them are our own
     datapath.  An empty `protocols` enables every version.
     """
 

@@ -17,6 +17,8 @@ from gossamer.pipeline.meter import Meter
 from gossamer.pipeline.world import Fragments
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Interface
+
     from gossamer.datapath.conntrack import Conntrack
     from gossamer.datapath.settings import (
         BridgeSettings,
@@ -276,6 +278,14 @@ class Devices(Protocol):
 
     def set_mtu(self, name: str, mtu: int) -> None:
         """Set the MTU, in bytes."""
+
+    def set_address(
+        self, name: str, address: IPv4Interface, before: IPv4Interface | None
+    ) -> None:
+        """Set up the device of an internal port, with an address in place of `before`."""
+
+    def set_gateway(self, name: str, gateway: IPv4Address, before: IPv4Address | None) -> None:
+        """Add the default route by a router behind that device, in place of `before`."""
 
     def set_up(self, name: str, up: bool) -> None:
         """Set the administrative state."""

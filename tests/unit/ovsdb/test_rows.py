@@ -35,10 +35,28 @@ def test_a_number_that_is_none_or_too_low_leaves_the_default(
     assert f"'{text}' is not a number from 10" in caplog.text
 
 
+def _controller(**columns: list[object]) -> SimpleNamespace:
+    empty: dict[str, list[object]] = {
+        column: []
+        for column in (
+            "connection_mode", "max_backoff", "inactivity_probe", "controller_rate_limit",
+            "controller_burst_limit", "controller_queue_size", "enable_async_messages", "type",
+            "local_ip", "local_netmask", "local_gateway",
+        )
+    }  # fmt: skip
+    return SimpleNamespace(target="tcp:127.0.0.1:1", **(empty | columns))
+
+
 def test_a_negative_probe_interval_switches_probing_off() -> None:
-    row = SimpleNamespace(
-        target="tcp:127.0.0.1:1", connection_mode=[], max_backoff=[], inactivity_probe=[-1],
-        controller_rate_limit=[], controller_burst_limit=[], controller_queue_size=[],
-        enable_async_messages=[], type=[],
-    )  # fmt: skip
-    assert rows.controller(row).inactivity_probe_ms == 0
+    assert rows.controller(_controller(inactivity_probe=[-1])).inactivity_probe_ms == 0
+
+
+def test_a_gateway_outside_of_the_network_is_left_out_and_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    row = _controller(local_ip=["10.7.0.2"], local_netmask=["255.255.255.0"],
+                      local_gateway=["10.8.0.1"])  # fmt: skip
+    network = rows.controller(row).local_network
+    assert network is not None
+    assert (str(network.address), network.gateway) == ("10.7.0.2/24", None)
+    assert "10.8.0.1 is not in 10.7.0.0/24" in caplog.text

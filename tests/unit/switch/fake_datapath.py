@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Interface
 from types import SimpleNamespace
 
 from gossamer.datapath.settings import (
@@ -456,6 +457,8 @@ class FakeDevices:
         self.cutting: set[int] = set()
         self.internal: set[int] = set()
         self.promiscuous: set[str] = set()
+        self.addresses: dict[str, set[IPv4Interface | None]] = {}
+        self.gateways: dict[str, IPv4Address] = {}
         self.wire_errors: dict[int, DeviceErrors] = {}
         self._next_ifindex = 10
 
@@ -533,6 +536,19 @@ class FakeDevices:
 
     def set_mtu(self, name: str, mtu: int) -> None:
         self.links[name] = replace(self._existing(name), mtu=mtu)
+
+    def set_address(
+        self, name: str, address: IPv4Interface, before: IPv4Interface | None
+    ) -> None:
+        self._existing(name)
+        self.addresses.setdefault(name, set()).discard(before)
+        self.addresses[name].add(address)
+
+    def set_gateway(self, name: str, gateway: IPv4Address, before: IPv4Address | None) -> None:
+        self._existing(name)
+        if self.gateways.get(name, before) not in (before, gateway):
+            raise DeviceError("the host has another default route")
+        self.gateways[name] = gateway
 
     def set_up(self, name: str, up: bool) -> None:
         self.links[name] = replace(self._existing(name), admin_up=up)

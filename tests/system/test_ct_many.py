@@ -29,6 +29,7 @@ from tests.system.world import Host, Lateness
 N: Final = int(os.environ.get("GOSSAMER_CONNECTIONS", "60000"))
 ZONES: Final = 4
 _ESTABLISHED: Final = layout.CT_TCP_STATES.index("ESTABLISHED")
+_SHARED_REACH: Final = 17
 _SHARED_TOP: Final = 18
 _SHARED_TRANSLATED: Final = 32
 """32-bit words of struct ct_shared."""
@@ -110,6 +111,8 @@ def fill(rundir: Path, n: int) -> None:
     expires = time.monotonic_ns() + 3600 * 10**9
     peer = 1, 2, 3, 0, _ESTABLISHED
     conntrack.room.make_for(n)
+    # As the kernel does before it takes a slot: the daemon looks meanwhile for where the last one is.
+    conntrack._shared.words32[_SHARED_REACH] = 1 << (2 * n - 1).bit_length()
     for i in range(n):
         orig, reply = _connection(i)
         if reply is None:

@@ -292,7 +292,7 @@ class Datapath:
             self._touch(bridge_id)
             for start in range(0, len(flows), _PART):
                 part = flows[start : start + _PART]
-                self._statistics.refresh(part, max_age_s=0.02)
+                self._statistics.refresh_lately(part, 0.02)
                 self._statistics.retire(bridge_id, part)
                 self._flows.remove(bridge_id, part)
                 self.breathe()

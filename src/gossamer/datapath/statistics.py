@@ -37,8 +37,8 @@ class Statistics:
         self._retired: dict[tuple[int, int], int] = {}
         self._missed_here: dict[tuple[int, int], int] = {}
         """(bridge, table) -> packets matched by flows that are gone."""
-        self._owed: dict[int, Owed] = {}
-        self._owed_read_s = 0.0
+        self._totals: dict[int, Owed] = {}
+        self._totals_read_s = 0.0
 
     def owed(self) -> dict[int, Owed]:
         """By flow id (or TABLE_MISS | table): what is not yet credited."""
@@ -65,19 +65,36 @@ class Statistics:
                 total.used = max(total.used, used)
         return out
 
-    def _owed_lately(self, max_age_s: float) -> dict[int, Owed]:
-        now = time.monotonic()
-        if now - self._owed_read_s > max_age_s:
-            self._owed, self._owed_read_s = self.owed(), now
-        return self._owed
+    def _lately(self, max_age_s: float) -> dict[int, Owed]:
+        """What ids that paths owe to had in all, at some moment of that age.
 
-    def refresh(self, flows: Iterable[Flow], *, max_age_s: float = 0.0) -> None:
+        What they owe is added to what was paid before that was read: a path that retires in
+        between is missed for that moment, and never counted twice.
+        """
+        now = time.monotonic()
+        if now - self._totals_read_s > max_age_s:
+            words = self._counters.words64
+            paid = {
+                i: (words[i * _U64], words[i * _U64 + 1], words[i * _U64 + 2])
+                for i in self.owed()
+                if not i & layout.TABLE_MISS
+            }
+            self._totals = {}
+            for flow_id, more in self.owed().items():
+                if flow_id in paid:
+                    packets, n_bytes, used = paid[flow_id]
+                    self._totals[flow_id] = Owed(
+                        packets + more.packets, n_bytes + more.n_bytes, max(used, more.used)
+                    )
+            self._totals_read_s = now
+        return self._totals
+
+    def refresh(self, flows: Iterable[Flow]) -> None:
         """Set n_packets, n_bytes and used_s of flows.
 
-        Reading what the caches owe takes a millisecond or two; `max_age_s`
-        lets a reading of that age do.
-        A path may retire between the two readings; what was read never goes
-        back, so a counter at worst shows such packets a moment late.
+        Reading what the caches owe takes a millisecond or two.  A path may retire between the
+        two readings; what was read never goes back, so a counter at worst shows such packets a
+        moment late.
         """
         words = self._counters.words64
         flows = list(flows)
@@ -85,31 +102,34 @@ class Statistics:
             (words[f.flow_id * _U64], words[f.flow_id * _U64 + 1], words[f.flow_id * _U64 + 2])
             for f in flows
         ]
-        owed = self._owed_lately(max_age_s)
+        owed = self.owed()
+        nothing = Owed()
         for flow, (packets, n_bytes, used) in zip(flows, before, strict=True):
-            extra = owed.get(flow.flow_id)
-            if extra is not None:
-                packets += extra.packets
-                n_bytes += extra.n_bytes
-                used = max(used, extra.used)
-            if packets > flow.n_packets:
-                flow.n_packets = packets
-            if n_bytes > flow.n_bytes:
-                flow.n_bytes = n_bytes
-            if used / 1e9 > flow.used_s:
-                flow.used_s = used / 1e9
+            extra = owed.get(flow.flow_id, nothing)
+            _raise(flow, packets + extra.packets, n_bytes + extra.n_bytes, max(used, extra.used))
+
+    def refresh_lately(self, flows: Iterable[Flow], max_age_s: float) -> None:
+        """The same, but what the caches owe may have been read so long ago."""
+        words = self._counters.words64
+        lately = self._lately(max_age_s)
+        for flow in flows:
+            at = flow.flow_id * _U64
+            _raise(flow, words[at], words[at + 1], words[at + 2])
+            total = lately.get(flow.flow_id)
+            if total is not None:
+                _raise(flow, total.packets, total.n_bytes, total.used)
 
     def read(self, counter_ids: Iterable[int]) -> list[tuple[int, int]]:
         """(packets, bytes) of counters in the flows' space: those of groups and buckets."""
         words = self._counters.words64
-        ids = list(counter_ids)
-        paid = [(words[i * _U64], words[i * _U64 + 1]) for i in ids]
-        owed = self._owed_lately(0.02)
+        lately = self._lately(0.02)
         nothing = Owed()
-        return [
-            (packets + owed.get(i, nothing).packets, n_bytes + owed.get(i, nothing).n_bytes)
-            for i, (packets, n_bytes) in zip(ids, paid, strict=True)
-        ]
+        out = []
+        for i in counter_ids:
+            total = lately.get(i, nothing)
+            packets, n_bytes = words[i * _U64], words[i * _U64 + 1]
+            out.append((max(packets, total.packets), max(n_bytes, total.n_bytes)))
+        return out
 
     def misses(self, bridge_id: int) -> dict[int, int]:
         """Lookups that found nothing, by table."""
@@ -163,3 +183,10 @@ class Statistics:
             table = bridge_id * 256 + table_id
             debt = owed.get(layout.TABLE_MISS | table)
             self._misses.words64[table] = -debt.packets & _WRAP if debt else 0
+
+
+def _raise(flow: Flow, packets: int, n_bytes: int, used: int) -> None:
+    """A flow's counters never go back."""
+    flow.n_packets = max(flow.n_packets, packets)
+    flow.n_bytes = max(flow.n_bytes, n_bytes)
+    flow.used_s = max(flow.used_s, used / 1e9)

@@ -241,6 +241,8 @@ def disagreement(datapath: Datapath, case: Case) -> str:
             got = observed(bpf, run, p.bridge, p.in_port, p.data)
             if bpf.slow.took and Drop.PASSES in result.drops:
                 return ""  # bounds on copies are those of each part of the way
+            if bpf.slow.saw_more:
+                return ""
             if want != got:
                 # Bounds of the kernel's that the reference does not have: a long path; a copy that
                 # changes what lies behind where the copy before it was cut.

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from gossamer.datapath.settings import Punt
+from gossamer.pipeline.commit import PACKET_MASK
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.flow import Flow
+from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.world import Bridge, World
 from gossamer.switch.packet_out import account
@@ -24,6 +26,9 @@ from tests.property.case import Case
 if TYPE_CHECKING:
     from gossamer.datapath.datapath import Datapath
     from gossamer.switch.switch import Switch
+
+_LENGTHS: Final = 0xFFFFFFFF
+"""The key's last word: which lengths a packet exceeds (bpf/port.h), nothing of its headers."""
 
 
 @dataclass
@@ -36,6 +41,9 @@ class SlowPath:
     world: World
     took: bool = False
     """There was something to do."""
+    saw_more: bool = False
+    """Of a packet the daemon saw more than the kernel: a third tag, after the first was popped in
+    the bridge before."""
 
     @staticmethod
     def of(
@@ -66,6 +74,8 @@ class SlowPath:
         for name, bridge in self.world.bridges.items():
             bridge.fdb = self._addresses(name)
         self.took = True
+        more = (parse(punt.data, punt.in_port) ^ punt.key) & PACKET_MASK & ~_LENGTHS
+        self.saw_more = self.saw_more or bool(more)
         n_bytes = punt.controller_id
         result = passed(Pipeline(self.world), names[punt.bridge_id], punt, punt.data, n_bytes)
         account(self._as_switch(), result, n_bytes)

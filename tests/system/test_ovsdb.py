@@ -139,6 +139,7 @@ def test_statistics_are_written_back(host: Host) -> None:
     system = host.vsctl("get", "Open_vSwitch", ".", "statistics")
     for key in ("cpu=", "load_average=", "memory=", "process_ovs-vswitchd=", "process_ovsdb-server="):
         assert key in system
+    assert "ovs-vswitchd" in host.appctl("version"), "its pid file is locked as before"
     host.vsctl("remove", "Open_vSwitch", ".", "other_config", "enable-statistics")
 
 

@@ -17,7 +17,7 @@ _OF_NO_DISK: Final = frozenset(
 
 
 def read(rundir: Path) -> dict[str, str]:
-    """All of them, as they are now; daemons are those whose pid files are in `rundir`."""
+    """All of them, as they are now; the database's server has its pid file in `rundir`."""
     load = ",".join(f"{value:.2f}" for value in os.getloadavg())
     out = {
         "cpu": str(os.cpu_count() or 1),
@@ -25,11 +25,11 @@ def read(rundir: Path) -> dict[str, str]:
         "memory": _memory(),
         "file_systems": _file_systems(),
     }
-    for path in sorted(rundir.glob("*.pid")):
-        text = path.read_text().strip()
-        described = _process(int(text)) if text.isdigit() else ""
-        if described:
-            out[f"process_{path.stem}"] = described
+    # Of ourselves without a look into our pid file: its lock would be gone with the file closed.
+    out["process_ovs-vswitchd"] = _process(os.getpid())
+    database = rundir / "ovsdb-server.pid"
+    text = database.read_text().strip() if database.exists() else ""
+    out["process_ovsdb-server"] = _process(int(text)) if text.isdigit() else ""
     return {key: value for key, value in out.items() if value}
 
 

@@ -42,6 +42,7 @@ static __always_inline void lay_frame(struct state *st, __u32 program, __u32 tab
 	st->frames[n].program = program;
 	st->frames[n].op = 0;
 	st->frames[n].table = table_id;
+	st->frames[n].flow = st->running;
 	st->n_frames = n + 1;
 }
 

@@ -136,7 +136,6 @@ __attribute__((noinline)) int emit_controller(__u32 max_len, __u32 who, __u32 wh
 {
 	struct state *st = state_get(level);
 	struct op op = { .code = DO_CONTROLLER, .a = max_len, .b = who, .c = where };
-	__u32 n;
 
 	if ((who >> 16) >= REASON_LEARN)
 		op.code = DO_TELL;
@@ -146,9 +145,7 @@ __attribute__((noinline)) int emit_controller(__u32 max_len, __u32 who, __u32 wh
 	st->uses_state = 1;
 	emit_in_port(st);
 	bpf_loop(PACKET_WORD - 2, emit_state_word, &level, 0);
-	n = st->n_flows;
-	if (n && n <= CACHED_FLOWS)
-		op.d = st->flows[n - 1].id;
+	op.d = st->running;
 	emit_op(st, &op);
 	return 0;
 }

@@ -43,6 +43,7 @@ struct frame {			/* where a resubmit returns to */
 	__u32 program;
 	__u16 op;
 	__u16 table;
+	__u32 flow;		/* rule it belongs to, of which packet-ins tell */
 };
 #define SCOPE_PROGRAM 0xfffffffc	/* the end of a group's bucket or of a clone */
 #define ACTION_SET_PROGRAM 0xffffffff	/* ops come from state.set */
@@ -269,6 +270,7 @@ struct state {
 	__u32 enter_as;			/* in_port of that look-up; OFPP_IN_PORT: the packet's own */
 	__u32 enter_goto;		/* what the table does with misses counts */
 	__u32 n_frames;
+	__u32 running;			/* rule whose frame runs, or is laid next */
 	__u32 n_ops;
 	__u32 n_flows;
 	__u32 set_used;			/* SET_* bits */

@@ -72,10 +72,12 @@ __attribute__((noinline)) int enter_table(__u32 table_id, __u32 honour_miss, __u
 	show_ports(st);
 	if (found) {
 		credit_flow(st, st->found.id, st->found.generation);
+		st->running = st->found.id;
 		lay_frame(st, st->found_program, table_id);
 		return 0;
 	}
 	credit_flow(st, TABLE_MISS | table, 0);
+	st->running = TABLE_MISS | table;
 	if (honour_miss)
 		lay_miss(st, table_id, table);
 	return 0;
@@ -391,12 +393,14 @@ static long run_frame(__u32 i, __u32 *level)
 		/* An action set without group, output or resubmit drops the packet (5.10). */
 		if (!(st->set_used & SET_ENDS))
 			return 1;
+		st->running = st->flows[0].id;
 		lay_action_set(st);
 		depth = 1;
 	}
 	frame = frame_at(st, depth - 1);
 	if (!frame)
 		return 1;
+	st->running = frame->flow;
 	if (frame->program == SCOPE_PROGRAM) {
 		continue_scope(*level);
 		return 0;
@@ -529,14 +533,16 @@ __attribute__((noinline)) int walk_table(__u32 table_id, __u32 level)
 		memo = simple_program(st, st->found_program);
 		if (memo && memo->is_goto)
 			return 1 + memo->table;
-		if (!memo || !memo->code)
+		if (!memo || !memo->code) {
+			st->running = st->found.id;
 			lay_frame(st, st->found_program, table_id);
-		else if (bpf_htonl(memo->ofport) != key_of(st)->in_port)
+		} else if (bpf_htonl(memo->ofport) != key_of(st)->in_port)
 			emit_simple(st, memo->code, 0, memo->operand);
 		return 0;
 	}
 	if (!st->n_alternatives) {
 		credit_flow(st, TABLE_MISS | table, 0);
+		st->running = TABLE_MISS | table;
 		lay_miss(st, table_id, table);
 		return 0;
 	}

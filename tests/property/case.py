@@ -164,6 +164,7 @@ def _flow_to_json(flow: Flow) -> dict[str, Any]:
     return {
         "table_id": flow.table_id,
         "priority": flow.priority,
+        "cookie": flow.cookie,
         "match": [[m.field.name, hex(m.value), hex(m.mask)] for m in flow.match.fields()],
         "actions": [_action_to_json(a) for a in flow.actions],
     }
@@ -178,6 +179,7 @@ def _flow_from_json(data: dict[str, Any]) -> Flow:
         data["priority"],
         match,
         tuple(_action_from_json(a) for a in data["actions"]),
+        cookie=data.get("cookie", 0),
     )
 
 

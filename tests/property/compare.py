@@ -51,7 +51,7 @@ class Outcome:
     """What one packet led to, in a form that both sides can have."""
 
     outputs: Counter[tuple[str, int, bytes]]
-    punts: Counter[tuple[str, int, int, int, int, bytes, int]]
+    punts: Counter[tuple[str, int, int, int, int, int | None, bytes, int]]
     samples: Counter[tuple[str, act.Sample, str]]
 
 
@@ -161,6 +161,7 @@ def expected(result: Result) -> Outcome:
                 p.reason,
                 p.action.controller_id,
                 p.table_id,
+                p.flow.cookie if p.flow is not None else None,
                 _alike(p.packet[: p.action.max_len]),
                 p.key >> _STATE_BITS,
             )
@@ -175,8 +176,9 @@ def observed(bpf: Bpf, run: TestRun, bridge: str, in_port: int, data: bytes) -> 
     names = bpf.names()
     bridges = {bridge_id: name for name, bridge_id in bpf.bridge_ids.items()}
     outputs: Counter[tuple[str, int, bytes]] = Counter()
-    punts: Counter[tuple[str, int, int, int, int, bytes, int]] = Counter()
+    punts: Counter[tuple[str, int, int, int, int, int | None, bytes, int]] = Counter()
     samples: Counter[tuple[str, act.Sample, str]] = Counter()
+    cookies = {flow.flow_id: flow.cookie for flow in bpf.flows.values()}
     for c in run.run(bpf.port_ids[bridge, in_port], data):
         if c.punt is None:
             outputs[(*names[c.port_id], _alike(c.data))] += 1
@@ -198,6 +200,7 @@ def observed(bpf: Bpf, run: TestRun, bridge: str, in_port: int, data: bytes) -> 
             p.reason,
             p.controller_id,
             p.table_id,
+            cookies.get(p.flow_id),
             _alike(p.data),
             p.key >> _STATE_BITS,
         ] += 1

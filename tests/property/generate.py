@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Final
 
 from gossamer.pipeline import action as act
@@ -304,7 +305,7 @@ def case(seed: int, n_packets: int, features: frozenset[str] = FEATURES) -> Case
         rules = Rules(rng, [p.ofport for p in members], keys, features)
         groups, meters = rules.extras.groups(), rules.extras.meters()
         miss = {t: rng.choice(list(TableMiss)) for t in range(N_TABLES) if rng.random() < 0.5}
-        flows = tuple(rules.flows())
+        flows = tuple(replace(flow, cookie=i) for i, flow in enumerate(rules.flows(), 1))
         fragments = Fragments.NX_MATCH
         if "fragments" in features and rng.random() < 0.5:
             fragments = rng.choice((Fragments.NORMAL, Fragments.NORMAL, Fragments.DROP))

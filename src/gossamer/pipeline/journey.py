@@ -165,7 +165,7 @@ class Journey:
             translation.run(entry.actions, At(0, None, entry.step))
         else:
             translation.enter_table(entry.table_id or 0, entry.step, honour_miss=True)
-        translation.run_action_set(entry.step)
+        translation.run_action_set(entry.step, state.top_flow)
         freeze(state, state.top_flow)
 
     def tell(self, entry: _Pass, state: State) -> None:

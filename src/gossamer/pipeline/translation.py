@@ -150,8 +150,9 @@ class Translation:
                 return None
         return None
 
-    def run_action_set(self, step: Step) -> None:
-        """At the end of the pipeline (OpenFlow 1.3.5, 5.10), or of a clone."""
+    def run_action_set(self, step: Step, flow: Flow | None) -> None:
+        """At the end of the pipeline (OpenFlow 1.3.5, 5.10), or of a clone: what it sends up tells of
+        `flow`."""
         state = self._state
         actions = state.action_set.ordered()
         if not actions or state.failure is not None or state.freezing is not None:
@@ -159,7 +160,7 @@ class Translation:
         state.action_set = ActionSet()
         state.in_action_set = True
         below = step.add(Step(StepKind.ACTION_SET, key=state.key))
-        self.run(actions, At(0, state.top_flow, below))
+        self.run(actions, At(0, flow, below))
         state.in_action_set = False
 
     def thaw(self, frozen: Frozen, step: Step) -> None:
@@ -298,7 +299,7 @@ class Translation:
         state.in_bucket = False
         state.stack, state.action_set = [], ActionSet()
         self.run(action.actions, at)
-        self.run_action_set(at.step)
+        self.run_action_set(at.step, at.flow)
         freeze(state, at.flow)
         (
             state.key, state.buffer, state.copies, state.in_bucket, state.stack,

@@ -45,6 +45,13 @@ def ran(step: Step) -> set[type[act.Action]]:
     return here.union(*(ran(below) for below in step.steps))
 
 
+def differs(kinds: set[type[act.Action]]) -> bool:
+    """Whether a packet that met these fares otherwise there: a clone of Open vSwitch 3.1 begins with
+    a copy of the action set and of the stack around it, and executes the former (docs/compat.md)."""
+    copied = act.Clone in kinds and bool(kinds & {act.WriteActions, act.StackPush})
+    return copied or {act.PushMpls, act.PopMpls} <= kinds
+
+
 @needs_peer
 def test_open_vswitch_sends_the_same_packets_to_the_same_ports(tmp_path: Path) -> None:
     compared = 0
@@ -56,7 +63,7 @@ def test_open_vswitch_sends_the_same_packets_to_the_same_ports(tmp_path: Path) -
                 result = pipeline.run(packet.bridge, packet.in_port, packet.data)
                 expected = peers.sent(result.outputs, built)
                 sent = built.send(packet.bridge, packet.in_port, packet.data, expected)
-                if LATE & set(result.drops) or {act.PushMpls, act.PopMpls} <= ran(result.steps):
+                if LATE & set(result.drops) or differs(ran(result.steps)):
                     continue
                 assert sent == expected, f"seed {seed}: {packet}"
                 compared += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from gossamer.pipeline.action import (
@@ -58,7 +59,8 @@ def has_room(action: Learn, flow: Flow, table: FlowTable | None) -> bool:
     """Whether `flow` may be added to what `action` has learned already."""
     if not action.limit or table is None or table.find_strict(flow.match, flow.priority):
         return True
-    return sum(1 for other in table if other.cookie == action.cookie) < action.limit
+    learned = (other for other in table if other.cookie == action.cookie)
+    return sum(1 for _ in islice(learned, action.limit)) < action.limit
 
 
 def _value(spec: LearnSpec, key: int) -> int:

@@ -12,7 +12,7 @@ def test_every_number_is_one_and_stands_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "ovsdb-server.pid").write_text("999999999\n")
     found = read(tmp_path)
     assert found.keys() - {"file_systems"} == {"cpu", "load_average", "memory", "process_ovs-vswitchd"}
-    (tmp_path / "ovsdb-server.pid").write_text(f"{os.getppid()}\n")
+    (tmp_path / "ovsdb-server.pid").write_text(f"{os.getpid()}\n")
     assert "process_ovsdb-server" in read(tmp_path)
     total, used, cached, swap, swap_used = map(int, found["memory"].split(","))
     assert 0 < used <= total

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from gossamer.datapath.settings import Punt
 from gossamer.pipeline.commit import PACKET_MASK
 from gossamer.pipeline.execute import Pipeline
+from gossamer.pipeline.fields import KEY_LEN, SLOTS
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from gossamer.datapath.datapath import Datapath
     from gossamer.switch.switch import Switch
 
-_LENGTHS: Final = 0xFFFFFFFF
-"""The key's last word: which lengths a packet exceeds (bpf/port.h), nothing of its headers."""
+_LAYER_2: Final = PACKET_MASK & ~((1 << ((KEY_LEN - SLOTS["nw_proto"].offset) * 8)) - 1)
+"""Addresses, ethertype, tags and labels; the kernel reads deeper only where rules look there."""
 
 
 @dataclass
@@ -74,7 +75,7 @@ class SlowPath:
         for name, bridge in self.world.bridges.items():
             bridge.fdb = self._addresses(name)
         self.took = True
-        more = (parse(punt.data, punt.in_port) ^ punt.key) & PACKET_MASK & ~_LENGTHS
+        more = (parse(punt.data, punt.in_port) ^ punt.key) & _LAYER_2
         self.saw_more = self.saw_more or bool(more)
         n_bytes = punt.controller_id
         result = passed(Pipeline(self.world), names[punt.bridge_id], punt, punt.data, n_bytes)

@@ -19,6 +19,7 @@ from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig
 from gossamer.switch.contract import Datapath, Devices, Link
 from gossamer.switch.numbering import PortNumbers
 from gossamer.switch.port import PORT_DOWN, SETTABLE, Port
+from gossamer.switch.port_kind import check_name, kind_of
 from gossamer.switch.qos import shape_of
 from gossamer.switch.status import (
     NO_OFPORT,
@@ -26,7 +27,7 @@ from gossamer.switch.status import (
     InterfaceStatus,
     PortStatus,
 )
-from gossamer.switch.tunnel_options import TUNNEL_TYPES, UNSUPPORTED, parse_tunnel
+from gossamer.switch.tunnel_options import parse_tunnel
 from gossamer.switch.tunnels import Tunnels, settings_of
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,6 @@ log = logging.getLogger(__name__)
 VERSION: Final = "gossamer"
 """Bridge.datapath_version."""
 DEFAULT_MTU: Final = 1500
-MAX_NAME_BYTES: Final = 15
-"""Of a device's name: IFNAMSIZ less the NUL at its end."""
-_SYSTEM_TYPES: Final = ("", "system")
 
 
 class PortListener:
@@ -200,7 +198,7 @@ class BridgePorts:
         return f"bridge={self.name} port={name}"
 
     def _converge_port(self, port_config: PortConfig, interface: InterfaceConfig) -> None:
-        kind = self._kind(interface)
+        kind = kind_of(interface, self.name)
         if interface.name == self.name:
             self._check_local_mac(interface)
         tunnel = self._claim_tunnel(interface) if kind is PortKind.TUNNEL else None
@@ -241,46 +239,11 @@ class BridgePorts:
                 f"(use ovs-vsctl set bridge {self.name} other_config:hwaddr=...)",
             )
 
-    def _kind(self, interface: InterfaceConfig) -> PortKind:
-        name = interface.name
-        if name == self.name or interface.type == "internal":
-            return PortKind.INTERNAL
-        if interface.type in _SYSTEM_TYPES:
-            return PortKind.DEVICE
-        if interface.type == "patch":
-            peer = interface.options.get("peer", "")
-            if not peer:
-                raise DeviceError(
-                    f"{name}: patch type requires valid 'peer' argument",
-                    place=f"bridge={self.name} port={name}",
-                    remedy="set options:peer to the name of the other patch port",
-                )
-            if peer == name:
-                raise DeviceError(
-                    f"{name}: patch peer must not be self",
-                    place=f"bridge={self.name} port={name}",
-                    remedy="set options:peer to the name of the other patch port",
-                )
-            return PortKind.PATCH
-        if interface.type in TUNNEL_TYPES:
-            return PortKind.TUNNEL
-        if interface.type in UNSUPPORTED:
-            raise DeviceError(
-                f"{name}: tunnels of type {interface.type} are not supported",
-                place=f"bridge={self.name} port={name}",
-                remedy=f"types there are: {', '.join(sorted(TUNNEL_TYPES))}",
-            )
-        raise DeviceError(
-            f"could not open network device {name} (Address family not supported by protocol)",
-            place=f"bridge={self.name} port={name}",
-            remedy=f"interface type {interface.type!r} is not known",
-        )
-
     def _device(self, kind: PortKind, interface: InterfaceConfig) -> Link | None:
         name = interface.name
         if kind in (PortKind.PATCH, PortKind.TUNNEL):
             return None
-        _check_name(name, self._place(name))
+        check_name(name, self._place(name))
         link = self.devices.link(name)
         if kind is PortKind.INTERNAL:
             mac = self.mac if name == self.name else interface.mac
@@ -615,21 +578,6 @@ class BridgePorts:
             if port.qos_error:
                 status["qos_error"] = port.qos_error
         return PortStatus(row.name, interfaces, status)
-
-
-def _check_name(name: str, place: str) -> None:
-    """Raises DeviceError for what the kernel takes for no device's name (its dev_valid_name())."""
-    if (
-        len(name.encode()) > MAX_NAME_BYTES
-        or name in ("", ".", "..")
-        or any(c in "/:" or c.isspace() for c in name)
-    ):
-        raise DeviceError(
-            f"{name!r} cannot be the name of a network device (at most {MAX_NAME_BYTES} bytes, "
-            "no spaces, '/' or ':')",
-            place=place,
-            remedy="choose another name",
-        )
 
 
 def _asks_for_tunnel_mtu(interface: InterfaceConfig) -> bool:

@@ -29,7 +29,8 @@ from gossamer.switch.complaints import Complaints
 from gossamer.switch.flow_event import FlowEvent, RemovedReason
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.groups import GroupMods
-from gossamer.switch.journal import Journal, JournalError, Kind, Record, Snapshot
+from gossamer.switch.journal import Journal, JournalError
+from gossamer.switch.journal_record import Kind, Record, Snapshot
 from gossamer.switch.learn import shorten, teach
 from gossamer.switch.meters import MeterMods
 from gossamer.switch.numbered import Numbered

@@ -13,7 +13,8 @@ from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
 from gossamer.switch import journal as journal_module
-from gossamer.switch.journal import Journal, JournalError, Kind, Snapshot
+from gossamer.switch.journal import Journal, JournalError
+from gossamer.switch.journal_record import Kind, Snapshot
 
 FLOW = Flow(
     3, 100, match(eth_type=0x800), (SetField(BY_NAME["eth_src"], 5, 0xFF), Output(2)), cookie=7

@@ -33,7 +33,7 @@ class Room:
         self._config = config
         self._shared = shared
         self._wanted = False
-        self._maximum = 0
+        self._maximum = self._reached = 0
         self._walk = chunks.windows(self.top)
         self._walked = self._last_seen = 0
         self.make_for(int(shared.words32[_N]))
@@ -67,9 +67,7 @@ class Room:
     def draw_together(self) -> None:
         """Where there are far fewer connections than there were, new ones lie closer together again."""
         words = self._shared.words32
-        if not words[_N]:
-            self._last_seen = 0
-            self._lower_top()
+        self._reached = max(self._reached, words[_REACH])
         if words[_REACH] > layout.CT_LEAST_REACH and 8 * words[_N] < words[_REACH]:
             words[_REACH] = words[_REACH] // 2
 
@@ -81,7 +79,7 @@ class Room:
     def walk(self, parts: int) -> Iterator[bytes]:
         """Records of the next slots that connections may be in, the n-th part of them; where this
         ended it goes on the next time."""
-        if not self._shared.words32[_N]:
+        if not self._shared.words32[_N] and self.top <= layout.CT_LEAST_REACH:
             return
         seen, limit = 0, max(layout.CT_LEAST_REACH, self.top // parts)
         while seen < limit:
@@ -99,10 +97,12 @@ class Room:
     def _lower_top(self) -> None:
         """All slots were looked at: those after the last one in use count no more.
 
-        What the kernel takes meanwhile is below `reach`, which may grow just then.
+        What the kernel took meanwhile is below what `reach` was, which may grow just now too.
         """
         words = self._shared.words32
-        words[_TOP] = max(self._last_seen, words[_REACH])
-        words[_TOP] = max(words[_TOP], words[_REACH])
+        if self._walked >= words[_TOP]:
+            words[_TOP] = max(self._last_seen, self._reached, words[_REACH])
+            words[_TOP] = max(words[_TOP], words[_REACH])
+        self._reached = words[_REACH]
         self._walk = self._chunks.windows(self.top)
         self._walked = self._last_seen = 0

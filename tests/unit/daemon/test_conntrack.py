@@ -87,6 +87,7 @@ class FakeRecords(Records):
 
     def __init__(self, connections: list[Connection]) -> None:
         object.__setattr__(self, "now_ns", NOW_NS)
+        object.__setattr__(self, "n_slots", 0)
         object.__setattr__(self, "connections", connections)
 
     def batches(self, zone: int | None = None) -> Iterator[list[tuple[Key, Value]]]:

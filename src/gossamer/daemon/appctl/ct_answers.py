@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NEAR: Final = 65536
+"""Slots that are looked at in some tens of milliseconds: there may be few connections where there were
+very many."""
 _FEW: Final = 2000
 """Connections that are put into words in about ten milliseconds."""
 _AT_ONCE: Final = 2
@@ -48,8 +51,9 @@ class Answers:
 
     def give(self, question: Question, conntrack: Conntrack, reply: Reply) -> None:
         """Answer, now or later."""
-        if conntrack.count <= _FEW:
-            reply.ok("".join(question.answer(conntrack.records())))
+        records = conntrack.records()
+        if conntrack.count <= _FEW and records.n_slots <= _NEAR:
+            reply.ok("".join(question.answer(records)))
             return
         self._waiting.append((question, conntrack, reply))
         self._begin()

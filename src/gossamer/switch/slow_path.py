@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.datapath.offload import on_the_wire
 from gossamer.pipeline.execute import Pipeline
+from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.journey import BESIDE_HEADERS, TUNNEL_BITS
 from gossamer.switch.packet_out import account, deliver
 from gossamer.switch.world import slow_path_fdb, world_of
@@ -37,4 +38,6 @@ def passed(pipeline: Pipeline, bridge: str, punt: Punt, frame: bytes, n_bytes: i
     if punt.table_id:
         brought, table_id = punt.key & BESIDE_HEADERS, punt.table_id - 1
         return pipeline.run_at(bridge, punt.in_port, frame, table_id, brought, n_bytes)
-    return pipeline.run(bridge, punt.in_port, frame, punt.key & TUNNEL_BITS, n_bytes)
+    # What came out of a tunnel; and a mark, which goes along over patch ports.
+    brought = punt.key & (TUNNEL_BITS | BY_NAME["pkt_mark"].full_mask)
+    return pipeline.run(bridge, punt.in_port, frame, brought, n_bytes)

@@ -26,11 +26,11 @@ def switch(tmp_path: Path) -> Iterator[RunningSwitch]:
     running.stop()
 
 
-def _comes_up(switch: RunningSwitch) -> int:
+def _comes_up(switch: RunningSwitch, brought: int = 0) -> int:
     """Let the packet come up by port 1; the port's id."""
     bridge = switch.switch.bridges["br0"]
     port_id = bridge.ports.by_ofport[1].port_id
-    key = put_slot(0, "in_port", 1)
+    key = put_slot(brought, "in_port", 1)
     punt = Punt(
         bridge.ports.bridge_id, port_id, PuntReason.SLOW, LENGTH, 0, 0, 0, 0, len(PACKET), key, PACKET
     )
@@ -58,6 +58,15 @@ def test_normal_learns_from_it_as_from_packets_in_the_kernel(switch: RunningSwit
     assert wait_until(lambda: bool(switch.datapath.sent))
     bridge_id = switch.switch.bridges["br0"].ports.bridge_id
     assert switch.datapath.taught == [(bridge_id, port_id, 0, PACKET[6:12])]
+
+
+def test_the_mark_that_another_bridge_gave_it_stays(switch: RunningSwitch) -> None:
+    switch.ofctl("add-flow", "br0", "priority=2,pkt_mark=7,actions=output:2")
+    bridge = switch.switch.bridges["br0"]
+    port_id = bridge.ports.by_ofport[2].port_id
+    _comes_up(switch, put_slot(0, "pkt_mark", 7))
+    assert wait_until(lambda: bool(switch.datapath.sent))
+    assert switch.datapath.sent == [(port_id, PACKET)]
 
 
 def test_packet_outs_are_counted_by_groups_and_teach_nothing(switch: RunningSwitch) -> None:

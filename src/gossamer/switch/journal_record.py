@@ -8,6 +8,7 @@ in little-endian order; journal.py says what becomes of them.
 from __future__ import annotations
 
 import copyreg
+import io
 import os
 import pickle
 import struct
@@ -100,6 +101,21 @@ def _reduce_field(field: Field) -> tuple[Callable[..., Field], tuple[Any, ...]]:
 
 copyreg.pickle(Field, _reduce_field)
 
+_MOVED: Final = {
+    ("gossamer.switch.journal", "_rebuild_field"): _rebuild_field,
+    ("gossamer.switch.journal", "_rebuild_foreign_field"): _rebuild_foreign_field,
+}
+"""Where earlier versions kept what their journals name: an upgrade reads them."""
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return _MOVED.get((module, name)) or super().find_class(module, name)
+
+
+def _load(payload: bytes) -> Any:
+    return _Reader(io.BytesIO(payload)).load()
+
 
 def boot_id() -> bytes:
     """The kernel's name for this boot, 16 bytes."""
@@ -145,7 +161,7 @@ def read_record(data: bytes, offset: int) -> tuple[Record, int] | None:
     elif kind in (Kind.MESSAGES, Kind.CLEARED):
         content = payload
     else:
-        content = pickle.loads(payload)
+        content = _load(payload)
     return Record(kind, context, now, content), start + length
 
 
@@ -165,7 +181,7 @@ def dump_flows(flows: Iterable[Flow]) -> bytes:
 def _load_flows(payload: bytes) -> list[Flow]:
     return [
         Flow(table_id, priority, Match(value, mask), *rest)
-        for table_id, priority, value, mask, *rest in pickle.loads(payload)
+        for table_id, priority, value, mask, *rest in _load(payload)
     ]
 
 

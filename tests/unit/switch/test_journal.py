@@ -13,6 +13,7 @@ from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
 from gossamer.switch import journal as journal_module
+from gossamer.switch import journal_record
 from gossamer.switch.journal import Journal, JournalError
 from gossamer.switch.journal_record import Kind, Snapshot
 
@@ -118,6 +119,21 @@ def test_flows_keep_actions_with_their_fields_and_times(tmp_path: Path) -> None:
     assert (flow.table_id, flow.priority, flow.match, flow.cookie) == (3, 100, FLOW.match, 7)
     assert flow.actions == FLOW.actions and flow.created_s == 12.25
     assert flow.actions[0].field is BY_NAME["eth_src"]
+
+
+def test_flows_that_an_earlier_version_kept_are_read() -> None:
+    rebuild = journal_record._rebuild_field
+    with pytest.MonkeyPatch.context() as former:  # it was a function of that module
+        former.setattr(rebuild, "__module__", journal_module.__name__)
+        former.setattr(journal_module, rebuild.__name__, rebuild, raising=False)
+        payload = journal_record.dump_flows([FLOW])
+    assert journal_record.__name__.encode() not in payload
+    parts: list[bytes] = []
+    journal_record.append_record(parts, Kind.FLOWS, 0, 1.0, [payload])
+    found = journal_record.read_record(b"".join(parts), 0)
+    assert found is not None
+    (flow,) = found[0].payload
+    assert (flow.match, flow.actions, flow.cookie) == (FLOW.match, FLOW.actions, 7)
 
 
 def test_a_snapshot_replaces_the_past_and_keeps_what_came_while_it_was_written(

@@ -9,12 +9,13 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ovs.poller
 from fake_datapath import FakeDatapath, FakeDevices, wait_until
 
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig, SwitchConfig
+from gossamer.switch.session import Session
 from gossamer.switch.status import SwitchStatus
 from gossamer.switch.switch import Switch
 
@@ -70,6 +71,13 @@ class RunningSwitch:
         status = self.call(lambda: self.switch.apply(config))
         assert isinstance(status, SwitchStatus)
         return status
+
+    def sessions(self) -> list[Session]:
+        """Whom br0 talks to, asked for between two rounds of the switch's loop."""
+        return cast(
+            "list[Session]",
+            self.call(lambda: list(self.switch.bridges["br0"].controllers.sessions())),
+        )
 
     def flows(self, name: str = "br0") -> list[str]:
         """What ovs-ofctl dump-flows says, without what changes with time."""

@@ -187,13 +187,9 @@ def test_a_controller_action_in_a_packet_out_comes_back_as_a_packet_in(
     switch: RunningSwitch,
 ) -> None:
     with Watching(switch, "monitor", "br0", "65534") as monitor:
-        assert wait_until(lambda: list(switch.switch.bridges["br0"].controllers.sessions()))
+        assert wait_until(lambda: switch.sessions())
         packet = f"in_port=2,packet={PACKET},actions=controller"
-        assert wait_until(
-            lambda: any(
-                s.feed.miss_send_len for s in switch.switch.bridges["br0"].controllers.sessions()
-            )
-        )
+        assert wait_until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
         switch.ofctl("packet-out", "br0", packet)
         assert monitor.shows(r"OFPT_PACKET_IN .*total_len=14 in_port=2 \(via packet_out|action\)")
 
@@ -214,7 +210,7 @@ def test_punts_become_packet_ins_with_the_flows_cookie(
         assert wait_until(
             lambda: any(
                 s.feed.miss_send_len and s.feed.packet_in_format is wanted
-                for s in switch.switch.bridges["br0"].controllers.sessions()
+                for s in switch.sessions()
             )
         )
         switch.call(lambda: switch.datapath.punts.append(punt))
@@ -240,11 +236,7 @@ def test_flow_monitors_see_what_others_change(switch: RunningSwitch, version: in
 
 def test_expired_flows_are_told_to_those_who_asked(switch: RunningSwitch) -> None:
     with Watching(switch, "monitor", "br0", "65534") as monitor:
-        assert wait_until(
-            lambda: any(
-                s.feed.miss_send_len for s in switch.switch.bridges["br0"].controllers.sessions()
-            )
-        )
+        assert wait_until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
         switch.ofctl("add-flow", "br0", "in_port=1,cookie=7,hard_timeout=1,send_flow_rem,actions=2")
         switch.ofctl("add-flow", "br0", "in_port=2,hard_timeout=1,actions=2")
         assert monitor.shows(r"OFPT_FLOW_REMOVED .*in_port=1 reason=hard table_id=0 cookie:0x7")
@@ -254,11 +246,7 @@ def test_expired_flows_are_told_to_those_who_asked(switch: RunningSwitch) -> Non
 
 def test_ports_that_come_and_go_are_told(switch: RunningSwitch) -> None:
     with Watching(switch, "monitor", "br0", "65534") as monitor:
-        assert wait_until(
-            lambda: any(
-                s.feed.miss_send_len for s in switch.switch.bridges["br0"].controllers.sessions()
-            )
-        )
+        assert wait_until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
         switch.call(lambda: switch.devices.vanish("v3"))
         assert monitor.shows(r"OFPT_PORT_STATUS .*DEL: 3\(v3\)")
         switch.call(lambda: switch.devices.appear("v3", "00:00:00:00:00:03"))

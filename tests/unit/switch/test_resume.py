@@ -71,8 +71,7 @@ def test_what_was_left_to_do_is_done_when_the_packet_comes_back(
     switch.call(lambda: switch.devices.change("br0", admin_up=True))
     assert wait_until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
     with Watching(switch, "monitor", "br0", "resume", "65534", version=version) as monitor:
-        sessions = switch.switch.bridges["br0"].controllers.sessions
-        assert wait_until(lambda: any(listens(s) for s in sessions()))
+        assert wait_until(lambda: any(listens(s) for s in switch.sessions()))
         switch.call(lambda: switch.datapath.punts.append(met(key)))
         assert monitor.shows("NXT_PACKET_IN2"), monitor.seen
         wait_until(lambda: sent(switch) == ports and monitor.shows("NXT_RESUME", 0.1))
@@ -82,8 +81,7 @@ def test_what_was_left_to_do_is_done_when_the_packet_comes_back(
 def test_a_packet_out_waits_too(switch: RunningSwitch) -> None:
     switch.ofctl("add-flow", "br0", "in_port=1,actions=controller(pause),output:2")
     with Watching(switch, "monitor", "br0", "resume", "65534") as monitor:
-        sessions = switch.switch.bridges["br0"].controllers.sessions
-        assert wait_until(lambda: any(listens(s) for s in sessions()))
+        assert wait_until(lambda: any(listens(s) for s in switch.sessions()))
         switch.ofctl("packet-out", "br0", f"in_port=1,packet={PACKET},actions=table")
         assert monitor.shows("NXT_PACKET_IN2"), monitor.seen
         assert wait_until(lambda: sent(switch) == ["v2"])
@@ -98,8 +96,7 @@ def test_a_packet_that_went_through_a_ct_begins_at_the_table_it_went_on_at(
     assert wait_until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
     key = put_slot(put_slot(put_slot(0, "in_port", OfPort.LOCAL), "reg3", 2), "ct_state", 0x21)
     with Watching(switch, "monitor", "br0", "resume", "65534") as monitor:
-        sessions = switch.switch.bridges["br0"].controllers.sessions
-        assert wait_until(lambda: any(listens(s) for s in sessions()))
+        assert wait_until(lambda: any(listens(s) for s in switch.sessions()))
         switch.call(lambda: switch.datapath.punts.append(met(key, table_id=5)))
         assert monitor.shows("continuation.conntracked=true"), monitor.seen
         assert wait_until(lambda: sent(switch) == ["v2"]), monitor.seen

@@ -358,7 +358,7 @@ def test_a_bridge_whose_controllers_are_gone_fails_open_and_recovers(
     peer = controller.accept()
     peer.keep()
     sessions = switch.switch.bridges["br0"].controllers.primary_sessions
-    assert wait_until(lambda: list(sessions()))
+    assert wait_until(lambda: switch.call(lambda: list(sessions())))
     switch.ofctl("add-flow", "br0", "in_port=1,actions=2")
     peer.end()
     assert wait_until(lambda: switch.flows() == ["priority=61680 actions=NORMAL"])
@@ -490,7 +490,7 @@ def test_a_peer_that_asks_and_never_listens_costs_bounded_memory(switch: Running
     requests = (lambda xid=xid: peer.send(18, request, xid) for xid in range(100_000))
     with pytest.raises(TimeoutError):
         any(send() for send in requests)
-    session = next(iter(switch.switch.bridges["br0"].controllers.sessions()))
+    session = switch.sessions()[0]
     assert session.connection.output_bytes < 4 << 20
     assert len(switch.flows()) == 3001
 

@@ -103,6 +103,7 @@ class Statistics:
             for f in flows
         ]
         owed = self.owed()
+        self._totals_read_s = 0.0  # nobody who asks next is told less than this
         nothing = Owed()
         for flow, (packets, n_bytes, used) in zip(flows, before, strict=True):
             extra = owed.get(flow.flow_id, nothing)

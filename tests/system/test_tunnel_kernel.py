@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import statistics
 import struct
 import time
 from collections.abc import Iterable, Iterator
@@ -175,23 +176,26 @@ def test_a_thousand_tunnels_take_seconds_and_linear_memory_and_slow_no_packet_do
              "priority=40000,dl_type=0x88b5,actions=drop\n")  # fmt: skip
     host.ofctl("--bundle", "replace-flows", "br0", "-", stdin=flows)
     settle(host)
-    one_way, other_way = (min(cost(host, peer, out=out) for _ in range(3)) for out in (True, False))
-    none = memory(host)
-    _add_many(host, range(1, 100))
+    one_way, other_way = (
+        statistics.median(cost(host, peer, out=out) for _ in range(5)) for out in (True, False)
+    )
+    _add_many(host, range(1, 100))  # they find room that was there already
     few = memory(host)
-    took, used = _add_many(host, range(100, 1000))
+    _add_many(host, range(100, 400))
+    some = memory(host)
+    took, used = _add_many(host, range(400, 1000))
     many = memory(host)
     assert inner_ping(host, "a", PEER_INNER) == 3
     errors = host.vsctl("--columns=name", "--bare", "find", "interface", "type=vxlan", "error!=[]")
     assert errors == ""
-    print(f"900 more tunnels in {took:.1f} s, of which the daemon worked {used:.1f} s")
-    # Of ten seconds: the rest is for ovs-vsctl and the database, and for a machine that is busy.
-    assert used < 5
-    assert took < 10 or os.getloadavg()[0] > (os.cpu_count() or 1)
-    for what, zero, hundred, thousand in zip(("daemon", "maps"), none, few, many, strict=True):
-        first, later = (hundred - zero) / 99, (thousand - hundred) / 900
-        print(f"{what}: {zero >> 10} KiB, {first / 1024:.1f} and then {later / 1024:.1f} KiB a tunnel")
-        # The first ones may find room that was there already, or make room for more.
+    print(f"600 more tunnels in {took:.1f} s, of which the daemon worked {used:.1f} s")
+    # Of the ten seconds that a thousand may take: the rest is for ovs-vsctl, the database, and for
+    # a machine that is busy.
+    assert used < 3
+    assert took < 6 or os.getloadavg()[0] > (os.cpu_count() or 1)
+    for what, at_100, at_400, at_1000 in zip(("daemon", "maps"), few, some, many, strict=True):
+        first, later = (at_400 - at_100) / 300, (at_1000 - at_400) / 600
+        print(f"{what}: {at_100 >> 10} KiB, {first / 1024:.1f} and then {later / 1024:.1f} KiB a tunnel")
         assert later < max(1.2 * first, 8192)
     for before, out in ((one_way, True), (other_way, False)):
         # Not by one look: what else runs on the machine makes some packets slower than others.

@@ -92,7 +92,8 @@ def serve(netns: Netns, files: Path) -> list[subprocess.Popen[str]]:
 
 
 def hang_up(*everyone: Netns) -> None:
-    """Wait until TCP has said its last: a segment that comes when connections are flushed makes one."""
+    """Wait until TCP has said its last, by the rules it began with: others do not let it pass, and a
+    segment that comes when connections are flushed makes one."""
     assert until(lambda: not any(ns.run("ss", "-Htn").stdout for ns in everyone))
 
 
@@ -124,9 +125,9 @@ class World:
         nat, address = family.nat(how)
         ip = "ipv6" if family.six else "ip"
         rules = _RULES.format(ip=ip, six=family.six, nat=nat, alg=alg, talg=talg)
+        hang_up(self.client, self.server)
         self.host.ofctl("del-flows", "br0")
         self.host.ofctl("add-flows", "br0", "-", stdin=rules)
-        hang_up(self.client, self.server)
         self.host.appctl("dpctl/flush-conntrack")
         return family.url(address)
 
@@ -290,9 +291,9 @@ def far(world: World) -> Iterator[Netns]:
 @pytest.mark.parametrize("nat", ["", "nat(src=10.8.0.199),"], ids=["none", "source"])
 def test_files_come_through_a_tunnel(world: World, far: Netns, mode: str, nat: str) -> None:
     rules = _RULES.format(ip="ip", six="", nat=nat, alg="alg=ftp,", talg="alg=tftp,")
+    hang_up(far)
     world.host.ofctl("del-flows", "brf")
     world.host.ofctl("add-flows", "brf", "-", stdin=rules)
-    hang_up(far)
     world.host.appctl("dpctl/flush-conntrack")
     own = ["10.8.0.1"] if mode == "PORT" else []
     for url in ("ftp://10.8.0.2/large", "tftp://10.8.0.2/small"):

@@ -58,9 +58,8 @@ class Outlooks:
         self._may_flatten = True
         self._meters_depth = meters_depth
         for bridge_id in self._stale:
-            footprints = self._flows.bridge(bridge_id).footprint, self._groups.footprint(bridge_id)
-            changed = footprints[0].writes | footprints[1].writes
-            self._depths[bridge_id] = parse_depth(self._reads(bridge_id) | changed)
+            seen = self._reads(bridge_id) | self._writes(bridge_id)
+            self._depths[bridge_id] = parse_depth(seen)
         depth = self._depth()
         for bridge_id in self._bridges.ids():
             if depth > self._bridges.depth(bridge_id):
@@ -74,9 +73,8 @@ class Outlooks:
         if bridge_id not in self._stale:
             return
         cause = self._cause(bridge_id)
-        flows, groups = self._flows.bridge(bridge_id).footprint, self._groups.footprint(bridge_id)
-        self._bridges.set_lengths(bridge_id, flows.lengths | groups.lengths)
-        look = cache_bits(self._reads(bridge_id), flows.writes | groups.writes)
+        self._bridges.set_lengths(bridge_id, self.lengths(bridge_id))
+        look = cache_bits(self._reads(bridge_id), self._writes(bridge_id))
         self._bridges.set_look(bridge_id, look)
         self._causes[bridge_id] = cause
         self._stale.discard(bridge_id)
@@ -104,3 +102,8 @@ class Outlooks:
         reads = self._flows.bridge(bridge_id).footprint.reads | IN_PORT_MASK
         reads |= self._groups.footprint(bridge_id).reads
         return reads | self._bridges.tells_fragments(bridge_id, reads)
+
+    def _writes(self, bridge_id: int) -> int:
+        """The bits that flows or groups change."""
+        flows, groups = self._flows.bridge(bridge_id), self._groups.footprint(bridge_id)
+        return flows.footprint.writes | groups.writes

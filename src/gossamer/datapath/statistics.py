@@ -65,6 +65,11 @@ class Statistics:
                 total.used = max(total.used, used)
         return out
 
+    def _paid(self, counter_id: int) -> tuple[int, int, int]:
+        """Packets, bytes and the last use (ns) that retired paths have credited."""
+        words, at = self._counters.words64, counter_id * _U64
+        return words[at], words[at + 1], words[at + 2]
+
     def _lately(self, max_age_s: float) -> dict[int, Owed]:
         """What ids that paths owe to had in all, at some moment of that age.
 
@@ -73,12 +78,7 @@ class Statistics:
         """
         now = time.monotonic()
         if now - self._totals_read_s > max_age_s:
-            words = self._counters.words64
-            paid = {
-                i: (words[i * _U64], words[i * _U64 + 1], words[i * _U64 + 2])
-                for i in self.owed()
-                if not i & layout.TABLE_MISS
-            }
+            paid = {i: self._paid(i) for i in self.owed() if not i & layout.TABLE_MISS}
             self._totals = {}
             for flow_id, more in self.owed().items():
                 if flow_id in paid:
@@ -96,12 +96,8 @@ class Statistics:
         two readings; what was read never goes back, so a counter at worst shows such packets a
         moment late.
         """
-        words = self._counters.words64
         flows = list(flows)
-        before = [
-            (words[f.flow_id * _U64], words[f.flow_id * _U64 + 1], words[f.flow_id * _U64 + 2])
-            for f in flows
-        ]
+        before = [self._paid(f.flow_id) for f in flows]
         owed = self.owed()
         self._totals_read_s = 0.0  # nobody who asks next is told less than this
         nothing = Owed()
@@ -111,24 +107,21 @@ class Statistics:
 
     def refresh_lately(self, flows: Iterable[Flow], max_age_s: float) -> None:
         """The same, but what the caches owe may have been read so long ago."""
-        words = self._counters.words64
         lately = self._lately(max_age_s)
         for flow in flows:
-            at = flow.flow_id * _U64
-            _raise(flow, words[at], words[at + 1], words[at + 2])
+            _raise(flow, *self._paid(flow.flow_id))
             total = lately.get(flow.flow_id)
             if total is not None:
                 _raise(flow, total.packets, total.n_bytes, total.used)
 
     def read(self, counter_ids: Iterable[int]) -> list[tuple[int, int]]:
         """(packets, bytes) of counters in the flows' space: those of groups and buckets."""
-        words = self._counters.words64
         lately = self._lately(0.02)
         nothing = Owed()
         out = []
         for i in counter_ids:
             total = lately.get(i, nothing)
-            packets, n_bytes = words[i * _U64], words[i * _U64 + 1]
+            packets, n_bytes, _ = self._paid(i)
             out.append((max(packets, total.packets), max(n_bytes, total.n_bytes)))
         return out
 

@@ -12,9 +12,9 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.injection import run_once
@@ -182,9 +182,12 @@ def measure(rig: Rig) -> dict[str, int]:
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench.cost")
+Costs = TypeVar("Costs", bound=Mapping[str, object])
+
+
+def run(prog: str, measure: Callable[[Rig], Costs], show: Callable[[Costs], None]) -> None:
+    """Measure on a rig, print by `show`, and write --json: what the programs of test runs do."""
+    parser = argparse.ArgumentParser(prog=prog)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if os.environ.get("GOSSAMER_SANDBOX") != "inside":
@@ -194,11 +197,16 @@ def main() -> None:
         costs = measure(rig)
     finally:
         rig.close()
-    for name, ns in costs.items():
-        print(f"{name:26} {ns:5} ns")
+    show(costs)
     if options.json:
         options.json.write_text(json.dumps(costs, indent=2) + "\n")
 
 
+def show(costs: Mapping[str, int]) -> None:
+    """Print a line a case."""
+    for name, ns in costs.items():
+        print(f"{name:26} {ns:5} ns")
+
+
 if __name__ == "__main__":
-    main()
+    run("bench.cost", measure, show)

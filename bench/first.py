@@ -7,14 +7,12 @@ A small program in front of the datapath gives each run a five-tuple of its own 
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import json
 import os
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Final
 
-from bench.cost import ANY, OUT, PACKET, Rig, flow
+from bench.cost import ANY, OUT, PACKET, Rig, flow, run
 from bench.peers import BUILD, HERE, sh
 from gossamer.datapath import libbpf
 from gossamer.datapath.injection import run_once
@@ -113,23 +111,11 @@ def measure(rig: Rig) -> dict[str, dict[str, int]]:
     return out
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench.first")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    if os.environ.get("GOSSAMER_SANDBOX") != "inside":
-        raise SystemExit("run it inside tests/sandbox.sh: it makes devices")
-    rig = Rig()
-    try:
-        costs = measure(rig)
-    finally:
-        rig.close()
+def show(costs: Mapping[str, Mapping[str, int]]) -> None:
+    """Print a line for each set of rules."""
     for name, of in costs.items():
         print(f"{name:32}" + "".join(f"  {kind} {ns:5} ns" for kind, ns in of.items()))
-    if options.json:
-        options.json.write_text(json.dumps(costs, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    run("bench.first", measure, show)

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from gossamer.datapath import statistics
-from gossamer.datapath.datapath import Datapath
-from tests.property.nat_world import INSIDE, NatWorld, flow, nat_world
+from tests.property.nat_world import INSIDE, NatWorld, flow
 
 FRAME = bytes.fromhex("020000000001020000000002") + b"\x88\xb5" + bytes(46)
-
-
-@pytest.fixture(scope="module")
-def datapath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
-    opened = Datapath.open(
-        Path("/sys/fs/bpf") / tmp_path_factory.mktemp("counters").name, capturing=True
-    )
-    yield opened
-    opened.destroy()
-
-
-@pytest.fixture
-def world(datapath: Datapath) -> Iterator[NatWorld]:
-    with nat_world(datapath) as made:
-        yield made
 
 
 def test_a_flow_removed_right_after_another_has_each_packet_once(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -27,15 +25,6 @@ OUTSIDE = [bytes((192, 0, 2, n)) for n in (1, 2)]
 PUBLIC = bytes((198, 51, 100, 1))
 PORTS = (1024, 1025, 20, 600)
 _SYN, _SYN_ACK, _ACK = 2, 18, 16
-
-
-@pytest.fixture(scope="module")
-def datapath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
-    opened = Datapath.open(
-        Path("/sys/fs/bpf") / tmp_path_factory.mktemp("expectations").name, capturing=True
-    )
-    yield opened
-    opened.destroy()
 
 
 def world(rng: random.Random) -> Case:

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from gossamer.datapath.conntrack.sequences import SequenceShift
-from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.settings import PuntReason
 from gossamer.datapath.testrun import Captured
 from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.tuple import Tuple
-from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld, nat_world
+from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld
 from tests.property.wire import ACK, PSH, SYN, TCP, packed, see, tcp, udp
 
 CLIENT, SERVER, PUBLIC = "10.0.0.1", "192.0.2.9", "198.51.100.1"
-
-
-@pytest.fixture(scope="module")
-def datapath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
-    opened = Datapath.open(
-        Path("/sys/fs/bpf") / tmp_path_factory.mktemp("helpers").name, capturing=True
-    )
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def world(datapath: Datapath) -> Iterator[NatWorld]:
-    with nat_world(datapath) as world:
-        yield world
 
 
 def ftp(world: NatWorld, *, nat: bool = True) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from gossamer.datapath.datapath import Datapath
-from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld, nat_world
+from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld
 from tests.property.wire import (
     ACK,
     ICMP,
@@ -25,21 +21,6 @@ from tests.property.wire import (
     udp,
     udp_segment,
 )
-
-
-@pytest.fixture(scope="module")
-def datapath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
-    pins = Path("/sys/fs/bpf") / tmp_path_factory.mktemp("nat").name
-    opened = Datapath.open(pins, capturing=True)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def world(datapath: Datapath) -> Iterator[NatWorld]:
-    with nat_world(datapath) as world:
-        yield world
-
 
 FAMILIES = [
     pytest.param("10.0.0.1", "192.0.2.9", "198.51.100.1", id="ipv4"),

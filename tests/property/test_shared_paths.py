@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import mkdtemp
-
 import pytest
 
-from gossamer.datapath.datapath import Datapath
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.group import Bucket, Group, GroupType
-from tests.property.nat_world import INSIDE, NatWorld, nat_world
+from tests.property.nat_world import INSIDE, NatWorld
 
 FRAME = bytes.fromhex("02000000000202000000000108004500")
-
-
-@pytest.fixture(scope="module")
-def datapath() -> Iterator[Datapath]:
-    it = Datapath.open(Path(mkdtemp(prefix="shared", dir="/sys/fs/bpf")), capturing=True)
-    yield it
-    it.destroy()
-
-
-@pytest.fixture
-def world(datapath: Datapath) -> Iterator[NatWorld]:
-    with nat_world(datapath) as it:
-        yield it
 
 
 def asking(world: NatWorld, *lengths: int) -> None:

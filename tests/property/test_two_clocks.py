@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from gossamer.datapath.datapath import Datapath
-from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld, nat_world
+from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld
 
 NOW_NS, TICK_NS = 50_000_000_000_000, 4_000_000
 A, B = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
-
-
-@pytest.fixture(scope="module")
-def datapath(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
-    opened = Datapath.open(
-        Path("/sys/fs/bpf") / tmp_path_factory.mktemp("clocks").name, capturing=True
-    )
-    yield opened
-    opened.destroy()
-
-
-@pytest.fixture
-def world(datapath: Datapath) -> Iterator[NatWorld]:
-    with nat_world(datapath) as made:
-        yield made
 
 
 def _frame(to: bytes, sender: bytes) -> bytes:

@@ -5,7 +5,6 @@ What is expected here is what Open vSwitch 3.1 answered to the same commands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,6 @@ from fake_datapath import FakeDatapath
 from running_switch import RunningSwitch, bridge
 
 VERSIONS = (10, 11, 12, 13, 14, 15)
-
-
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[RunningSwitch]:
-    running = RunningSwitch(tmp_path)
-    running.apply()
-    running.ofctl("del-flows", "br0")
-    yield running
-    running.stop()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -7,7 +7,6 @@ but for loops, which it does not look for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,6 @@ from gossamer.errors import DatapathError, UnsupportedActionError
 from gossamer.pipeline.group import Group
 
 VERSIONS = (10, 11, 12, 13, 14, 15)
-
-
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[RunningSwitch]:
-    running = RunningSwitch(tmp_path)
-    running.apply()
-    running.ofctl("del-flows", "br0")
-    yield running
-    running.stop()
 
 
 def groups(switch: RunningSwitch) -> dict[int, Group]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from running_switch import RunningSwitch
@@ -13,15 +11,6 @@ from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
 
 VERSIONS = (13, 14, 15)
 DROP = "band=type=drop,rate=1000"
-
-
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[RunningSwitch]:
-    running = RunningSwitch(tmp_path)
-    running.apply()
-    running.ofctl("del-flows", "br0")
-    yield running
-    running.stop()
 
 
 def refusal(switch: RunningSwitch, *argv: str) -> str:

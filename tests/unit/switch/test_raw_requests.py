@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from raw_client import RawClient
@@ -19,15 +18,6 @@ from gossamer.switch.table import N_TABLES
 ERROR = 1
 ROLE_REQUEST, GROUP_MOD, METER_MOD, TABLE_MOD, MULTIPART = 24, 15, 29, 17, 18
 IS_SLAVE = (1, 10)
-
-
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[RunningSwitch]:
-    running = RunningSwitch(tmp_path)
-    running.apply()
-    running.ofctl("del-flows", "br0")
-    yield running
-    running.stop()
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from fake_datapath import wait_until
 from running_switch import RunningSwitch, Watching
@@ -16,15 +13,6 @@ from gossamer.pipeline.fields import put_slot
 from gossamer.switch.session import Session
 
 PACKET = "112233445566aabbccddeeff0800"
-
-
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[RunningSwitch]:
-    running = RunningSwitch(tmp_path)
-    running.apply()
-    running.ofctl("del-flows", "br0")
-    yield running
-    running.stop()
 
 
 def sent(switch: RunningSwitch) -> list[str]:

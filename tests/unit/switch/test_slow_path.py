@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from fake_datapath import wait_until
 from running_switch import RunningSwitch
 
@@ -15,15 +11,6 @@ from gossamer.pipeline.fields import put_slot
 PACKET = bytes.fromhex("020000000002020000000001123400000000")
 LENGTH = 64
 """With what it had in the bridge before."""
-
-
-@pytest.fixture
-def switch(tmp_path: Path) -> Iterator[RunningSwitch]:
-    running = RunningSwitch(tmp_path)
-    running.apply()
-    running.ofctl("del-flows", "br0")
-    yield running
-    running.stop()
 
 
 def _comes_up(switch: RunningSwitch, brought: int = 0) -> int:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+LOADS: Final = {
+    "one sender": ("packets_per_second", "new_flows_per_second"),
+    "a sender on each core": ("packets_of_every_core", "new_flows_of_every_core"),
+    "overload": ("forwarded_per_second", "new_flows_forwarded_per_second"),
+}
+"""What is offered: the keys of packets and of new flows a second."""
 
 
 def write(result: dict[str, Any], docs: Path) -> None:
@@ -52,6 +59,8 @@ def write(result: dict[str, Any], docs: Path) -> None:
         f"| daemon's memory with them, MB | {rss['Gossamer']:.0f} | | {rss['OVS userspace']:.0f} | |",
         f"| adding the 1st / the 500th port, ms | {ports['first']:.1f} / {ports['500th']:.1f} | | | |",
         "",
+        *_aims(result),
+        "",
     ]
     (docs / "bench.md").write_text("\n".join(lines))
     _plot(pps, docs / "bench.svg")
@@ -67,6 +76,38 @@ def _rates(what: str, pps: dict[str, float]) -> list[str]:
             for label, value in pps.items()
         ),
     ]
+
+
+def _aims(result: dict[str, Any]) -> list[str]:
+    """Each aim under each load, beside what a program that only redirects makes of it.
+
+    A load that even the bare redirect cannot turn into the aim says something of the sender, not of the switch.
+    """
+    lines = [
+        "What was aimed at: the least of ours, beside the bare redirect_peer, which looks at nothing and is the limit of"
+        " any switch under that load.",
+        "",
+        "| aim | load | limit | Gossamer | reached |",
+        "| --- | --- | ---: | ---: | --- |",
+    ]
+    aims = (("Linux bridge", 1.5), ("OVS userspace", 3.0), ("bare TC redirect", 0.85))
+    for peer, aim in aims:
+        for load, (packets, _) in LOADS.items():
+            pps: dict[str, float] = result[packets]
+            least = min(v for k, v in pps.items() if k.startswith("Gossamer")) / pps[peer]
+            limit = pps["bare TC redirect_peer"] / pps[peer]
+            lines.append(_aim(f"packets: {aim} times {peer}", load, limit, least, aim))
+    for load, (packets, flows) in LOADS.items():
+        new: dict[str, float] = result[flows]
+        ours = next(v for k, v in new.items() if k.startswith("Gossamer")) / new["OVS userspace"]
+        limit = result[packets]["bare TC redirect_peer"] / new["OVS userspace"]
+        lines.append(_aim("new flows: 8 times OVS userspace", load, limit, ours, 8.0))
+    return lines
+
+
+def _aim(what: str, load: str, limit: float, ours: float, aim: float) -> str:
+    reached = "yes" if ours >= aim else "no" if limit >= aim else "by nothing: the sender is the bound"
+    return f"| {what} | {load} | {limit:.2f} | {ours:.2f} | {reached} |"
 
 
 def _plot(pps: dict[str, float], path: Path) -> None:

@@ -76,6 +76,9 @@ static __always_inline bool has(struct flow_key *k, __u32 needs)
 		case 0x8848:
 			is = NEEDS_MPLS;
 			break;
+		case ETH_NSH:
+			is = NEEDS_NSH;
+			break;
 		}
 		if (!(needs & is))
 			return false;

@@ -333,6 +333,30 @@ static __always_inline int commit_l4(struct __sk_buff *skb, struct state *st)
 	return bpf_skb_store_bytes(skb, l4, &to, 4, 0) ? -1 : 0;
 }
 
+/* A network service header, as parse_nsh() has read it. */
+static __always_inline int commit_nsh(struct __sk_buff *skb, struct state *st)
+{
+	__be32 *to = &st->key[WORD_IPV6_SRC], *from = (__be32 *)WIRE(st) + WORD_IPV6_SRC;
+	__u32 l3 = st->l3 & 0x7ff, first = bpf_ntohl(to[0]);
+	__u8 *base = st->header;
+
+	if (differ(from, to, 8)) {
+		__be16 start;
+
+		if (load(skb, l3, base, 8))
+			return -1;
+		start = bpf_htons((first >> 24 & 3) << 12 | (first >> 16 & 0x3f) << 6 | (base[1] & 0x3f));
+		__builtin_memcpy(base, &start, 2);
+		__builtin_memcpy(base + 2, (__u8 *)to + 2, 6);
+		if (bpf_skb_store_bytes(skb, l3, base, 8, 0))
+			return -1;
+	}
+	if (((__u8 *)to)[2] == NSH_MD_CONTEXT && differ(from + 4, to + 4, 16) &&
+	    bpf_skb_store_bytes(skb, l3 + 8, to + 4, 16, 0))
+		return -1;
+	return 0;
+}
+
 static __always_inline int commit_arp(struct __sk_buff *skb, struct state *st)
 {
 	struct flow_key *k = key_of(st);
@@ -422,6 +446,9 @@ __attribute__((noinline)) int commit_key(struct __sk_buff *skb, __u32 level)
 				return -1;
 		} else if (st->l3_type == bpf_htons(0x86dd)) {
 			if ((st->touched & GROUP_L3) && commit_ipv6(skb, st))
+				return -1;
+		} else if (st->l3_type == bpf_htons(ETH_NSH)) {
+			if ((st->touched & GROUP_L3) && commit_nsh(skb, st))
 				return -1;
 		} else if ((st->touched & (GROUP_L3 | GROUP_ARP_ND)) && commit_arp(skb, st)) {
 			return -1;

@@ -11,6 +11,7 @@
 
 #define MAX_IPV6_EXTENSIONS 8
 #define MAX_ND_OPTIONS 8
+#define ETH_NSH 0x894f
 #define ETH_TYPE_NONE 0x05ff	/* OpenFlow's name for 'no ethertype' (802.3 without SNAP) */
 
 struct arp_header {
@@ -475,7 +476,8 @@ __attribute__((noinline)) int parse_nsh(struct __sk_buff *skb, __u32 off, __u32 
 	if (base[2] == NSH_MD_CONTEXT)
 		load(skb, off + 8, &st->key[WORD_IPV6_DST], 16);
 	/* Labels hide it as they hide IP. */
-	st->l3_type = bpf_htons(0x894f);
+	st->l3 = off;
+	st->l3_type = bpf_htons(ETH_NSH);
 	return 0;
 }
 
@@ -569,7 +571,7 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 level)
 		parse_arp(skb, st, off);
 	} else if (type == bpf_htons(0x8847) || type == bpf_htons(0x8848)) {
 		parse_mpls(skb, off, level);
-	} else if (type == bpf_htons(0x894f)) {
+	} else if (type == bpf_htons(ETH_NSH)) {
 		parse_nsh(skb, off, level);
 	} else if (type == bpf_htons(0x88e7) && off + 16 <= skb->len) {
 		load(skb, off, &k->pbb_isid, 4);

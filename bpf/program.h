@@ -53,6 +53,7 @@ enum rule_op {
 				 * b: NAT rule, c: table | bits of the zone << 8 */
 	OP_CT_CLEAR,
 	OP_SAMPLE,		/* a: probability, of 65535; b: number of the sample action */
+	OP_DEC_NSH_TTL,
 };
 
 /* A field that the packet has not is not set: what a match cannot say for good. */
@@ -65,7 +66,8 @@ enum rule_op {
 #define NEEDS_IPV6	(1 << 6)
 #define NEEDS_ARP	(1 << 7)
 #define NEEDS_MPLS	(1 << 8)
-#define NEEDS_ETH_TYPE	(NEEDS_IPV4 | NEEDS_IPV6 | NEEDS_ARP | NEEDS_MPLS)
+#define NEEDS_NSH	(1 << 10)
+#define NEEDS_ETH_TYPE	(NEEDS_IPV4 | NEEDS_IPV6 | NEEDS_ARP | NEEDS_MPLS | NEEDS_NSH)
 #define NEEDS_PROTO	(1 << 9)	/* the IP protocol in bits 16 to 23 */
 #define NEEDED_PROTO(needs) ((needs) >> 16 & 0xff)
 

@@ -120,6 +120,24 @@ static __always_inline int dec_ttl(struct state *st, struct run *run, struct op 
 		 GROUP_L3);
 	return 0;
 }
+
+/* That of a network service header, which lies beside its flags where IPv6 has its source.  -1: it has
+ * run out, or there is none, and the rule ends. */
+static __always_inline int dec_nsh_ttl(struct state *st, struct run *run)
+{
+	__u32 ttl;
+
+	if (key_of(st)->eth_type != bpf_htons(ETH_NSH))
+		return -1;
+	ttl = bpf_ntohl(st->key[WORD_IPV6_SRC]) >> 16 & 0xff;
+	if (ttl > 1) {
+		set_word(st, WORD_IPV6_SRC, bpf_htonl((ttl - 1) << 16), bpf_htonl(0xff0000), GROUP_L3);
+		return 0;
+	}
+	emit_controller(0xffff, REASON_INVALID_TTL << 16, run->table, run->level);
+	return -1;
+}
+
 static long run_op(__u32 i, struct run *run)
 {
 	struct state *st = state_get(run->level);
@@ -260,6 +278,10 @@ static long run_op(__u32 i, struct run *run)
 			emit_controller(0xffff, REASON_INVALID_TTL << 16, run->table, run->level);
 		goto end;
 	}
+	case OP_DEC_NSH_TTL:
+		if (dec_nsh_ttl(st, run))
+			goto end;
+		return 0;
 	case OP_COPY_TTL_OUT:
 	case OP_COPY_TTL_IN:
 		copy_ttl(op.code, run->level);

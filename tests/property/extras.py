@@ -25,6 +25,13 @@ _CONJ_PRIORITY: Final = 41
 """Above the priorities of other rules, which are all different: no two overlap at one."""
 
 
+_NSH_TTL: Final = BY_NAME["nsh_ttl"]
+
+
+def _is_nsh(on: Match) -> bool:
+    return on.satisfies(_NSH_TTL.prerequisite)
+
+
 class Plain(Protocol):
     """The makers of plain rules."""
 
@@ -64,6 +71,7 @@ class Extras:
             "bundle": lambda table, on: self.bundle(),
             "mpls": lambda table, on: self.labels(on),
             "copy_ttl": lambda table, on: [rng.choice((act.CopyTtlIn(), act.CopyTtlOut()))],
+            "set_nsh": lambda table, on: [act.DecNshTtl()] if _is_nsh(on) else [],
             "pbb": lambda table, on: [rng.choice((act.PushPbb(), act.PopPbb()))],
             "output_trunc": lambda table, on: [
                 act.OutputTrunc(rng.choice(ends), rng.choice((34, 38, 50, 2000)))

@@ -60,6 +60,7 @@ def compile_actions(actions: act.Actions, names: Names) -> Program:
 
 _ETH_TYPE = BY_NAME["eth_type"].full_mask
 _TTL = BY_NAME["nw_ttl"].full_mask
+_NSH_TTL = BY_NAME["nsh_ttl"].full_mask
 _TOS = BY_NAME["nw_tos"].full_mask
 _PARSED = dict.fromkeys((ETH_IPV4, ETH_IPV6, ETH_ARP), PopMpls.BELOW_LABELS) | dict.fromkeys(
     (ETH_RARP, ETH_VLAN, ETH_QINQ, ETH_PBB, ETH_NSH), PopMpls.BARE
@@ -211,6 +212,10 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             program.reads |= _LABELS
             program.writes |= _LABELS
             program.emit(flags, RuleOp.DEC_MPLS_TTL)
+        case act.DecNshTtl():
+            program.reads |= _ETH_TYPE | _NSH_TTL
+            program.writes |= _NSH_TTL
+            program.emit(flags, RuleOp.DEC_NSH_TTL)
         case act.CopyTtlOut() | act.CopyTtlIn():
             program.reads |= _LABELS | _TTL
             program.writes |= _LABELS | _TTL
@@ -222,7 +227,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             push_bits(program, flags, source)
         case act.StackPop(dst=dst):
             pop_bits(program, flags, dst)
-        case act.PushPbb() | act.PopPbb() | act.Encap() | act.Decap() | act.DecNshTtl():
+        case act.PushPbb() | act.PopPbb() | act.Encap() | act.Decap():
             program.slow()
         case act.Ct():
             compile_ct(program, flags, action, names)

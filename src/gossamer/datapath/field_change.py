@@ -12,8 +12,8 @@ from gossamer.pipeline.fields import (
     ETH_IPV6,
     ETH_MPLS,
     ETH_MPLS_MC,
+    ETH_NSH,
     ETH_RARP,
-    NSH,
     Field,
     slot_shift,
 )
@@ -34,6 +34,7 @@ _NEEDED_BITS: Final = {
     Need.IPV6: 0xFFFF << slot_shift("eth_type"),
     Need.ARP: 0xFFFF << slot_shift("eth_type"),
     Need.MPLS: 0xFFFF << slot_shift("eth_type"),
+    Need.NSH: 0xFFFF << slot_shift("eth_type"),
     Need.PROTO: 0xFF << slot_shift("nw_proto"),
 }
 """The key bits that tell whether a packet has what is needed."""
@@ -44,6 +45,7 @@ _ETH_TYPES: Final = {
     ETH_RARP: Need.ARP,
     ETH_MPLS: Need.MPLS,
     ETH_MPLS_MC: Need.MPLS,
+    ETH_NSH: Need.NSH,
 }
 _ND_NEEDS: Final[dict[tuple[int, ...], Need]] = {
     (135,): Need.ND_SOLICIT,
@@ -55,7 +57,7 @@ def change_fields(
     program: Program, flags: int, fields: tuple[Field, ...], change: Program
 ) -> None:
     """Operations that change the first of `fields`, left out where the packet lacks one."""
-    if fields[0].name == "pbb_isid" or any(f.prerequisite is NSH for f in fields):
+    if fields[0].name == "pbb_isid":
         program.slow()
         return
     if fields[0].marks:

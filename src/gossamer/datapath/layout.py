@@ -343,6 +343,7 @@ class RuleOp(IntEnum):
     CT = 38
     CT_CLEAR = 39
     SAMPLE = 40
+    DEC_NSH_TTL = 41
 
 
 class Need(IntFlag):
@@ -359,6 +360,7 @@ class Need(IntFlag):
     MPLS = 1 << 8
     PROTO = 1 << 9
     """The protocol is in bits 16 to 23."""
+    NSH = 1 << 10
 
 
 class PopMpls(IntEnum):

@@ -84,7 +84,7 @@ class Frame:
         h = self.headers
         moved = {
             name: getattr(h, name) + shift
-            for name in ("l3", "l4", "l4_end", "nd_option", "network")
+            for name in ("l3", "l4", "l4_end", "nd_option", "nsh", "network")
             if getattr(h, name)
         }
         return Frame(packet, replace(h, key=key, **moved), key)
@@ -184,7 +184,7 @@ class _Rewrite:
 
     def layer3_and_4(self) -> None:
         eth_type = get_slot(self.old_key, "eth_type")
-        if eth_type == ETH_NSH and get_slot(self.old_key, "ipv6_src"):
+        if eth_type == ETH_NSH and self.at.nsh:
             self.nsh()
         if not self.at.l3:
             return
@@ -262,7 +262,7 @@ class _Rewrite:
 
     def nsh(self) -> None:
         """A network service header, which stands where IPv6 addresses do in the key."""
-        l3 = self.at.network
+        l3 = self.at.nsh
         if changed := self.change("ipv6_src"):
             _, new = changed
             length = self.packet[l3 + 1] & 0x3F

@@ -134,6 +134,8 @@ class Headers:
     """Offset of the first ND option with a link-layer address."""
     ip_seen: bool = False
     """There is, or may be, an IP packet below: labels on anything else are not looked under."""
+    nsh: int = 0
+    """A network service header that is whole, and what it says of its length true."""
     network: int = 0
     """Where the network layer begins: what follows the ethertype, labels first, known or not."""
 
@@ -146,6 +148,7 @@ class _Dissection:
         self.key = bytearray(KEY_LEN)
         self.l3 = self.l4 = self.l4_proto = self.l4_end = 0
         self.nd_option = 0
+        self.nsh_at = 0
         self.network = 0
 
     def put(self, slot: str, data: bytes) -> None:
@@ -205,6 +208,7 @@ class _Dissection:
         whole = 8 <= length <= len(self.packet) - off
         if not whole or (h[2] == NSH_MD_CONTEXT and length != 24):
             return
+        self.nsh_at = off
         flags, ttl = h[0] >> 4 & 3, (h[0] & 0xF) << 2 | h[1] >> 6
         self.put("ipv6_src", bytes((flags, ttl)) + h[2:8])
         if h[2] == NSH_MD_CONTEXT:
@@ -366,6 +370,7 @@ def dissect(packet: bytes, in_port: int) -> Headers:
         d.l4_end,
         d.nd_option,
         ip_seen=bool(d.l3) or bytes(d.key[_AT["eth_type"] :][:2]) in _LABELLED,
+        nsh=d.nsh_at,
         network=d.network,
     )
 

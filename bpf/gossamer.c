@@ -88,8 +88,9 @@ static __always_inline void read_clock(struct state *st)
 	}
 }
 
-/* A packet enters the switch.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps on
- * the stack would lie below everything that follows, and all frames together have 512 bytes. */
+/* A packet enters the switch, and is read.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps
+ * on the stack would lie below everything that follows, and all frames together have 512 bytes; one call
+ * for both, as each takes 10 ns. */
 __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 level)
 {
 	struct state *st = state_get(level);
@@ -145,6 +146,10 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 	st->n_seen = 0;
 	st->pass_head = st->pass_tail = 0;
 	key_of(st)->in_port = bpf_htonl(port->ofport);
+	if (read_packet(skb, st, level)) {
+		count_drop(DROP_PARSE);
+		return -1;
+	}
 	return 0;
 }
 
@@ -180,10 +185,6 @@ static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u3
 {
 	struct queue queue = { .skb = skb, .level = level };
 
-	if (parse(skb, level)) {
-		count_drop(DROP_PARSE);
-		return TC_ACT_SHOT;
-	}
 	remember(st);
 	pass(skb, level);
 	/* after a ct(), mostly: two calls less than the loop */

@@ -487,24 +487,19 @@ static __always_inline bool is_vlan(__be16 type)
 }
 
 /* Fill the key's packet part.  Returns 0, or -1 for what is no Ethernet frame. */
-__attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 level)
+static __always_inline int read_packet(struct __sk_buff *skb, struct state *st, __u32 level)
 {
-	struct state *st = state_get(level);
-	struct flow_key *k;
+	struct flow_key *k = key_of(st);
 	__u32 off = 14;
 	struct {
 		__u8 dst[6], src[6];
 		__be16 type;
 	} eth __attribute__((aligned(8)));
-	struct bridge *br;
+	struct bridge *br = bridge_get(st->bridge);
 	__be16 type;
 
-	if (!st)
-		return -1;
-	br = bridge_get(st->bridge);
 	if (!br)
 		return -1;
-	k = key_of(st);
 	__builtin_memset(&st->key[PACKET_WORD], 0, PACKET_WORDS * 4);
 	st->l3 = st->l4 = st->nd_option = 0;
 	st->l4_proto = 0;
@@ -581,6 +576,14 @@ out:
 	/* A tag cut short: its ethertype is all that is known. */
 	k->eth_type = type;
 	return 0;
+}
+
+/* The same of a packet that was changed. */
+__attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
+
+	return st ? read_packet(skb, st, level) : -1;
 }
 
 #endif

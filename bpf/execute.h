@@ -200,6 +200,23 @@ __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 	return 0;
 }
 
+/* The same without a call, where nothing else has to be done for it than to remember it: for the first
+ * output of a packet that was not changed. */
+static __always_inline int send_plain(struct __sk_buff *skb, struct state *st, __u32 id, __u32 level)
+{
+	struct port *port = port_get(id);
+
+	if (capturing || !port || (port->kind != PORT_DEVICE && port->kind != PORT_INTERNAL) ||
+	    (port->flags & (PORT_FORWARD | PORT_UP)) != (PORT_FORWARD | PORT_UP) ||
+	    (st->touched | st->pending | st->length_limit | st->pass_limit))
+		return send(skb, id, level);
+	st->n_outputs++;
+	count_tx(skb, id);
+	st->pending = id;
+	st->pending_queue = st->queue;
+	return 0;
+}
+
 #define FLOOD_NO_FLOOD	(1 << 0)	/* leave out ports with no-flood */
 #define ANY_VLAN	0xffff		/* tags stay as they are */
 
@@ -773,7 +790,7 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 		if (walk.n_ops == walk.first + 1 && first->code == DO_NORMAL)
 			return normal(skb, level);
 		if (walk.n_ops == walk.first + 1 && first->code == DO_OUTPUT)
-			return send(skb, first->b, level);
+			return send_plain(skb, st, first->b, level);
 		st->n_saves = 0;
 		st->n_carried = 0;
 		if (walk.n_ops == walk.first + 1 && first->code == DO_CT &&

@@ -317,8 +317,8 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 	st->tags.tpid = k->vlan_tpid;
 	st->tags.inner_tci = k->vlan1_tci;
 	st->tags.inner_tpid = k->vlan1_tpid;
-	shortcut = st->in_port ? shortcut_of(st, vlan) : NULL;
-	if (shortcut && shortcut_holds(shortcut, st, br, vlan)) {
+	shortcut = st->in_port ? shortcut_of(st) : NULL;
+	if (shortcut && shortcut->vlan == vlan && shortcut_holds(shortcut, st, br)) {
 		set_egress_tag(shortcut->port, vlan, level);
 		return shortcut->port;
 	}
@@ -339,9 +339,11 @@ __attribute__((noinline)) int switch_normal(__u32 level)
 		count_drop(DROP_NO_PORT);
 		return 0;
 	}
-	if (shortcut)
-		take_shortcut(shortcut, st, moves, vlan, id);
 	set_egress_tag(id, vlan, level);
+	if (shortcut) {
+		take_shortcut(shortcut, st, moves, vlan, id);
+		shortcut->untagged = !st->tags.tci && !k->vlan_tci;
+	}
 	return id;
 }
 
@@ -787,8 +789,11 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 			return send(skb, path->ops[1].b, level);
 		}
 		/* the last one there is: what follows in the path is some older one's */
-		if (walk.n_ops == walk.first + 1 && first->code == DO_NORMAL)
-			return normal(skb, level);
+		if (walk.n_ops == walk.first + 1 && first->code == DO_NORMAL) {
+			__u32 id = untagged_shortcut(st, br);
+
+			return id ? send_plain(skb, st, id, level) : normal(skb, level);
+		}
 		if (walk.n_ops == walk.first + 1 && first->code == DO_OUTPUT)
 			return send_plain(skb, st, first->b, level);
 		st->n_saves = 0;

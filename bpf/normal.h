@@ -115,7 +115,7 @@ struct shortcut {
 	__u32 port;
 	__u32 vlan;
 	__u32 macs[3];
-	__u32 pad;
+	__u32 untagged;		/* the packet had no tag, and leaves without one */
 };
 
 struct {
@@ -125,24 +125,36 @@ struct {
 	__type(value, struct shortcut);
 } shortcuts SEC(".maps");
 
-static __always_inline struct shortcut *shortcut_of(struct state *st, __u32 vlan)
+static __always_inline struct shortcut *shortcut_of(struct state *st)
 {
 	__u32 *mac = &st->key[WORD_ETH_DST], slot;
-	__u64 h = (mac[0] ^ (__u64)mac[2] << 32 ^ vlan) * 0xff51afd7ed558ccdull;
+	__u64 h = (mac[0] ^ (__u64)mac[2] << 32 ^ key_of(st)->vlan_tci) * 0xff51afd7ed558ccdull;
 
 	h = (h ^ mac[1] ^ (__u64)st->in_port << 40) * 0xff51afd7ed558ccdull;
 	slot = (h >> 32) & (SHORTCUTS - 1);
 	return bpf_map_lookup_elem(&shortcuts, &slot);
 }
 
-static __always_inline bool shortcut_holds(struct shortcut *s, struct state *st, struct bridge *br,
-					   __u32 vlan)
+static __always_inline bool shortcut_holds(struct shortcut *s, struct state *st, struct bridge *br)
 {
 	__u32 *mac = &st->key[WORD_ETH_DST];
 
 	return s->version == st->version && st->now < s->until && s->moves == br->fdb_moves &&
-	       s->in_port == st->in_port && s->vlan == vlan && s->macs[0] == mac[0] &&
-	       s->macs[1] == mac[1] && s->macs[2] == mac[2];
+	       s->in_port == st->in_port && s->macs[0] == mac[0] && s->macs[1] == mac[1] &&
+	       s->macs[2] == mac[2];
+}
+
+/* NORMAL's decision on a packet without tags that has been made before, with all that it takes: the
+ * bridge's version stands for its ports' VLANs too.  0: it has to be made. */
+static __always_inline __u32 untagged_shortcut(struct state *st, struct bridge *br)
+{
+	struct flow_key *k = key_of(st);
+	struct shortcut *s;
+
+	if (k->vlan_tci || is_vlan(k->eth_type))
+		return 0;
+	s = shortcut_of(st);
+	return s && s->untagged && shortcut_holds(s, st, br) ? s->port : 0;
 }
 
 /* `moves`: the bridge's before the address was looked up, or one that moved meanwhile would be missed. */
@@ -155,6 +167,7 @@ static __always_inline void take_shortcut(struct shortcut *s, struct state *st, 
 	s->in_port = st->in_port;
 	s->port = port;
 	s->vlan = vlan;
+	s->untagged = 0;
 	__builtin_memcpy(s->macs, &st->key[WORD_ETH_DST], sizeof(s->macs));
 }
 

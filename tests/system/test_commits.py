@@ -7,15 +7,21 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
-from tests.system.world import Host, Lateness, Netns, until
+from tests.system.watched_daemon import stretches
+from tests.system.world import Host, Netns, until
 
 FLIPS = 200
 HUGE = 100_000
+NOTES = "stretches"
+FAILOVER_MS = 50
+"""After this long packets go by a link that lives (docs/compat.md)."""
 _OF = ("-O", "OpenFlow14")
 
 SENDER = """
@@ -78,6 +84,15 @@ def counters(host: Host, ports: list[str]) -> tuple[int, int, int]:
 
 
 @pytest.fixture
+def host() -> Iterator[Host]:
+    """A running daemon without bridges, which notes how long it looks at no link."""
+    it = Host(Path(mkdtemp(prefix="host", dir="/run")))
+    it.start("tests.system.watched_daemon", str(it.rundir / NOTES))
+    yield it
+    it.end()
+
+
+@pytest.fixture
 def three(host: Host, two_hosts: tuple[Host, Netns, Netns]) -> tuple[Host, Netns, list[str]]:
     """Three hosts, of which the first may send."""
     _, a, b = two_hosts
@@ -123,16 +138,30 @@ print("ready", flush=True)
 bursts = []
 while not told:
     try:
-        number, _ = struct.unpack("=QQ", s.recv(64))
+        number, sent_ns = struct.unpack("=QQ", s.recv(64))
     except TimeoutError:
         continue
     if bursts and number == bursts[-1][1] + 1:
-        bursts[-1][1] = number
+        bursts[-1][2:] = number, sent_ns
     else:
-        bursts.append([number, number])
+        bursts.append([number, sent_ns, number, sent_ns])
 print(json.dumps(bursts))
 """
-"""What came without a gap: the numbers of the first and the last packet."""
+"""What came without a gap: the numbers of the first and the last packet, each with when it was sent."""
+
+
+def outages_ms(receivers: list[subprocess.Popen[str]]) -> list[float]:
+    """How long nothing arrived of what is sent each millisecond, once for each time, ascending.
+
+    A sender that was late sends much at once, one that is late sends nothing: the
+    smaller of what is missing and the time it was sent in is not its doing.
+    """
+    bursts = sorted(burst for each in receivers for burst in json.loads(each.communicate()[0]))
+    gaps = (
+        (after[0] - before[2] - 1, (after[1] - before[3]) / 1e6)
+        for before, after in pairwise(bursts)
+    )
+    return sorted(min(lost, took_ms) for lost, took_ms in gaps if lost)
 
 
 def test_a_group_follows_its_link_while_a_huge_bundle_is_committed(
@@ -158,27 +187,26 @@ def test_a_group_follows_its_link_while_a_huge_bundle_is_committed(
     sender = a.start(sys.executable, "-m", "tests.system.sequence", "send", "10.0.0.2", "1000")
     time.sleep(0.5)
     flips = 0
-    with Lateness() as late:
-        while flips < 5:
-            load = subprocess.Popen(
-                ["ovs-ofctl", *_OF, "--bundle", "add-flows", "br0", str(huge)], env=host.environment
-            )
-            while load.poll() is None:
-                b.run("ip", "link", "set", "eth0", "down")
-                time.sleep(0.3)
-                b.run("ip", "link", "set", "eth0", "up")
-                time.sleep(0.3)
-                flips += 1
-            assert load.returncode == 0
+    began_s = time.monotonic()
+    while flips < 5:
+        load = subprocess.Popen(
+            ["ovs-ofctl", *_OF, "--bundle", "add-flows", "br0", str(huge)], env=host.environment
+        )
+        while load.poll() is None:
+            b.run("ip", "link", "set", "eth0", "down")
+            time.sleep(0.3)
+            b.run("ip", "link", "set", "eth0", "up")
+            time.sleep(0.3)
+            flips += 1
+        assert load.returncode == 0
     for each in (sender, *receivers):
         each.terminate()
     sender.communicate()
-    bursts = sorted(burst for each in receivers for burst in json.loads(each.communicate()[0]))
-    # A packet is sent each millisecond.
-    outages = [after[0] - before[1] - 1 for before, after in pairwise(bursts)]
-    outages = [n for n in outages if n]
+    outages = outages_ms(receivers)
     assert len(outages) >= 3, "the bundle was committed too soon"
-    # On a busy machine the daemon does not always get a processor in time, no more than we do.
-    late_ms = late.worst_s * 1000
-    assert sorted(outages)[len(outages) * 3 // 4] < 50 + 2 * late_ms, (outages, late_ms)
-    assert max(outages) < 200 + 4 * late_ms, "a link was down and up again unnoticed"
+    seen = [s for s in stretches(host.rundir / NOTES) if s.began_s > began_s]
+    # How long the daemon computes without a look is its own doing; for how long it waits for a
+    # processor and for the kernel is not, and adds to that.
+    longest = max(seen, key=lambda s: s.ran_ms)
+    assert longest.ran_ms < FAILOVER_MS, longest
+    assert outages[-1] < max(s.took_ms for s in seen) + FAILOVER_MS, (outages, seen)

@@ -152,10 +152,10 @@ class Host:
         }
         self._names: list[str] = []
 
-    def start(self) -> None:
-        """Start gossamerd, and wait until it is ready."""
-        self.check(sys.executable, "-m", "gossamer.daemon.main", "--detach", "--no-chdir",
-                   "--log-file", "-vconsole:off")  # fmt: skip
+    def start(self, *program: str) -> None:
+        """Start gossamerd, or what runs it, and wait until it is ready."""
+        self.check(sys.executable, "-m", *(program or ("gossamer.daemon.main",)), "--detach",
+                   "--no-chdir", "--log-file", "-vconsole:off")  # fmt: skip
 
     @property
     def pid(self) -> int:

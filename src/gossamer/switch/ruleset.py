@@ -300,7 +300,7 @@ class RuleSet:
         self.flush_journal()
 
     def flush_journal(self) -> None:
-        """Write what was noted; make the file smaller where that is due."""
+        """Write what was noted; begin the file anew where there is nothing left to say."""
         now = time.monotonic()
         unlearned = self.tables.take_unlearned()
         if unlearned:
@@ -314,10 +314,22 @@ class RuleSet:
                 self.journal.options(self.options.saved(), now)
                 self.journal.fragments(self.fragments, now)
                 self.journal.flush()
-            elif self.journal.wants_compaction:
-                self.journal.compact(self._snapshot(mode), now)
         except JournalError as e:
             self._complain(e)
+
+    def _compact_journal(self) -> None:
+        """Make the file smaller where that is due.
+
+        Between messages only: a child shares this process's memory, and each page
+        of it that is let go of meanwhile is copied first.  What a bundle of 400,000
+        flows leaves took 150 ms to go so.
+        """
+        if self.journal.wants_compaction:
+            try:
+                mode = self.mode or (False, "standalone")
+                self.journal.compact(self._snapshot(mode), time.monotonic())
+            except JournalError as e:
+                self._complain(e)
 
     def _complain(self, error: JournalError) -> None:
         self._complaints.say(
@@ -404,19 +416,22 @@ class RuleSet:
     def next_s(self) -> float | None:
         """When `run()` has something to do, CLOCK_MONOTONIC; None: nothing is due."""
         moments = [self.tables.timeouts.next_s]
+        if self.journal.wants_compaction:
+            moments.append(time.monotonic())
         if self.journal.compacting:
             moments.append(time.monotonic() + _SNAPSHOT_POLL_S)
         moments.append(self.journal.mend_at_s)
         return min((t for t in moments if t is not None), default=None)
 
     def run(self, now: float) -> list[FlowEvent]:
-        """Expire flows, finish snapshots."""
+        """Expire flows, begin and finish snapshots."""
         try:
             self.journal.poll()
         except JournalError as e:
             self._complain(e)
         if self.journal.wants_mending:
             self.flush_journal()
+        self._compact_journal()
         if self.journal.mend_at_s is None:
             self._complaints.settled(f"bridge={self.name}")
         moment = self.tables.timeouts.next_s

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _BREATH_S: Final = 0.005
+_YOUNG: Final = 25
+"""Looks for cycles among new objects until those that they left are no longer looked at: so many do not
+come together that a look at all of them takes long (600 ms in a bundle of 400,000 flows)."""
 DATAPATH_TYPES: Final = frozenset(("", *SwitchStatus().datapath_types))
 _ERRORS: Final = {
     "rx_errors": "rx_errors",
@@ -231,6 +234,9 @@ class Switch:
         if changed:
             self._devices_changed(changed)
         self._may_breathe = True
+        if gc.get_count()[1] >= _YOUNG:
+            # What a controller sends is in no cycle, and mostly there to stay.
+            gc.freeze()
         self._next_breath_s = now + _BREATH_S
 
     def _devices_changed(self, names: frozenset[str]) -> None:

@@ -127,9 +127,9 @@ class Control:
             error, self._listener = ovs.stream.PassiveStream.open(f"punix:{name}")
             if error:
                 raise GossamerError(
-                    f"creating the control socket: {os.strerror(error)}",
-                    place=path,
-                    remedy="is it writable?",
+                    f"could not initialize control socket ({os.strerror(error)})",
+                    place=name,
+                    remedy="is its directory there, and writable?",
                 )
             # Who may do what is asked here may do anything with the switch.
             os.chmod(name, 0o750)

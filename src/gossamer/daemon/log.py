@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+import os
+from typing import TYPE_CHECKING, Final
 
+import ovs.dirs
 import ovs.reconnect
+import ovs.util
 import ovs.vlog
 
-from gossamer.daemon import log_line
+from gossamer.daemon import log_file, log_levels, log_line, syslog
+from gossamer.daemon.getopt import UsageError
+
+if TYPE_CHECKING:
+    from gossamer.daemon.options import Options
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +28,7 @@ _LEVELS: Final = (
 )
 
 
-_PARTS: Final = ("daemon", "datapath", "devices", "openflow", "ovsdb", "pipeline", "switch", "lib")
+_PARTS: Final = ("daemon", "datapath", "devices", "export", "openflow", "ovsdb", "pipeline", "switch", "lib")
 
 
 class VlogHandler(logging.Handler):
@@ -56,17 +63,33 @@ def install() -> None:
     ours.propagate = False
     # That a database is away for a while is no reason to warn, says the peer's own library.
     ovs.reconnect.vlog.warn = ovs.reconnect.vlog.info
-    # Where there is no syslog its logger has no handler, and Python writes to the console instead.
-    logging.getLogger("syslog").addHandler(logging.NullHandler())
 
 
-def check_file() -> None:
-    """Say what the log is written to; or that it cannot be, which the library is silent about."""
-    path = ovs.vlog.Vlog._Vlog__log_file
-    if path is None:
-        return
-    logger = logging.getLogger("file")
-    if logger.disabled or not any(isinstance(h, logging.FileHandler) for h in logger.handlers):
-        log.warning("failed to open %s for logging; is its directory there, and writable?", path)
-    else:
+def start(options: Options) -> None:
+    """Begin to log as the command line says.  Raises UsageError for what it cannot say."""
+    method = syslog.method(options.syslog_method)
+    for specification in options.verbose:
+        try:
+            log_levels.apply(specification)
+        except log_levels.SpecificationError as e:
+            raise UsageError(f'processing "{specification}": {e}') from None
+    path = options.log_file
+    if path == "":
+        path = os.path.join(ovs.dirs.LOGDIR, f"{ovs.util.PROGRAM_NAME}.log")
+    why = None
+    if path is not None:
+        try:
+            log_file.make(path)
+        except OSError as e:
+            why = e.strerror
+    # Where no file is written, Python would write to the console in its place.
+    logging.getLogger("file").addHandler(logging.NullHandler())
+    ovs.vlog.Vlog.init(path)
+    syslog.use(method)
+    if options.syslog_target:
+        logging.getLogger("syslog").addHandler(syslog.target(options.syslog_target))
+        log.warning("--syslog-target flag is deprecated, use --syslog-method instead")
+    if why is not None:
+        log.warning("failed to open %s for logging: %s", path, why)
+    elif path is not None:
         log.info("opened log file %s", path)

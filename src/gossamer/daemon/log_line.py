@@ -18,11 +18,12 @@ from typing import Final
 import ovs.util
 import ovs.vlog
 
+from gossamer.daemon.syslog import FACILITIES, Facility
+
 _FIELD: Final = re.compile(r"%(-?)(0?)(\d*)([A-Za-z%])(?:\{([^}]*)\})?")
 _TIME: Final = "%Y-%m-%d %H:%M:%S.###"
 _HASHES: Final = re.compile("#+")
 _SYSLOG_SEVERITY: Final = {"EMER": 1, "ERR": 3, "WARN": 4, "INFO": 6, "DBG": 7}
-_DAEMON_FACILITY: Final = 3
 _STARTED_S: Final = time.monotonic()
 
 
@@ -56,7 +57,7 @@ def line(pattern: str, module: str, level: str, message: str, number: int, now: 
     is_main = thread is threading.main_thread()
     fields: dict[str, Callable[[str | None], str]] = {
         "A": lambda _: str(ovs.util.PROGRAM_NAME),
-        "B": lambda _: str(_DAEMON_FACILITY << 3 | _SYSLOG_SEVERITY[level.upper()]),
+        "B": lambda _: str(_facility() << 3 | _SYSLOG_SEVERITY[level.upper()]),
         "c": lambda _: module,
         "d": lambda form: _time(now.astimezone(), form),
         "D": lambda form: _time(now, form),
@@ -84,6 +85,11 @@ def line(pattern: str, module: str, level: str, message: str, number: int, now: 
         return text.rjust(least, "0" if zero else " ") + rest
 
     return _FIELD.sub(put, pattern)
+
+
+def _facility() -> int:
+    """As messages are sent to a server (RFC 5424): local0 unless another was chosen."""
+    return Facility.chosen or FACILITIES["local0"]
 
 
 def _time(moment: datetime, form: str | None) -> str:

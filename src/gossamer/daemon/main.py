@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,10 +21,9 @@ from gossamer.errors import DatabaseError, GossamerError
 from gossamer.ovsdb.server import SCHEMA_PLACES, DatabaseServer, Directories
 
 if TYPE_CHECKING:
-    import argparse
-
     from gossamer.daemon.control import Reply
     from gossamer.datapath import Datapath
+    from gossamer.switch.config import SslConfig
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _open_datapath(pin_dir: Path, server: DatabaseServer | None) -> Datapath:
 class Daemon:
     """Everything that runs; `serve()` returns when it is asked to end."""
 
-    def __init__(self, guise: opts.Guise, options: argparse.Namespace, dirs: Directories) -> None:
+    def __init__(self, guise: opts.Guise, options: opts.Options, dirs: Directories) -> None:
         self._dirs = dirs
         self._guise = guise
         self._stop = False
@@ -91,11 +91,14 @@ class Daemon:
         from gossamer.daemon.control import Control
         from gossamer.daemon.slices import Slices
         from gossamer.devices.devices import HostDevices
+        from gossamer.ovsdb import tls
         from gossamer.ovsdb.client import Client
         from gossamer.switch.switch import Switch
 
         self._devices = HostDevices(dirs.run)
         self.switch = Switch(self._datapath, self._devices, dirs.run)
+        self._tls = options.tls
+        tls.install(options.tls)
         self._client = Client(remote, schema)
         _remove_dead_sockets(dirs.run)
         path = options.unixctl or str(dirs.run / f"ovs-vswitchd.{os.getpid()}.ctl")
@@ -135,7 +138,7 @@ class Daemon:
         now = time.monotonic()
         config = self._client.run()
         if config is not None:
-            self.switch.converge(config)
+            self.switch.converge(replace(config, ssl=_tls(self._tls, config.ssl)))
             self._appctl.coverage.count("bridge_reconfigure")
             self.applied = True
             # Tell the waiting ovs-vsctl at once.
@@ -209,6 +212,18 @@ class Daemon:
         self._control.close()
 
 
+def _tls(given: SslConfig | None, stored: SslConfig | None) -> SslConfig | None:
+    """The database's key, certificate and CA come before those of the command line."""
+    if given is None or stored is None:
+        return stored or given
+    return replace(
+        stored,
+        peer_ca_cert=given.peer_ca_cert,
+        protocols=given.protocols,
+        ciphers=given.ciphers,
+    )
+
+
 def _make(directory: Path) -> None:
     """Make a directory where it is not there.  Raises GossamerError."""
     try:
@@ -241,18 +256,22 @@ def _serve(guise: opts.Guise, argv: Sequence[str]) -> int:
     import ovs.vlog
 
     from gossamer.daemon import log as daemon_log
+    from gossamer.daemon import process
 
     daemon_log.install()
     ovs.dirs.RUNDIR, ovs.dirs.LOGDIR, ovs.dirs.DBDIR = str(dirs.run), str(dirs.log), str(dirs.db)
     ovs.util.PROGRAM_NAME = "ovs-vswitchd"  # ovs-appctl looks for our pid file and socket by it
     for directory in (dirs.run, dirs.log):
         _make(directory)
-    if guise.starts_database and options.pidfile is None:
+    if options.pidfile == "" or (guise.starts_database and options.pidfile is None):
         options.pidfile = str(dirs.run / "ovs-vswitchd.pid")
-    ovs.vlog.handle_args(options)
-    daemon_log.check_file()
+    daemon_log.start(options)
+    process.become(options.user)
+    process.tell_failures_as(guise.program)
     ovs.daemon.handle_args(options)
     ovs.daemon.daemonize_start()
+    if options.mlockall:
+        process.lock_memory()
     daemon = Daemon(guise, options, dirs)
     gc.freeze()
     gc.enable()

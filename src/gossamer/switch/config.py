@@ -190,7 +190,13 @@ class SslConfig:
     private_key: str = ""
     certificate: str = ""
     ca_cert: str = ""
+    """``none`` trusts everybody."""
     bootstrap_ca_cert: bool = False
+    peer_ca_cert: str = ""
+    """Sent along with the certificate, for peers that bootstrap."""
+    protocols: str = ""
+    """Some of TLSv1, TLSv1.1 and TLSv1.2; empty for what is safe."""
+    ciphers: str = ""
 
 
 @dataclass(frozen=True, slots=True)

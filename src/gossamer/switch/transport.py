@@ -15,6 +15,7 @@ import os
 import socket
 import ssl
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 from gossamer.errors import GossamerError
@@ -103,19 +104,53 @@ def ssl_context(config: SslConfig | None, *, server: bool, target: str) -> ssl.S
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     try:
-        context.load_cert_chain(config.certificate, config.private_key)
-        if not server and _must_bootstrap(config):
+        _load_chain(context, config)
+        if config.ca_cert == "none" or (not server and must_bootstrap(config)):
             context.verify_mode = ssl.CERT_NONE
         else:
             context.load_verify_locations(config.ca_cert)
-    except (OSError, ssl.SSLError) as e:
+        if config.protocols:
+            context.minimum_version, context.maximum_version = _versions(config.protocols)
+        if config.ciphers:
+            context.set_ciphers(config.ciphers)
+    except (OSError, ValueError, ssl.SSLError) as e:
         raise TransportError(
             f"cannot load SSL files: {e}", place=target, remedy="ovs-vsctl get-ssl names them"
         ) from e
     return context
 
 
-def _must_bootstrap(config: SslConfig) -> bool:
+_VERSIONS: Final = {
+    "tlsv1": ssl.TLSVersion.TLSv1,
+    "tlsv1.1": ssl.TLSVersion.TLSv1_1,
+    "tlsv1.2": ssl.TLSVersion.TLSv1_2,
+}
+
+
+def _versions(protocols: str) -> tuple[ssl.TLSVersion, ssl.TLSVersion]:
+    """The lowest and the highest of a list.  Raises ValueError for others than the peer knows."""
+    words = protocols.lower().replace(",", " ").split()
+    unknown = [word for word in words if word not in _VERSIONS]
+    if unknown or not words:
+        raise ValueError(f"SSL protocol not recognized: {' '.join(unknown)}")
+    versions = sorted(_VERSIONS[word] for word in words)
+    return versions[0], versions[-1]
+
+
+def _load_chain(context: ssl.SSLContext, config: SslConfig) -> None:
+    if not config.peer_ca_cert:
+        context.load_cert_chain(config.certificate, config.private_key)
+        return
+    # What is sent along must stand behind the certificate, in one file.
+    with NamedTemporaryFile(suffix=".pem") as chain:
+        for part in (config.certificate, config.peer_ca_cert):
+            chain.write(Path(part).read_bytes() + b"\n")
+        chain.flush()
+        context.load_cert_chain(chain.name, config.private_key)
+
+
+def must_bootstrap(config: SslConfig) -> bool:
+    """Whether the CA's certificate is to be fetched from the peer (`bootstrap_ca()`)."""
     return config.bootstrap_ca_cert and not Path(config.ca_cert).exists()
 
 
@@ -270,7 +305,7 @@ def open_active(target: str, ssl_config: SslConfig | None) -> Transport:
         sock.close()
         raise
     ca_file = None
-    if context is not None and context.verify_mode is ssl.CERT_NONE and ssl_config is not None:
+    if context is not None and ssl_config is not None and must_bootstrap(ssl_config):
         ca_file = Path(ssl_config.ca_cert)
     return Transport(sock, target, context, server=False, ca_file=ca_file)
 

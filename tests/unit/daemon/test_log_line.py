@@ -29,7 +29,7 @@ def test_the_usual_pattern_gives_what_scripts_look_for() -> None:
         ("100%% %p%n", "100% WARN\n"),
         ("%P", str(os.getpid())),
         ("%Q %", "%Q %"),
-        ("<%B>", "<28>"),
+        ("<%B>", "<132>"),
     ],
 )
 def test_each_field_of_a_pattern(pattern: str, shown: str) -> None:

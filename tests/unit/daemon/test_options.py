@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gossamer.daemon.options import OVS_VSWITCHD, parse
+from gossamer.switch.config import SslConfig
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def test_values_stand_behind_an_equals_sign_or_follow_where_they_must() -> None:
     assert options.database == "unix:db"
     assert options.pidfile == "/run/x.pid"
     assert options.unixctl == "x.ctl"
-    assert options.private_key == "key.pem"
+    assert options.tls == SslConfig(private_key="key.pem")
     assert options.verbose == ["console:off"]
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running_switch import RunningSwitch, bridge
@@ -16,6 +20,7 @@ from gossamer.switch.transport import (
     is_passive,
     open_active,
     split_address,
+    ssl_context,
 )
 
 
@@ -97,3 +102,50 @@ def test_a_tool_with_a_certificate_of_the_ca_is_let_in_and_no_other(
     assert "OFPT_FEATURES_REPLY" in show("tool")
     assert "OFPT_FEATURES_REPLY" not in show("other")
     running.stop()
+
+
+def _ours(pki: Path) -> SslConfig:
+    return SslConfig(str(pki / "switch.key"), str(pki / "switch.pem"), str(pki / "ca.pem"))
+
+
+def test_the_ca_none_trusts_everybody(pki: Path) -> None:
+    assert ssl_context(_ours(pki), server=False, target="x").verify_mode is ssl.CERT_REQUIRED
+    trusting = ssl_context(replace(_ours(pki), ca_cert="none"), server=True, target="x")
+    assert trusting.verify_mode is ssl.CERT_NONE
+
+
+def test_protocols_and_ciphers_are_those_that_were_asked_for(pki: Path) -> None:
+    asked = replace(_ours(pki), protocols="TLSv1.2, TLSv1.1", ciphers="ECDHE-RSA-AES256-GCM-SHA384")
+    context = ssl_context(asked, server=False, target="x")
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_1
+    assert context.maximum_version is ssl.TLSVersion.TLSv1_2
+    names = {cipher["name"] for cipher in context.get_ciphers()}
+    assert {n for n in names if not n.startswith("TLS_")} == {"ECDHE-RSA-AES256-GCM-SHA384"}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"protocols": "TLSv9"}, "SSL protocol not recognized: tlsv9"),
+        ({"ciphers": "nosuch"}, "No cipher can be selected"),
+        ({"peer_ca_cert": "/nonexist"}, "No such file"),
+    ],
+)
+def test_what_tls_cannot_use_is_told(pki: Path, change: dict[str, Any], text: str) -> None:
+    with pytest.raises(TransportError, match=text):
+        ssl_context(replace(_ours(pki), **change), server=False, target="x")
+
+
+def test_the_ca_is_sent_along_where_that_is_asked_for(pki: Path, tmp_path: Path) -> None:
+    client_config = replace(_ours(pki), ca_cert=str(tmp_path / "got.pem"), bootstrap_ca_cert=True)
+    server = ssl_context(
+        replace(_ours(pki), peer_ca_cert=str(pki / "ca.pem"), ca_cert="none"), server=True, target="x"
+    )
+    a, b = socket.socketpair()
+    with a, b, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(server.wrap_socket, a, True)
+        client = ssl_context(client_config, server=False, target="x").wrap_socket(b)
+        chain = client._sslobj.get_unverified_chain()  # type: ignore[union-attr]
+        assert [one.get_info()["subject"][0][0][1] for one in chain] == ["switch", "ca"]
+        client.close()
+        served.result().close()

@@ -1,44 +1,19 @@
 """vlog/*: what is logged where, and the log file (ovs-appctl(8), "LOGGING COMMANDS").
 
 Levels and patterns are those of `ovs.vlog`, through which everything we log
-goes (daemon/log.py), so that a change acts on the next line.  Our modules are
-the parts of the daemon; names of the peer's modules are taken for the part
-that does their work here.
+goes (daemon/log.py), so that a change acts on the next line.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import ovs.vlog
 
+from gossamer.daemon import log_file, log_levels, syslog
 from gossamer.switch.show import Command, CommandError
-
-LEVELS: Final = ("off", "emer", "err", "warn", "info", "dbg")
-DESTINATIONS: Final = ("syslog", "console", "file")
-DEFAULT_LEVEL: Final = "dbg"
-_ROW: Final = re.compile(r"^(\S+)\s+(\w+)\s+(\w+)\s+(\w+)$", re.MULTILINE)
-_SEPARATORS: Final = re.compile(r"[ ,:\t\r\n]+")
-
-_PEERS: Final[Mapping[str, str]] = {
-    name: part
-    for part, names in {
-        "switch": "bridge connmgr fail_open ofproto ofproto_dpif ofproto_dpif_upcall "
-        "ofproto_dpif_monitor in_band",
-        "pipeline": "flow odp_execute ofproto_dpif_xlate",
-        "openflow": "ofp_actions ofp_errors ofp_flow ofp_group ofp_match ofp_meter ofp_msgs "
-        "ofp_packet ofp_port ofp_util nx_match meta_flow rconn vconn stream stream_ssl",
-        "datapath": "dpif dpif_netdev dpif_netlink netlink netlink_socket odp_util",
-        "devices": "netdev netdev_linux netdev_dummy netdev_vport netlink_notifier route_table",
-        "ovsdb": "jsonrpc ovsdb_cs ovsdb_idl reconnect",
-        "daemon": "coverage daemon_unix memory poll_loop timeval unixctl vlog",
-    }.items()
-    for name in names.split()
-}  # fmt: skip
 
 
 def commands() -> dict[str, Command]:
@@ -57,72 +32,11 @@ def commands() -> dict[str, Command]:
 def set_levels(argv: Sequence[str]) -> str:
     """Set levels, patterns or the facility as each argument says, up to the first mistake."""
     for specification in argv:
-        _set(specification)
+        try:
+            log_levels.apply(specification)
+        except log_levels.SpecificationError as e:
+            raise CommandError(str(e)) from None
     return ""
-
-
-def _set(specification: str) -> None:
-    words = [w for w in _SEPARATORS.split(specification) if w]
-    if words and words[0].lower() == "pattern":
-        _set_pattern(specification, words[1:])
-    elif words and words[0].lower() == "facility":
-        facility = words[1] if len(words) > 1 else ""
-        if facility not in ovs.vlog.FACILITIES:
-            raise CommandError("invalid facility")
-        error = ovs.vlog.Vlog.set_levels_from_string(f"FACILITY:{facility}")
-        if error:
-            raise CommandError(error)
-    else:
-        _set_level(words)
-
-
-def _set_pattern(specification: str, words: Sequence[str]) -> None:
-    if not words:
-        raise CommandError("missing destination")
-    name = words[0].lower()
-    if name != "any" and name not in DESTINATIONS:
-        raise CommandError(f'unknown destination "{words[0]}"')
-    # The pattern itself may have any of the separators in it.
-    pattern = re.split(r"[ ,:\t\r\n]+", specification.lstrip(" ,:\t\r\n"), maxsplit=2)[2:]
-    for destination in DESTINATIONS if name == "any" else (name,):
-        ovs.vlog.Vlog.set_pattern(destination, pattern[0] if pattern else "")
-
-
-def _levels() -> dict[str, tuple[str, str, str]]:
-    """Module -> levels at console, syslog and file; the library's own modules are among them."""
-    rows = _ROW.finditer(ovs.vlog.Vlog.get_levels())
-    return {m[1]: (m[2], m[3], m[4]) for m in rows if m[2] in LEVELS}
-
-
-def _module(word: str) -> str | None:
-    """The module a word names, None where it names none."""
-    name = word.lower().replace("-", "_")
-    return name if name in _levels() else _PEERS.get(name)
-
-
-def _set_level(words: Sequence[str]) -> None:
-    chosen: dict[str, str] = {}
-    for word in words:
-        lower = word.lower()
-        module = _module(word)
-        if lower == "any":
-            continue
-        if lower in DESTINATIONS:
-            kind = "destination"
-        elif lower in LEVELS:
-            kind = "level"
-        elif module is not None:
-            kind, lower = "module", module
-        else:
-            raise CommandError(f'no destination, level, or module "{word}"')
-        if kind in chosen:
-            raise CommandError(f"cannot specify multiple {kind}s")
-        chosen[kind] = lower
-    ovs.vlog.Vlog.set_level(
-        chosen.get("module", "any"),
-        chosen.get("destination", "any"),
-        chosen.get("level", DEFAULT_LEVEL),
-    )
 
 
 def list_levels() -> str:
@@ -131,9 +45,9 @@ def list_levels() -> str:
         "                 console    syslog    file",
         "                 -------    ------    ------",
     ]
-    for module, levels in sorted(_levels().items()):
-        console, syslog, file = (level.upper() for level in levels)
-        lines.append(f"{module:<16}  {console:>4}       {syslog:>4}       {file:>4}")
+    for module, levels in sorted(log_levels.levels().items()):
+        console, system, file = (level.upper() for level in levels)
+        lines.append(f"{module:<16}  {console:>4}       {system:>4}       {file:>4}")
     return "\n".join(lines) + "\n"
 
 
@@ -143,9 +57,10 @@ def list_patterns() -> str:
         "         prefix                            format",
         "         ------                            ------",
     ]
-    for destination in DESTINATIONS:
+    for destination in log_levels.DESTINATIONS:
         pattern = ovs.vlog.PATTERNS[destination]
-        lines.append(f"{destination.upper():<7}  {'none':<32}  {pattern}")
+        prefix = syslog.prefix() if destination == "syslog" else "none"
+        lines.append(f"{destination.upper():<7}  {prefix:<32}  {pattern}")
     return "\n".join(lines) + "\n"
 
 
@@ -172,6 +87,7 @@ def reopen() -> str:
     logger.removeHandler(handler)
     _ClosedLog.handler = None
     try:
+        log_file.make(handler.baseFilename)
         logger.addHandler(logging.FileHandler(handler.baseFilename))
     except OSError as e:
         _ClosedLog.handler = handler
@@ -200,6 +116,6 @@ def rate_limit(argv: Sequence[str]) -> str:
     checked as the peer checks them.
     """
     for module in argv:
-        if module.lower() != "any" and _module(module) is None:
+        if module.lower() != "any" and log_levels.module_of(module) is None:
             raise CommandError("unknown module")
     return ""

@@ -470,7 +470,6 @@ static __always_inline int commit(struct __sk_buff *skb, struct state *st, __u32
 {
 	__u16 have = WIRE(st)->transport, want = key_of(st)->transport;
 
-	st->committed = 1;
 	if (st->l4 && (st->touched & GROUP_TRANSPORT) && have != want &&
 	    commit_transport(skb, st, have, want))
 		return -1;

@@ -428,6 +428,7 @@ struct ct_work {
 	__u16 zone;
 	__u16 flags;		/* CT_DO_* */
 	__u32 nat_rule;
+	__u32 table;		/* where the copy goes on, with CT_DO_TABLE */
 	/* while room is made */
 	__u32 best, best_slot;
 	__u64 best_expires;

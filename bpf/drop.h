@@ -52,6 +52,7 @@ enum drop_reason {
 	DROP_FRAGMENT,		/* the bridge takes none (set-frags drop) */
 	DROP_TUNNEL_OPTION,	/* a critical option of Geneve that the bridge has not mapped */
 	DROP_SLOW_SET,		/* an action set from before a ct(), and what only the daemon can do */
+	DROP_HELD,		/* more waited for a connection's helper than there is room for */
 	DROP_REASONS
 };
 

@@ -545,17 +545,17 @@ __attribute__((noinline)) int resume(__u32 table, __u32 level)
 	return 0;
 }
 
-/* 1 where the packet must be dropped. */
+/* Returns what ct() does. */
 static __always_inline int do_ct(struct __sk_buff *skb, struct state *st, struct op *op, __u32 level)
 {
-	int dropped = ct(skb, st, op, level);
+	int end = ct(skb, st, op, level);
 
-	if (!dropped && (op->flags & CT_DO_TABLE))
+	if (end == CT_PASSED && (op->flags & CT_DO_TABLE))
 		resume(op->c, level);
 	st->n_carried = 0;
 	/* the original goes on as one that was never tracked */
 	ct_forget(st);
-	return dropped;
+	return end;
 }
 
 /* A ct() after which there is nothing more to do here: the packet itself goes on at its table, and
@@ -566,11 +566,16 @@ static __always_inline bool ends_with_ct(struct state *st, struct op *op)
 	       !st->n_saves && st->passes_begun < MAX_PASSES;
 }
 
-/* Such a ct(), which is in `doing`.  1 where the packet must be dropped. */
+/* Such a ct(), which is in `doing`.  1 where the packet goes no further. */
 static __always_inline int go_straight_on(struct __sk_buff *skb, struct state *st, __u32 level)
 {
+	int end;
+
 	st->goes_on = 0;
-	if (ct(skb, st, &st->doing, level))
+	end = ct(skb, st, &st->doing, level);
+	if (end == CT_HELD)
+		send_held(skb, level);
+	if (end != CT_PASSED)
 		return 1;
 	st->stays = 1;
 	st->resume = st->doing.c + 1;
@@ -600,7 +605,9 @@ static long do_op(__u32 i, struct walk *walk)
 	}
 	op = &st->doing;
 	if (st->skipping) {
-		if (op->code == DO_SAVE)
+		if (st->skipping == HOLDING)
+			hold_op(st, op);
+		else if (op->code == DO_SAVE)
 			st->skipping++;
 		else if (op->code == DO_RESTORE && !--st->skipping)
 			restore(st);
@@ -671,10 +678,15 @@ static long do_op(__u32 i, struct walk *walk)
 			st->goes_on = 1;
 			return 1;
 		}
-		if (do_ct(walk->skb, st, op, walk->level)) {
+		switch (do_ct(walk->skb, st, op, walk->level)) {
+		case CT_HELD:
+			st->skipping = HOLDING;
+			break;
+		case CT_DROPPED:
 			if (!st->n_saves)
 				return 1;
 			st->skipping = 1;
+			break;
 		}
 		break;
 	case DO_CT_CLEAR:
@@ -820,12 +832,103 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 	st->n_carried = 0;
 	st->skipping = 0;
 	bpf_loop(walk.n_ops, do_op, &walk, 0);
+	if (st->skipping == HOLDING)
+		send_held(skb, level);
 	return 0;
 }
 
 __attribute__((noinline)) int pass(struct __sk_buff *skb, __u32 level)
 {
 	return perform(skb, level);
+}
+
+/* What is known of a packet that was held, put back: of its slot alone, and of the packet what the daemon may
+ * have changed.  Returns -1 where the slot has another packet's by now. */
+__attribute__((noinline)) int take_held(struct __sk_buff *skb, __u32 id, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct transports *tr = transports_get(level);
+	struct held *h = held_get(id);
+	__u32 moved;
+
+	if (!st || !w || !tr || !h)
+		return -1;
+	/* what was parsed just now is what the headers are */
+	touch(st, ~0u);
+	WIRE(st)->transport = h->wire_transport;
+	__builtin_memcpy(st->key, h->pass.key, sizeof(st->key) - 16 * 4);
+	__builtin_memcpy(st->came, h->came, sizeof(st->came));
+	st->in = h->in;
+	st->in_port = h->pass.port;
+	st->bridge = h->pass.bridge;
+	st->pass_limit = h->pass.limit;
+	st->queue = h->pass.queue;
+	st->resume = h->resume;
+	st->passes_begun = h->passes_begun;
+	st->n_carried = h->pass.n_set;
+	st->n_saves = h->n_saves;
+	st->dirty = st->ct_dirty = 1;
+	*w = h->work;
+	*tr = h->transports;
+	st->transport_read = 1;
+	if (st->n_carried) {
+		struct pass *pass = pass_get(level, st->pass_tail);
+
+		if (pass)
+			__builtin_memcpy(pass->set, h->pass.set, sizeof(pass->set));
+	}
+	for (__u32 n = 0; n < MAX_SCOPES; n++) {
+		if (n < st->n_saves)
+			st->saves[n] = h->saves[n];
+	}
+	/* One that was long goes on as several. */
+	if (!ct_read_segment(skb, level)) {
+		moved = w->seq - h->sequence;
+		for (int n = 0; n < MAX_TRANSPORTS; n++)
+			tr->as[n].seq = bpf_htonl(bpf_ntohl(tr->as[n].seq) + moved);
+	}
+	st->n_ops = h->n_ops;
+	for (__u32 n = 0; n < MAX_HELD_OPS; n++) {
+		if (n >= h->n_ops)
+			break;
+		st->ops[n] = h->ops[n];
+	}
+	asm volatile("" ::: "memory");
+	return *(volatile __u32 *)&h->id == id ? 0 : -1;
+}
+
+/* A packet that the daemon has read goes on behind the tracking of the ct() where it was held. */
+__attribute__((noinline)) int go_on_held(struct __sk_buff *skb, __u32 id, __u32 level)
+{
+	struct walk walk = { .skb = skb, .level = level };
+	struct state *st = state_get(level);
+	struct ct_work *w = ct_work_get(level);
+	struct bridge *br;
+
+	if (!st || !w)
+		return 0;
+	if (take_held(skb, id, level)) {
+		count_drop(DROP_HELD);
+		return 0;
+	}
+	br = bridge_get(st->bridge);
+	if (!br)
+		return 0;
+	st->version = *(volatile __u64 *)&br->version;
+	st->skipping = 0;
+	if (ct_translate(st, w, level)) {
+		if (!st->n_saves)
+			return 0;
+		st->skipping = 1;
+	} else if (w->flags & CT_DO_TABLE) {
+		resume(w->table, level);
+	}
+	st->n_carried = 0;
+	ct_forget(st);
+	walk.n_ops = st->n_ops;
+	bpf_loop(walk.n_ops, do_op, &walk, 0);
+	return 0;
 }
 
 struct queue {

@@ -57,6 +57,7 @@ const volatile __u32 capturing = 0;
 #include "conntrack_tcp.h"
 #include "expect.h"
 #include "sequence.h"
+#include "held.h"
 #include "track.h"
 #include "normal.h"
 #include "outer_checksum.h"
@@ -88,6 +89,46 @@ static __always_inline void read_clock(struct state *st)
 	}
 }
 
+/* Nothing is known yet of a packet that came by a port. */
+static __always_inline void begin(struct __sk_buff *skb, struct state *st, struct port *port, __u32 id,
+				  __u32 level)
+{
+	if (st->dirty) {
+		/* some earlier packet's registers */
+		__builtin_memset(st->key, 0, PACKET_WORD * 4);
+		st->dirty = st->ct_dirty = 0;
+	} else if (st->ct_dirty) {
+		ct_forget(st);
+		st->ct_dirty = 0;
+	}
+	st->level = level;
+	read_clock(st);
+	st->resume = 0;
+	st->goes_on = st->stays = 0;
+	st->resumed_set = 0;
+	st->in_port = id;
+	st->first_port = id;
+	st->bridge = port->bridge;
+	st->touched = 0;
+	st->gathered = 0;
+	st->complained = 0;
+	st->pending = 0;
+	st->queue = 0;
+	st->priority = skb->priority;
+	st->length = skb->len;
+	st->frame_length = skb->len + (skb->vlan_present ? 4 : 0);
+	st->at_ingress = port->kind == PORT_DEVICE || port->kind == PORT_TUNNEL;
+	st->vlan_changed = 0;
+	st->n_outputs = 0;
+	st->n_short = 0;
+	st->length_limit = 0;
+	st->pass_limit = 0;
+	st->passes_begun = 0;
+	st->n_seen = 0;
+	st->pass_head = st->pass_tail = 0;
+	key_of(st)->in_port = bpf_htonl(port->ofport);
+}
+
 /* A packet enters the switch, and is read.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps
  * on the stack would lie below everything that follows, and all frames together have 512 bytes; one call
  * for both, as each takes 10 ns. */
@@ -111,42 +152,33 @@ __attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 lev
 		count_drop(DROP_POLICED);
 		return -1;
 	}
-	if (st->dirty) {
-		/* some earlier packet's registers */
-		__builtin_memset(st->key, 0, PACKET_WORD * 4);
-		st->dirty = st->ct_dirty = 0;
-	} else if (st->ct_dirty) {
-		ct_forget(st);
-		st->ct_dirty = 0;
-	}
-	st->level = level;
-	read_clock(st);
-	st->resume = 0;
-	st->goes_on = st->stays = 0;
-	st->resumed_set = 0;
-	st->in_port = id;
-	st->first_port = id;
-	st->bridge = port->bridge;
-	st->touched = 0;
-	st->gathered = 0;
-	st->committed = 0;
-	st->complained = 0;
-	st->pending = 0;
-	st->queue = 0;
-	st->priority = skb->priority;
-	st->length = skb->len;
-	st->frame_length = skb->len + (skb->vlan_present ? 4 : 0);
-	st->at_ingress = port->kind == PORT_DEVICE || port->kind == PORT_TUNNEL;
-	st->vlan_changed = 0;
-	st->n_outputs = 0;
-	st->n_short = 0;
-	st->length_limit = 0;
-	st->pass_limit = 0;
-	st->passes_begun = 0;
-	st->n_seen = 0;
-	st->pass_head = st->pass_tail = 0;
-	key_of(st)->in_port = bpf_htonl(port->ofport);
+	begin(skb, st, port, id, level);
 	if (read_packet(skb, st, level)) {
+		count_drop(DROP_PARSE);
+		return -1;
+	}
+	return 0;
+}
+
+/* A packet enters that was held for a connection's helper, and has been counted before.  The same. */
+__attribute__((noinline)) int admit_held(struct __sk_buff *skb, __u32 id, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct held *h = held_get(id);
+	struct port *port;
+
+	if (!st || !h || h->id != id) {
+		count_drop(DROP_HELD);
+		return -1;
+	}
+	port = port_get(h->first_port);
+	if (!port || port->kind == PORT_FREE) {
+		count_drop(DROP_UNKNOWN_PORT);
+		return -1;
+	}
+	skb->mark = h->mark;
+	begin(skb, st, port, h->first_port, level);
+	if (parse(skb, level)) {
 		count_drop(DROP_PARSE);
 		return -1;
 	}
@@ -180,13 +212,11 @@ static __always_inline int finish(struct __sk_buff *skb, __u32 level)
 	return bpf_redirect(port->ifindex, 0);
 }
 
-/* A packet that was received: through bridges, and out. */
+/* A packet that has been in the bridge it came to: through others, and out. */
 static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u32 level)
 {
 	struct queue queue = { .skb = skb, .level = level };
 
-	remember(st);
-	pass(skb, level);
 	/* after a ct(), mostly: two calls less than the loop */
 	if (st->goes_on && !go_straight_on(skb, st, level))
 		pass(skb, level);
@@ -206,7 +236,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u3
 SEC("tc")
 int gossamer(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex, id, *known, level = visits(), through;
+	__u32 ifindex = skb->ifindex, id, *known, level = visits(), through, held_id = 0;
 	struct state *st;
 	struct port *port;
 
@@ -236,6 +266,17 @@ int gossamer(struct __sk_buff *skb)
 		}
 		id = known ? *known : 0;
 	}
+	if (st->arrived_again) {
+		held_id = skb->cb[0];
+		skb->cb[0] = 0;
+	}
+	if (held_id) {
+		if (admit_held(skb, held_id, level))
+			return TC_ACT_SHOT;
+		remember(st);
+		go_on_held(skb, held_id, level);
+		goto entered;
+	}
 	port = port_get(id);
 	if (!id || !port || port->kind == PORT_FREE) {
 		count_drop(DROP_UNKNOWN_PORT);
@@ -253,6 +294,9 @@ int gossamer(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (through)
 		enter_key(st);
+	remember(st);
+	pass(skb, level);
+entered:
 	return forward(skb, st, level);
 }
 

@@ -73,6 +73,9 @@
 #define SUM_CHUNK 512		/* bytes that are summed at a time */
 #define MAX_SUM_CHUNKS 128	/* 64 KiB */
 
+#define MAX_HELD 128		/* packets that wait for a connection's helper: the oldest goes */
+#define MAX_HELD_OPS 64		/* operations that are left to do with such a packet */
+
 #define PUNT_RING_BYTES (8 << 20)
 #define PUNTS_PER_SECOND 5000	/* and port, so that a flood starves no other port */
 

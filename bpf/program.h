@@ -130,8 +130,8 @@ enum packet_in_reason { REASON_NO_MATCH, REASON_ACTION, REASON_INVALID_TTL, REAS
 #define REASON_SLOW	0x82	/* the packet as it entered the bridge, credited nowhere; in place of
 				 * a controller's id its length as it entered the switch, in place of
 				 * the table that where it went on after a ct(), plus one, or 0 */
-#define REASON_CT_ALG	0x83	/* of a connection with a helper: the packet as it came, held until
-				 * the daemon lets it arrive again */
+#define REASON_CT_ALG	0x83	/* of a connection with a helper: the packet as it is at the ct(), held until
+				 * the daemon lets it go on; in place of a userdata's id that of held.h */
 #define REASON_SAMPLE	0x84	/* of a sample action: max_len is its probability */
 
 struct small_program {

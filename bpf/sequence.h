@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* Connections with a helper (docs/conntrack.md, Helpers): their packets are held for the daemon, and
- * where it made a text longer or shorter, the sequence numbers that follow are moved. */
+/* Connections with a helper (docs/conntrack.md, Helpers): where it made a text longer or shorter, the
+ * sequence numbers that follow are moved.  How their packets wait for it is in held.h. */
 #ifndef GOSSAMER_SEQUENCE_H
 #define GOSSAMER_SEQUENCE_H
 
@@ -47,53 +47,6 @@ __attribute__((noinline)) int move_sequence(__u32 level)
 	if (w->tcp_flags & TCP_ACK)
 		to->ack = bpf_htonl(ack - sequence_shift(other, ack - other->before));
 	return 0;
-}
-
-/* Must the packet in hand, which has a connection, wait for what the daemon reads in it?  One whose
- * headers were changed for an output before cannot: it could not arrive again as it came. */
-static __always_inline bool held_for_helper(struct state *st, struct ct_work *w)
-{
-	if (!w->connection.alg || w->error || st->arrived_again || st->committed ||
-	    w->kind != TRANSPORT_PORTS || (key_of(st)->nw_frag & FRAG_ANY) ||
-	    (w->ct_state & CT_INVALID))
-		return false;
-	if (w->connection.alg == 69)
-		return w->tuple.proto == 17 && !w->reply && st->l4_length > 8;
-	return w->tuple.proto == 6 && w->payload;
-}
-
-static __always_inline void enter_key(struct state *st);
-
-/* Send the packet up as it came; it will arrive again, so what waits of it now must not go on.
- * Returns 0, or -1 where the daemon is not there or has no room. */
-__attribute__((noinline)) int hold_for_helper(struct __sk_buff *skb, __u32 level)
-{
-	struct state *st = state_get(level);
-	struct ct_work *w = ct_work_get(level);
-	struct op op = {};
-	struct port *port;
-	__u16 zone;
-	int lost;
-
-	if (!st || !w)
-		return -1;
-	/* it will arrive where it entered the switch, also where a patch port brought it here */
-	st->in_port = st->first_port;
-	port = port_get(st->in_port);
-	if (port && port->kind == PORT_TUNNEL)
-		enter_key(st);
-	op.b = REASON_CT_ALG << 16;
-	op.c = w->zone << 8;
-	st->pass_head = st->pass_tail;
-	st->n_short = 0;
-	st->dirty = 1;
-	zone = key_of(st)->ct_zone;
-	key_of(st)->ct_zone = bpf_htons(w->zone);
-	lost = punt_write(skb, st, &op, 0, level);
-	key_of(st)->ct_zone = zone;
-	if (lost)
-		count_drop(DROP_PUNT_FULL);
-	return lost;
 }
 
 #endif

@@ -65,6 +65,8 @@ struct scope {			/* a group or a clone under way: its changes end with it */
 	__u32 hidden[HIDDEN_WORDS];
 };
 
+#define HOLDING 0xffffffff	/* as `skipping`: operations are kept for later (held.h) */
+
 enum own_set { OWN_SET_NONE, OWN_SET_WRITTEN, OWN_SET_RUN };
 
 struct action_set {		/* put aside while a clone has one of its own */
@@ -228,8 +230,8 @@ struct state {
 	__u8 at_ingress;		/* redirect_peer works only from there */
 	__u8 vlan_changed;
 	__u8 cacheable;
-	__u8 arrived_again;		/* the daemon has read it for a connection's helper */
-	__u8 committed;			/* headers are not those it came with */
+	__u8 arrived_again;		/* the daemon lets it in: it has read it for a connection's helper,
+					 * or asks about its connection */
 	__u8 transport_read;		/* the level's `transports` are this packet's */
 	__u8 complained;		/* its sender has heard that it is too big */
 	__u32 n_short;
@@ -302,7 +304,8 @@ struct state {
 	__u32 resumed_set;		/* index in `passes` of the action set it came with, plus one */
 	__u32 n_saves;			/* in `saves`, when executing */
 	__u32 skipping;			/* a meter dropped this copy: to its scope's end, plus saves
-					 * begun and not ended on the way */
+					 * begun and not ended on the way; or HOLDING */
+	__u32 holds;			/* the packet waits for a connection's helper: its id, else 0 */
 	__u32 length_limit;		/* bytes the next output may have, 0 any number */
 	__u32 pass_limit;		/* bytes all outputs of this pass may have */
 	struct frame frames[MAX_DEPTH];

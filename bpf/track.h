@@ -149,6 +149,7 @@ static __always_inline int ct_belongs(struct state *st, struct ct_work *w, struc
 	return 0;
 }
 
+enum ct_end { CT_PASSED, CT_DROPPED, CT_HELD };
 enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS, CT_DONE, CT_UNREAD, CT_TRANSLATES };
 
 __attribute__((noinline)) int ct_tell_invalid(__u32 level)
@@ -559,18 +560,34 @@ static __always_inline void ct_spend_sets(struct ct_work *w)
 	w->sets = 0;
 }
 
-/* A ct() on the packet in hand; its key has the fields of the copy that goes on at a table then.  Returns
- * 1 where it must be dropped.  Its parts are called beside each other, for the stack's sake. */
+/* What a ct() does with a packet that has been tracked.  Returns CT_DROPPED where it must be dropped. */
+static __always_inline int ct_translate(struct state *st, struct ct_work *w, __u32 level)
+{
+	if (w->found && (w->flags & CT_DO_NAT) &&
+	    ((!(w->ct_state & (CT_SNAT | CT_DNAT)) && nat_packet(level)) ||
+	     (w->connection.alg && move_sequence(level)))) {
+		count_drop(DROP_REWRITE);
+		return CT_DROPPED;
+	}
+	if (w->flags & CT_DO_TABLE)
+		ct_show(level);
+	return CT_PASSED;
+}
+
+/* A ct() on the packet in hand; its key has the fields of the copy that goes on at a table then.
+ * CT_DROPPED: the packet must be dropped; CT_HELD: it waits for a helper, and hold_op() is to be told what
+ * is left to do with it.  Its parts are called beside each other, for the stack's sake. */
 static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op *op, __u32 level)
 {
 	struct ct_work *w = ct_work_get(level);
 	int next;
 
 	if (!w)
-		return 1;
+		return CT_DROPPED;
 	w->zone = op->a;
 	w->flags = op->flags;
 	w->nat_rule = op->b;
+	w->table = op->c;
 	w->expected = 0;
 	w->tcp_flags = 0;
 	w->plain = ct_is_plain(st);
@@ -587,7 +604,7 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op
 	}
 	if (next == CT_DONE) {
 		ct_spend_sets(w);
-		return 0;
+		return CT_PASSED;
 	}
 	if (w->removes)
 		ct_remove(level);
@@ -602,22 +619,12 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op
 	}
 	ct_spend_sets(w);
 	if (next == CT_DROPS)
-		return 1;
+		return CT_DROPPED;
 	if (w->ct_state & CT_INVALID)
 		ct_tell_invalid(level);
-	if (w->found && held_for_helper(st, w)) {
-		hold_for_helper(skb, level);
-		return 1;
-	}
-	if (w->found && (w->flags & CT_DO_NAT) &&
-	    ((!(w->ct_state & (CT_SNAT | CT_DNAT)) && nat_packet(level)) ||
-	     (w->connection.alg && move_sequence(level)))) {
-		count_drop(DROP_REWRITE);
-		return 1;
-	}
-	if (w->flags & CT_DO_TABLE)
-		ct_show(level);
-	return 0;
+	if (w->found && held_for_helper(st, w))
+		return hold(skb, level) ? CT_DROPPED : CT_HELD;
+	return ct_translate(st, w, level);
 }
 
 #endif

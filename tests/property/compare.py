@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -71,7 +71,6 @@ class Bpf:
         """Port id -> (bridge, ofport)."""
         return {port_id: port for port, port_id in self.port_ids.items()}
 
-
 def settings(port: Port) -> PortSettings:
     """What the datapath is told of a port, peers left out."""
     return PortSettings(
@@ -87,7 +86,6 @@ def settings(port: Port) -> PortSettings:
         up=port.up,
         packet_in=port.packet_in,
     )
-
 
 @contextmanager
 def in_kernel(datapath: Datapath, case: Case) -> Iterator[Bpf]:
@@ -127,7 +125,6 @@ def in_kernel(datapath: Datapath, case: Case) -> Iterator[Bpf]:
         for bridge_id in bpf.bridge_ids.values():
             datapath.remove_bridge(bridge_id)
 
-
 def _alike(frame: bytes) -> bytes:
     """The frame without what depends on the order in which headers are changed and put back.
 
@@ -143,12 +140,10 @@ def _alike(frame: bytes) -> bytes:
         out[checksum] = bytes(2)
     return bytes(out)
 
-
 def _of_headers(key: int) -> str:
     is_ip = get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6)
     found = {name: get_slot(key, name) for name in _REPORTED[: None if is_ip else 5]}
     return " ".join(f"{name}={value:x}" for name, value in found.items() if value)
-
 
 def expected(result: Result) -> Outcome:
     """The reference's result as an outcome."""
@@ -170,20 +165,27 @@ def expected(result: Result) -> Outcome:
         Counter((s.bridge, s.action, _of_headers(s.key)) for s in result.samples),
     )
 
-
 def observed(bpf: Bpf, run: TestRun, bridge: str, in_port: int, data: bytes) -> Outcome:
-    """What the BPF programs do with a packet."""
+    """What the BPF programs do with a packet, and the daemon with what they leave to it.
+
+    What waits for a connection's helper goes on, as it does when the helper changes nothing in it.
+    """
     names = bpf.names()
     bridges = {bridge_id: name for name, bridge_id in bpf.bridge_ids.items()}
     outputs: Counter[tuple[str, int, bytes]] = Counter()
     punts: Counter[tuple[str, int, int, int, int, int | None, bytes, int]] = Counter()
     samples: Counter[tuple[str, act.Sample, str]] = Counter()
     cookies = {flow.flow_id: flow.cookie for flow in bpf.flows.values()}
-    for c in run.run(bpf.port_ids[bridge, in_port], data):
+    waiting = deque(run.run(bpf.port_ids[bridge, in_port], data))
+    while waiting:
+        c = waiting.popleft()
         if c.punt is None:
             outputs[(*names[c.port_id], _alike(c.data))] += 1
             continue
         p = c.punt
+        if p.reason == PuntReason.CT_ALG:
+            waiting += run.go_on(p, p.data)
+            continue
         if p.reason == PuntReason.SLOW:
             rest = expected(bpf.slow.take_through(p))
             outputs += rest.outputs
@@ -205,7 +207,6 @@ def observed(bpf: Bpf, run: TestRun, bridge: str, in_port: int, data: bytes) -> 
             p.key >> _STATE_BITS,
         ] += 1
     return Outcome(outputs, punts, samples)
-
 
 def disagreement(datapath: Datapath, case: Case) -> str:
     """What the two sides differ in, as text; empty where they agree."""
@@ -260,7 +261,6 @@ def disagreement(datapath: Datapath, case: Case) -> str:
         counters = counters or _addresses(bpf, world)
         return counters or (_connections(datapath, world) if clock is not None else "")
 
-
 def _remove_some(case: Case, bpf: Bpf, world: World, packets: Counter[tuple[str, int]]) -> str:
     """Remove flows on both sides; says where the last counters of one differ."""
     text = ""
@@ -280,7 +280,6 @@ def _remove_some(case: Case, bpf: Bpf, world: World, packets: Counter[tuple[str,
                     f" the reference {packets[place]}"
                 )
     return text
-
 
 def _counters(
     bpf: Bpf,
@@ -307,7 +306,6 @@ def _counters(
             return f"{name} tables {unseen} missed nothing; the reference did"
     return ""
 
-
 def _group_counters(bpf: Bpf, case: Case, used: Counter[tuple[str, int, int]]) -> str:
     for b in case.bridges:
         for group in b.groups:
@@ -322,7 +320,6 @@ def _group_counters(bpf: Bpf, case: Case, used: Counter[tuple[str, int, int]]) -
                 )
     return ""
 
-
 def _addresses(bpf: Bpf, world: World) -> str:
     for name, bridge_id in bpf.bridge_ids.items():
         names = bpf.names()
@@ -335,10 +332,8 @@ def _addresses(bpf: Bpf, world: World) -> str:
             return f"{name} learned {got}; the reference {want}"
     return ""
 
-
 _ALL_LOOKED_AT = 64
 """Slots that a new connection's search goes over whole (CT_TRIES, bpf/conntrack_slots.h)."""
-
 
 @contextmanager
 def limits(datapath: Datapath, case: Case) -> Iterator[None]:
@@ -365,7 +360,6 @@ def limits(datapath: Datapath, case: Case) -> Iterator[None]:
         for zone in case.zone_limits:
             conntrack.zones.set_limit(zone, None)
 
-
 class Clock:
     """The time that connections of a case live by: its own, and far from any case before it."""
 
@@ -383,17 +377,14 @@ class Clock:
         self._conntrack.config.set_now_ns(self._now_s * NS_PER_S)
         Clock._next_s = self._now_s + 1000
 
-
 def tracks(case: Case) -> bool:
     """Whether a case has rules with ct()."""
     return any(
         isinstance(action, act.Ct) for b in case.bridges for f in b.flows for action in f.actions
     )
 
-
 _Known = tuple[Tuple, Tuple, int, int, tuple[int, ...], tuple[int, ...]]
 """Both tuples, mark, label, TCP's states, packets and bytes."""
-
 
 def _connections(datapath: Datapath, world: World) -> str:
     """What is kept of connections at the end."""
@@ -416,7 +407,6 @@ def _connections(datapath: Datapath, world: World) -> str:
     lines = [f"  reference only: {c}" for c in want - got]
     return "connections:\n" + "\n".join(lines + [f"  BPF only:       {c}" for c in got - want])
 
-
 def _outcomes(want: Outcome, got: Outcome) -> str:
     lines = []
     for what in ("outputs", "punts", "samples"):
@@ -425,10 +415,8 @@ def _outcomes(want: Outcome, got: Outcome) -> str:
         lines += [f"  BPF only:       {n}x {_show(k)}" for k, n in (g - w).items()]
     return "\n".join(lines)
 
-
 def _show(item: tuple[object, ...]) -> str:
     return " ".join(v.hex() if isinstance(v, bytes) else str(v) for v in item)
-
 
 def open_datapath(pin_dir: Path, object_file: Path | None = None) -> Datapath:
     """A capturing datapath of our own."""

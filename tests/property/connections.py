@@ -109,7 +109,7 @@ class _Family:
         rng = self.rng
         if port == OUTSIDE and rng.random() < 0.5:
             return rng.choice(("drop", "resubmit(,9)"))
-        arguments = f"commit{self.zone}{self.chosen_nat()}{self.marks()}"
+        arguments = f"commit{self.zone}{self.chosen_nat()}{self.marks()}{self.helper()}"
         end = rng.choice((",table=2", ",table=2", ""))
         tail = "" if end else ",resubmit(,9)"
         ct = f"ct({arguments}{end})"
@@ -160,6 +160,12 @@ class _Family:
         if self.exact:
             changes = [c for c in changes if not c.startswith("move:NXM_NX")]
         return f",exec({','.join(changes)})" if changes else ""
+
+    def helper(self) -> str:
+        """Payload of some connections waits for the daemon to read it."""
+        if self.exact or self.rng.random() < 0.6:
+            return ""
+        return self.rng.choice((",alg=ftp", ",alg=ftp", ",alg=tftp"))
 
     def chosen_nat(self) -> str:
         rng = self.rng
@@ -240,9 +246,10 @@ def _further(rng: Rng, bridge: BridgeCase, nat: bool) -> tuple[BridgeCase, ...]:
 def _bucket(rng: Rng, nat: bool) -> Bucket:
     """A bucket that sends a copy, tracked or not."""
     to = rng.choice((",nat(src=10.0.2.1)", ",nat(dst=10.0.2.2)", ",nat", "")) if nat else ""
+    helper = rng.choice(("", "", ",alg=ftp"))
     track = rng.choice(
         (
-            f"ct(commit,zone={rng.choice((0, 5, 9))}{to}),",
+            f"ct(commit,zone={rng.choice((0, 5, 9))}{to}{helper}),",
             f"ct(zone={rng.choice((0, 5, 9))}{',nat' if to else ''}),",
             f"ct(commit,zone=9{to},table=9),",
             "",

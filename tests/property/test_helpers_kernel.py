@@ -9,6 +9,7 @@ from gossamer.datapath.settings import PuntReason
 from gossamer.datapath.testrun import Captured
 from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.tuple import Tuple
+from gossamer.pipeline.fields import get_slot
 from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld
 from tests.property.wire import ACK, PSH, SYN, TCP, packed, see, tcp, udp
 
@@ -41,7 +42,7 @@ def only(out: list[Captured]) -> bytes:
     return out[0].data
 
 
-def test_payload_waits_for_the_helper_and_goes_its_way_when_it_arrives_again(
+def test_payload_waits_for_the_helper_and_goes_its_way_when_that_has_read_it(
     world: NatWorld,
 ) -> None:
     ftp(world)
@@ -52,8 +53,8 @@ def test_payload_waits_for_the_helper_and_goes_its_way_when_it_arrives_again(
     assert punt is not None
     assert punt.reason == PuntReason.CT_ALG
     assert punt.data == said, "as it came, not as NAT would have it"
-    assert (punt.in_port, punt.userdata_id) == (world.ports[INSIDE], 5)
-    seen = see(only(world.run.arrive(world.ports[INSIDE], said)))
+    assert (punt.in_port_id, get_slot(punt.key, "ct_zone")) == (world.ports[INSIDE], 5)
+    seen = see(only(world.run.go_on(punt, said)))
     assert seen.right and seen.way == (PUBLIC, 4000, SERVER, 21)
 
 
@@ -67,8 +68,9 @@ def test_of_tftp_only_the_request_waits(world: NatWorld) -> None:
     ftp(world)
     request = udp(CLIENT, 4000, SERVER, 69, b"\0\1file\0octet\0")
     held = world.send(INSIDE, request)
-    assert [c.punt.reason for c in held if c.punt] == [PuntReason.CT_ALG]
-    assert see(only(world.run.arrive(world.ports[INSIDE], request))).src == PUBLIC
+    (punt,) = [c.punt for c in held]
+    assert punt is not None and punt.reason == PuntReason.CT_ALG
+    assert see(only(world.run.go_on(punt, request))).src == PUBLIC
 
 
 def test_numbers_after_a_longer_text_move_and_acknowledgements_move_back(world: NatWorld) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.datapath import layout, loader
-from gossamer.datapath.injection import arrive, arrive_by_headers, run_once
-from gossamer.datapath.layout import INJECT_ARRIVED
+from gossamer.datapath.injection import arrive_by_headers, go_on
 from gossamer.datapath.parts import Parts
 from gossamer.datapath.publish import Publisher
 from gossamer.datapath.settings import (
@@ -465,16 +464,19 @@ class Datapath:
         """Send a frame out of a port.  Raises DatapathError where its device refuses."""
         self._parts.transmitter.send(self._ports.records[port_id].settings, packet)
 
-    def inject(self, port_id: int, packet: bytes) -> None:
-        """Let a packet that was held for a connection's helper (PuntReason.CT_ALG) arrive again.
+    def let_go_on(self, punt: Punt, packet: bytes) -> None:
+        """Let a packet go on that was held for a connection's helper (PuntReason.CT_ALG), as `packet`.
 
-        At least 14, at most about 3,500 bytes.  Raises DatapathError where the kernel refuses it:
-        the device is gone, or the packet too long.
+        At least 14, at most about 3,500 bytes.  One that was long may go on as several, one after
+        the other.  Raises DatapathError where the kernel refuses it: the device is gone, or the
+        packet too long.
         """
-        record = self._ports.records.get(port_id)
+        record = self._ports.records.get(punt.in_port_id)
         if record is None:
-            raise DatapathError("the port is gone", place=f"port={port_id}")
-        arrive(self.program_fd, port_id, record.attached, packet, capturing=self._loaded.capturing)
+            raise DatapathError("the port is gone", place=f"port={punt.in_port_id}")
+        ifindex = record.attached or _ANY_DEVICE
+        capturing = self._loaded.capturing
+        go_on(self.program_fd, punt.userdata_id, ifindex, packet, capturing=capturing)
 
     def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
         """Let a packet enter by a port without device (PortKind.PATCH); what came up of it.
@@ -494,10 +496,3 @@ class Datapath:
             capturing=self._loaded.capturing,
         )
         return self._parts.punts.take_of(port_id, run)
-
-    def inject_outer(self, packet: bytes) -> None:
-        """The same for one that came out of a tunnel: with its outer headers, as on the wire.
-
-        It leaves the tunnel once more, and is for whichever port that leads to.
-        """
-        run_once(self._loaded.uplink_fd, packet, mark=INJECT_ARRIVED, ifindex=_ANY_DEVICE)

@@ -1,9 +1,9 @@
-"""Let packets arrive at a port once more, by a test run of the program (BPF_PROG_TEST_RUN).
+"""Let packets into the program by a test run of it (BPF_PROG_TEST_RUN).
 
-What a helper of connections has read, and perhaps rewritten, takes the whole
-way through the switch as if it came from the wire; the program knows it by its
-mark and does not hold it again.  A test run has no device to redirect to, so
-the last copy leaves as the others do.
+What a helper of connections has read, and perhaps rewritten, goes on where it
+was held (bpf/held.h); the program knows it by its mark and the id beside it, and
+does not hold it again.  A test run has no device to redirect to, so the last
+copy leaves as the others do.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def verdict(program_fd: int, packet: bytes) -> int:
 
 
 def _run(
-    program_fd: int, packet: bytes, mark: int, ifindex: int, repeat: int, length: int = 0
+    program_fd: int, packet: bytes, mark: int, ifindex: int, repeat: int, beside: int = 0
 ) -> libbpf.TestRunOptions:
     image = bytearray(_SKB_SIZE)
     image[_MARK_OFFSET : _MARK_OFFSET + 4] = mark.to_bytes(4, "little")
     image[_IFINDEX_OFFSET : _IFINDEX_OFFSET + 4] = ifindex.to_bytes(4, "little")
-    image[_CB_OFFSET : _CB_OFFSET + 4] = length.to_bytes(4, "little")
+    image[_CB_OFFSET : _CB_OFFSET + 4] = beside.to_bytes(4, "little")
     context = ctypes.create_string_buffer(bytes(image), _SKB_SIZE)
     data = ctypes.create_string_buffer(packet, len(packet))
     options = libbpf.TestRunOptions(
@@ -60,8 +60,18 @@ def _run(
     return options
 
 
+def go_on(program_fd: int, held_id: int, ifindex: int, packet: bytes, *, capturing: bool) -> None:
+    """Let a held packet go on, whose device is `ifindex`.
+
+    Raises DatapathError where the kernel refuses: the device is gone, or the
+    packet too long.
+    """
+    mark = CAPTURE_ARRIVED if capturing else INJECT_ARRIVED
+    _run(program_fd, packet, mark, 0 if capturing else ifindex, 1, held_id)
+
+
 def arrive(program_fd: int, port_id: int, ifindex: int, packet: bytes, *, capturing: bool) -> None:
-    """Let a packet arrive again at a port, whose device is `ifindex`.
+    """Let a packet of the daemon's arrive at a port, whose device is `ifindex`; it is held for no helper.
 
     Raises DatapathError where the kernel refuses: the device is gone, or the
     packet too long.

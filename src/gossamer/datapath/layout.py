@@ -424,6 +424,7 @@ DROP_REASONS: Final = (
     "fragment",
     "tunnel_option",
     "slow_set",
+    "held",
 )
 """enum drop_reason, in its order."""
 

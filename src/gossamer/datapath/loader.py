@@ -74,6 +74,7 @@ MAP_NAMES = (
     "transports",
     "ct_fragments",
     "no_fragments",
+    "held",
 )
 CT_MAP_NAMES = (
     "ct_index",

@@ -131,8 +131,9 @@ class PuntReason(IntEnum):
     pipeline, at the table before `table_id` where that is not 0.  Nothing is credited with it yet;
     `controller_id` is its length as it entered the switch, which it is to be credited with."""
     CT_ALG = 0x83
-    """Payload of a connection with a helper: `data` is the packet as it arrived at `in_port`, held
-    until `Datapath.inject()`; the key has ct_zone, `userdata_id` is the same."""
+    """Payload of a connection with a helper: `data` is the packet as it is at its ct(), held under
+    the id `userdata_id` until `Datapath.let_go_on()`; the key has ct_zone, the port is the one it
+    entered the switch by."""
     SAMPLE = 0x84
     """A sampled packet: its key says all; `userdata_id` is that of the sample action."""
 

@@ -42,9 +42,9 @@ class TestRun:
         )
         return self.captured()
 
-    def arrive(self, port_id: int, packet: bytes) -> list[Captured]:
-        """What comes of a packet that was held for a helper and arrives again."""
-        self._datapath.inject(port_id, packet)
+    def go_on(self, punt: Punt, packet: bytes) -> list[Captured]:
+        """What comes of a packet that was held for a helper and goes on, as `packet`."""
+        self._datapath.let_go_on(punt, packet)
         return self.captured()
 
     def uplink(self, packet: bytes) -> list[Captured] | None:

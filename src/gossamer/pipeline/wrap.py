@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from struct import pack
 from typing import Final
 
@@ -129,37 +129,6 @@ def outer_of(tunnel: Tunnel, key: int, options: Iterable[OptionMap] = ()) -> Out
         critical=any(critical for _, critical in found),
         mark=tunnel.egress_mark,
     )
-
-
-def arrived_in(
-    tunnel: Tunnel, key: int, options: Iterable[OptionMap] = ()
-) -> tuple[Outer, bytes]:
-    """What a packet of this key came out of, by a port of this tunnel; and the sender's address.
-
-    `options` are those of Geneve that the bridge has mapped: others have left no trace.
-    """
-    words = get_slot(key, "tun_erspan")
-    found = _options(key, options) if tunnel.kind is TunnelKind.GENEVE else []
-    # Whatever was on the wire is written, whether the port would send it or not.
-    sent = replace(tunnel, out_key=FLOW, csum=False, seq=False)
-    outer = Outer(
-        sent,
-        None,
-        address_of(key, "tun_dst", "tun_ipv6_dst"),
-        get_slot(key, "tun_id"),
-        get_slot(key, "tun_tos"),
-        get_slot(key, "tun_ttl"),
-        oam=bool(get_slot(key, "tun_flags") & 1),
-        gbp_id=get_slot(key, "tun_gbp_id"),
-        gbp_flags=get_slot(key, "tun_gbp_flags"),
-        erspan_ver=get_slot(key, "tun_erspan_ver"),
-        erspan_idx=words >> 8 & 0xFFFFF,
-        erspan_dir=words >> 6 & 1,
-        erspan_hwid=words & 0x3F,
-        options=b"".join(data for data, _ in found),
-        critical=any(critical for _, critical in found),
-    )
-    return outer, address_of(key, "tun_src", "tun_ipv6_src")
 
 
 def _or_flow(configured: int | str, brought: int) -> int:

@@ -142,8 +142,8 @@ class Datapath(Protocol):
         """The action that a punt of reason SAMPLE names by its userdata_id."""
 
     def read_punts(self) -> Sequence[Punt]: ...
-    def inject(self, port_id: int, packet: bytes) -> None:
-        """Let a packet arrive at a port again; raises DatapathError where it cannot."""
+    def let_go_on(self, punt: Punt, packet: bytes) -> None:
+        """Let a held packet go on as `packet`; raises DatapathError where it cannot."""
 
     def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
         """Let a packet enter by a port without device; what came up of it."""
@@ -151,9 +151,6 @@ class Datapath(Protocol):
     @property
     def has_punts(self) -> bool:
         """Whether punts came while something else was done."""
-
-    def inject_outer(self, packet: bytes) -> None:
-        """The same for one with its tunnel's headers."""
 
     def transmit(self, port_id: int, packet: bytes) -> None: ...
     def close(self) -> None: ...

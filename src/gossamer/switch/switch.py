@@ -14,7 +14,6 @@ import select
 import time
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +21,6 @@ from gossamer.datapath.settings import PuntReason
 from gossamer.errors import DatapathError, DeviceError, GossamerError
 from gossamer.pipeline.world import World
 from gossamer.switch.alg.helpers import Helpers
-from gossamer.switch.arrive import arrive
 from gossamer.switch.bridge import Bridge
 from gossamer.switch.capabilities import CAPABILITIES, datapath_type
 from gossamer.switch.complaints import Complaints
@@ -98,7 +96,7 @@ class Switch:
         self._complaints = Complaints(log)
         self._zones = ConntrackZones(datapath)
         self.tracking = KernelTracking(datapath)
-        self.helpers = Helpers(datapath, partial(arrive, self))
+        self.helpers = Helpers(datapath)
         self.sampling = Sampling()
         self._connection_log = ConntrackLog(self)
         self._took_over = False

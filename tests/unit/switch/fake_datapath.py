@@ -352,11 +352,8 @@ class FakeDatapath:
     def has_punts(self) -> bool:
         return bool(self.punts)
 
-    def inject_outer(self, packet: bytes) -> None:
-        self.injected.append((0, packet))
-
-    def inject(self, port_id: int, packet: bytes) -> None:
-        self.injected.append((port_id, packet))
+    def let_go_on(self, punt: Punt, packet: bytes) -> None:
+        self.injected.append((punt.in_port_id, packet))
 
     def transmit(self, port_id: int, packet: bytes) -> None:
         self.sent.append((port_id, packet))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -43,25 +42,24 @@ _FTP_DATA: Final = 20
 
 
 class Helpers:
-    """All helpers of a datapath; `arrive` lets a frame come in once more as a held packet did."""
+    """All helpers of a datapath."""
 
-    def __init__(self, datapath: Datapath, arrive: Callable[[Punt, bytes], None]) -> None:
+    def __init__(self, datapath: Datapath) -> None:
         self._datapath = datapath
-        self._arrive = arrive
         self._speakers: OrderedDict[tuple[bytes, bool], Speaker] = OrderedDict()
         self._expected: deque[tuple[float, Expectation]] = deque()
         """Those that were written, the oldest first, with when they end."""
         self._inherited = False
 
     def held(self, punt: Punt, now_s: float) -> None:
-        """Read a packet that is held, and let it arrive again, changed where it must be."""
+        """Read a packet that is held, and let it go on, changed where it must be."""
         frame = punt.data
         connection, reply = self._connection(_tuple(punt.key))
         if connection is not None:
             frame = self._read(connection, reply, frame, now_s)
         for part in on_the_wire(frame, _SEGMENT):
             try:
-                self._arrive(punt, part)
+                self._datapath.let_go_on(punt, part)
             except DatapathError as e:
                 # Its port is gone, or the kernel short of memory: TCP sends it again.
                 log.info("port=%d: a packet with a helper is lost: %s", punt.in_port_id, e)

@@ -71,15 +71,16 @@ class FakeConntrack:
 
 
 class Wire:
-    """What is held for a connection's helper, and what of it arrives again."""
+    """What is held for a connection's helper, and what of it goes on."""
 
     def __init__(self, c: Connection) -> None:
         self.conntrack = FakeConntrack(c)
         self.sent: list[bytes] = []
-        datapath: Any = SimpleNamespace(conntrack=self.conntrack)
-        self.helpers = Helpers(datapath, self._arrive)
+        datapath: Any = SimpleNamespace(conntrack=self.conntrack, let_go_on=self._go_on)
+        self.datapath = datapath
+        self.helpers = Helpers(datapath)
 
-    def _arrive(self, punt: Punt, packet: bytes) -> None:
+    def _go_on(self, punt: Punt, packet: bytes) -> None:
         assert punt.in_port_id == 7
         self.sent.append(packet)
 
@@ -203,10 +204,10 @@ def test_a_port_that_is_gone_loses_the_packet_and_nothing_else(
 ) -> None:
     wire = Wire(connection())
 
-    def refuse(port_id: int, packet: bytes) -> None:
+    def refuse(punt: Punt, packet: bytes) -> None:
         raise DatapathError("no such device")
 
-    monkeypatch.setattr(wire.helpers, "_arrive", refuse)
+    monkeypatch.setattr(wire.datapath, "let_go_on", refuse)
     assert wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n")) == []
     assert len(wire.conntrack.expectations.added) == 1
 

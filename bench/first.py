@@ -29,8 +29,9 @@ _MANY: Final = 1000
 class Varied:
     """The datapath of a rig behind the program that varies the packet."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, packet: bytes = PACKET) -> None:
         self._rig = rig
+        self._packet = packet
         BUILD.mkdir(parents=True, exist_ok=True)
         path = BUILD / "vary.bpf.o"
         sh("clang", "-O2", "-g", "-target", "bpf", f"-I/usr/include/{os.uname().machine}-linux-gnu",
@@ -43,14 +44,19 @@ class Varied:
 
     def cost(self, n_flows: int) -> int:
         """The least a packet costs, in ns, where `n_flows` five-tuples come in turn; 0: each new."""
-        self._put(self._turns, n_flows.to_bytes(4, "little") + bytes(4))
-        ifindex = self._rig.ifindexes[0]
+        self.turn(n_flows)
         if n_flows:
-            run_once(self._fd, PACKET, mark=0, ifindex=ifindex, repeat=4 * n_flows)
-        return min(
-            run_once(self._fd, PACKET, mark=0, ifindex=ifindex, repeat=_REPEAT)
-            for _ in range(_RUNS)
-        )
+            self.once(4 * n_flows)
+        return min(self.once(_REPEAT) for _ in range(_RUNS))
+
+    def turn(self, n_flows: int) -> None:
+        """Begin again with the first of so many five-tuples; 0: each is new."""
+        self._put(self._turns, n_flows.to_bytes(4, "little") + bytes(4))
+
+    def once(self, repeat: int) -> int:
+        """Nanoseconds a packet, of so many that come next."""
+        ifindex = self._rig.ifindexes[0]
+        return run_once(self._fd, self._packet, mark=0, ifindex=ifindex, repeat=repeat)
 
     @staticmethod
     def _map(handle: int, name: bytes) -> int:

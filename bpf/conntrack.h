@@ -403,8 +403,10 @@ struct ct_work {
 	struct ct_tuple tuple;	/* the packet's; of an ICMP error: what the packet it tells of answers */
 	struct ct_tuple key;	/* canonical */
 	struct ct_tuple sought;	/* what ct_search() looks for, */
-	struct ct_place place;	/* where that is, */
+	struct ct_tuple unmarked;	/* that as ct_place_of() takes it, */
+	struct ct_place place;	/* where it is, */
 	__u32 but;		/* in other slots than this one */
+	struct ct_place own_place;	/* where `tuple` is, by whatever key */
 	__u32 swapped;		/* `key` is the answer's tuple */
 	__u32 reply;		/* the packet goes against the originator */
 	__u32 error;		/* it is an ICMP error about the connection */

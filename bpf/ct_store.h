@@ -7,9 +7,10 @@
  * become more: memory grows with use.
  *
  * The index finds a slot by its key.  It consists of lines of the cache, each with up to
- * fourteen entries: a slot, and some bits of the key's hash.  A key belongs to one line,
- * and where that is full to another one; so who looks for a connection that is not there
- * reads one line from memory, and who makes it writes to that same line.  With a hash map
+ * fourteen entries: a slot, and some bits of the key's hash.  A key belongs to a line of
+ * those that are few enough to stay in the CPU's cache, and where that is full to one of many more; a
+ * tuple belongs where its answer does, marked or not.  So who looks for a connection that is not
+ * there, translated or not, reads one or two lines, and who makes it writes to one of them.  With a hash map
  * it was a bucket, what hangs there, an element from the kernel's allocator: 600 ns more
  * for each, with a million of them (Zen 5, 6.18).
  *
@@ -27,7 +28,7 @@
 struct ct_record {
 	__u32 taken;		/* somebody has the slot, or is about to */
 	__u32 pad0;
-	struct ct_tuple key;	/* all zero but between ct_enter() and ct_leave() */
+	struct ct_tuple key;	/* all zero but between ct_make() and ct_remove() */
 	struct ct_connection c;
 	__u64 pad1;
 };
@@ -41,7 +42,7 @@ struct ct_line {
 /* Written here; the daemon reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, CT_LINES);
+	__uint(max_entries, CT_HOME_LINES + CT_MORE_LINES);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct ct_line);
@@ -90,7 +91,10 @@ static __always_inline struct ct_connection *ct_of(struct ct_record *record)
 	return &record->c;
 }
 
-/* The seed is a secret: nobody can make many connections that share a line. */
+/* Where whatever has this tuple is, in either direction: a connection that is not translated, one whose
+ * original tuple it is, one whose answers have it.  So one line says of all of them that they are
+ * not there.  The tuple is canonical and unmarked.  The seed is a secret: nobody can make many
+ * connections that share a line. */
 static __always_inline struct ct_place ct_place_of(const struct ct_tuple *key, __u32 seed)
 {
 	const __u64 *words = (const __u64 *)key;
@@ -102,8 +106,8 @@ static __always_inline struct ct_place ct_place_of(const struct ct_tuple *key, _
 		hash = (hash ^ words[i]) * 0xff51afd7ed558ccdull;
 		hash ^= hash >> 32;
 	}
-	place.line = hash & (CT_LINES - 1);
-	place.other = place.line ^ ((hash >> 24 & (CT_LINES - 1)) | 1);
+	place.line = hash & (CT_HOME_LINES - 1);
+	place.other = CT_HOME_LINES + (hash >> 24 & (CT_MORE_LINES - 1));
 	place.bits = (__u32)(hash >> 32 | 1u << 31) & ~CT_SLOT_MASK;
 	return place;
 }
@@ -115,15 +119,21 @@ static __always_inline bool ct_same_key(const struct ct_tuple *a, const struct c
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]));
 }
 
+/* Have a tuple, a key, or the tuple of answers the same addresses and ports? */
+#define ct_same_ends(a, b)                                                                        \
+	({                                                                                        \
+		const __u64 *x_ = (const __u64 *)(a), *y_ = (const __u64 *)(b);                   \
+		!((x_[0] ^ y_[0]) | (x_[1] ^ y_[1]) | (x_[2] ^ y_[2]) | (x_[3] ^ y_[3]) |         \
+		  ((a)->ports ^ (b)->ports));                                                     \
+	})
+
 /* Is it the alias of a record?  As long as the record is not that of another connection by now. */
 static __always_inline bool ct_same_alias(const struct ct_record *record, const struct ct_tuple *alias)
 {
-	const __u64 *x = (const __u64 *)&record->c.reply, *y = (const __u64 *)alias;
 	struct ct_tuple kind = { .family = CT_TRANSLATED | CT_ALIAS };
 
 	return record->key.kind == (alias->kind ^ kind.kind) &&
-	       !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) |
-		 (record->c.reply.ports ^ alias->ports));
+	       ct_same_ends(&record->c.reply, alias);
 }
 
 /* All ones for 0, else 0: without a branch, of which the verifier would follow both ways. */
@@ -156,6 +166,14 @@ static __always_inline __u32 ct_scan(const struct ct_line *line, __u32 bits, __u
 
 #define CT_NO_SLOT ~0u
 
+/* Where `sought` of the work is, which may be marked. */
+static __always_inline void ct_place_sought(struct ct_work *w, __u32 seed)
+{
+	ct_canonical(&w->unmarked, &w->sought);
+	w->unmarked.family &= CT_FAMILY;
+	w->place = ct_place_of(&w->unmarked, seed);
+}
+
 /* The entry of the key `sought` of the work, 0 none; that of slot `but` of the work does not count.  For
  * those who seldom ask, and where bits alone do not tell. */
 __attribute__((noinline)) __u32 ct_search(__u32 level)
@@ -170,7 +188,7 @@ __attribute__((noinline)) __u32 ct_search(__u32 level)
 	config = bpf_map_lookup_elem(&ct_config, &id);
 	if (!w || !config)
 		return 0;
-	w->place = ct_place_of(&w->sought, config->index_seed);
+	ct_place_sought(w, config->index_seed);
 	id = w->place.line;
 	line = bpf_map_lookup_elem(&ct_index, &id);
 #pragma nounroll
@@ -218,32 +236,25 @@ static __always_inline struct ct_connection *ct_get(struct ct_work *w, const str
 	return ct_of_entry(ct_search(level));
 }
 
-/* The same without a call, mostly. */
-static __always_inline struct ct_connection *ct_get_fast(struct ct_work *w,
-							 const struct ct_tuple *key, __u32 seed,
-							 __u32 level)
+/* How many entries at a place have its bits, in both lines; *entry becomes the last of them. */
+static __always_inline __u32 ct_hits(const struct ct_place *place, __u32 *entry)
 {
-	struct ct_place place = ct_place_of(key, seed);
-	struct ct_line *line = bpf_map_lookup_elem(&ct_index, &place.line);
-	struct ct_record *record;
-	__u32 entry, n;
+	struct ct_line *line = bpf_map_lookup_elem(&ct_index, &place->line);
+	__u32 n, more, last;
 
+	*entry = 0;
 	if (!line)
-		return NULL;
-	entry = ct_scan(line, place.bits, &n);
-	if (n == 1) {
-		record = ct_record_get(entry & CT_SLOT_MASK);
-		n = record && ct_same_key(&record->key, key);
-		entry = n ? entry : 0;
-	} else if (n) {
-		entry = 0;
-	}
-	if (!entry && (n || line->spilled)) {
-		w->sought = *key;
-		w->but = CT_NO_SLOT;
-		entry = ct_search(level);
-	}
-	return ct_of_entry(entry);
+		return 0;
+	*entry = ct_scan(line, place->bits, &n);
+	if (!line->spilled)
+		return n;
+	line = bpf_map_lookup_elem(&ct_index, &place->other);
+	if (!line)
+		return n;
+	last = ct_scan(line, place->bits, &more);
+	if (more)
+		*entry = last;
+	return n + more;
 }
 
 #define CT_PUT_TRIES 4		/* other CPUs may be quicker so often */
@@ -286,18 +297,18 @@ static __always_inline int ct_erase(__u32 line_id, __u32 slot)
 
 enum ct_entering { CT_ENTERED, CT_WAS_THERE, CT_NO_PLACE };
 
-/* Enter `sought` of the work: a key or the alias of a slot that was taken, whose record says so already. */
+/* Enter `sought` of the work, whose place is `place`: a key or the alias of a slot that was taken, whose
+ * record says so already. */
 __attribute__((noinline)) int ct_enter(__u32 slot, __u32 level)
 {
 	struct ct_work *w = ct_work_get(level);
-	struct ct_config *config = ct_config_get();
 	struct ct_line *line, *other;
 	struct ct_place place;
-	__u32 n, home;
+	__u32 entry, home;
 
-	if (!w || !config)
+	if (!w)
 		return CT_NO_PLACE;
-	place = ct_place_of(&w->sought, config->index_seed);
+	place = w->place;
 	home = place.line;
 	line = bpf_map_lookup_elem(&ct_index, &place.line);
 	if (!line)
@@ -310,8 +321,7 @@ __attribute__((noinline)) int ct_enter(__u32 slot, __u32 level)
 			return CT_NO_PLACE;
 		__sync_fetch_and_add(&line->spilled, 1);
 	}
-	ct_scan(line, place.bits, &n);
-	if ((n == 1 && !line->spilled) || !ct_search(level))
+	if (ct_hits(&w->place, &entry) == 1 || !ct_search(level))
 		return CT_ENTERED;
 	/* it was there, or began just now on another CPU */
 	ct_erase(home, slot);
@@ -330,7 +340,8 @@ __attribute__((noinline)) int ct_strike(__u32 slot, __u32 level)
 
 	if (!config || !w)
 		return 0;
-	place = ct_place_of(&w->sought, config->index_seed);
+	ct_place_sought(w, config->index_seed);
+	place = w->place;
 	if (ct_erase(place.line, slot))
 		return 1;
 	line = bpf_map_lookup_elem(&ct_index, &place.line);

@@ -46,18 +46,24 @@ static __always_inline bool nat_lives(struct ct_work *w, struct ct_tuple *key, _
 }
 
 /* Is the candidate a tuple of a connection already?  -1: no, but it was the alias of one whose time is
- * up, which is `victim` of the work. */
+ * up, which is `victim` of the work.  `place` of the work becomes that of the candidate. */
 __attribute__((noinline)) int nat_taken(__u32 level)
 {
 	struct state *st = state_get(level);
 	struct nat_work *nw = nat_work_get(level);
+	struct ct_config *config = ct_config_get();
 	struct ct_work *w = ct_work_get(level);
 	struct ct_record *record;
 	__u32 entry;
 
-	if (!st || !nw || !w)
+	if (!st || !nw || !w || !config)
 		return 1;
-	ct_canonical(&nw->key, &nw->answer);
+	w->sought = nw->answer;
+	ct_place_sought(w, config->index_seed);
+	/* mostly one line tells that nobody has it */
+	if (!ct_hits(&w->place, &entry))
+		return 0;
+	nw->key = w->unmarked;
 	if (nat_lives(w, &nw->key, st->now, level))
 		return 1;
 	nw->key = nw->answer;
@@ -124,10 +130,12 @@ static long nat_try(__u32 i, struct nat_search *search)
 			nw->answer.dport = bpf_htons(port);
 	}
 	taken = nat_taken(search->level);
-	if (taken > 0)
-		return 0;
-	if (taken < 0)
+	if (taken < 0) {
 		ct_remove(search->level);
+		taken = nat_taken(search->level);
+	}
+	if (taken)
+		return 0;
 	nw->key = w->tuple;
 	nw->key.family |= CT_TRANSLATED;
 	record = ct_record_get(w->connection.slot);

@@ -4,9 +4,9 @@
 #ifndef GOSSAMER_TRACK_H
 #define GOSSAMER_TRACK_H
 
-/* Look for the connection of `victim` among those that are translated: its entry, with `key` and `reply`
- * of the work.  0: none. */
-__attribute__((noinline)) __u32 ct_find_translated(__u32 level)
+/* Look for the connection of `victim`, whose canonical tuple is `key`, where bits alone do not tell: its
+ * entry, with `key` and `reply` of the work.  0: none. */
+__attribute__((noinline)) __u32 ct_find_among(__u32 level)
 {
 	struct ct_work *w = ct_work_get(level);
 	struct state *st = state_get(level);
@@ -15,8 +15,16 @@ __attribute__((noinline)) __u32 ct_find_translated(__u32 level)
 
 	if (!w || !st)
 		return 0;
-	w->reply = 0;
 	w->but = CT_NO_SLOT;
+	w->sought = w->key;
+	entry = ct_search(level);
+	record = entry ? ct_record_get(entry & CT_SLOT_MASK) : NULL;
+	if (record && record->c.expires > st->now) {
+		w->reply = (record->c.flags & CT_SWAPPED) != w->swapped;
+		return entry;
+	}
+	w->stale |= !!record;
+	w->reply = 0;
 	w->sought = w->victim;
 	w->sought.family |= CT_TRANSLATED;
 	entry = ct_search(level);
@@ -41,23 +49,45 @@ static __always_inline struct ct_connection *ct_find(struct ct_work *w, const st
 						     struct ct_config *config, __u64 now,
 						     __u32 level)
 {
-	struct ct_shared *shared;
-	struct ct_connection *c;
-	__u32 swapped;
+	struct ct_record *record;
+	__u32 entry, n, swapped;
 
 	swapped = ct_canonical(&w->key, t);
-	c = ct_get_fast(w, &w->key, config->index_seed, level);
-	if (c && c->expires > now) {
-		w->reply = (c->flags & CT_SWAPPED) != swapped;
-		return c;
-	}
-	w->stale |= !!c;
-	shared = ct_shared_get();
-	if (!shared || !shared->n_translated)
+	w->own_place = ct_place_of(&w->key, config->index_seed);
+	n = ct_hits(&w->own_place, &entry);
+	if (!n)
 		return NULL;
-	if (t != &w->victim)
-		w->victim = *t;
-	return ct_of_entry(ct_find_translated(level));
+	if (n > 1) {
+		w->swapped = swapped;
+		if (t != &w->victim)
+			w->victim = *t;
+		return ct_of_entry(ct_find_among(level));
+	}
+	record = ct_record_get(entry & CT_SLOT_MASK);
+	if (!record)
+		return NULL;
+	if (ct_same_key(&record->key, &w->key)) {
+		if (record->c.expires > now) {
+			w->reply = (record->c.flags & CT_SWAPPED) != swapped;
+			return ct_of(record);
+		}
+		w->stale = 1;
+		return NULL;
+	}
+	if (record->key.kind != (t->kind ^ ct_kind(0, CT_TRANSLATED, 0)))
+		return NULL;
+	w->reply = !ct_same_ends(&record->key, t);
+	if (w->reply && !ct_same_ends(&record->c.reply, t)) {
+		w->reply = 0;
+		return NULL;
+	}
+	if (record->c.expires <= now) {
+		w->stale |= !w->reply;
+		w->reply = 0;
+		return NULL;
+	}
+	w->key = record->key;
+	return ct_of(record);
 }
 
 /* What a packet of a connection other than TCP makes of it. */
@@ -240,6 +270,7 @@ static __always_inline int ct_make_here(struct state *st, struct ct_work *w,
 	record->key = w->key;
 	record->c = w->connection;
 	w->sought = w->key;
+	w->place = w->own_place;
 	refused = ct_enter(w->connection.slot, level);
 	if (refused != CT_ENTERED) {
 		/* Another CPU was quicker with the same connection, or very many have the same hash. */

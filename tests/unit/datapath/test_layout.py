@@ -35,8 +35,8 @@ def _defines(name: str) -> dict[str, int]:
     ["MAX_PORTS", "MAX_BRIDGES", "MAX_TABLES", "MAX_SUBTABLES", "MAX_TABLE_INDEX", "MAX_MEMBERS",
      "MAX_FLOWS", "FILTER_WORDS", "MAX_MASKS", "MATCH_WORDS", "CACHE_WORDS", "CACHE_SETS", "SMALL_OPS", "LARGE_OPS",
      "CACHED_OPS", "CACHED_FLOWS", "INJECT_MARK", "INJECT_ARRIVED", "MAX_CONNECTIONS", "CT_ZONES", "CT_POLICIES",
-     "CT_NAT_RULES", "CT_EXPECTATIONS", "CT_CHUNK", "CT_CHUNKS", "CT_SLOT_BITS", "CT_LINES", "CT_LEAST_REACH",
-     "MAX_OPTIONS"],
+     "CT_NAT_RULES", "CT_EXPECTATIONS", "CT_CHUNK", "CT_CHUNKS", "CT_SLOT_BITS", "CT_HOME_LINES", "CT_MORE_LINES",
+     "CT_LEAST_REACH", "MAX_OPTIONS"],
 )  # fmt: skip
 def test_a_limit_is_the_same_in_c_and_python(name: str) -> None:
     assert _defines("limits.h")[name] == getattr(layout, name)

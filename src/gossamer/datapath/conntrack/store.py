@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gossamer.datapath import layout, libbpf
+from gossamer.datapath.conntrack.tuple import canonical, pack, unpack
 from gossamer.datapath.injection import verdict
 from gossamer.datapath.libbpf import check, lib
 from gossamer.datapath.maps import HashMap, check_shape
@@ -19,7 +20,8 @@ from gossamer.datapath.maps import HashMap, check_shape
 KEY_AT: Final = 8
 VALUE_AT: Final = KEY_AT + layout.CT_TUPLE.size
 """Bytes of struct ct_record."""
-_FAMILY_AT: Final = KEY_AT + 37
+_FAMILY: Final = 37
+"""Byte of struct ct_tuple."""
 _MASK64: Final = (1 << 64) - 1
 _FACTOR: Final = 0xFF51AFD7ED558CCD
 _SLOT_MASK: Final = (1 << layout.CT_SLOT_BITS) - 1
@@ -99,7 +101,7 @@ class Chunks:
 
 def families(records: bytes) -> bytes:
     """Of each record the byte that is not 0 where it holds a connection."""
-    return records[_FAMILY_AT :: layout.CT_RECORD_SIZE]
+    return records[KEY_AT + _FAMILY :: layout.CT_RECORD_SIZE]
 
 
 class ConnectionStore:
@@ -158,20 +160,22 @@ class ConnectionStore:
 
 
 def place_of(key: bytes, seed: int) -> tuple[int, int, int]:
-    """A key's line, its other line, and the bits of its entry (bpf/ct_store.h, ct_place_of())."""
+    """The line of a key or an alias, its other line, and the bits of its entry (bpf/ct_store.h, ct_place_of())."""
+    if key[_FAMILY] & (layout.CT_TRANSLATED | layout.CT_ALIAS):
+        key = pack(canonical(unpack(key))[0])
     found = seed
     for i in range(0, len(key), 8):
         found = (found ^ int.from_bytes(key[i : i + 8], "little")) * _FACTOR & _MASK64
         found ^= found >> 32
-    home = found & layout.CT_LINES - 1
-    other = home ^ (found >> 24 & layout.CT_LINES - 1 | 1)
+    home = found & layout.CT_HOME_LINES - 1
+    other = layout.CT_HOME_LINES + (found >> 24 & layout.CT_MORE_LINES - 1)
     return home, other, (found >> 32 | 1 << 31) & 0xFFFFFFFF & ~_SLOT_MASK
 
 
 def _alias(key: bytes, value: bytes) -> bytes | None:
     """By what else a connection is found."""
-    if not key[37] & layout.CT_TRANSLATED:
+    if not key[_FAMILY] & layout.CT_TRANSLATED:
         return None
     reply = value[layout.CT_REPLY_AT : layout.CT_REPLY_AT + 36]
-    family = key[37] ^ (layout.CT_TRANSLATED | layout.CT_ALIAS)
+    family = key[_FAMILY] ^ (layout.CT_TRANSLATED | layout.CT_ALIAS)
     return reply + key[36:37] + bytes((family,)) + key[38:]

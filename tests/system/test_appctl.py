@@ -706,7 +706,11 @@ _MISTAKES = (
     "dpctl/ct-set-limits zone=1", "dpctl/ct-set-limits zone=1,limit=", "dpctl/ct-set-limits zone=1,x=2",
     "dpctl/ct-set-limits zone=70000,limit=1", "dpctl/ct-get-limits zone=x", "dpctl/ct-get-limits x=1",
     "dpctl/ct-del-limits", "dpctl/ct-del-limits x=1", "dpctl/ct-del-limits zone=x",
-    "dpctl/ct-get-tcp-seq-chk zz", "dpctl/ct-bkts zz",
+    "dpctl/ct-get-tcp-seq-chk zz", "dpctl/ct-bkts zz", "dpctl/ipf-set-enabled x y",
+    "dpctl/ipf-set-disabled netdev@nosuch", "dpctl/ipf-set-min-frag x y", "dpctl/ipf-set-min-frag v4 x",
+    "bridge/dump-flows x y", "bond/hash", "bond/hash x", "bond/hash x y", "bond/hash 00:00:00:00:00:01 1 x",
+    "bond/hash a b c d", "dpif-netdev/bond-show a b", "dpif-netdev/pmd-rxq-rebalance a",
+    "dpif-netdev/pmd-stats-show a b c d", "dpif-netdev/pmd-rxq-show a b c d e f",
     "ofproto/trace", "ofproto/trace br0", "ofproto/trace zz in_port=1", "ofproto/trace br0 nosuch=1",
     "ofproto/trace br0 in_port=zz", "ofproto/trace br0 priority=1,in_port=1",
     "ofproto/trace br0 in_port=1,tcp_dst=5", "ofproto/trace br0 -x in_port=1",
@@ -734,6 +738,8 @@ _SAME = (
     "dpctl/ct-del-limits zone=4", "dpctl/ct-set-limits default=0", "dpctl/ct-set-maxconns 5000",
     "dpctl/ct-get-maxconns", "dpctl/ct-disable-tcp-seq-chk", "dpctl/ct-get-tcp-seq-chk",
     "dpctl/ct-enable-tcp-seq-chk", "dpctl/ct-get-tcp-seq-chk",
+    "bond/hash 02:00:00:00:00:01", "bond/hash 2:a:ff:0:0:1 5", "bond/hash fe:dc:ba:98:76:54 4095 4294967295",
+    "dpctl/ipf-set-enabled x v4", "dpctl/ipf-set-disabled v6", "dpctl/ipf-set-enabled v6",
     "bridge/reconnect", "bridge/reconnect br0", "fdb/flush", "fdb/flush br0", "fdb/show br1",
     "mdb/flush", "qos/show va", "version", "vlog/set", "vlog/set ofproto_dpif:file:info",
     "vlog/set ANY:file:info", "vlog/reopen", "cfm/set-fault normal", "bfd/set-forwarding normal",
@@ -775,6 +781,37 @@ def test_the_peer_answers_the_same(world: World, peer: Peer, command: str) -> No
     assert _answer(world.host.environment, *command.split()) == _answer(
         peer.environment, *command.split()
     )
+
+
+def test_all_commands_are_listed_with_the_arguments_of_the_peer(world: World, peer: Peer) -> None:
+    for command in ("list-commands", "dpctl/list-commands"):
+        theirs = _answer(peer.environment, command)[1].splitlines()
+        ours = world.appctl(command).splitlines()
+        # What we understand beyond the peer, and its commands that docs/appctl.md says are not here.
+        more = {line for line in ours if re.search("gossamer/trace|flush-conntrack", line)}
+        absent = (
+            "dpctl/(parse|normalize)-actions|dpctl/flush-conntrack|dummy|^  time/|odp-execute/|"
+            "dpif-netlink/|set-dp-features|upcall/(en|dis)able|upcall/set|-impl-|miniflow|subtable|perf-log"
+        )
+        assert [x for x in ours if x not in more] == [x for x in theirs if not re.search(absent, x)]
+
+
+def test_the_old_names_of_members_still_work(world: World) -> None:
+    assert world.error("bond/enable-slave", "a", "b") == "no such bond"
+
+
+def test_each_datapath_that_is_not_there_is_told(world: World) -> None:
+    assert world.error("dpctl/show", "x", "y").splitlines() == [
+        f"ovs-vswitchd: opening datapath {name} failed (No such device)" for name in "xy"
+    ]
+    assert world.appctl("dpctl/cache-get-size").splitlines()[1:] == [
+        "  caches:", "    paths-per-cpu: size:4096",
+    ]  # fmt: skip
+
+
+def test_there_are_no_threads_of_a_userspace_datapath(world: World) -> None:
+    for command in ("pmd-stats-show", "pmd-rxq-show", "pmd-perf-show", "bond-show", "pmd-stats-clear"):
+        assert world.error(f"dpif-netdev/{command}") == "please specify an existing datapath"
 
 
 def _comparable(text: str) -> str:

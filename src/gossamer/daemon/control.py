@@ -87,7 +87,7 @@ DeferringHandler = Callable[[Sequence[str], Reply], None]
 class Deferring:
     """A command that answers when it likes to: usage, least and most arguments, what to run."""
 
-    usage: str
+    usage: str | None
     low: int
     high: int
     run: DeferringHandler
@@ -137,7 +137,7 @@ class Control:
         self.add("version", "", 0, 0, lambda argv: f"{program} (Open vSwitch) {version}")
         self.add("list-commands", "", 0, 0, lambda argv: self.list_commands())
 
-    def add(self, name: str, usage: str, low: int, high: int, handler: Handler) -> None:
+    def add(self, name: str, usage: str | None, low: int, high: int, handler: Handler) -> None:
         """Register a command of `low` to `high` arguments, in place of an earlier one."""
 
         def run(argv: Sequence[str], reply: Reply) -> None:
@@ -146,7 +146,7 @@ class Control:
         self.add_deferring(name, usage, low, high, run)
 
     def add_deferring(
-        self, name: str, usage: str, low: int, high: int, handler: DeferringHandler
+        self, name: str, usage: str | None, low: int, high: int, handler: DeferringHandler
     ) -> None:
         """Register a command that answers when it likes to; its caller waits."""
         self._commands[name] = Deferring(usage, low, high, handler)
@@ -159,7 +159,8 @@ class Control:
     def list_commands(self) -> str:
         """Every command with its arguments."""
         lines = ["The available commands are:"]
-        lines += [f"  {name:<23} {c.usage}" for name, c in sorted(self._commands.items())]
+        listed = sorted((name, c.usage) for name, c in self._commands.items() if c.usage is not None)
+        lines += [f"  {name:<23} {usage}" for name, usage in listed]
         return "\n".join(lines) + "\n"
 
     def run(self) -> None:

@@ -28,10 +28,10 @@ class CommandError(GossamerError):
 class Command:
     """A command as `ovs.unixctl.command_register` wants it; `run` gets the arguments alone.
 
-    `run` raises CommandError with what the user is to read.
+    `run` raises CommandError with what the user is to read.  Without a usage it is not listed.
     """
 
-    usage: str
+    usage: str | None
     min_args: int
     max_args: int
     run: Callable[[Sequence[str]], str]
@@ -85,9 +85,7 @@ def reconnect(switch: Switch, argv: Sequence[str]) -> str:
 
 def dump_flows(switch: Switch, argv: Sequence[str]) -> str:
     """All flows of a bridge, hidden ones too."""
-    offload = argv[0] == "--offload-stats"
-    if len(argv) == 2 and not offload:
-        raise CommandError(f"unknown option {argv[0]!r}", remedy="--offload-stats is the only one")
+    offload = "--offload-stats" in argv[:-1]
     bridge = _bridge(switch, argv[-1], "Unknown bridge")
     hidden = (flow for table in bridge.tables.tables for flow in table.hidden)
     flows = [*hidden, *bridge.tables]

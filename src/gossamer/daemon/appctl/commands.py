@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gossamer.daemon.appctl import protocols, tunnels, vlog
+from gossamer.daemon.appctl import protocols, tunnels, userspace, vlog
 from gossamer.daemon.appctl.conntrack import ConntrackCommands, coverage_name
 from gossamer.daemon.appctl.coverage import Coverage
 from gossamer.daemon.appctl.ct_answers import Answers
@@ -65,6 +65,7 @@ class AppctlCommands:
             **vlog.commands(),
             **protocols.commands(self._switch),
             **tunnels.commands(self._switch),
+            **userspace.commands(),
             **self._fdb.commands(),
             **self.coverage.commands(),
             **self._dpctl.commands(),

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from gossamer.daemon.appctl import datapaths
 from gossamer.daemon.appctl.dpctl_arguments import DpctlError, options
 from gossamer.daemon.appctl.flow_dump import Shape, flow_lines
+from gossamer.datapath.layout import CACHE_SETS
+from gossamer.datapath.path_cache import WAYS
 from gossamer.errors import FieldError
 from gossamer.pipeline.fields import BY_NAME, get_slot, put
 from gossamer.pipeline.flow_syntax import parse_flow
@@ -56,11 +58,20 @@ _REFUSED: Final = (
     ("add-flows", "[dp] file", 1, 2, _BY_PACKETS),
     ("mod-flows", "[dp] file", 1, 2, _BY_PACKETS),
     ("offload-stats-show", "[dp]", 0, 1, "nothing is offloaded to hardware"),
-    ("cache-get-size", "[dp]", 0, 1, "the size of the cache is fixed"),
     ("cache-set-size", "dp cache <size>", 3, 3, "the size of the cache is fixed"),
     ("ipf-set-max-nfrags", "[dp] maxfrags", 1, 2, _NO_FRAGMENTS),
 )
 """Commands of the peer that this datapath cannot do: name, usage, arguments, why."""
+
+_ORDER: Final = """
+    add-dp del-dp add-if del-if set-if dump-dps show dump-flows add-flow mod-flow get-flow del-flow
+    add-flows mod-flows del-flows offload-stats-show dump-conntrack flush-conntrack cache-get-size
+    cache-set-size ct-stats-show ct-bkts ct-set-maxconns ct-get-maxconns ct-get-nconns
+    ct-enable-tcp-seq-chk ct-disable-tcp-seq-chk ct-get-tcp-seq-chk ct-set-limits ct-del-limits
+    ct-get-limits ipf-set-enabled ipf-set-disabled ipf-set-min-frag ipf-set-max-nfrags
+    ipf-get-status list-commands
+"""
+"""In which they are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,7 @@ class Dpctl:
         own: dict[str, tuple[str, int, int, Callable[[Sequence[str]], str]]] = {
             "dump-dps": ("", 0, 0, self.dump_dps),
             "show": ("[-s] [dp...]", 0, _HUGE, self.show),
+            "cache-get-size": ("[dp]", 0, 1, self.cache_sizes),
             "dump-flows": (
                 "[-m] [--names] [dp] [filter=..] [type=..] [pmd=..]",
                 0,
@@ -116,9 +128,10 @@ class Dpctl:
         out = {f"dpctl/{name}": Command(*c) for name, c in own.items()}
         for name, usage, low, high, why in _REFUSED:
             out[f"dpctl/{name}"] = Command(usage, low, high, self._refusing(name, why))
-        usages = {name: c.usage for name, c in out.items()}
-        usages |= {name: c.usage for name, c in self.deferring().items()}
-        out["dpctl/list-commands"] = Command("", 0, 0, lambda argv: _list(usages))
+        usages = {name: c.usage or "" for name, c in out.items()}
+        usages |= {name: c.usage or "" for name, c in self.deferring().items()}
+        usages["dpctl/list-commands"] = ""
+        out["dpctl/list-commands"] = Command("", 0, _HUGE, lambda argv: _list(usages))
         out["dpif/dump-flows"] = Command(
             "[-m] [--names | --no-names] bridge", 1, _HUGE, self.dump_bridge_flows
         )
@@ -140,15 +153,30 @@ class Dpctl:
     def show(self, argv: Sequence[str]) -> str:
         """Datapaths with their ports, and what was looked up in them."""
         asked, names = options(argv)
-        chosen = []
-        for name in names:
+        out: list[str] = []
+        failed = False
+        for name in names or map(datapaths.name_of, datapaths.kinds(self._switch)):
             kind = datapaths.find(self._switch, name)
             if kind is None:
-                raise DpctlError(f"opening datapath {name} failed", "No such device")
-            chosen.append(kind)
+                failed = True
+                out.append(str(DpctlError(f"opening datapath {name} failed", "No such device")))
+            else:
+                out += self._show(kind, statistics=asked.statistics)
+        text = "".join(f"{line}\n" for line in out)
+        if failed:
+            raise CommandError(text)
+        return text
+
+    def cache_sizes(self, argv: Sequence[str]) -> str:
+        """Datapaths with how many paths each CPU keeps."""
+        _, names = options(argv)
         out: list[str] = []
-        for kind in chosen or datapaths.kinds(self._switch):
-            out += self._show(kind, statistics=asked.statistics)
+        for name in names or map(datapaths.name_of, datapaths.kinds(self._switch)):
+            kind = datapaths.find(self._switch, name)
+            if kind is None:
+                raise DpctlError(f"Opening datapath {name} failed", "No such device")
+            out += [f"{datapaths.name_of(kind)}:", "  caches:"]
+            out.append(f"    paths-per-cpu: size:{WAYS * CACHE_SETS}")
         return "".join(f"{line}\n" for line in out)
 
     def _show(self, kind: str, *, statistics: bool) -> list[str]:
@@ -307,5 +335,7 @@ def _size(n: int) -> str:
 def _list(usages: Mapping[str, str]) -> str:
     """dpctl/list-commands."""
     lines = ["The available commands are:"]
-    lines += [f"  {name:<29} {usage}" for name, usage in usages.items()]
+    order = _ORDER.split()
+    names = sorted(usages, key=lambda name: order.index(name.removeprefix("dpctl/")))
+    lines += [f"  {name:<29} {usages[name]}" for name in names]
     return "\n".join(lines) + "\n"

@@ -45,7 +45,7 @@ class FragmentCommands:
     def enable(self, argv: Sequence[str], *, on: bool) -> str:
         """Whether fragments of a family are tracked, or invalid."""
         _, args = options(argv)
-        args = self._open(args, 2)
+        args = self._open(args, 3)  # as in the peer: of two, the first need be no datapath
         ipv6 = _family(args[-1] if args else "", "'v4' for IPv4 or 'v6' for IPv6")
         self._conntrack().config.track_fragments(ipv6, on)
         return f"{'enabling' if on else 'disabling'} fragmentation reassembly successful"

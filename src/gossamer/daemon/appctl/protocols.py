@@ -7,10 +7,13 @@ none, so that scripts which only look go on working.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from gossamer.devices.qos import QueueCounters, Shape
+from gossamer.switch.bond_hash import bond_hash
 from gossamer.switch.qos import TYPES
 from gossamer.switch.show import Command, CommandError
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from gossamer.switch.port import Port
     from gossamer.switch.switch import Switch
 
+_NUMBER: Final = re.compile(r"\d+")
+_MAC: Final = re.compile(":".join([r"([0-9a-fA-F]{1,2})"] * 6))
 _TUNNELS = ("gre", "ip6gre", "erspan", "ip6erspan", "vxlan", "geneve", "lisp", "stt", "gtpu", "srv6",
             "bareudp")  # fmt: skip
 
@@ -48,6 +53,7 @@ def commands(switch: Switch) -> dict[str, Command]:
         ),
         "bond/list": ("", 0, 0, lambda argv: "bond\ttype\trecircID\tmembers\n"),
         "bond/show": ("[port]", 0, 1, _absent("no such bond")),
+        "bond/hash": ("mac [vlan] [basis]", 1, 3, hash_),
         "bond/migrate": ("port hash member", 3, 3, _absent("no such bond")),
         "bond/enable-member": ("port member", 2, 2, _absent("no such bond")),
         "bond/disable-member": ("port member", 2, 2, _absent("no such bond")),
@@ -62,9 +68,9 @@ def commands(switch: Switch) -> dict[str, Command]:
         "ofproto/list-tunnels": ("", 0, 0, lambda argv: list_tunnels(switch)),
     }
     out = {name: Command(*c) for name, c in table.items()}
-    # The names before Open vSwitch 2.15.
+    # The names before Open vSwitch 2.15, which are no longer listed.
     for name in ("enable", "disable", "set-active"):
-        out[f"bond/{name}-slave"] = out[f"bond/{name}-member"]
+        out[f"bond/{name}-slave"] = replace(out[f"bond/{name}-member"], usage=None)
     return out
 
 
@@ -77,6 +83,21 @@ def _absent(error: str, without: str = "") -> Callable[[Sequence[str]], str]:
         return without
 
     return run
+
+
+def hash_(argv: Sequence[str]) -> str:
+    """The bucket of an address, for bond/migrate."""
+    numbers = []
+    for word, name in zip(argv[1:], ("vlan", "basis"), strict=False):
+        digits = _NUMBER.match(word)
+        if digits is None:
+            raise CommandError(f"invalid {name}")
+        numbers.append(int(digits[0]))
+    mac = _MAC.match(argv[0])
+    if mac is None:
+        raise CommandError("invalid mac")
+    vlan, basis = (*numbers, 0, 0)[:2]
+    return str(bond_hash(int.from_bytes(int(part, 16) for part in mac.groups()), vlan, basis))
 
 
 def _override(argv: Sequence[str], error: str) -> str:

@@ -37,14 +37,14 @@ struct path {
 	__u64 packets;
 	__u64 bytes;
 	__u64 used;
-	__u64 learned;		/* when it last told the daemon what to learn */
 	__u32 hash;
 	__u16 n_ops;
 	__u8 n_flows;
 	__u8 uses_state;
+	struct op ops[CACHED_OPS];	/* the first one on the line of what is above */
 	__u32 key[CACHE_WORDS];
-	struct op ops[CACHED_OPS];
 	struct flow_ref flows[CACHED_FLOWS];
+	__u64 learned;		/* when it last told the daemon what to learn */
 };
 
 struct path_set {
@@ -156,6 +156,8 @@ static __always_inline __u64 gather_words(struct state *st, struct cache_mask *m
 	for (__u32 i = 0; i < CACHE_WORDS; i++) {
 		__u32 n = first + i, at, word;
 
+		/* else the compiler adds `first` to the pointers before it is known to be small */
+		asm volatile("" : "+r"(n));
 		if (n >= end || n >= CACHE_WORDS)
 			break;
 		at = mask->words[n].word;

@@ -752,21 +752,13 @@ static __always_inline void set_first_words(struct state *st, struct path *path)
 	st->words_set = n;
 }
 
-/* One bridge: find the packet's path, or make it, and perform it.  Inlined where a pass follows
- * another, since calls may be eight deep and no deeper. */
-static __always_inline int perform(struct __sk_buff *skb, __u32 level)
+/* Gather what tells the packet's path, in this pass. */
+static __always_inline int look_anew(struct state *st)
 {
-	struct state *st = state_get(level);
-	struct walk walk = { .skb = skb, .level = level };
-	struct path *path = NULL;
-	struct op *first;
-	struct bridge *br;
+	struct bridge *br = bridge_get(st->bridge);
 
-	if (!st)
-		return 0;
-	br = bridge_get(st->bridge);
 	if (!br)
-		return 0;
+		return -1;
 	if (!st->stays)
 		st->version = seen_version(st, br);
 	st->stays = 0;
@@ -777,9 +769,71 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 			bits |= (st->frame_length > br->lengths[i]) << i;
 		st->key[WORD_LENGTHS] = bpf_htonl(bits);
 	}
+	return gather_cache_key(st);
+}
+
+/* The first bridge, where there is a path of one operation that takes no call; false where pass() is to
+ * go on, which then knows what was looked for already. */
+static __always_inline bool perform_known(struct __sk_buff *skb, struct state *st, __u32 level)
+{
+	struct bridge *br = bridge_get(st->bridge);
+	struct path *path;
+	struct op *op;
+	__u32 id;
+
+	st->looked = LOOKED_NOT;
+	if (!br || (br->flags & BRIDGE_LENGTHS))
+		return false;
+	st->version = *(volatile __u64 *)&br->version;
 	if (gather_cache_key(st))
+		return false;
+	path = find_path(st);
+	st->looked = path ? LOOKED_GATHERED : LOOKED_MISSED;
+	if (!path || path->n_ops != 1)
+		return false;
+	op = &path->ops[0];
+	if (op->code == DO_CT) {
+		st->n_saves = 0;
+		st->n_carried = 0;
+		if (!ends_with_ct(st, op))
+			return false;
+		st->doing = *op;
+		st->goes_on = 1;
+	} else {
+		if (op->code == DO_OUTPUT)
+			id = op->b;
+		else if (op->code == DO_NORMAL)
+			id = untagged_shortcut(st);
+		else
+			return false;
+		if (!id)
+			return false;
+		send_plain(skb, st, id, level);
+	}
+	st->looked = LOOKED_NOT;
+	path->packets += 1;
+	path->bytes += st->length;
+	path->used = st->now;
+	return true;
+}
+
+/* One bridge: find the packet's path, or make it, and perform it.  Inlined where a pass follows
+ * another, since calls may be eight deep and no deeper. */
+static __always_inline int perform(struct __sk_buff *skb, __u32 level)
+{
+	struct state *st = state_get(level);
+	struct walk walk = { .skb = skb, .level = level };
+	struct path *path = NULL;
+	struct op *first;
+	__u32 looked;
+
+	if (!st)
 		return 0;
-	if (!st->resumed_set && st->exact)
+	looked = st->looked;
+	st->looked = LOOKED_NOT;
+	if (!looked && look_anew(st))
+		return 0;
+	if (looked != LOOKED_MISSED && !st->resumed_set && st->exact)
 		path = find_path(st);
 	if (path) {
 		path->packets += 1;
@@ -802,7 +856,7 @@ static __always_inline int perform(struct __sk_buff *skb, __u32 level)
 		}
 		/* the last one there is: what follows in the path is some older one's */
 		if (walk.n_ops == walk.first + 1 && first->code == DO_NORMAL) {
-			__u32 id = untagged_shortcut(st, br);
+			__u32 id = untagged_shortcut(st);
 
 			return id ? send_plain(skb, st, id, level) : normal(skb, level);
 		}

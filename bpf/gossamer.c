@@ -103,42 +103,24 @@ static __always_inline void begin(struct __sk_buff *skb, struct state *st, struc
 	}
 	st->level = level;
 	read_clock(st);
-	st->resume = 0;
-	st->goes_on = st->stays = 0;
-	st->resumed_set = 0;
+	__builtin_memset(st->fresh, 0, sizeof(st->fresh));
 	st->in_port = id;
 	st->first_port = id;
 	st->bridge = port->bridge;
-	st->touched = 0;
-	st->gathered = 0;
-	st->complained = 0;
-	st->pending = 0;
-	st->queue = 0;
 	st->priority = skb->priority;
 	st->length = skb->len;
 	st->frame_length = skb->len + (skb->vlan_present ? 4 : 0);
 	st->at_ingress = port->kind == PORT_DEVICE || port->kind == PORT_TUNNEL;
-	st->vlan_changed = 0;
-	st->n_outputs = 0;
-	st->n_short = 0;
-	st->length_limit = 0;
-	st->pass_limit = 0;
-	st->passes_begun = 0;
-	st->n_seen = 0;
-	st->pass_head = st->pass_tail = 0;
 	key_of(st)->in_port = bpf_htonl(port->ofport);
 }
 
-/* A packet enters the switch, and is read.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps
- * on the stack would lie below everything that follows, and all frames together have 512 bytes; one call
- * for both, as each takes 10 ns. */
-__attribute__((noinline)) int receive(struct __sk_buff *skb, __u32 id, __u32 level)
+/* A packet enters the switch, and is read.  Returns 0 to go on, or -1 to drop. */
+static __always_inline int receive(struct __sk_buff *skb, struct state *st, __u32 id, __u32 level)
 {
-	struct state *st = state_get(level);
 	struct port *port = port_get(id);
 	struct port_counters *c = bpf_map_lookup_elem(&port_counters, &id);
 
-	if (!st || !port || !c)
+	if (!port || !c)
 		return -1;
 	c->rx_packets += 1;
 	c->rx_bytes += skb->len;
@@ -183,6 +165,23 @@ __attribute__((noinline)) int admit_held(struct __sk_buff *skb, __u32 id, __u32 
 		return -1;
 	}
 	return 0;
+}
+
+enum entrance { ENTER_DROPS, ENTER_LEAVES, ENTER_PASSES };
+
+/* A packet enters, and goes through its first bridge where that is known and simple: else pass() does it.
+ * Not inlined: what it keeps on the stack would lie below everything that follows, and all frames together
+ * have 512 bytes.  One call for all, as a call costs more than what it does. */
+__attribute__((noinline)) int enter(struct __sk_buff *skb, __u32 id, __u32 through, __u32 level)
+{
+	struct state *st = state_get(level);
+
+	if (!st || receive(skb, st, id, level))
+		return ENTER_DROPS;
+	if (through)
+		enter_key(st);
+	remember(st);
+	return perform_known(skb, st, level) ? ENTER_LEAVES : ENTER_PASSES;
 }
 
 /* The last output is the packet itself. */
@@ -237,6 +236,7 @@ SEC("tc")
 int gossamer(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex, id, *known, level = visits(), through, held_id = 0;
+	enum entrance way;
 	struct state *st;
 	struct port *port;
 
@@ -290,12 +290,11 @@ int gossamer(struct __sk_buff *skb)
 		skb->mark = st ? st->mark : 0;
 		return st && st->out.mtu ? send_copy_back(skb, st, level) : depart(skb, level - 1);
 	}
-	if (receive(skb, id, level))
+	way = enter(skb, id, through, level);
+	if (way == ENTER_DROPS)
 		return TC_ACT_SHOT;
-	if (through)
-		enter_key(st);
-	remember(st);
-	pass(skb, level);
+	if (way == ENTER_PASSES)
+		pass(skb, level);
 entered:
 	return forward(skb, st, level);
 }

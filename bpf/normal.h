@@ -146,15 +146,16 @@ static __always_inline bool shortcut_holds(struct shortcut *s, struct state *st,
 
 /* NORMAL's decision on a packet without tags that has been made before, with all that it takes: the
  * bridge's version stands for its ports' VLANs too.  0: it has to be made. */
-static __always_inline __u32 untagged_shortcut(struct state *st, struct bridge *br)
+static __always_inline __u32 untagged_shortcut(struct state *st)
 {
+	struct bridge *br = bridge_get(st->bridge);
 	struct flow_key *k = key_of(st);
 	struct shortcut *s;
 
 	if (k->vlan_tci || is_vlan(k->eth_type))
 		return 0;
 	s = shortcut_of(st);
-	return s && s->untagged && shortcut_holds(s, st, br) ? s->port : 0;
+	return s && br && s->untagged && shortcut_holds(s, st, br) ? s->port : 0;
 }
 
 /* `moves`: the bridge's before the address was looked up, or one that moved meanwhile would be missed. */

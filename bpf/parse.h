@@ -392,22 +392,22 @@ __attribute__((noinline)) int parse_ipv6(struct __sk_buff *skb, __u32 l3, __u32 
 
 static __always_inline int parse_arp(struct __sk_buff *skb, struct state *st, __u32 l3)
 {
+	struct arp_header *arp = (struct arp_header *)st->header;
 	struct flow_key *k = key_of(st);
-	struct arp_header arp;
 
-	if (load(skb, l3, &arp, sizeof(arp)))
+	if (load(skb, l3, arp, sizeof(*arp)))
 		return -1;
-	if (arp.htype != bpf_htons(1) || arp.ptype != bpf_htons(0x0800) || arp.hlen != 6 ||
-	    arp.plen != 4)
+	if (arp->htype != bpf_htons(1) || arp->ptype != bpf_htons(0x0800) || arp->hlen != 6 ||
+	    arp->plen != 4)
 		return -1;
 	st->l3 = l3;
 	st->l3_type = k->eth_type;
-	if (bpf_ntohs(arp.op) <= 0xff)
-		k->nw_proto = bpf_ntohs(arp.op);
-	__builtin_memcpy(&k->nw_src, arp.spa, 4);
-	__builtin_memcpy(&k->nw_dst, arp.tpa, 4);
-	__builtin_memcpy(k->arp_sha, arp.sha, 6);
-	__builtin_memcpy(k->arp_tha, arp.tha, 6);
+	if (bpf_ntohs(arp->op) <= 0xff)
+		k->nw_proto = bpf_ntohs(arp->op);
+	__builtin_memcpy(&k->nw_src, arp->spa, 4);
+	__builtin_memcpy(&k->nw_dst, arp->tpa, 4);
+	__builtin_memcpy(k->arp_sha, arp->sha, 6);
+	__builtin_memcpy(k->arp_tha, arp->tha, 6);
 	return 0;
 }
 
@@ -481,35 +481,36 @@ __attribute__((noinline)) int parse_nsh(struct __sk_buff *skb, __u32 off, __u32 
 	return 0;
 }
 
+/* Ethertype and outer tag, one word too. */
+static __always_inline void write_type(struct flow_key *k, __be16 type)
+{
+	__be16 word[2] __attribute__((aligned(4))) = { type, k->vlan_tci };
+
+	__builtin_memcpy(&k->eth_type, word, 4);
+}
+
 static __always_inline bool is_vlan(__be16 type)
 {
 	return type == bpf_htons(0x8100) || type == bpf_htons(0x88a8);
 }
 
-/* Fill the key's packet part.  Returns 0, or -1 for what is no Ethernet frame. */
+/* Fill the key's packet part, and what the state says of headers, which is zero yet.  Returns 0, or -1 for
+ * what is no Ethernet frame. */
 static __always_inline int read_packet(struct __sk_buff *skb, struct state *st, __u32 level)
 {
 	struct flow_key *k = key_of(st);
 	__u32 off = 14;
-	struct {
-		__u8 dst[6], src[6];
-		__be16 type;
-	} eth __attribute__((aligned(8)));
 	struct bridge *br = bridge_get(st->bridge);
 	__be16 type;
 
 	if (!br)
 		return -1;
 	__builtin_memset(&st->key[PACKET_WORD], 0, PACKET_WORDS * 4);
-	st->l3 = st->l4 = st->nd_option = 0;
-	st->l4_proto = 0;
-	st->l3_type = 0;
-	st->transport_read = 0;
 	st->network = 14;
-	if (load(skb, 0, &eth, 14))
+	/* addresses and type lie in the key as they do in the frame */
+	if (load(skb, 0, &st->key[WORD_ETH_DST], 14))
 		return -1;
-	__builtin_memcpy(k->eth_dst, eth.dst, 12);
-	type = eth.type;
+	type = k->eth_type;
 	/* The outer tag may have been taken out of the frame by the kernel. */
 	if (skb->vlan_present) {
 		k->vlan_tci = bpf_htons((skb->vlan_tci & 0xefff) | VLAN_CFI);
@@ -554,7 +555,7 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct state *st, 
 			return 0;
 		}
 	}
-	k->eth_type = type;
+	write_type(k, type);
 	st->network = off;
 	if (br->depth == PARSE_L2)
 		return 0;
@@ -583,7 +584,13 @@ __attribute__((noinline)) int parse(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 
-	return st ? read_packet(skb, st, level) : -1;
+	if (!st)
+		return -1;
+	st->l3 = st->l4 = st->nd_option = 0;
+	st->l4_proto = 0;
+	st->l3_type = 0;
+	st->transport_read = 0;
+	return read_packet(skb, st, level);
 }
 
 #endif

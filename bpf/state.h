@@ -204,51 +204,81 @@ struct extensions {		/* headers of IPv6 that were met */
 	__u32 destinations;
 };
 
+#define FRESH_WORDS 10
+
+enum looked { LOOKED_NOT, LOOKED_GATHERED, LOOKED_MISSED };
+
 struct state {
 	__u32 key[KEY_WORDS + 16];	/* struct flow_key, then temporaries of programs */
+	/* What every packet needs, in as few lines of the cache as it fits into; first what begins as zero. */
+	union {
+		struct {
+			__u64 gathered;		/* version of the bridge whose words of the packet are in `words`;
+							 * 0: the packet is another one, or was changed */
+			__u32 touched;		/* groups ever written in this packet */
+			__u32 pending;		/* port id of an output not yet done, 0 none */
+			__u32 n_outputs;		/* done or pending, of all passes */
+			__u32 n_short;
+			__u32 passes_begun;
+			__u32 pass_head, pass_tail;
+			__u32 goes_on;		/* the ct() in `doing` was the last thing to do: it comes next, and
+							 * the packet itself goes on after it */
+			__u32 stays;		/* the next pass is in the same bridge, of the same version */
+			__u32 resume;		/* the pass goes on in that table, plus one: after a ct() */
+			__u32 resumed_set;		/* index in `passes` of the action set it came with, plus one */
+			__u32 length_limit;		/* bytes the next output may have, 0 any number */
+			__u32 pass_limit;		/* bytes all outputs of this pass may have */
+			__u32 n_seen;		/* versions in `seen`: of the bridges it was in before */
+			__u16 queue;		/* chosen, when executing */
+			__u16 l3, l4;		/* offsets in the packet, 0 none */
+			__be16 l3_type;		/* ethertype of what was found at l3, labels or not */
+			__u16 nd_option;		/* offset of ND's first option with an address, 0 none */
+			__u8 l4_proto;		/* protocol whose whole header was found at l4, 0 none */
+			__u8 vlan_changed;
+			__u8 transport_read;		/* the level's `transports` are this packet's */
+			__u8 complained;		/* its sender has heard that it is too big */
+		};
+		__u64 fresh[FRESH_WORDS];
+	};
+	__u64 version;			/* of the bridge when the packet first came there */
+	__u64 packet_hash;		/* over these */
+	__u32 hash;
+	__u32 exact;			/* the words tell all that decides: paths may be kept */
+	__u32 looked;			/* for this pass: enum looked */
+	__u32 n_words;
+	__u32 in_port;			/* port id */
+	__u32 bridge;
+	__u32 first_port;		/* where the packet entered the switch */
+	__u32 length;			/* of the packet when it came */
+	__u32 frame_length;		/* with a tag that the kernel holds beside it */
+	__u32 priority;			/* of the skb as it came */
+	__u32 level;			/* of this state */
+	__u32 dirty;			/* pipeline words of the key were written */
+	__u32 ct_dirty;			/* of them only those of connections */
+	__u32 through;			/* tunnel port that gossamer_uplink() took the packet out of */
+	__u32 n_carried;		/* operations of the action set that the next copy carries */
+	__u32 n_saves;			/* in `saves`, when executing */
+	__u32 words_set;		/* first operations of the path, done already */
+	__be16 wire_type;		/* ethertype, or length, before it */
+	__u16 network;			/* offset of what follows the ethertype */
+	__u16 l4_length;		/* from l4 to the end of the IP packet */
+	__u16 pending_queue;		/* of the pending output */
+	__u8 at_ingress;		/* redirect_peer works only from there */
+	__u8 arrived_again;		/* the daemon lets it in: it has read it for a connection's helper,
+					 * or asks about its connection */
+	__u64 now;			/* coarse monotonic ns */
+	__u64 ticks;			/* of the kernel, when it was asked for the time */
+	struct op doing;		/* of the path: kept here, where there is more room than on the stack */
+	__u32 words[CACHE_WORDS];
+	/* what few packets need */
 	__u32 wire[PACKET_WORDS];	/* what the headers hold now; valid once touched */
 	__u32 saved[KEY_WORDS];		/* the key before translation */
 	__u32 came[PACKET_WORDS];	/* of the packet as it entered the switch, where there are tunnels */
 	__u32 hidden[HIDDEN_WORDS];	/* of the key in translation: what is below labels */
-	__u64 now;			/* coarse monotonic ns */
-	__u64 ticks;			/* of the kernel, when it was asked for the time */
-	__u32 in_port;			/* port id */
-	__u32 bridge;
-	__u32 touched;			/* groups ever written in this packet */
-	__u32 pending;			/* port id of an output not yet done, 0 none */
 	struct extensions extensions;
-	__u32 first_port;		/* where the packet entered the switch */
-	__u32 length;			/* of the packet when it came */
-	__u32 frame_length;		/* with a tag that the kernel holds beside it */
-	__u16 l3, l4;			/* offsets in the packet, 0 none */
-	__be16 wire_type;		/* ethertype, or length, before it */
-	__u16 network;			/* offset of what follows the ethertype */
-	__be16 l3_type;			/* ethertype of what was found at l3, labels or not */
-	__u16 nd_option;		/* offset of ND's first option with an address, 0 none */
-	__u16 l4_length;		/* from l4 to the end of the IP packet */
-	__u8 l4_proto;			/* protocol whose whole header was found at l4, 0 none */
-	__u8 at_ingress;		/* redirect_peer works only from there */
-	__u8 vlan_changed;
 	__u8 cacheable;
-	__u8 arrived_again;		/* the daemon lets it in: it has read it for a connection's helper,
-					 * or asks about its connection */
-	__u8 transport_read;		/* the level's `transports` are this packet's */
-	__u8 complained;		/* its sender has heard that it is too big */
-	__u32 n_short;
-	__u32 n_outputs;		/* done or pending, of all passes */
 	__u32 n_spread;			/* copies of the flood under way */
-	__u32 passes_begun;
-	__u32 pass_head, pass_tail;
-	/* lookup */
-	__u64 gathered;			/* version of the bridge whose words of the packet are in `words`;
-					 * 0: the packet is another one, or was changed */
-	__u64 packet_hash;		/* over these */
-	__u32 hash;
-	__u32 exact;			/* the words tell all that decides: paths may be kept */
-	__u32 n_words;
-	__u32 words[CACHE_WORDS];
 	__u32 gather[1 + MATCH_WORDS];
-	__u64 version;			/* of the bridge when the packet first came there */
 	struct flow_ref found;		/* by classify() */
 	__u32 found_program;
 	__u32 found_priority;
@@ -263,9 +293,6 @@ struct state {
 	__be32 hidden_ports;
 	__be32 came_by;			/* in_port of the key before translation */
 	__be16 told_queue;		/* the queue that the path has chosen, plus one */
-	__u16 queue;			/* chosen, when executing */
-	__u16 pending_queue;		/* of the pending output */
-	__u32 priority;			/* of the skb as it came */
 	__be32 told_in_port;		/* what the path says it is */
 	__u32 n_resubmits;
 	__u32 enter;			/* table to go on in, plus one; 0 none */
@@ -281,14 +308,6 @@ struct state {
 	__u32 n_skip;			/* operations to leave out (OP_SKIP) */
 	__u64 shown[2];			/* pipeline words the path sets, so must set back */
 	__u32 uses_state;		/* the path reads pipeline words (packet-in) */
-	__u32 level;			/* of this state */
-	__u32 dirty;			/* pipeline words of the key were written */
-	__u32 ct_dirty;			/* of them only those of connections */
-	__u32 words_set;		/* first operations of the path, done already */
-	__u32 goes_on;			/* the ct() in `doing` was the last thing to do: it comes next, and
-					 * the packet itself goes on after it */
-	__u32 stays;			/* the next pass is in the same bridge, of the same version */
-	__u32 through;			/* tunnel port that gossamer_uplink() took the packet out of */
 	__u32 mark;			/* the packet's, while a clone bears another */
 	__u32 n_scopes;
 	__u32 n_saved;			/* of them, those whose packet the path saves */
@@ -299,22 +318,15 @@ struct state {
 	__u32 group_hash;
 	__u32 best_weight, best_log;	/* of the bucket that leads */
 	__u32 best_bucket;
-	__u32 resume;			/* the pass goes on in that table, plus one: after a ct() */
-	__u32 n_carried;		/* operations of the action set that the next copy carries */
-	__u32 resumed_set;		/* index in `passes` of the action set it came with, plus one */
-	__u32 n_saves;			/* in `saves`, when executing */
 	__u32 skipping;			/* a meter dropped this copy: to its scope's end, plus saves
 					 * begun and not ended on the way; or HOLDING */
 	__u32 holds;			/* the packet waits for a connection's helper: its id, else 0 */
-	__u32 length_limit;		/* bytes the next output may have, 0 any number */
-	__u32 pass_limit;		/* bytes all outputs of this pass may have */
 	struct frame frames[MAX_DEPTH];
 	struct flow_ref flows[CACHED_FLOWS];
 	struct op slots[16];		/* the action set's single-valued slots */
 	struct op set[SET_ROOM];	/* its set-field and move operations; later the ordered whole */
 	__u32 normal_vlan;		/* the VLAN NORMAL put it in */
 	struct tags tags;		/* the packet's when NORMAL got hold of it */
-	struct op doing;		/* of the path: kept here, where there is more room than on the stack */
 	struct op punt;			/* being written */
 	__u8 header[64] __attribute__((aligned(8)));	/* being moved, or written */
 	struct arrival in;
@@ -331,7 +343,6 @@ struct state {
 	struct rule_memo rule_memos[MEMOS];
 	struct program_memo program_memos[MEMOS];
 	struct seen seen[MAX_SEEN];
-	__u32 n_seen;			/* versions in `seen`: of the bridges it was in before */
 };
 
 /* Written and read only here. */

@@ -9,7 +9,7 @@ from typing import Final
 
 from gossamer.pipeline.fields import KEY_LEN
 
-LAYOUT_VERSION: Final = 10
+LAYOUT_VERSION: Final = 11
 """Raise when a record below changes: maps of another version are not taken over."""
 
 CT_LAYOUT_VERSION: Final = 5
@@ -133,10 +133,11 @@ TUNNEL_OPTIONS_SIZE: Final = 4 * (MAX_OPTIONS + 2)
 UDP_PORT_WORDS: Final = 2048
 QUEUE_UNKNOWN: Final = 0xFFFF
 PUNT_HEAD: Final = Struct(f"=9I2s2sI{KEY_LEN}s")
-PATH_HEAD: Final = Struct("=QQQQQIHBB")
-"""version, packets, bytes, used, learned, hash, n_ops, n_flows, uses_state"""
-PATH_FLOWS_OFFSET: Final = PATH_HEAD.size + CACHE_WORDS * 4 + CACHED_OPS * OP.size
-PATH_SIZE: Final = PATH_FLOWS_OFFSET + CACHED_FLOWS * 8
+PATH_HEAD: Final = Struct("=QQQQIHBB")
+"""version, packets, bytes, used, hash, n_ops, n_flows, uses_state"""
+PATH_KEY_OFFSET: Final = PATH_HEAD.size + CACHED_OPS * OP.size
+PATH_FLOWS_OFFSET: Final = PATH_KEY_OFFSET + CACHE_WORDS * 4
+PATH_SIZE: Final = PATH_FLOWS_OFFSET + CACHED_FLOWS * 8 + 8
 
 
 class PortFlag(IntFlag):

@@ -24,7 +24,7 @@ from gossamer.pipeline.fields import KEY_BITS
 from gossamer.pipeline.match import Match
 
 _NATIVE: Final = "little" if sys.byteorder == "little" else "big"
-_OPS_AT: Final = layout.PATH_HEAD.size + layout.CACHE_WORDS * 4
+_OPS_AT: Final = layout.PATH_HEAD.size
 _BRIDGE_WORDS: Final = layout.BRIDGE.size // 8
 
 
@@ -184,7 +184,7 @@ class PathCache:
         return CachedPath(
             bridge_id=version >> layout.BRIDGE_SHIFT & (layout.MAX_BRIDGES - 1),
             match=self._match(
-                version & (layout.MAX_MASKS - 1), memory[at + layout.PATH_HEAD.size :]
+                version & (layout.MAX_MASKS - 1), memory[at + layout.PATH_KEY_OFFSET :]
             ),
             ops=ops,
             flow_ids=tuple(f for f in flows[::2].tolist() if not f & layout.TABLE_MISS),

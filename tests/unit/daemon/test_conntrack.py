@@ -13,6 +13,7 @@ import pytest
 
 from gossamer.daemon.appctl.conntrack import ConntrackCommands
 from gossamer.daemon.appctl.ct_answers import Answers
+from gossamer.daemon.appctl.ct_brief import BriefText
 from gossamer.daemon.appctl.ct_text import ConnectionText
 from gossamer.daemon.slices import Slices
 from gossamer.datapath import layout
@@ -89,6 +90,13 @@ class FakeRecords(Records):
         object.__setattr__(self, "now_ns", NOW_NS)
         object.__setattr__(self, "n_slots", 0)
         object.__setattr__(self, "connections", connections)
+
+    def windows(self) -> Iterator[bytes]:
+        yield bytes(layout.CT_RECORD_SIZE)
+        for c in self.connections:
+            key, value = record(c)
+            raw = bytes(8) + layout.CT_TUPLE.pack(*key) + layout.CT_CONNECTION.pack(*value)
+            yield raw.ljust(layout.CT_RECORD_SIZE, b"\0")
 
     def batches(self, zone: int | None = None) -> Iterator[list[tuple[Key, Value]]]:
         for c in self.connections:
@@ -258,6 +266,26 @@ def test_more_is_written_where_more_is_asked_for() -> None:
         r"start=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3},timeout=29",
         counted,
     )
+
+
+def test_the_dump_of_very_many_says_of_each_what_is_said_of_one() -> None:
+    translated = connection(
+        direction("10.0.0.1", "203.0.113.10", 6, 40000, 80, 7),
+        direction("10.0.0.2", "198.51.100.1", 6, 8080, 1024, 7),
+        flags=CtFlag.DST_NAT | CtFlag.SRC_NAT,
+        peers=peers("SYN_SENT", "CLOSED"),
+    )
+    swapped = connection(direction("10.0.0.1", "10.0.0.2", 17, 1, 2), flags=CtFlag.SWAPPED, alg=69)
+    over = replace(TCP, timeout_s=-1.0)
+    others = [connection(direction("fc00::1", "fc00::2", proto)) for proto in (2, 132, 200)]
+    all_of_them = [TCP, UDP6, PING, translated, swapped, *others]
+    text = "".join(BriefText(FakeRecords([*all_of_them, over])).lines())
+    assert text.splitlines() == [
+        connection_text(c, verbose=False, statistics=False) for c in all_of_them
+    ]
+    assert "reply=(src=10.0.0.2,dst=198.51.100.1,sport=8080,dport=1024),zone=7" in text
+    of_zone = "".join(BriefText(FakeRecords(all_of_them)).lines(7))
+    assert of_zone == connection_text(translated, verbose=False, statistics=False) + "\n"
 
 
 def test_a_dump_may_be_of_one_zone(asked: Asked) -> None:

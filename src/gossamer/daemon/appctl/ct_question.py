@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from gossamer.daemon.appctl.ct_brief import BriefText
 from gossamer.daemon.appctl.ct_text import ConnectionText, buckets_text, statistics_text
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ class Question:
         """The text, in pieces."""
         match self.what:
             case "dump":
-                text = ConnectionText(records, verbose=self.verbose, statistics=self.statistics)
-                yield from text.lines(self.zone)
+                if self.verbose or self.statistics:
+                    long = ConnectionText(records, verbose=self.verbose, statistics=self.statistics)
+                    yield from long.lines(self.zone)
+                else:
+                    yield from BriefText(records).lines(self.zone)
             case "stats":
                 yield statistics_text(records, self.zone, verbose=self.verbose)
             case "buckets":

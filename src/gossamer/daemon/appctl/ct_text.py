@@ -48,7 +48,7 @@ def protocol_name(proto: int) -> str:
     return _PROTOCOLS.get(proto, str(proto))
 
 
-class _Addresses(dict[bytes, str]):
+class Addresses(dict[bytes, str]):
     """Addresses of a family in words, by their 16 bytes."""
 
     def __init__(self, family: int, length: int) -> None:
@@ -88,8 +88,8 @@ class ConnectionText:
         self._records = records
         self._verbose = verbose
         self._statistics = statistics
-        self._four = _Addresses(socket.AF_INET, 4)
-        self._six = _Addresses(socket.AF_INET6, 16)
+        self.addresses = Addresses(socket.AF_INET, 4), Addresses(socket.AF_INET6, 16)
+        """Of IPv4 and IPv6."""
         self._moments = _Moments(records.now_ns)
 
     def lines(self, zone: int | None = None) -> Iterator[str]:
@@ -117,23 +117,17 @@ class ConnectionText:
             after = f",start={self._moments[created_s]}"
         if self._verbose:
             after += f",id={zlib.crc32(layout.CT_TUPLE.pack(*key))}"
-        if zone:
-            after += f",zone={zone}"
+        after += zone_text(zone)
         if self._verbose:
             after += f",status={_status(flags, packets1)}"
         if self._statistics:
             after += f",timeout={int(self._records.seconds_left(value))}"
-        if any(mark):
-            after += f",mark={int.from_bytes(mark, 'big')}"
-        if any(label):
-            after += f",labels={int.from_bytes(label, 'big'):#x}"
-        if proto == _TCP:
-            if self._verbose:
-                after += _protoinfo(wscale0, state0, wscale1, state1)
-            else:
-                after += f",protoinfo=(state={_SHOWN_STATES[max(state0, state1)]})"
-        if alg:
-            after += f",helper={_HELPERS.get(alg, str(alg))}"
+        after += marks_text(mark, label)
+        if self._verbose and proto == _TCP:
+            after += _protoinfo(wscale0, state0, wscale1, state1)
+        else:
+            after += state_text(proto, max(state0, state1))
+        after += helper_text(alg)
         if self._verbose and flags & _EXPECTED:
             parent = self._records.parent(key)
             after += f",parent=({self._tuple(*parent[:6])})" if parent is not None else ""
@@ -159,12 +153,34 @@ class ConnectionText:
         self, src: bytes, dst: bytes, sport: bytes, dport: bytes, proto: int, family: int
     ) -> str:
         """``src=10.0.0.1,dst=10.0.0.2,sport=1,dport=2``."""
-        address, icmp = (self._four, 1) if family & 0x0F == IPV4 else (self._six, 58)
+        four, six = self.addresses
+        address, icmp = (four, 1) if family & 0x0F == IPV4 else (six, 58)
         ends = f"src={address[src]},dst={address[dst]}"
         port = int.from_bytes(sport, "big")
         if proto == icmp:
             return f"{ends},id={port},type={dport[0]},code={dport[1]}"
         return f"{ends},sport={port},dport={int.from_bytes(dport, 'big')}"
+
+
+def zone_text(zone: int) -> str:
+    """Where it is not 0."""
+    return f",zone={zone}" if zone else ""
+
+
+def marks_text(mark: bytes, label: bytes) -> str:
+    """Mark and label, where they are not 0."""
+    out = f",mark={int.from_bytes(mark, 'big')}" if any(mark) else ""
+    return out + (f",labels={int.from_bytes(label, 'big'):#x}" if any(label) else "")
+
+
+def state_text(proto: int, state: int) -> str:
+    """The short form of TCP's state: the greater one of both sides'."""
+    return f",protoinfo=(state={_SHOWN_STATES[state]})" if proto == _TCP else ""
+
+
+def helper_text(alg: int) -> str:
+    """Where it has one."""
+    return f",helper={_HELPERS.get(alg, str(alg))}" if alg else ""
 
 
 def _status(flags: int, replies: int) -> str:

@@ -48,10 +48,14 @@ class Records:
         size = layout.CT_TUPLE.size
         return cls(Chunks(chunks_fd), HashMap("ct_parents", parents_fd, size, size), now_ns, n_slots)
 
+    def windows(self) -> Iterator[bytes]:
+        """The records themselves, some thousands behind each other; those of free slots too."""
+        yield from self.chunks.windows(self.n_slots)
+
     def batches(self, zone: int | None = None) -> Iterator[list[tuple[Key, Value]]]:
         """Connections that live, of all zones or of one; some thousands at a time."""
         now = self.now_ns
-        for records in self.chunks.windows(self.n_slots):
+        for records in self.windows():
             there = families(records)
             if there.count(0) == len(there):
                 continue
@@ -79,6 +83,12 @@ class Records:
     def seconds_left(self, value: Value) -> float:
         """How long a connection lives if no packet comes."""
         return max(0.0, float(value[EXPIRES] - self.now_ns) / NS_PER_S)
+
+
+def unpacked(records: bytes, i: int) -> tuple[Key, Value]:
+    """The i-th of records that lie behind each other."""
+    one = _RECORD.unpack_from(records, i * layout.CT_RECORD_SIZE)
+    return one[:_KEY_FIELDS], one[_KEY_FIELDS:]
 
 
 def zones(records: bytes) -> memoryview:

@@ -218,10 +218,10 @@ def statistics_text(records: Records, zone: int | None, *, verbose: bool) -> str
     """How many connections there are of each protocol, and of TCP in each state."""
     numbers: Counter[int] = Counter()
     states: Counter[int] = Counter()
-    for batch in records.batches(zone):
-        numbers.update(key[4] for key, _ in batch)
-        if verbose:
-            states.update(max(v[14], v[19]) for key, v in batch if key[4] == _TCP)
+    for proto, state0, state1 in records.states(zone):
+        numbers[proto] += 1
+        if verbose and proto == _TCP:
+            states[max(state0, state1)] += 1
     protocols: Counter[str] = Counter()
     for proto, n in numbers.items():
         name = protocol_name(proto)
@@ -242,7 +242,7 @@ def statistics_text(records: Records, zone: int | None, *, verbose: bool) -> str
 
 def buckets_text(records: Records, greater_than: int) -> str:
     """How connections are spread: over one bucket, as the peer's userspace tells it too."""
-    n = sum(len(batch) for batch in records.batches())
+    n = sum(1 for _ in records.states())
     out = f"Total Buckets: 1\nCurrent Connections: {n}\n\n"
     if n:
         rule = "+-----------+-----------------------------------------+\n"

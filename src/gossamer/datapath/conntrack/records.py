@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Any, Final
 
 from gossamer.datapath import layout
-from gossamer.datapath.conntrack.store import KEY_AT, Chunks, families
+from gossamer.datapath.conntrack.store import KEY_AT, VALUE_AT, Chunks, families
 from gossamer.datapath.maps import HashMap
 from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 
@@ -28,8 +28,12 @@ ZONE: Final = 6
 """Place in a Key."""
 _RECORD: Final = Struct("=8x" + layout.CT_TUPLE.format[1:] + layout.CT_CONNECTION.format[1:] + "8x")
 _KEY_FIELDS: Final = 7
+_PROTO_AT: Final = KEY_AT + 36
 _ZONE_AT: Final = KEY_AT + 38
+_STATES_AT: Final = (VALUE_AT + 83, VALUE_AT + 95)
 """Bytes of struct ct_record."""
+_EXPIRES: Final = 7
+"""64-bit word of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,24 @@ class Records:
                 for one in flat
                 if one[_KEY_FIELDS - 2] and one[_KEY_FIELDS + EXPIRES] > now
             ]
+
+    def states(self, zone: int | None = None) -> Iterator[tuple[int, int, int]]:
+        """Of each connection that lives, of all zones or of one, its protocol and both sides' states."""
+        now, size = self.now_ns, layout.CT_RECORD_SIZE
+        for records in self.windows():
+            there = families(records)
+            if there.count(0) == len(there):
+                continue
+            expires = memoryview(records).cast("Q")[_EXPIRES :: size // 8].tolist()
+            for is_one, time_ns, its_zone, proto, state0, state1 in zip(
+                there,
+                expires,
+                zones(records),
+                *(records[at::size] for at in (_PROTO_AT, *_STATES_AT)),
+                strict=True,
+            ):
+                if is_one and time_ns > now and zone in (None, its_zone):
+                    yield proto, state0, state1
 
     def parent(self, key: Key) -> Key | None:
         """The originator's tuple of the connection whose helper expected this one."""

@@ -6,9 +6,11 @@ New connections: SYNs, each of another five-tuple, through `ct(commit)`.  Only o
 connection was made is forwarded, and how many there are is asked afterwards.
 
 Our datapath works in the sender's own time, on its core; Open vSwitch's has the other core for itself.
-So the same is asked in five ways, none of which is the whole truth:
+So the same is asked in five ways.  A switch is measured where more is offered than it can take (RFC 2544, 26.1
+and 26.2: the rate is raised until frames are lost); so the last two are the measure, and the exit status is theirs:
 
-- one sender, as it is: ours with the sender on one core, Open vSwitch on two;
+- one sender, as it is: ours with the sender on one core, Open vSwitch on two; it cannot show more than the
+  sender makes alone;
 - what the sender takes alone (the same SYNs into a device that drops them) taken off ours: what the
   datapath makes on one core;
 - connections by the time that all CPUs were busy meanwhile, whoever it was;
@@ -59,6 +61,8 @@ ON_ONE_CORE: Final = "of the datapath on one core (ours: without the sender's pa
 BY_CPU: Final = "a second of busy CPUs, of the whole machine"
 EVERY_CORE: Final = "a sender on each core, included"
 OVERLOAD: Final = "overload: frames made in the kernel"
+JUDGED: Final = (EVERY_CORE, OVERLOAD)
+"""In which more is offered than either switch can take."""
 AIM_NEW: Final = 100_000
 AIM_TIMES: Final = 5
 AIM_ESTABLISHED: Final = 0.8
@@ -160,6 +164,17 @@ def established_per_second(peer: Peer, seconds: float) -> float:
     return peer.packets_per_second(seconds, 1)
 
 
+def tcp_stream(peer: Peer) -> tuple[float, float]:
+    """Gbit/s of one stream, and bytes of a packet that arrives: of a super-packet, where those stay whole."""
+
+    def received(what: str) -> int:
+        return int(peer.exec("b", "cat", f"/sys/class/net/eth0/statistics/rx_{what}"))
+
+    n, n_bytes = received("packets"), received("bytes")
+    rate = peer.tcp_gbps(2)
+    return rate, (received("bytes") - n_bytes) / (received("packets") - n)
+
+
 def measure(rounds: int, seconds: float) -> dict[str, Any]:
     """All figures, medians of interleaved rounds."""
     peers.build_senders()
@@ -169,11 +184,14 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
     plain = peers.gossamer("cp", "without tracking", STATELESS)
     tracked = peers.gossamer("cc", "tracked", STATEFUL)
     natted = peers.gossamer("cn", "tracked and translated", TRANSLATED)
+    # answers to all that its source may become
+    natted.exec("b", "ip", "route", "add", "10.0.0.0/16", "via", "10.0.0.1")
     alone = dropping()
     sender: list[float] = []
     asked = {"Gossamer": tracked, "Gossamer, with NAT": natted, "OVS userspace": ovs}
     new: dict[str, list[dict[str, float]]] = {label: [] for label in asked}
     old: dict[str, list[float]] = {p.label: [] for p in (plain, tracked, natted)}
+    tcp: dict[str, list[tuple[float, float]]] = {label: [] for label in old}
     try:
         for n in range(rounds):
             print(f"round {n + 1} of {rounds}", flush=True)
@@ -182,6 +200,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
             sender.append(sender_alone(alone, seconds))
             for peer in (plain, tracked, natted):
                 old[peer.label].append(established_per_second(peer, seconds))
+                tcp[peer.label].append(tcp_stream(peer))
     finally:
         peers.stop(ovs)
         peers.stop(plain)
@@ -200,6 +219,8 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
         },
         "sender_alone_per_second": alone_per_second,
         "established_per_second": {k: statistics.median(v) for k, v in old.items()},
+        "tcp_gbps": {k: statistics.median(rate for rate, _ in v) for k, v in tcp.items()},
+        "tcp_bytes_a_packet": {k: statistics.median(size for _, size in v) for k, v in tcp.items()},
     }
 
 
@@ -214,21 +235,24 @@ def of_the_datapath(ways: dict[str, float], label: str, alone: float) -> dict[st
 def write(result: dict[str, Any], docs: Path) -> None:
     """Table and plot."""
     new, old = result["new_per_second"], result["established_per_second"]
-    ovs, plain = new["OVS userspace"], old["without tracking"]
+    ovs, plain, tcp = new["OVS userspace"], old["without tracking"], result["tcp_gbps"]
+    bound = result["sender_alone_per_second"] / ovs[WITH_SENDER]
     lines = [
         "# Connections, measured",
         "",
         f"Kernel {result['kernel']}, {result['cpus']} CPUs, medians of {result['rounds']} interleaved"
         " rounds; made by `make bench-conntrack`. Our datapath works on the sender's core, and shares it;"
         " Open vSwitch's has the other one. The sender alone makes"
-        f" {result['sender_alone_per_second']:,.0f} packets a second.",
+        f" {result['sender_alone_per_second']:,.0f} packets a second, so that with one sender no switch could"
+        f" show more than {bound:.1f} times Open vSwitch's. Judged are the rows in bold, in which more is"
+        " offered than either takes (RFC 2544).",
         "",
         "| new connections a second (SYNs through `ct(commit)`) | "
         + " | ".join(f"{label} | of OVS" if label != "OVS userspace" else label for label in new)
         + " |",
         "| --- |" + " ---: |" * (2 * len(new) - 1),
         *(
-            f"| {way} | "
+            f"| {f'**{way}**' if way in JUDGED else way} | "
             + " | ".join(
                 f"{ways[way]:,.0f} | {ways[way] / ovs[way]:.1f}" if ways is not ovs else f"{ways[way]:,.0f}"
                 for ways in new.values()
@@ -237,9 +261,14 @@ def write(result: dict[str, Any], docs: Path) -> None:
             for way in ovs
         ),
         "",
-        "| packets a second of an established connection | | of that without tracking |",
-        "| --- | ---: | ---: |",
-        *(f"| {label} | {value:,.0f} | {value / plain:.2f} |" for label, value in old.items()),
+        "| of an established connection | packets a second | of that without tracking"
+        " | one TCP stream, Gbit/s | of that without tracking | bytes a packet |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {label} | {value:,.0f} | {value / plain:.2f} | {tcp[label]:.1f} |"
+            f" {tcp[label] / tcp['without tracking']:.2f} | {result['tcp_bytes_a_packet'][label]:,.0f} |"
+            for label, value in old.items()
+        ),
         "",
     ]
     (docs / "connections.md").write_text("\n".join(lines))
@@ -279,7 +308,7 @@ def main() -> int:
     ours = new["Gossamer"]
     met = (
         ours[WITH_SENDER] >= AIM_NEW
-        and ours[ON_ONE_CORE] >= AIM_TIMES * new["OVS userspace"][ON_ONE_CORE]
+        and all(ours[way] >= AIM_TIMES * new["OVS userspace"][way] for way in JUDGED)
         and old["tracked"] >= AIM_ESTABLISHED * old["without tracking"]
     )
     return 0 if met else 1

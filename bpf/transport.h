@@ -460,7 +460,8 @@ __attribute__((noinline)) int read_headers(struct __sk_buff *skb, __u32 level)
 	k = key_of(st);
 	begin_transport(st, tr);
 	__builtin_memset(&tr->as[0], 0, sizeof(tr->as[0]));
-	if (!st->l3 || st->l3_type != k->eth_type)
+	if (!st->l3 || st->l3_type != k->eth_type ||
+	    (k->eth_type != bpf_htons(0x0800) && k->eth_type != bpf_htons(0x86dd)))
 		kind = TRANSPORT_INVALID;
 	else if (k->nw_frag & FRAG_LATER)
 		kind = TRANSPORT_LATER;

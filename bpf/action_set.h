@@ -46,6 +46,26 @@ static __always_inline void lay_frame(struct state *st, __u32 program, __u32 tab
 	st->n_frames = n + 1;
 }
 
+static __always_inline void clear_set(struct state *st)
+{
+	st->set_used = 0;
+	st->n_set = 0;
+	st->writers.n = 0;
+}
+
+/* A rule has written the action set. */
+static __always_inline void add_writer(struct state *st, __u32 rule)
+{
+	__u32 n = st->writers.n;
+
+	asm volatile("" : "+r"(n));
+	if (n > MAX_WRITERS)
+		return;
+	if (n < MAX_WRITERS)
+		st->writers.rules[n] = rule;
+	st->writers.n = n + 1;
+}
+
 /* A clone's action set is its own: the one around it is put aside when it is first written to. */
 __attribute__((noinline)) int put_set_aside(__u32 level)
 {
@@ -67,13 +87,13 @@ __attribute__((noinline)) int put_set_aside(__u32 level)
 	aside = set_aside_get(level, n);
 	if (!aside)
 		return 0;
+	aside->writers = st->writers;
 	aside->used = st->set_used;
 	aside->n_set = st->n_set;
 	__builtin_memcpy(aside->slots, st->slots, sizeof(aside->slots));
 	__builtin_memcpy(aside->set, st->set, sizeof(aside->set));
 	st->n_sets_aside = n + 1;
-	st->set_used = 0;
-	st->n_set = 0;
+	clear_set(st);
 	scope->own_set = OWN_SET_WRITTEN;
 	scope->set_was_done = st->set_done;
 	return 0;
@@ -92,6 +112,7 @@ __attribute__((noinline)) int take_set_back(__u32 level)
 	aside = set_aside_get(level, n);
 	if (!aside)
 		return 0;
+	st->writers = aside->writers;
 	st->set_used = aside->used;
 	st->n_set = aside->n_set;
 	__builtin_memcpy(st->slots, aside->slots, sizeof(aside->slots));
@@ -107,6 +128,8 @@ static __always_inline void write_action(struct state *st, struct op *op)
 
 	if (st->clone)
 		put_set_aside(st->level);
+	if (op->flags & OP_WRITES)
+		add_writer(st, st->running);
 	switch (op->code) {
 	case OP_POP_VLAN:
 		slot = SET_POP_VLAN;
@@ -162,7 +185,7 @@ static __always_inline void write_action(struct state *st, struct op *op)
 			return;
 		}
 		st->set[n] = *op;
-		st->set[n].flags &= ~OP_WRITE;
+		st->set[n].flags &= ~(OP_WRITE | OP_WRITES);
 		st->n_set = n + 1;
 		return;
 	}
@@ -170,7 +193,7 @@ static __always_inline void write_action(struct state *st, struct op *op)
 		return;
 	}
 	st->slots[slot] = *op;
-	st->slots[slot].flags &= ~OP_WRITE;
+	st->slots[slot].flags &= ~(OP_WRITE | OP_WRITES);
 	st->set_used |= 1 << slot;
 }
 

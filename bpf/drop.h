@@ -51,7 +51,8 @@ enum drop_reason {
 	DROP_TUNNEL_CHECKSUM,	/* an outer checksum that is wrong */
 	DROP_FRAGMENT,		/* the bridge takes none (set-frags drop) */
 	DROP_TUNNEL_OPTION,	/* a critical option of Geneve that the bridge has not mapped */
-	DROP_SLOW_SET,		/* an action set from before a ct(), and what only the daemon can do */
+	DROP_SLOW_SET,		/* an action set from before a ct(), which too many rules wrote, and what only the
+				 * daemon can do */
 	DROP_HELD,		/* more waited for a connection's helper than there is room for */
 	DROP_REASONS
 };

@@ -40,6 +40,23 @@ static long emit_carried(__u32 i, __u32 *level)
 	return 0;
 }
 
+/* Who wrote it, for the daemon. */
+static __always_inline void emit_writers(struct state *st)
+{
+	struct op op = { .code = OP_WROTE | DO_CARRY };
+	__u32 n = st->writers.n;
+
+	op.flags = n > MAX_WRITERS;
+#pragma unroll
+	for (__u32 i = 0; i < MAX_WRITERS; i += 3) {
+		op.b = st->writers.rules[i];
+		op.c = i + 1 < n ? st->writers.rules[i + 1] : 0;
+		op.d = i + 2 < n ? st->writers.rules[i + 2] : 0;
+		if (i < n)
+			emit_op(st, &op);
+	}
+}
+
 /* Whether the action set is that of the clone at hand, if any: one that has written none has none. */
 static __always_inline bool has_own_set(struct state *st)
 {
@@ -55,8 +72,10 @@ __attribute__((noinline)) int emit_carry(__u32 level)
 		return 0;
 	st->uses_state = 1;
 	bpf_loop(PACKET_WORD - 2, emit_state_word, &level, 0);
-	if (has_own_set(st) && (st->set_used || st->n_set))
+	if (has_own_set(st) && (st->set_used || st->n_set)) {
 		bpf_loop(16 + SET_ROOM, emit_carried, &level, 0);
+		emit_writers(st);
+	}
 	return 0;
 }
 

@@ -33,6 +33,8 @@
 #define SET_ROOM 64		/* where it is put in order; a power of two */
 #define SET_OPS 48		/* set-field and move operations in an action set */
 
+#define MAX_WRITERS 9		/* rules whose writing an action set may take over a ct() for the daemon */
+
 #define MAX_DEPTH 64		/* resubmit within resubmit */
 #define MAX_RESUBMITS 4096
 #define MAX_TTL_CONTROLLERS 4

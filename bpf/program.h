@@ -54,6 +54,8 @@ enum rule_op {
 	OP_CT_CLEAR,
 	OP_SAMPLE,		/* a: probability, of 65535; b: number of the sample action */
 	OP_DEC_NSH_TTL,
+	OP_WROTE,		/* carried along with an action set: b, c, d: rules that wrote it; flags & 1:
+				 * there were more */
 };
 
 /* A field that the packet has not is not set: what a match cannot say for good. */
@@ -81,6 +83,7 @@ enum rule_op {
 #define CT_ZONE_IN_WORD	(1 << 6)	/* flag of OP_CT */
 
 #define OP_WRITE 0x80		/* flag: into the action set instead */
+#define OP_WRITES 0x20		/* beside it, on the first of those that a rule writes at once */
 
 /* What a path is made of: what a packet of these bits has done to it. */
 enum path_op {

@@ -16,6 +16,8 @@ struct punt {
 	__be16 vlan_tci;	/* a tag the kernel holds beside the frame, */
 	__be16 vlan_tpid;	/* 0: it holds none */
 	__u32 gso_size;		/* a train of segments of this many bytes, 0: one packet */
+	__u32 wrote[MAX_WRITERS];	/* with REASON_SLOW: rules whose writing is the action set that
+					 * the packet has brought; 0: no more */
 	__u32 key[KEY_WORDS];
 	__u8 data[];
 };
@@ -95,6 +97,9 @@ static __always_inline bool punt_allowed(struct state *st, __u32 share)
 			p->vlan_tci = bpf_htons(skb->vlan_tci);                     \
 			p->vlan_tpid = skb->vlan_proto;                                     \
 		}                                                                           \
+		for (int i = 0; i < MAX_WRITERS; i++)                                       \
+			p->wrote[i] = st->resumed_set && i < st->brought.n ?                \
+					      st->brought.rules[i] : 0;                     \
 		__builtin_memcpy(p->key, st->key, sizeof(p->key));                          \
 		/* 1..size in a form that 6.1's verifier follows: "not zero" teaches it nothing */ \
 		n = take - 1;                                                               \

@@ -69,8 +69,14 @@ struct scope {			/* a group or a clone under way: its changes end with it */
 
 enum own_set { OWN_SET_NONE, OWN_SET_WRITTEN, OWN_SET_RUN };
 
+struct writers {		/* of an action set: what the daemon makes it again from */
+	__u32 n;		/* more than MAX_WRITERS: they are not all here */
+	__u32 rules[MAX_WRITERS];
+};
+
 struct action_set {		/* put aside while a clone has one of its own */
 	__u32 used, n_set;
+	struct writers writers;
 	struct op slots[16];
 	struct op set[SET_ROOM];
 };
@@ -323,6 +329,8 @@ struct state {
 	__u32 holds;			/* the packet waits for a connection's helper: its id, else 0 */
 	struct frame frames[MAX_DEPTH];
 	struct flow_ref flows[CACHED_FLOWS];
+	struct writers writers;		/* rules that wrote the action set */
+	struct writers brought;		/* of them, those that did so before the ct() it came through */
 	struct op slots[16];		/* the action set's single-valued slots */
 	struct op set[SET_ROOM];	/* its set-field and move operations; later the ordered whole */
 	__u32 normal_vlan;		/* the VLAN NORMAL put it in */

@@ -236,16 +236,14 @@ static long run_op(__u32 i, struct run *run)
 	case OP_CLEAR_ACTIONS:
 		if (st->clone)
 			put_set_aside(run->level);
-		st->set_used = 0;
-		st->n_set = 0;
+		clear_set(st);
 		key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
 		return 0;
 	case OP_EXIT:
 		if (leave_bucket(run->level))
 			return 1;
 		st->n_frames = 0;
-		st->set_used = 0;
-		st->n_set = 0;
+		clear_set(st);
 		return 1;
 	case OP_GROUP:
 	case OP_CLONE:
@@ -398,6 +396,16 @@ __attribute__((noinline)) int run_program(__u32 program, __u32 first, __u32 tabl
 	return run.ended != 0;
 }
 
+/* The first rule the packet met here, behind misses that go on: what its action set sends up tells of
+ * it. */
+static __always_inline __u32 first_rule(struct state *st)
+{
+	for (int i = 0; i < CACHED_FLOWS; i++)
+		if (i < st->n_flows && !(st->flows[i].id & TABLE_MISS))
+			return st->flows[i].id;
+	return TABLE_MISS;
+}
+
 static long run_frame(__u32 i, __u32 *level)
 {
 	struct state *st = state_get(*level);
@@ -415,7 +423,7 @@ static long run_frame(__u32 i, __u32 *level)
 		/* An action set without group, output or resubmit drops the packet (5.10). */
 		if (!(st->set_used & SET_ENDS))
 			return 1;
-		st->running = st->flows[0].id;
+		st->running = first_rule(st);
 		lay_action_set(st);
 		depth = 1;
 	}
@@ -462,6 +470,17 @@ static long run_frame(__u32 i, __u32 *level)
 	return 0;
 }
 
+static __always_inline void add_writers(struct state *st, struct op *op)
+{
+	add_writer(st, op->b);
+	if (op->c)
+		add_writer(st, op->c);
+	if (op->d)
+		add_writer(st, op->d);
+	if (op->flags & 1)
+		st->writers.n = MAX_WRITERS + 1;
+}
+
 /* The action set that a copy has carried along. */
 static long take_along(__u32 i, __u32 *level)
 {
@@ -475,7 +494,11 @@ static long take_along(__u32 i, __u32 *level)
 	if (!pass || i >= pass->n_set || i >= SET_ROOM)
 		return 1;
 	op = pass->set[i];
-	write_action(st, &op);
+	if (op.code != OP_WROTE) {
+		write_action(st, &op);
+		return 0;
+	}
+	add_writers(st, &op);
 	return 0;
 }
 
@@ -636,6 +659,7 @@ __attribute__((noinline)) int translate(__u32 level)
 	st->n_resubmits = 0;
 	st->enter = 0;
 	st->n_set = 0;
+	st->writers.n = 0;
 	st->set_done = 0;
 	st->n_skip = 0;
 	st->n_scopes = 0;
@@ -649,6 +673,7 @@ __attribute__((noinline)) int translate(__u32 level)
 	if (st->resumed_set) {
 		st->cacheable = 0;
 		bpf_loop(SET_ROOM, take_along, &level, 0);
+		st->brought = st->writers;
 	}
 	if (!st->n_flows)
 		enter_table(st->resume ? st->resume - 1 : 0, 1, level);
@@ -656,8 +681,8 @@ __attribute__((noinline)) int translate(__u32 level)
 	/* Nobody sees what is put back last. */
 	if (st->n_ops && st->n_ops <= PATH_OPS && st->ops[st->n_ops - 1].code == DO_RESTORE)
 		st->n_ops--;
-	/* The daemon cannot read an action set that a ct()'s copy has carried along. */
-	if (st->failure == SLOW_PATH && st->resumed_set)
+	/* The daemon makes an action set again that a ct()'s copy has carried along, from its rules. */
+	if (st->failure == SLOW_PATH && st->resumed_set && st->brought.n > MAX_WRITERS)
 		st->failure = DROP_SLOW_SET;
 	if (st->failure == SLOW_PATH) {
 		struct op op = { .code = DO_CONTROLLER, .c = st->resume & 0xff };

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, OfPort, SubField
+from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import FIVE_TUPLE, GROUP_ANY, Bucket, Group, GroupType
@@ -80,6 +81,7 @@ class Extras:
                 act.CheckPktLarger(SubField(BY_NAME["reg1"], 0, 1), rng.choice((50, 60, 100))),
                 self.output_chosen(),
             ],
+            "ct_among_others": lambda table, on: [self.ct(table)],
             "sample": lambda table, on: [
                 act.Sample(0xFFFF, rng.randrange(3), 7, table, rng.choice((OfPort.ANY, 2)))
             ],
@@ -165,9 +167,25 @@ class Extras:
                 inner.append(act.Resubmit(table_id=rng.randrange(table + 1, N_TABLES)))
             elif self.wants("clone_exit", 0.3):
                 inner.append(act.Exit())
+            elif self.wants("ct_among_others", 0.5):
+                inner.append(self.ct(table))
             elif self.wants("group"):
                 inner.append(self.group())
         return act.Clone(tuple(inner or [self.plain.output()]))
+
+    def ct(self, table: int) -> Action:
+        """Tracking, anywhere in a list: connections hardly matter, but what a copy takes along does."""
+        rng = self.rng
+        how = [rng.choice(("commit", "commit", "commit,force", ""))]
+        if rng.random() < 0.7 and table < N_TABLES - 1:
+            how.append(f"table={rng.randrange(table + 1, N_TABLES)}")
+        how.append(rng.choice(("zone=1", "zone=2", "")))
+        if "commit" in how[0] and rng.random() < 0.3:
+            how.append("exec(move:NXM_NX_REG1[]->NXM_NX_CT_MARK[],set_field:0x3/0x3->ct_label)")
+        if "nat" in self.features:
+            how.append(rng.choice(("", "", "nat(src=10.0.1.1)" if how[0] else "nat")))
+        (action,) = parse_actions(f"ct({','.join(part for part in how if part)})")
+        return action
 
     # -- state -------------------------------------------------------------------------
 

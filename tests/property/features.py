@@ -33,6 +33,7 @@ FEATURES: Final = frozenset(
         "set_in_port",
         "ct",
         "nat",
+        "ct_among_others",  # in lists of all the rest, in clones, and in front of what goes up
         "sample",  # every packet: what is left to chance cannot be compared
         "fragments",  # hidden ports, or dropped
         "tunnel_fields",  # set and matched, whatever the ports are

@@ -39,6 +39,7 @@ class SlowPath:
     datapath: Datapath
     bridge_ids: dict[str, int]
     port_ids: dict[tuple[str, int], int]
+    flows: dict[tuple[str, int], Flow]
     world: World
     took: bool = False
     """There was something to do."""
@@ -63,7 +64,7 @@ class SlowPath:
             tables = Bridge(b.name, flows=mine).tables
             bridge.tables.update(tables)
             bridges.append(bridge)
-        return SlowPath(datapath, bridge_ids, port_ids, World(bridges))
+        return SlowPath(datapath, bridge_ids, port_ids, flows, World(bridges))
 
     def forget(self, bridge: str, flow: Flow) -> None:
         """A flow is removed."""
@@ -78,7 +79,9 @@ class SlowPath:
         more = (parse(punt.data, punt.in_port) ^ punt.key) & _LAYER_2
         self.saw_more = self.saw_more or bool(more)
         n_bytes = punt.controller_id
-        result = passed(Pipeline(self.world), names[punt.bridge_id], punt, punt.data, n_bytes)
+        bridge = names[punt.bridge_id]
+        flows = {flow.flow_id: flow for flow in self.flows.values()}
+        result = passed(Pipeline(self.world), bridge, punt, punt.data, n_bytes, flows)
         account(self._as_switch(), result, n_bytes)
         return result
 

@@ -150,8 +150,10 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.ClearActions():
             program.emit(flags, RuleOp.CLEAR_ACTIONS)
         case act.WriteActions(actions=actions):
+            began = len(program.ops)
             for written in actions:
                 _compile(written, program, flags | OP_WRITE, names)
+            program.mark_writing(began)
         case act.Exit():
             program.emit(flags, RuleOp.EXIT)
         case act.Group(group_id=group_id):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gossamer.datapath import layout
@@ -28,7 +28,11 @@ class Removed:
 class Fdb:
     """The `fdb` map, and how many of it the kernel counts for each bridge."""
 
-    def __init__(self, entries: HashMap, bridges: Bridges) -> None:
+    def __init__(
+        self, entries: HashMap, bridges: Bridges, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """`now_ns` is the programs' clock, by which addresses have their age."""
+        self._now_ns = now_ns
         self._map = entries
         self._bridges = bridges
         self._ageing_s: dict[int, float] = {}
@@ -49,7 +53,7 @@ class Fdb:
     def entries(self, bridge_id: int) -> list[FdbEntry]:
         """What a bridge knows, without what is too old."""
         ageing_s = self._ageing_s[bridge_id]
-        now = time.monotonic_ns()
+        now = self._now_ns()
         found: list[FdbEntry] = []
         for key, value in self._map.items():
             bridge, mac, vlan, _ = layout.FDB_KEY.unpack(key)
@@ -70,13 +74,13 @@ class Fdb:
         n_learned = bridges.learned(bridge_id)
         if value is None:
             if n_learned < bridges.limit(bridge_id):
-                self._map.put(key, layout.FDB_ENTRY.pack(port_id, 0, time.monotonic_ns()))
+                self._map.put(key, layout.FDB_ENTRY.pack(port_id, 0, self._now_ns()))
                 bridges.set_learned(bridge_id, n_learned + 1)
             return
         before, fixed, _ = layout.FDB_ENTRY.unpack(value)
         if fixed:
             return
-        self._map.put(key, layout.FDB_ENTRY.pack(port_id, 0, time.monotonic_ns()))
+        self._map.put(key, layout.FDB_ENTRY.pack(port_id, 0, self._now_ns()))
         if before != port_id:
             bridges.count_move(bridge_id)
 
@@ -87,7 +91,7 @@ class Fdb:
         """
         key = layout.FDB_KEY.pack(bridge_id, mac, vlan, 0)
         new = self._map.get(key) is None
-        self._map.put(key, layout.FDB_ENTRY.pack(port_id, 1, time.monotonic_ns()))
+        self._map.put(key, layout.FDB_ENTRY.pack(port_id, 1, self._now_ns()))
         if new:
             self._bridges.set_learned(bridge_id, self._bridges.learned(bridge_id) + 1)
 
@@ -133,7 +137,7 @@ class Fdb:
         Making room at the expense of the greediest port keeps one host's flood
         of addresses from pushing out everybody else's.
         """
-        now = time.monotonic_ns()
+        now = self._now_ns()
         gone: list[bytes] = []
         fixed_ones = dict.fromkeys(self._ageing_s, 0)
         live: dict[int, list[tuple[int, int, bytes]]] = {b: [] for b in self._ageing_s}

@@ -40,6 +40,7 @@ MAX_GROUPS: Final = 65536
 MAX_BUCKETS: Final = 131072
 GROUP_WORDS: Final = 24
 MAX_TTL_CONTROLLERS: Final = 4
+MAX_WRITERS: Final = 9
 MAX_CHAIN: Final = 128
 """Groups that watch groups: how deep this is followed."""
 MAX_LENGTHS: Final = 8
@@ -132,7 +133,8 @@ TUNNEL_CONFIG_SIZE: Final = 24
 TUNNEL_OPTIONS_SIZE: Final = 4 * (MAX_OPTIONS + 2)
 UDP_PORT_WORDS: Final = 2048
 QUEUE_UNKNOWN: Final = 0xFFFF
-PUNT_HEAD: Final = Struct(f"=9I2s2sI{KEY_LEN}s")
+WROTE: Final = Struct(f"={MAX_WRITERS}I")
+PUNT_HEAD: Final = Struct(f"=9I2s2sI{4 * MAX_WRITERS}s{KEY_LEN}s")
 PATH_HEAD: Final = Struct("=QQQQIHBB")
 """version, packets, bytes, used, hash, n_ops, n_flows, uses_state"""
 PATH_KEY_OFFSET: Final = PATH_HEAD.size + CACHED_OPS * OP.size
@@ -346,6 +348,7 @@ class RuleOp(IntEnum):
     CT_CLEAR = 39
     SAMPLE = 40
     DEC_NSH_TTL = 41
+    WROTE = 42
 
 
 class Need(IntFlag):
@@ -374,6 +377,7 @@ class PopMpls(IntEnum):
 
 
 OP_WRITE: Final = 0x80
+OP_WRITES: Final = 0x20
 CT_ZONE_IN_WORD: Final = 1 << 6
 """bpf/program.h: flag of OP_CT; the others are CtDo."""
 

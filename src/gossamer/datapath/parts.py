@@ -157,7 +157,11 @@ class Parts:
             statistics=Statistics(
                 counters, array("table_misses", 8, layout.MAX_TABLES), cache_map(fds["cache"])
             ),
-            fdb=Fdb(hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size), bridges),
+            fdb=Fdb(
+                hashed("fdb", layout.FDB_KEY.size, layout.FDB_ENTRY.size),
+                bridges,
+                conntrack.config.now_ns,
+            ),
             tunnels=Tunnels(
                 array("tunnels", layout.TUNNEL.size, layout.MAX_PORTS),
                 hashed("endpoints", layout.ENDPOINT.size, 4),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gossamer.datapath.key_words import GROUPS, words_of
-from gossamer.datapath.layout import LARGE_OPS, OP, RuleOp
+from gossamer.datapath.layout import LARGE_OPS, OP, OP_WRITES, RuleOp
 from gossamer.pipeline.action import SubField
 
 
@@ -30,6 +30,12 @@ class Program:
     ) -> None:
         """Write an operation down."""
         self.ops.append(OP.pack(code, flags, a, b, c, d))
+
+    def mark_writing(self, began: int) -> None:
+        """What was emitted since there were `began` operations is what a rule writes into the action set."""
+        if len(self.ops) > began:
+            code, flags, *values = OP.unpack(self.ops[began])
+            self.ops[began] = OP.pack(code, flags | OP_WRITES, *values)
 
     def slow(self) -> None:
         """What the kernel cannot do: packets that come this far go on in the reference pipeline."""

@@ -66,6 +66,7 @@ def decode_punt(record: bytes) -> tuple[Punt, int]:
         vlan_tci,
         vlan_tpid,
         gso_size,
+        wrote,
         key,
     ) = layout.PUNT_HEAD.unpack_from(record)
     data = record[layout.PUNT_HEAD.size : layout.PUNT_HEAD.size + captured]
@@ -88,5 +89,6 @@ def decode_punt(record: bytes) -> tuple[Punt, int]:
         key=int.from_bytes(key[:KEY_LEN], "big"),
         data=data,
         gso_size=gso_size,
+        wrote=tuple(flow_id for flow_id in layout.WROTE.unpack(wrote) if flow_id),
     )
     return punt, to_port

@@ -160,6 +160,9 @@ class Punt:
     data: bytes
     gso_size: int = 0
     """Bytes of payload a segment where the frame is a train of TCP segments."""
+    wrote: tuple[int, ...] = ()
+    """With SLOW, after a ct(): flows whose write_actions, in this order, made the action set that the
+    packet has brought."""
 
     @property
     def in_port(self) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_set import ActionSet
 from gossamer.pipeline.commit import Frame
 from gossamer.pipeline.conntrack.crossing import untracked
 from gossamer.pipeline.frozen import Frozen
@@ -64,11 +65,15 @@ class Pipeline:
         table_id: int,
         brought: int,
         n_bytes: int = 0,
+        action_set: ActionSet | None = None,
     ) -> Result:
         """A packet that goes on at a table, after a ct(): `brought` has all that it knows beside
-        its headers, metadata, registers and its connection; `n_bytes` as in run()."""
+        its headers, metadata, registers and its connection, `action_set` what was written by then;
+        `n_bytes` as in run()."""
         journey = self._journey(in_port, packet, brought, n_bytes)
-        return journey.go_on(self.world.bridges[bridge], in_port, table_id=table_id)
+        return journey.go_on(
+            self.world.bridges[bridge], in_port, table_id=table_id, action_set=action_set
+        )
 
     def resume(
         self, bridge: str, in_port: int, packet: bytes, frozen: Frozen, brought: int
@@ -77,7 +82,12 @@ class Pipeline:
         if not frozen.conntracked:
             brought = untracked(brought)
         journey = self._journey(in_port, packet, brought)
-        return journey.go_on(self.world.bridges[bridge], in_port, frozen=frozen)
+        return journey.go_on(
+            self.world.bridges[bridge],
+            in_port,
+            frozen=frozen,
+            action_set=ActionSet(frozen.action_set),
+        )
 
     def _run(
         self,

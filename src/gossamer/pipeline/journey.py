@@ -105,10 +105,10 @@ class Journey:
         *,
         table_id: int | None = None,
         frozen: Frozen | None = None,
+        action_set: ActionSet | None = None,
     ) -> Result:
         """As one that was here before: it keeps what it brought, and enters by no port."""
         key, first = self.buffer.frame.key, self.first_step(bridge, in_port)
-        action_set = ActionSet(frozen.action_set) if frozen is not None else None
         return self.walk(
             _Pass(
                 bridge,

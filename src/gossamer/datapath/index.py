@@ -8,6 +8,7 @@ used again only after no program can still be reading it.
 from __future__ import annotations
 
 import time
+from array import array
 from bisect import insort
 from collections import deque
 from collections.abc import Sequence
@@ -46,8 +47,9 @@ class IndexArray:
             return 0
         length = len(entries) // self._width
         offset = self._allocate(length)
-        for i, entry in enumerate(entries, offset * self._width):
-            self._words[i] = entry
+        start = offset * self._width
+        # Nobody knows of this stretch yet: it may be written in any order.
+        self._words[start : start + len(entries)] = memoryview(array("Q", entries))
         return offset << 32 | length
 
     def patch(self, ref: int, word: int, values: Sequence[int]) -> None:

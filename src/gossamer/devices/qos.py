@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +19,7 @@ from typing import Any, Final
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from gossamer.devices.rtnetlink import NLM_F_ACK, NLM_F_ECHO, Rtnetlink, attributes, text
 from gossamer.errors import DeviceError
 
 # It warns of names of parameters that it may change one day.
@@ -29,8 +32,10 @@ _ROOT: Final = 0x10000
 _ALL: Final = 0x1FFFE
 _TC_ROOT: Final = 0xFFFFFFFF
 _DEFAULT_CLASS: Final = 1
-_NONE: Final = ("noqueue", "noop")
-"""Kinds that are none: of a virtual device, and of one that never was up."""
+_RTM_GETQDISC: Final = 38
+_TCA_KIND: Final = 1
+_TCMSG: Final = struct.Struct("=BxxxiIII")
+"""struct tcmsg: family, device, handle, parent, info."""
 _LONGEST_BURST_S: Final = 4
 _LEAST_BURST: Final = 1600
 
@@ -91,6 +96,7 @@ class Shaper:
 
     def __init__(self) -> None:
         self._route = IPRoute()
+        self._kernel = Rtnetlink()
 
     def apply(self, ifindex: int, wanted: QueueTree) -> None:
         """Give a device these queues, changing only classes that differ.
@@ -134,20 +140,21 @@ class Shaper:
         return self._root_kind(ifindex) is not None
 
     def _root_kind(self, ifindex: int) -> str | None:
+        # Of one device only: a dump tells of all devices' disciplines, whichever is asked about.
+        body = _TCMSG.pack(socket.AF_UNSPEC, ifindex, 0, _TC_ROOT, 0)
         try:
-            # The kernel tells of all devices' disciplines, whichever is asked about: only where the
-            # device has one at all.
-            (link,) = self._route.link("get", index=ifindex)
-            if link.get_attr("IFLA_QDISC") in _NONE:
+            # 6.1 answers who asks only with NLM_F_ECHO, of the kernel's own kinds nothing.
+            found = self._kernel.ask(_RTM_GETQDISC, body, NLM_F_ACK | NLM_F_ECHO)
+        except OSError as e:
+            if e.errno in (errno.ENODEV, errno.ENOENT):
                 return None
-            found = self._route.get_qdiscs(index=ifindex)
-        except NetlinkError as e:
-            if e.code == errno.ENODEV:
-                return None
-            raise DeviceError(f"reading queues: {e}", place=f"ifindex={ifindex}") from None
+            raise DeviceError(
+                f"reading queues: {e.strerror}", place=f"ifindex={ifindex}"
+            ) from None
         for message in found:
-            if message["handle"] == _ROOT and message["parent"] == _TC_ROOT:
-                return str(message.get_attr("TCA_KIND"))
+            _, index, handle, parent, _ = _TCMSG.unpack_from(message.body)
+            if (index, handle, parent) == (ifindex, _ROOT, _TC_ROOT):
+                return text(attributes(message.body, _TCMSG.size).get(_TCA_KIND))
         return None
 
     def counters(self, ifindex: int) -> dict[int, QueueCounters]:
@@ -161,6 +168,7 @@ class Shaper:
     def close(self) -> None:
         """Close the socket; shapes stay."""
         self._route.close()
+        self._kernel.close()
 
     def _class(
         self, ifindex: int, kind: str, handle: int, parent: int, queue: QueueShape

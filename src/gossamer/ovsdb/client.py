@@ -150,6 +150,8 @@ class Client:
         self._ports: dict[UUID, PortConfig] = {}
         self._bridges: dict[UUID, BridgeConfig] = {}
         self._interfaces: dict[str, Any] = {}
+        self._members: dict[UUID, tuple[list[Any], list[PortConfig]]] = {}
+        """Of bridges: the atoms that name their ports, and the ports in the same order."""
         self._port_of: dict[UUID, UUID] = {}
         """Interface row -> port row."""
         self._shown: dict[str, InterfaceStatus] = {}
@@ -215,31 +217,15 @@ class Client:
         if any(u in tables[t].rows for t in ("QoS", "Queue") for u in changed):
             port_rows = tables["Port"].rows
             stale.update(u for u in ports if u in port_rows and _qos_changed(port_rows[u], changed))
-        for uuid in stale:
-            ports.pop(uuid, None)
+        outdated = {id(known) for uuid in stale if (known := ports.pop(uuid, None)) is not None}
         n_ports = 0
         for bridge_row in root.bridges:
             touched = bridge_row.uuid in changed or bridge_row.uuid not in self._bridges
-            of_bridge: list[PortConfig] = []
-            new: list[PortConfig] = []
-            for uuid in _references(bridge_row, "ports"):
-                known = ports.get(uuid)
-                if known is not None:
-                    of_bridge.append(known)
-                else:
-                    port_row = tables["Port"].rows[uuid]
-                    ports[uuid] = rows.port(port_row)
-                    new.append(ports[uuid])
-                    for interface_row in port_row.interfaces:
-                        self._interfaces[interface_row.name] = interface_row
-                        self._port_of[interface_row.uuid] = uuid
-                        self._shown.pop(interface_row.name, None)
-            # Numbers are given to new ports in the order of their names.
-            of_bridge += sorted(new, key=lambda p: p.name)
+            of_bridge, new = self._ports_of(bridge_row, outdated)
             n_ports += len(of_bridge)
             others = [*bridge_row.controller, *bridge_row.flow_tables.values()]
             if touched or new or any(row.uuid in changed for row in others):
-                bridges[bridge_row.uuid] = rows.bridge(bridge_row, tuple(of_bridge))
+                bridges[bridge_row.uuid] = rows.bridge(bridge_row, of_bridge)
             else:
                 bridges[bridge_row.uuid] = self._bridges[bridge_row.uuid]
         self._look_for_unserved(changed)
@@ -250,6 +236,45 @@ class Client:
         ordered = sorted(bridges.values(), key=lambda b: b.name)
         collector_sets = tables["Flow_Sample_Collector_Set"].rows.values()
         return rows.switch(root, tuple(ordered), collector_sets)
+
+    def _ports_of(
+        self, bridge_row: Any, outdated: set[int]
+    ) -> tuple[tuple[PortConfig, ...], list[PortConfig]]:
+        """A bridge's ports, and of these the ones that are read anew; `outdated` are the ids of
+        configurations that hold no more.
+
+        The library keeps the atoms of a column that changes, so most are told by their identity
+        alone: to hash all UUIDs would make each change cost what all ports cost.
+        """
+        atoms = list(bridge_row._data["ports"].values)
+        before = self._members.get(bridge_row.uuid, ([], []))
+        known = dict(zip(map(id, before[0]), before[1], strict=True))
+        if outdated:
+            known = {atom: port for atom, port in known.items() if id(port) not in outdated}
+        ports: list[Any] = list(map(known.get, map(id, atoms)))
+        new: list[PortConfig] = []
+        for n in [n for n, port in enumerate(ports) if port is None]:
+            uuid = atoms[n].value
+            ports[n] = self._ports.get(uuid)
+            if ports[n] is None:
+                ports[n] = self._read_port(uuid)
+                new.append(ports[n])
+        self._members[bridge_row.uuid] = (atoms, ports)
+        if not new:
+            return tuple(ports), new
+        # Numbers are given to new ports in the order of their names.
+        fresh = set(map(id, new))
+        kept = [port for n, port in zip(map(id, ports), ports, strict=True) if n not in fresh]
+        return (*kept, *sorted(new, key=lambda p: p.name)), new
+
+    def _read_port(self, uuid: UUID) -> PortConfig:
+        row = self._idl.tables["Port"].rows[uuid]
+        port = self._ports[uuid] = rows.port(row)
+        for interface_row in row.interfaces:
+            self._interfaces[interface_row.name] = interface_row
+            self._port_of[interface_row.uuid] = uuid
+            self._shown.pop(interface_row.name, None)
+        return port
 
     def _look_for_unserved(self, changed: set[UUID]) -> None:
         gone = set(changed)
@@ -262,6 +287,7 @@ class Client:
 
     def _forget(self, ports: set[UUID]) -> None:
         """Drop what is remembered of rows that are gone."""
+        self._members = {u: m for u, m in self._members.items() if u in self._bridges}
         self._ports = {u: p for u, p in self._ports.items() if u in ports}
         self._port_of = {i: p for i, p in self._port_of.items() if p in ports}
         self._told.clear()
@@ -342,10 +368,10 @@ class Client:
         self._put(row, "datapath_id", [f"{dpid:016x}"] if dpid is not None else [])
         self._put(row, "datapath_version", status.datapath_version or "<built-in>")
         before, self._told[status.name] = self._told.get(status.name, {}), status.ports
-        for port_name, port_status in status.ports.items():
-            # Mostly it is the same object, and there may be many.
-            if before.get(port_name) is port_status:
-                continue
+        # Mostly it is the same object, and there may be many.
+        changed = [n for n, s in status.ports.items() if n not in before or before[n] is not s]
+        for port_name in changed:
+            port_status = status.ports[port_name]
             for name, found in port_status.interfaces.items():
                 interface_row = self._interfaces.get(name)
                 shown = self._shown.get(name)

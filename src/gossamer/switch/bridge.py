@@ -155,13 +155,21 @@ class Bridge(PortListener):
         where they did not choose: drop, unless a controller is connected
         whose version expects packet-ins (up to OpenFlow 1.2).
         """
-        wanted = any(s.feed.wants_misses for s in self.controllers.sessions())
-        default = MissAction.CONTROLLER if wanted else MissAction.DROP
-        for table in self.tables.tables[:N_TABLES]:
-            action = table.settings.miss if table.settings.miss is not None else default
-            if self.misses.get(table.table_id, MissAction.DROP) is not action:
-                self.datapath.set_table_miss(self.ports.bridge_id, table.table_id, action)
-                self.misses[table.table_id] = action
+        heard = any(s.feed.wants_misses for s in self.controllers.sessions())
+        default = MissAction.CONTROLLER if heard else MissAction.DROP
+        # It is asked with each change of the configuration; mostly nothing is different.
+        wanted = {
+            table.table_id: default if table.settings.miss is None else table.settings.miss
+            for table in self.tables.tables[:N_TABLES]
+            if table.settings.miss is not None or default is not MissAction.DROP
+        }
+        if wanted == self.misses:
+            return
+        for table_id in wanted.keys() | self.misses.keys():
+            action = wanted.get(table_id, MissAction.DROP)
+            if action is not self.misses.get(table_id, MissAction.DROP):
+                self.datapath.set_table_miss(self.ports.bridge_id, table_id, action)
+        self.misses = wanted
 
     def commit(self) -> None:
         """Make changes of rules take effect, and tell those who want to know.

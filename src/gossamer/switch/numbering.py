@@ -8,6 +8,7 @@ vSwitch does (ovs-vswitchd.conf.db(5), Interface.ofport_request).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from gossamer.errors import DeviceError
@@ -55,6 +56,15 @@ class PortNumbers:
             and self._by_name.get(name, request) != request
             and request not in self._names
         )
+
+    def wanting_others(self, requests: Mapping[str, int]) -> list[str]:
+        """Those of many ports that want another number, with what they ask for by name."""
+        given, taken = self._by_name, self._names
+        return [
+            name
+            for name, request in requests.items()
+            if name in given and given[name] != request and request not in taken
+        ]
 
     def release(self, name: str, *, remember: bool) -> None:
         """Give a number back; with `remember` the name gets it again if it can."""

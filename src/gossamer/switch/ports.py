@@ -87,7 +87,8 @@ class BridgePorts:
         local = InterfaceConfig(config.name, type="internal")
         self._own_row = PortConfig(config.name, (local,))
         """What stands for the bridge's own port where the database has none."""
-        self._rows: tuple[PortConfig, ...] = ()
+        self._rows: dict[int, PortConfig] = {}
+        """What the database asks for, by id()."""
         self._interfaces: dict[str, tuple[PortConfig, InterfaceConfig]] = {}
         """By name, with the row of their port."""
         self._requests: dict[str, int] = {}
@@ -125,11 +126,7 @@ class BridgePorts:
                 self._remove(self.ports[name], delete_device=True, remember=False)
         changed.update(self._interfaces.keys() - self.ports.keys())
         changed.update(self._interfaces.keys() & self.errors.keys())
-        changed.update(
-            name
-            for name, request in self._requests.items()
-            if self._numbers.wants_other(name, request)
-        )
+        changed.update(self._numbers.wanting_others(self._requests))
         self.errors.clear()
         self._let_go_of_tunnels(changed)
         # The bridge's own device first: the others' MTU and MAC go to it.
@@ -147,22 +144,23 @@ class BridgePorts:
         A row that did not change is the same object, so that one port's change costs no more
         among many.
         """
-        before, self._rows = self._rows, ports
-        known, wanted = set(map(id, before)), set(map(id, ports))
+        before, self._rows = self._rows, dict(zip(map(id, ports), ports, strict=True))
+        gone, come = before.keys() - self._rows.keys(), self._rows.keys() - before.keys()
         dropped = {
-            i.name: p.name for p in before if id(p) not in wanted for i in p.interfaces
+            i.name: port.name
+            for port in ([port for row, port in before.items() if row in gone] if gone else ())
+            for i in port.interfaces
         }
         for name in dropped:
             del self._interfaces[name]
             self._requests.pop(name, None)
         changed: set[str] = set()
-        for port in ports:
-            if id(port) not in known:
-                for interface in port.interfaces:
-                    changed.add(interface.name)
-                    self._interfaces[interface.name] = (port, interface)
-                    if interface.ofport_request is not None:
-                        self._requests[interface.name] = interface.ofport_request
+        for port in [port for row, port in self._rows.items() if row in come] if come else ():
+            for interface in port.interfaces:
+                changed.add(interface.name)
+                self._interfaces[interface.name] = (port, interface)
+                if interface.ofport_request is not None:
+                    self._requests[interface.name] = interface.ofport_request
         if self.name not in self._interfaces:
             changed.add(self.name)
             self._interfaces[self.name] = (self._own_row, self._own_row.interfaces[0])

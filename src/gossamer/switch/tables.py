@@ -74,6 +74,7 @@ class FlowTables:
         self.references = ReferenceIndex()
         self.unlearned: list[Flow] = []
         """Flows that commits removed because nothing teaches them any more."""
+        self._config: dict[int, FlowTableConfig] = {}
         self._inserted: dict[Flow, None] = {}
         self._changed: dict[Flow, None] = {}
         self._removed: dict[Flow, None] = {}
@@ -99,6 +100,9 @@ class FlowTables:
 
     def configure(self, config: dict[int, FlowTableConfig]) -> None:
         """Set names and limits; flows beyond a limit stay unless the table evicts."""
+        if config == self._config:
+            return
+        self._config = config
         default = FlowTableConfig()
         for table in self.tables:
             wanted = config.get(table.table_id, default)

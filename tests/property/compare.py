@@ -157,7 +157,7 @@ def expected(result: Result) -> Outcome:
                 p.action.controller_id,
                 p.table_id,
                 p.flow.cookie if p.flow is not None else None,
-                _alike(p.packet[: p.action.max_len]),
+                _alike(p.packet),
                 p.key >> _STATE_BITS,
             )
             for p in result.punts

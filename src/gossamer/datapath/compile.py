@@ -69,14 +69,17 @@ _PARSED = dict.fromkeys((ETH_IPV4, ETH_IPV6, ETH_ARP), PopMpls.BELOW_LABELS) | d
 _LABELS = _ETH_TYPE | sum(0xFFFFFFFF << slot_shift(f"mpls_lse{i}") for i in range(3))
 _BELOW_LABELS = 0xFF << slot_shift("nw_proto")
 """Enough for the parser to look there."""
+_WHOLE = 0xFFFF
+"""How much of a packet goes up: nothing is buffered here, so controllers get all of it, whatever
+max_len says (OpenFlow 1.3.5, 7.4.1)."""
 _FIN_OR_RST = 5 << slot_shift("tcp_flags")
 
 
 def _compile(action: act.Action, program: Program, flags: int, names: Names) -> None:
     match action:
-        case act.Output(port=port, max_len=max_len):
+        case act.Output(port=port):
             if port == act.OfPort.CONTROLLER:
-                program.emit(flags | 1, RuleOp.CONTROLLER, max_len or 0xFFFF, 1 << 16)
+                program.emit(flags | 1, RuleOp.CONTROLLER, _WHOLE, 1 << 16)
             elif port == act.OfPort.TABLE or port == act.OfPort.ANY:
                 return  # TABLE means something in packet-out only, ANY is no port
             else:
@@ -88,19 +91,19 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             _choose_queue(program, 0, queue_id + 1)
             program.emit(0, RuleOp.OUTPUT, 0, port)
             _choose_queue(program, 0, 0)
-        case act.OutputReg(source=source, max_len=max_len):
+        case act.OutputReg(source=source):
             if source.n_bits > 32:
                 program.slow()
                 return
             word, shift = gather(program, flags, source)
-            program.emit(flags, RuleOp.OUTPUT_REG, word, shift | source.n_bits << 8, max_len)
+            program.emit(flags, RuleOp.OUTPUT_REG, word, shift | source.n_bits << 8, _WHOLE)
         case act.Controller(pause=True):
             program.slow()  # only there it is known what all rules under way have left to do
         case act.Controller():
             userdata_id = names.userdata(action.userdata) if action.userdata else 0
             who = action.controller_id | action.reason << 16
             flags |= int(action.as_output)
-            program.emit(flags, RuleOp.CONTROLLER, action.max_len, who, userdata_id)
+            program.emit(flags, RuleOp.CONTROLLER, _WHOLE, who, userdata_id)
         case act.SetField(field=f, value=value, mask=mask):
             change = Program()
             change.set_bits(flags, value << f.shift, mask << f.shift)
@@ -167,7 +170,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             program.emit(flags, RuleOp.METER, 0, meter_id)
         case act.OutputTrunc(port=port, max_len=max_len):
             if port == act.OfPort.CONTROLLER:
-                _compile(act.Controller(max_len=max_len), program, flags, names)
+                program.emit(flags, RuleOp.CONTROLLER, max_len, 1 << 16)
                 return
             if flags & OP_WRITE:
                 program.slow()

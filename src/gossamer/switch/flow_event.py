@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from gossamer.pipeline.action import Actions
     from gossamer.pipeline.flow import Flow
 
 
@@ -50,3 +51,10 @@ class FlowEvent:
     """False for a modification that left actions and cookie as they were."""
     replaced: Flow | None = None
     """The flow in whose place one was added."""
+    old_actions: Actions | None = None
+    """What a flow that was modified did before."""
+
+    @property
+    def before(self) -> Actions | None:
+        """What was done with the packets until then, where somebody did."""
+        return self.old_actions if self.replaced is None else self.replaced.actions

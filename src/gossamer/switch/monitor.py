@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
+from gossamer.pipeline.action import OfPort
 from gossamer.switch.flow_event import EventKind, FlowEvent, RemovedReason
-from gossamer.switch.flow_mod import select, sends_to
+from gossamer.switch.flow_mod import output_ports, select, sends_to
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow
@@ -184,7 +185,7 @@ class FlowMonitors:
                 monitor.flags & wanted
                 and monitor.table_id in (m.ALL_TABLES, flow.table_id)
                 and monitor.match.covers(flow.match)
-                and sends_to(flow, monitor.out_port, monitor.out_group)
+                and _concerns(event, monitor)
             ):
                 flags |= monitor.flags
         return flags
@@ -195,6 +196,19 @@ class FlowMonitors:
             updates, session.version, session.context, xid, nicira=self._nicira
         ):
             session.connection.send(message)
+
+
+def _concerns(event: FlowEvent, monitor: m.FlowMonitor) -> bool:
+    """Whether a flow sends to what is watched, or sent to its port before the change."""
+    flow = event.flow
+    if sends_to(flow, monitor.out_port, monitor.out_group):
+        return True
+    before = event.before
+    return (
+        before is not None
+        and monitor.out_port in output_ports(before)
+        and sends_to(flow, OfPort.ANY, monitor.out_group)
+    )
 
 
 def _update(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.offload import on_the_wire
 from gossamer.openflow import message as m
-from gossamer.pipeline.action import CONTROLLER_MAX_LEN, Controller
+from gossamer.pipeline.action import Controller
 from gossamer.pipeline.meter import METER_CONTROLLER
 from gossamer.switch.async_config import PacketInReason
 from gossamer.switch.continuation import NO_BRIDGE, continuation_of
@@ -108,15 +108,16 @@ def from_datapath(punt: Punt, flow: Flow | None, userdata: bytes) -> PacketForCo
 def from_pipeline(punt: PipelinePunt, bridge: Bridge) -> PacketForController:
     """A packet that the reference pipeline sent up."""
     action, flow = punt.action, punt.flow
-    whole = action.max_len == CONTROLLER_MAX_LEN
+    # A packet-out's action may say that nothing matched; no table did.
+    said = action.reason == punt.reason == PacketInReason.NO_MATCH
     return PacketForController(
-        reason=reason_of(punt.reason, flow),
+        reason=PacketInReason.NO_MATCH if said else reason_of(punt.reason, flow),
         controller_id=action.controller_id,
         table_id=punt.table_id,
         cookie=flow.cookie if flow else m.NO_COOKIE,
         in_port=punt.in_port,
         key=punt.key,
-        data=punt.packet if whole else punt.packet[: action.max_len],
+        data=punt.packet,
         total_len=len(punt.packet),
         userdata=action.userdata,
         continuation=continuation_of(punt.frozen, bridge.config.uuid or NO_BRIDGE),

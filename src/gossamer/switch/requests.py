@@ -29,6 +29,7 @@ _FRAGMENTS: Final = 3
 _REASSEMBLE: Final = 2
 _INVALID_TTL: Final = 1 << 2
 """OFPC_INVALID_TTL_TO_CONTROLLER of OpenFlow 1.1 and 1.2, and Open vSwitch's own in 1.0."""
+_INVALID_TTL_REASON: Final = 1 << PacketInReason.INVALID_TTL
 
 
 def _ignore(session: Session, message: object, xid: int) -> None:
@@ -59,17 +60,18 @@ def _features(session: Session, message: m.FeaturesRequest, xid: int) -> None:
 
 def _get_config(session: Session, message: m.GetConfigRequest, xid: int) -> None:
     flags, length = int(session.bridge.rules.fragments), session.feed.miss_send_len
+    if session.version < m.Version.V13 and session.feed.config.packet_in & _INVALID_TTL_REASON:
+        flags |= _INVALID_TTL
     session.connection.send(encode.get_config_reply(flags, length, session.version, xid))
 
 
 def _set_config(session: Session, message: m.SetConfig, xid: int) -> None:
     feed = session.feed
     feed.miss_send_len = message.miss_send_len
-    if session.version in (m.Version.V11, m.Version.V12) or message.flags & _INVALID_TTL:
-        bit = 1 << PacketInReason.INVALID_TTL
-        wanted = feed.config.packet_in & ~bit
+    if session.version < m.Version.V13:
+        wanted = feed.config.packet_in & ~_INVALID_TTL_REASON
         if message.flags & _INVALID_TTL:
-            wanted |= bit
+            wanted |= _INVALID_TTL_REASON
         feed.config = replace(feed.config, packet_in=wanted)
     session.bridge.update_table_miss()
     if session.role is not Role.SLAVE:

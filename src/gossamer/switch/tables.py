@@ -185,7 +185,7 @@ class FlowTables:
     ) -> None:
         """Give a flow other actions and another cookie; its counters go on."""
         self._undo.append((_Undo.MODIFY, flow, (flow.actions, flow.cookie, flow.modified_s)))
-        changed = flow.actions != actions or flow.cookie != cookie
+        old, changed = flow.actions, flow.actions != actions or flow.cookie != cookie
         self.references.discard(flow)
         flow.actions = actions
         self.references.add(flow)
@@ -197,7 +197,10 @@ class FlowTables:
             self.timeouts.add(flow)
         if self.watched:
             self.events.append(
-                FlowEvent(EventKind.MODIFIED, flow, RemovedReason.DELETE, source, xid, changed)
+                FlowEvent(
+                    EventKind.MODIFIED, flow, RemovedReason.DELETE, source, xid, changed,
+                    old_actions=old,
+                )
             )
 
     def _forget(self, flow: Flow) -> None:

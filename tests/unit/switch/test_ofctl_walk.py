@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from test_same_as_peer import Both, both, pytestmark
+from both_switches import Both, needs_peer
 
-__all__ = ["both", "pytestmark"]
+pytestmark = needs_peer
 
 COMMANDS: Final = """
 show

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
-from running_switch import RunningSwitch
-from tests.property.peer import Peer
+from both_switches import Both, needs_peer
 from tests.unit.openflow.every_action import EVERYWHERE
 
-pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, ("ovs-vswitchd", "ovsdb-server", "ovs-ofctl"))),
-    reason="needs Debian's Open vSwitch",
-)
+pytestmark = needs_peer
 
 MATCHES: Final = (
     "ip", "tcp,tp_dst=80", "ipv6,ipv6_src=fe80::/64", "arp,arp_op=1,arp_spa=1.2.3.4",
@@ -73,10 +63,6 @@ REFUSED: Final = (
     ("add-group", "group_id=1,type=all,bucket=output:1"),
     ("mod-group", "group_id=99,type=all,bucket=output:1"),
 )
-_CHANGES: Final = re.compile(
-    r"duration=[\d.]+s, |(idle|hard)_age=\d+, |xid=0x[0-9a-f]+|^\S+Z\|\d+\|(ofp_util\|.*$)?", re.M
-)
-
 
 def flows() -> list[str]:
     """A flow for each action and each match there is."""
@@ -100,44 +86,6 @@ def flows() -> list[str]:
     for number, match in enumerate(MATCHES):
         lines.append(f"table={number + 100},priority=7,cookie={number},{match},actions=output:2")
     return lines
-
-
-class Both:
-    """The same bridge twice: Open vSwitch's and ours."""
-
-    def __init__(self, peer: Path, ours: Path) -> None:
-        self._rundirs = (peer, ours)
-
-    def ofctl(self, version: int, *command: str) -> tuple[list[str], list[str]]:
-        """What ovs-ofctl says of each, without what changes with time."""
-        theirs, ours = (self._run(d, version, command) for d in self._rundirs)
-        return theirs, ours
-
-    def _run(self, rundir: Path, version: int, command: tuple[str, ...]) -> list[str]:
-        done = subprocess.run(
-            ["ovs-ofctl", "-O", f"OpenFlow1{version}", "--timeout=60", *command],
-            env={**os.environ, "OVS_RUNDIR": str(rundir)},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        cleaned = _CHANGES.sub("", done.stdout + done.stderr)
-        return sorted(line.strip() for line in cleaned.splitlines())
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    theirs, ours = tmp_path_factory.mktemp("theirs"), tmp_path_factory.mktemp("ours")
-    switch = RunningSwitch(ours)
-    switch.apply()
-    protocols = ",".join(f"OpenFlow1{minor}" for minor in range(6))
-    with Peer(theirs) as peer:
-        command = ["ovs-vsctl", "add-br", "br0", "--", "set", "bridge", "br0"]
-        command += ["datapath_type=dummy", "fail-mode=secure", f"protocols={protocols}"]
-        for n in (1, 2, 3):
-            command += ["--", "add-port", "br0", f"v{n}", "--", "set", "interface", f"v{n}"]
-            command += ["type=dummy", f"ofport_request={n}"]
-        peer.run(*command)
-        yield Both(theirs, ours)
-    switch.stop()
 
 
 def is_same(answers: tuple[list[str], list[str]]) -> list[str]:

@@ -200,17 +200,21 @@ __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 	return 0;
 }
 
-/* The same without a call, where nothing else has to be done for it than to remember it: for the first
- * output of a packet that was not changed. */
+/* The same with fewer calls, where nothing else has to be done for it than to remember it, and to change
+ * headers: for a packet's first output. */
 static __always_inline int send_plain(struct __sk_buff *skb, struct state *st, __u32 id, __u32 level)
 {
 	struct port *port = port_get(id);
 
 	if (capturing || !port || (port->kind != PORT_DEVICE && port->kind != PORT_INTERNAL) ||
 	    (port->flags & (PORT_FORWARD | PORT_UP)) != (PORT_FORWARD | PORT_UP) ||
-	    (st->touched | st->pending | st->length_limit | st->pass_limit))
+	    ((st->touched & GROUP_TRANSPORT) | st->pending | st->length_limit | st->pass_limit))
 		return send(skb, id, level);
 	st->n_outputs++;
+	if (st->touched && commit_key(skb, level)) {
+		count_drop(DROP_REWRITE);
+		return 0;
+	}
 	count_tx(skb, id);
 	st->pending = id;
 	st->pending_queue = st->queue;

@@ -769,8 +769,9 @@ static __always_inline int look_anew(struct state *st)
 	if ((br->flags & BRIDGE_LENGTHS) || st->resume) {
 		__u32 bits = st->resume << RESUME_SHIFT;
 
-		for (int i = 0; i < MAX_LENGTHS; i++)
-			bits |= (st->frame_length > br->lengths[i]) << i;
+		if (br->flags & BRIDGE_LENGTHS)
+			for (int i = 0; i < MAX_LENGTHS; i++)
+				bits |= (st->frame_length > br->lengths[i]) << i;
 		st->key[WORD_LENGTHS] = bpf_htonl(bits);
 	}
 	return gather_cache_key(st);

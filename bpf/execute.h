@@ -777,49 +777,64 @@ static __always_inline int look_anew(struct state *st)
 	return gather_cache_key(st);
 }
 
-/* The first bridge, where there is a path of one operation that takes no call; false where pass() is to
- * go on, which then knows what was looked for already. */
-static __always_inline bool perform_known(struct __sk_buff *skb, struct state *st, __u32 level)
+/* Operations at a path's beginning that set words of the key. */
+static __always_inline __u32 count_first_words(struct path *path)
 {
-	struct bridge *br = bridge_get(st->bridge);
-	struct path *path;
+	__u32 n;
+
+	for (n = 0; n < FIRST_WORDS; n++) {
+		struct op *op = &path->ops[n];
+
+		if (n >= path->n_ops || op->code != DO_SET || op->a == WORD_IN_PORT)
+			break;
+	}
+	return n;
+}
+
+/* One bridge, where there is a path that sets words and comes to one operation then, which takes no walk
+ * through it.  Else `looked` tells pass(), which is to go on, what was looked for already. */
+static __always_inline void perform_known(struct __sk_buff *skb, struct state *st, __u32 level)
+{
+	struct path *path = NULL;
+	__u32 n = 0, id;
 	struct op *op;
-	__u32 id;
 
 	st->looked = LOOKED_NOT;
-	if (!br || (br->flags & BRIDGE_LENGTHS))
-		return false;
-	st->version = *(volatile __u64 *)&br->version;
-	if (gather_cache_key(st))
-		return false;
-	path = find_path(st);
+	if (look_anew(st))
+		return;
+	if (st->exact)
+		path = find_path(st);
 	st->looked = path ? LOOKED_GATHERED : LOOKED_MISSED;
-	if (!path || path->n_ops != 1)
-		return false;
-	op = &path->ops[0];
+	if (!path)
+		return;
+	if (path->n_ops != 1)
+		n = count_first_words(path);
+	if (path->n_ops != n + 1 || n >= CACHED_OPS)
+		return;
+	op = &path->ops[n];
 	if (op->code == DO_CT) {
 		st->n_saves = 0;
 		st->n_carried = 0;
 		if (!ends_with_ct(st, op))
-			return false;
+			return;
 		st->doing = *op;
 		st->goes_on = 1;
-	} else {
-		if (op->code == DO_OUTPUT)
-			id = op->b;
-		else if (op->code == DO_NORMAL)
-			id = untagged_shortcut(st);
-		else
-			return false;
-		if (!id)
-			return false;
-		send_plain(skb, st, id, level);
+	} else if (op->code != DO_OUTPUT && op->code != DO_NORMAL) {
+		return;
 	}
 	st->looked = LOOKED_NOT;
 	path->packets += 1;
 	path->bytes += st->length;
 	path->used = st->now;
-	return true;
+	if (n)
+		set_first_words(st, path);
+	if (op->code == DO_CT)
+		return;
+	id = op->code == DO_OUTPUT ? op->b : untagged_shortcut(st);
+	if (id || op->code == DO_OUTPUT)
+		send_plain(skb, st, id, level);
+	else
+		normal(skb, level);
 }
 
 /* One bridge: find the packet's path, or make it, and perform it.  Inlined where a pass follows

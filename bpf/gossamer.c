@@ -167,21 +167,25 @@ __attribute__((noinline)) int admit_held(struct __sk_buff *skb, __u32 id, __u32 
 	return 0;
 }
 
-enum entrance { ENTER_DROPS, ENTER_LEAVES, ENTER_PASSES };
-
-/* A packet enters, and goes through its first bridge where that is known and simple: else pass() does it.
- * Not inlined: what it keeps on the stack would lie below everything that follows, and all frames together
- * have 512 bytes.  One call for all, as a call costs more than what it does. */
-__attribute__((noinline)) int enter(struct __sk_buff *skb, __u32 id, __u32 through, __u32 level)
+/* A packet enters by port `id`, and goes through its first bridge where its path is known and simple; else
+ * `looked` says that pass() is to do it.  Returns 0 to go on, or -1 to drop.  With 0, one that goes on after a ct(): by the same code, as to fetch it costs more than to
+ * run it.  Not inlined: what it keeps on the stack would lie below everything that follows, and all frames
+ * together have 512 bytes. */
+__attribute__((noinline)) int enter(struct __sk_buff *skb, __u32 id, __u32 level)
 {
 	struct state *st = state_get(level);
 
-	if (!st || receive(skb, st, id, level))
-		return ENTER_DROPS;
-	if (through)
-		enter_key(st);
-	remember(st);
-	return perform_known(skb, st, level) ? ENTER_LEAVES : ENTER_PASSES;
+	if (!st)
+		return -1;
+	if (id) {
+		if (receive(skb, st, id, level))
+			return -1;
+		if (st->came_through)
+			enter_key(st);
+		remember(st);
+	}
+	perform_known(skb, st, level);
+	return 0;
 }
 
 /* The last output is the packet itself. */
@@ -216,9 +220,6 @@ static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u3
 {
 	struct queue queue = { .skb = skb, .level = level };
 
-	/* after a ct(), mostly: two calls less than the loop */
-	if (st->goes_on && !go_straight_on(skb, st, level))
-		pass(skb, level);
 	if (st->pass_tail || st->goes_on)
 		bpf_loop(MAX_PASSES, next_pass, &queue, 0);
 	if (st->n_short)
@@ -235,8 +236,7 @@ static __always_inline int forward(struct __sk_buff *skb, struct state *st, __u3
 SEC("tc")
 int gossamer(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex, id, *known, level = visits(), through, held_id = 0;
-	enum entrance way;
+	__u32 ifindex = skb->ifindex, id, *known, level = visits(), held_id = 0;
 	struct state *st;
 	struct port *port;
 
@@ -247,10 +247,10 @@ int gossamer(struct __sk_buff *skb)
 	st = state_get(level);
 	if (!st)
 		return TC_ACT_SHOT;
-	through = st->through;
+	id = st->through;
+	st->came_through = id;
 	st->through = 0;
-	if (through) {
-		id = through;
+	if (id) {
 		st->arrived_again = arrives_again(skb);
 	} else if (capturing) {
 		id = skb->mark & CAPTURE_PORT;
@@ -290,10 +290,11 @@ int gossamer(struct __sk_buff *skb)
 		skb->mark = st ? st->mark : 0;
 		return st && st->out.mtu ? send_copy_back(skb, st, level) : depart(skb, level - 1);
 	}
-	way = enter(skb, id, through, level);
-	if (way == ENTER_DROPS)
+	if (enter(skb, id, level))
 		return TC_ACT_SHOT;
-	if (way == ENTER_PASSES)
+	if (st->goes_on && !go_straight_on(skb, st, level))
+		enter(skb, 0, level);
+	if (st->looked)
 		pass(skb, level);
 entered:
 	return forward(skb, st, level);

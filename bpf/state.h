@@ -263,6 +263,7 @@ struct state {
 	__u32 dirty;			/* pipeline words of the key were written */
 	__u32 ct_dirty;			/* of them only those of connections */
 	__u32 through;			/* tunnel port that gossamer_uplink() took the packet out of */
+	__u32 came_through;		/* the same, while the packet is here */
 	__u32 n_carried;		/* operations of the action set that the next copy carries */
 	__u32 n_saves;			/* in `saves`, when executing */
 	__u32 words_set;		/* first operations of the path, done already */

@@ -8,7 +8,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench bench-scale bench-conntrack bench-tunnels conformance nightly nightly-oracle nightly-properties nightly-restart nightly-kernel fuzz build clean
+.PHONY: demo test lint bench bench-scale bench-conntrack bench-tunnels bench-kernel-module conformance nightly nightly-oracle nightly-properties nightly-restart nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -30,6 +30,12 @@ bench: build
 bench-tunnels: build
 	@$(VENV)/bin/pip install -q matplotlib 2>&1 | grep -v '^WARNING: Location' || true
 	@$(SANDBOX) $(PYTHON) -m bench.tunnels
+
+# Packets, beside the openvswitch module of Debian's own kernel, in an emulated machine.
+bench-kernel-module: build
+	@$(PYTHON) -m bench.kernel_module --prepare
+	@GUEST_CLOCK=instructions GUEST_TIMEOUT=3600 sh tests/guest/run $(PYTHON) -m bench.kernel_module >build/kernel-module.md
+	@mv build/kernel-module.md docs/kernel-module.md
 
 # The public OpenFlow 1.3 switch tests, on Open vSwitch and on ours, compared.
 conformance: build $(CONTROLLERS)/.installed

@@ -131,7 +131,7 @@ def sender_alone(peer: Peer, seconds: float) -> float:
     """SYNs a second into a device that drops what arrives there."""
     arguments = ("eth0", peer.mac("b"), peer.mac("a"), str(seconds), "0", "syn")
     began = time.monotonic()
-    sent = int(peer.exec("a", str(peers.BUILD / "sender"), *arguments))
+    sent = int(peer.exec("a", str(peers.BUILD / "sender"), *arguments).split()[0])
     return sent / (time.monotonic() - began)
 
 

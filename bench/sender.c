@@ -3,7 +3,7 @@
  *
  * usage: sender DEVICE DST_MAC SRC_MAC SECONDS FLOWS [syn] [from N]
  * FLOWS five-tuples in turn; 0: each packet a new one, beginning with the N-th, so that several
- * senders share none; `syn`: TCP SYNs, with checksums that are right.  Prints the frames sent.
+ * senders share none; `syn`: TCP SYNs, with checksums that are right.  Prints the frames sent and the seconds it took.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -76,7 +76,7 @@ int main(int argc, char **argv)
 	unsigned long sent = 0;
 	unsigned flows, n = 0;
 	int one = 1, s;
-	double end;
+	double began, end;
 
 	if (argc < 6)
 		return 2;
@@ -121,7 +121,8 @@ int main(int argc, char **argv)
 		messages[i].msg_hdr.msg_iov = &vectors[i];
 		messages[i].msg_hdr.msg_iovlen = 1;
 	}
-	end = now() + atof(argv[4]);
+	began = now();
+	end = began + atof(argv[4]);
 	while (now() < end) {
 		if (flows != 1)
 			for (int i = 0; i < BATCH; i++, n++)
@@ -131,6 +132,6 @@ int main(int argc, char **argv)
 		if (done > 0)
 			sent += done;
 	}
-	printf("%lu\n", sent);
+	printf("%lu %f\n", sent, now() - began);
 	return 0;
 }

@@ -69,17 +69,6 @@ static __always_inline void flush_pending(struct __sk_buff *skb, struct state *s
 	*level -= 1;
 }
 
-/* Bytes that the output at hand may have, 0 any number. */
-static __always_inline __u32 shorter(struct state *st)
-{
-	__u32 limit = st->length_limit;
-
-	st->length_limit = 0;
-	if (st->pass_limit && (!limit || st->pass_limit < limit))
-		limit = st->pass_limit;
-	return limit;
-}
-
 /* Queue a copy to enter the bridge at the other end of a patch port. */
 static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, __u32 peer)
 {
@@ -95,7 +84,6 @@ static __always_inline void enter_peer(struct __sk_buff *skb, struct state *st, 
 	pass->port = peer;
 	pass->resume = 0;
 	pass->touched = st->touched;
-	pass->limit = shorter(st);
 	pass->queue = st->queue;
 	pass->key[WORD_PKT_MARK] = st->key[WORD_PKT_MARK];
 	__builtin_memcpy(&pass->key[PACKET_WORD], &st->key[PACKET_WORD], PACKET_WORDS * 4);
@@ -118,9 +106,10 @@ __attribute__((noinline)) int frame_length(struct __sk_buff *skb, __u32 level)
 /* Remember an output of the packet's first bytes; 0 where it is short enough as it is. */
 static __always_inline int keep_short(struct __sk_buff *skb, struct state *st, __u32 id)
 {
-	__u32 n = st->n_short, limit = shorter(st);
+	__u32 n = st->n_short, limit = st->length_limit;
 	struct short_copy *copy;
 
+	st->length_limit = 0;
 	if ((__u32)frame_length(skb, st->level) <= limit)
 		return 0;
 	if (n >= MAX_SHORT) {
@@ -169,11 +158,17 @@ __attribute__((noinline)) int send(struct __sk_buff *skb, __u32 id, __u32 level)
 	}
 	st->n_outputs++;
 	if (port->kind == PORT_PATCH) {
+		if (st->length_limit) {
+			/* as in Open vSwitch: who knows what would become of it there */
+			st->length_limit = 0;
+			count_drop(DROP_NO_PORT);
+			return 0;
+		}
 		count_tx(skb, id);
 		enter_peer(skb, st, port->patch_peer);
 		return 0;
 	}
-	if (st->length_limit || st->pass_limit) {
+	if (st->length_limit) {
 		/* Cut for good: what is to be short goes last. */
 		if (keep_short(skb, st, id))
 			return 0;
@@ -208,7 +203,7 @@ static __always_inline int send_plain(struct __sk_buff *skb, struct state *st, _
 
 	if (capturing || !port || (port->kind != PORT_DEVICE && port->kind != PORT_INTERNAL) ||
 	    (port->flags & (PORT_FORWARD | PORT_UP)) != (PORT_FORWARD | PORT_UP) ||
-	    ((st->touched & GROUP_TRANSPORT) | st->pending | st->length_limit | st->pass_limit))
+	    ((st->touched & GROUP_TRANSPORT) | st->pending | st->length_limit))
 		return send(skb, id, level);
 	st->n_outputs++;
 	if (st->touched && commit_key(skb, level)) {
@@ -435,8 +430,6 @@ static __always_inline void controller(struct __sk_buff *skb, struct state *st, 
 			return;
 		}
 	}
-	if (st->pass_limit && (!op->a || op->a > st->pass_limit))
-		op->a = st->pass_limit;
 	if ((op->b >> 16) == REASON_SLOW)
 		op->b |= st->frame_length & 0xffff;
 	if (punt_write(skb, st, op, 0, level))
@@ -539,7 +532,6 @@ __attribute__((noinline)) int resume(__u32 table, __u32 level)
 		return 0;
 	pass->port = st->in_port;
 	pass->bridge = st->bridge;
-	pass->limit = st->pass_limit;
 	pass->resume = table + 1;
 	pass->n_set = st->n_carried;
 	__builtin_memcpy(pass->key, st->key, sizeof(pass->key));
@@ -936,7 +928,6 @@ __attribute__((noinline)) int take_held(struct __sk_buff *skb, __u32 id, __u32 l
 	st->in = h->in;
 	st->in_port = h->pass.port;
 	st->bridge = h->pass.bridge;
-	st->pass_limit = h->pass.limit;
 	st->queue = h->pass.queue;
 	st->resume = h->resume;
 	st->passes_begun = h->passes_begun;
@@ -1025,7 +1016,6 @@ static __always_inline int take_waiting(struct __sk_buff *skb, struct state *st,
 	id = waiting->port;
 	st->resume = waiting->resume;
 	st->resumed_set = 0;
-	st->pass_limit = waiting->limit;
 	st->gathered = 0;
 	if (waiting->resume) {
 		__builtin_memcpy(st->key, waiting->key, sizeof(waiting->key));

@@ -84,7 +84,6 @@ __attribute__((noinline)) int hold(struct __sk_buff *skb, __u32 level)
 	h->in = st->in;
 	h->pass.port = st->in_port;
 	h->pass.bridge = st->bridge;
-	h->pass.limit = st->pass_limit;
 	h->pass.queue = st->queue;
 	h->pass.n_set = st->n_carried;
 	__builtin_memcpy(h->pass.key, st->key, sizeof(h->pass.key));

@@ -118,7 +118,6 @@ struct short_copy {		/* an output of the packet's first bytes, which comes last 
 struct pass {			/* a copy waiting to enter a bridge over a patch port, or again */
 	__u32 port;
 	__u32 touched;
-	__u32 limit;		/* bytes it may have, 0 any number */
 	__u32 queue;		/* of its outputs, plus one */
 	__u32 resume;		/* table it goes on in, plus one; 0: it came over a patch port */
 	__u32 bridge;		/* where it goes on */
@@ -234,7 +233,6 @@ struct state {
 			__u32 resume;		/* the pass goes on in that table, plus one: after a ct() */
 			__u32 resumed_set;		/* index in `passes` of the action set it came with, plus one */
 			__u32 length_limit;		/* bytes the next output may have, 0 any number */
-			__u32 pass_limit;		/* bytes all outputs of this pass may have */
 			__u32 n_seen;		/* versions in `seen`: of the bridges it was in before */
 			__u16 queue;		/* chosen, when executing */
 			__u16 l3, l4;		/* offsets in the packet, 0 none */

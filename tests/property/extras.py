@@ -61,8 +61,6 @@ class Extras:
         self.rng = rng
         self.plain = plain
         self.ofports = ofports
-        # Into a patch port the kernel sends a copy that is cut later, the reference none (compat.md).
-        ends = [port for port in ofports if port not in PATCH_PORTS]
         self.features = features
         makers: dict[str, Callable[[int, Match], list[Action]]] = {
             "group": lambda table, on: [self.group()],
@@ -75,7 +73,7 @@ class Extras:
             "set_nsh": lambda table, on: [act.DecNshTtl()] if _is_nsh(on) else [],
             "pbb": lambda table, on: [rng.choice((act.PushPbb(), act.PopPbb()))],
             "output_trunc": lambda table, on: [
-                act.OutputTrunc(rng.choice(ends), rng.choice((34, 38, 50, 2000)))
+                act.OutputTrunc(rng.choice(ofports), rng.choice((34, 38, 50, 2000)))
             ],
             "check_pkt_larger": lambda table, on: [
                 act.CheckPktLarger(SubField(BY_NAME["reg1"], 0, 1), rng.choice((50, 60, 100))),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final, cast
+from weakref import WeakKeyDictionary
 
 from gossamer.datapath.settings import Punt
 from gossamer.pipeline.commit import PACKET_MASK
@@ -19,6 +20,7 @@ from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.world import Bridge, World
+from gossamer.switch.kernel_tracking import KernelTracking
 from gossamer.switch.packet_out import account
 from gossamer.switch.slow_path import passed
 from gossamer.switch.world import TaughtToDatapath
@@ -32,6 +34,14 @@ _LAYER_2: Final = PACKET_MASK & ~((1 << ((KEY_LEN - SLOTS["nw_proto"].offset) * 
 """Addresses, ethertype, tags and labels; the kernel reads deeper only where rules look there."""
 
 
+_TRACKING: WeakKeyDictionary[Datapath, KernelTracking] = WeakKeyDictionary()
+
+
+def _tracking(datapath: Datapath) -> KernelTracking:
+    """The connections of packets that the daemon takes on are the kernel's."""
+    return _TRACKING.setdefault(datapath, KernelTracking(datapath))
+
+
 @dataclass
 class SlowPath:
     """The bridges of a case, as the daemon would know them."""
@@ -43,6 +53,8 @@ class SlowPath:
     world: World
     took: bool = False
     """There was something to do."""
+    took_any: bool = False
+    """For some packet of the case."""
     saw_more: bool = False
     """Of a packet the daemon saw more than the kernel: a third tag, after the first was popped in
     the bridge before."""
@@ -64,7 +76,8 @@ class SlowPath:
             tables = Bridge(b.name, flows=mine).tables
             bridge.tables.update(tables)
             bridges.append(bridge)
-        return SlowPath(datapath, bridge_ids, port_ids, flows, World(bridges))
+        world = World(bridges, tracking=_tracking(datapath))
+        return SlowPath(datapath, bridge_ids, port_ids, flows, world)
 
     def forget(self, bridge: str, flow: Flow) -> None:
         """A flow is removed."""
@@ -75,7 +88,7 @@ class SlowPath:
         names = {bridge_id: name for name, bridge_id in self.bridge_ids.items()}
         for name, bridge in self.world.bridges.items():
             bridge.fdb = self._addresses(name)
-        self.took = True
+        self.took = self.took_any = True
         more = (parse(punt.data, punt.in_port) ^ punt.key) & _LAYER_2
         self.saw_more = self.saw_more or bool(more)
         n_bytes = punt.controller_id

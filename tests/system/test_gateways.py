@@ -224,7 +224,7 @@ def test_a_broadcast_arrives_once_at_everybody(net: Net) -> None:
 def test_trace_follows_a_packet_from_host_to_host(net: Net) -> None:
     done = net.run("trace", "red1", "red3", "--json")
     assert done.returncode == 0, done.stderr
-    stages = json.loads(done.stdout)
+    stages = json.loads(done.stdout)["legs"]
     assert [(s["host"], s["bridge"]) for s in stages] == [("h1", "br-int"), ("h3", "br-tun")]
     assert "tun_id=5002,tun_src=192.0.2.3,tun_dst=192.0.2.1" not in stages[0]["flow"]
     assert "tun_id=5002,tun_src=192.0.2.1,tun_dst=192.0.2.3" in stages[1]["flow"]
@@ -239,7 +239,7 @@ def test_trace_follows_a_packet_from_host_to_host(net: Net) -> None:
 def test_trace_follows_a_packet_through_gateways_to_the_outside(net: Net) -> None:
     ping(net, "blue1", "203.0.113.254")
     done = net.run("trace", "blue1", "isp", "--json")
-    stages = json.loads(done.stdout)
+    stages = json.loads(done.stdout)["legs"]
     assert [(s["host"], s["bridge"]) for s in stages] == [
         ("h1", "br-int"), ("h3", "br-tun"), (None, "wire"),
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -263,7 +264,11 @@ def test_what_was_reachable_before_an_edit_is_not_taken_for_reachable(net: Net) 
 
 def test_trace_tells_a_way_and_why_there_is_none(net: Net) -> None:
     net.up(PLAIN)
-    assert "NORMAL" in net.run("trace", "vm1", "vm2", "--tcp", "80").stdout
+    shown = net.run("trace", "vm1", "vm2", "--tcp", "80").stdout
+    assert "NORMAL" in shown
+    assert "vm1 -> vm2: arrives\n  reaches vm2 by eth0, as tcp 10.0.0.1:40000 -> 10.0.0.2:80\n" in shown
+    shown = net.run("trace", "tbr0", "in_port=vm1.eth0,icmp").stdout
+    assert re.search(r"^  tbr0: leaves by vm2-\w+\.0$", shown, re.M), shown
     for arguments, said in (
         (("vm1", "vm1"), "different"),
         (("vm1", "vm9"), "vm9"),
@@ -274,6 +279,10 @@ def test_trace_tells_a_way_and_why_there_is_none(net: Net) -> None:
         assert done.returncode == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+    net.edit("vlan: 10\n        address: 10.0.0.2", "vlan: 20\n        address: 10.0.0.2")
+    assert net.run("up", str(net.path)).returncode == 0
+    shown = net.run("trace", "vm1", "vm2").stdout
+    assert "vm1 -> vm2: does not arrive\n  vm1 is in VLAN 10 of tbr0, vm2 in 20\n" in shown, shown
     net.host.check("ip", "-n", "net-vm1", "addr", "flush", "dev", "eth0")
     done = net.run("trace", "vm1", "vm2")
     assert "no way to 10.0.0.2" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -125,6 +126,7 @@ def test_the_commands_tell_of_rules(cloud: Cloud) -> None:
     assert "ct(commit" in shown and "NORMAL" in shown, shown
     refused = cloud.host.check(*run, "trace", "near", "heard", "--tcp", "81")
     assert "ct(commit" not in refused, refused
+    assert re.search(r"near -> heard: does not arrive\n  left, table \d+, priority=.*: dropped\n", refused)
     assert "mix" in cloud.host.check(*run, "status")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +20,12 @@ from gossamer.errors import GossamerError, TopologyError
 from gossamer.topology import converge
 from gossamer.topology.check import Outcome, run_checks
 from gossamer.topology.command import Tools
+from gossamer.topology.ending import Ending, drops
 from gossamer.topology.journey import at, journey
 from gossamer.topology.load import load
 from gossamer.topology.model import Topology
-from gossamer.topology.trace import flow_between
+from gossamer.topology.names import veth_name
+from gossamer.topology.trace import apart, flow_between
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _file = click.argument("file", type=click.Path(path_type=Path))
@@ -39,7 +42,7 @@ def cli() -> None:
 @click.option("--check/--no-check", "with_checks", default=False, help="Run the expectations too.")
 @_json
 def up(file: Path, with_checks: bool, as_json: bool) -> None:
-    """Bring the network of a topology FILE up, or to what the file says now.
+    """Bring a topology up, or to what its file says now.
 
     What somebody changed by hand is put right, and told.
     """
@@ -83,7 +86,10 @@ def _step_data(steps: Sequence[converge.Step]) -> list[dict[str, Any]]:
 @click.argument("what", required=False)
 @_json
 def down(what: str | None, as_json: bool) -> None:
-    """Remove a topology: by NAME or FILE, or the only one that is up."""
+    """Remove a topology, by name or file.
+
+    The only one that is up need not be named.
+    """
     out = Output(as_json)
     tools = service.tools()
     state = _state(what, tools.rundir)
@@ -111,7 +117,10 @@ def _state(what: str | None, rundir: Path) -> converge.State:
 @cli.command()
 @_json
 def status(as_json: bool) -> None:
-    """What is up: topologies, what was changed by hand, bridges, ports and their traffic."""
+    """What is up, and what was changed by hand.
+
+    Topologies, bridges, and ports with their packets.
+    """
     out = Output(as_json)
     tools = service.tools()
     alive = service.running(tools)
@@ -176,7 +185,10 @@ def _shown(value: Any) -> str:
 @click.argument("what", required=False)
 @_json
 def check(what: str | None, as_json: bool) -> None:
-    """Run the expectations of a topology again, with real packets."""
+    """Run a topology's expectations again.
+
+    With real packets; exit status 1 where one is not so.
+    """
     out = Output(as_json)
     tools = service.tools()
     source = Path(what) if what and Path(what).is_file() else Path(_state(what, tools.rundir).source)
@@ -214,39 +226,99 @@ def _outcome_data(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 def trace(
     source: str, target: str, tcp: int | None, udp: int | None, name: str | None, as_json: bool
 ) -> None:
-    """Where would a packet go?  SOURCE and TARGET are instances, or a bridge and a flow.
+    """Where would a packet go?
+
+    SOURCE and TARGET are instances, or a bridge and a flow.
 
     \b
     gossamer trace vm1 vm3 --tcp 80
-    gossamer trace br0 in_port=1,tcp,nw_dst=10.0.0.1,tp_dst=80
+    gossamer trace br0 in_port=vm1.eth0,tcp,nw_dst=10.0.0.1,tp_dst=80
     """
     out = Output(as_json)
     tools = service.tools()
-    if "=" in target:
-        if as_json:
-            click.echo(tools.appctl("gossamer/trace", source, target), nl=False)
-            return
-        out.line(f"bridge {source}, flow {target}")
-        click.echo(tools.appctl("ofproto/trace", source, target), nl=False)
+    states = converge.known(tools.rundir)
+    if "=" in target or _is_bridge(source, states, tools):
+        _trace_flow(source, _with_device(target, states), tools, out)
         return
-    topology = load(Path(_state(name, tools.rundir).source))
+    state = _state(name, tools.rundir) if name else _state_with(source, target, states)
+    topology = load(Path(state.source))
     protocol = f"tcp/{tcp}" if tcp else f"udp/{udp}" if udp else "icmp"
     first = flow_between(topology, source, target, protocol, tools)
-    stages = list(journey(topology, first, tools))
+    legs = list(journey(topology, first, tools))
+    arrives = any(e.instance == target for leg in legs for e in leg.endings)
     out.data(
-        [{"host": s.host, "bridge": s.bridge, "flow": s.flow, "trace": t} for s, t in stages]
-        if topology.hosts else stages[0][1]
+        {"arrives": arrives,
+         "legs": [{"host": leg.stage.host, "bridge": leg.stage.bridge, "flow": leg.stage.flow,
+                   "trace": leg.trace, "endings": [e.text for e in leg.endings]} for leg in legs]}
     )  # fmt: skip
-    for stage, _ in () if as_json else stages:
+    for stage in () if as_json else (leg.stage for leg in legs):
         out.line((f"host {stage.host}, " if stage.host else "") + f"bridge {stage.bridge}, flow {stage.flow}")
-        click.echo(at(topology, stage.host, tools).appctl("ofproto/trace", *stage.question), nl=False)
+        click.echo(at(topology, stage.host, tools).appctl("ofproto/trace", *stage.question))
+    out.line(f"{source} -> {target}: {'arrives' if arrives else 'does not arrive'}")
+    by_rule = any(reason.endswith("_rule") for leg in legs for reason in leg.trace["drops"])
+    if not arrives and not by_rule and (why := apart(topology, source, target)):
+        out.line(f"  {why}")
+    _show_endings(out, [e for leg in legs for e in leg.endings])
+
+
+def _is_bridge(name: str, states: Sequence[converge.State], tools: Tools) -> bool:
+    if any(f"instance/{name}" in s.resources for s in states) or not service.running(tools):
+        return False
+    return name in tools.vsctl("list-br").split()
+
+
+def _state_with(source: str, target: str, states: Sequence[converge.State]) -> converge.State:
+    """The topology that has both instances, or the only one."""
+    both = [s for s in states if {f"instance/{source}", f"instance/{target}"} <= s.resources.keys()]
+    if len(both) == 1 or len(states) == 1:
+        return (both or list(states))[0]
+    if not states:
+        raise TopologyError("no topology is up", remedy="gossamer up FILE")
+    names = ", ".join(s.name for s in both or states)
+    raise TopologyError(
+        f"instances {source} and {target} are in {len(both) or 'none'} of {len(states)} topologies",
+        remedy=f"say which one with --topology: {names}",
+    )
+
+
+def _with_device(flow: str, states: Sequence[converge.State]) -> str:
+    """A flow with its in_port=vm1.eth0 by the name of the port on the bridge."""
+
+    def device(found: re.Match[str]) -> str:
+        instance, number = found[1], int(found[2])
+        owner = next((s.name for s in states if f"instance/{instance}" in s.resources), None)
+        return f"in_port={veth_name(owner, instance, number)}" if owner else found[0]
+
+    return re.sub(r"in_port=([a-z0-9-]+)\.eth([0-9]+)", device, flow)
+
+
+def _show_endings(out: Output, endings: Sequence[Ending]) -> None:
+    for text in dict.fromkeys(e.text for e in endings):
+        out.line(f"  {text}")
+
+
+def _trace_flow(bridge: str, flow: str, tools: Tools, out: Output) -> None:
+    """A flow of one bridge, as it is asked for, and where its packets end."""
+    try:
+        told = tools.appctl("gossamer/trace", bridge, flow)
+    except TopologyError as e:
+        known = "gossamer status lists ports; in_port=vm1.eth0 is one of an instance"
+        raise TopologyError(e.message, remedy=e.remedy or known) from None
+    if out.as_json:
+        click.echo(told, nl=False)
+        return
+    click.echo(tools.appctl("ofproto/trace", bridge, flow))
+    trace = json.loads(told)
+    leaving = [Ending(f"{o['bridge']}: leaves by {o['port']}") for o in trace["outputs"]]
+    out.line(f"{bridge}, {flow}:")
+    _show_endings(out, (*leaving, *drops(trace)))
 
 
 @cli.command()
 @click.option("--only", multiple=True, help="Only these examples.")
 @_json
 def demo(only: tuple[str, ...], as_json: bool) -> None:
-    """Bring all examples up on real packets, check them, and say what was so."""
+    """Bring all examples up and check them with real packets."""
     raise SystemExit(demo_command.run(Output(as_json), only))
 
 

@@ -26,7 +26,7 @@ def header_changes(old: int, new: int) -> list[str]:
     described = exact_match(old) if get_slot(old, "eth_type") == get_slot(new, "eth_type") else ANY
     seen = 0
     for f in FIELDS:
-        if f.slot in _NO_HEADER or f.slot.startswith("reg"):
+        if f.slot in _NO_HEADER or f.slot.startswith(("reg", "ct_")):
             continue
         if f.full_mask & seen or not described.satisfies(f.prerequisite):
             continue

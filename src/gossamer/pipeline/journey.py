@@ -251,8 +251,8 @@ class Journey:
             self.end(effect.step, f"over the rate of meter {meter.meter_id}, dropping", Drop.METER)
         decided.exceeded(effect, band)
 
-    def end(self, step: Step, text: str, drop: Drop) -> None:
-        step.warn(text, drop)
+    def end(self, step: Step, text: str, drop: Drop, port: int = 0) -> None:
+        step.warn(text, drop, port)
         self.result.drops.append(drop)
 
     def perform(self, bridge: Bridge, effect: Effect) -> None:
@@ -318,13 +318,13 @@ class Journey:
         step = effect.step
         port = bridge.ports.get(ofport)
         if port is None:
-            self.end(step, "Nonexistent output port", Drop.NO_PORT)
+            self.end(step, "Nonexistent output port", Drop.NO_PORT, ofport)
             return
         if not port.forward:
-            self.end(step, "OFPPC_NO_FWD set, skipping output", Drop.NO_FORWARD)
+            self.end(step, "OFPPC_NO_FWD set, skipping output", Drop.NO_FORWARD, ofport)
             return
         if not port.up:
-            self.end(step, "port is down, skipping output", Drop.NO_FORWARD)
+            self.end(step, "port is down, skipping output", Drop.NO_FORWARD, ofport)
             return
         if port.peer is not None:
             self.into_peer(port.peer, key, effect)

@@ -103,9 +103,9 @@ class Step:
         """Say something of what happened here."""
         self.steps.append(Step(StepKind.DETAIL, text))
 
-    def warn(self, text: str, drop: Drop | None = None) -> None:
-        """Say that something ended here, and why."""
-        self.steps.append(Step(StepKind.WARNING, text, drop=drop))
+    def warn(self, text: str, drop: Drop | None = None, port: int = 0) -> None:
+        """Say that something ended here, and why; at a port where that is why."""
+        self.steps.append(Step(StepKind.WARNING, text, drop=drop, port=port))
 
     def error(self, text: str, drop: Drop | None = None) -> None:
         """Say what cannot be; with a reason, that the packet was given up for it."""

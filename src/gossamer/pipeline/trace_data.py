@@ -70,6 +70,8 @@ def _step_as_data(step: Step, before: int, depth: int = 0) -> Mapping[str, Any]:
             out["action"] = format_action(step.action)
             if step.key and step.key != before:
                 out["changes"] = header_changes(before, step.key)
+        case StepKind.WARNING if step.port:
+            out["ofport"] = step.port
         case StepKind.OUTPUT | StepKind.PUNT:
             out |= {"bridge": step.bridge, "ofport": step.port, "packet": step.packet.hex()}
             if tun_id := get_slot(step.key, "tun_id"):

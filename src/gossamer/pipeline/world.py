@@ -136,6 +136,22 @@ class Fdb:
         return moved
 
 
+class UntaughtFdb(Fdb):
+    """Learned addresses that a traced packet, which is not real, adds nothing to."""
+
+    def __init__(self, known: Fdb) -> None:
+        super().__init__(known.ageing_s, known.size)
+        self._known = known
+
+    def lookup(self, vlan: int, mac: int, now_s: float) -> int | None:
+        """The port behind which `mac` was seen in `vlan`."""
+        return self._known.lookup(vlan, mac, now_s)
+
+    def learn(self, vlan: int, mac: int, ofport: int, now_s: float) -> bool:
+        """Nothing is learned."""
+        return False
+
+
 class Bridge:
     """A bridge.
 

@@ -1,7 +1,7 @@
 """`ovs-appctl gossamer/trace`: where a packet would go, as JSON.
 
 The packet runs through the reference pipeline over the switch's own tables;
-nothing is sent, counted or learned.
+nothing is sent, counted or learned, and connections are foreseen, not made.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gossamer.errors import FieldError
+from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.journey import TUNNEL_BITS
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.trace import trace_flow, trace_packet
 from gossamer.pipeline.trace_data import trace_as_data
-from gossamer.pipeline.world import World
+from gossamer.pipeline.world import UntaughtFdb, World
 from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def _trace(switch: Switch, argv: Sequence[str]) -> tuple[World, Result]:
         raise FieldError("a trace needs a bridge and a flow", remedy="ofproto/trace BRIDGE FLOW")
     name, flow = words[:2]
     world = world_of(switch)
+    world.tracking = Foreseen()
+    for bridge in world.bridges.values():
+        bridge.fdb = UntaughtFdb(bridge.fdb)
     if name not in world.bridges:
         raise FieldError(f"{name}: unknown bridge", remedy="ovs-vsctl list-br shows all bridges")
     if len(words) == 2:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from ipaddress import ip_interface
-from typing import Any
-
 from gossamer.errors import TopologyError
-from gossamer.topology.command import Tools, complaint_of
+from gossamer.topology.command import Tools
 from gossamer.topology.expectation import address_between
-from gossamer.topology.journey import Stage, at
-from gossamer.topology.model import Port, Topology
-from gossamer.topology.names import netns_name, veth_name
-from gossamer.topology.nat import translations
-from gossamer.topology.networks import INTEGRATION
+from gossamer.topology.headers import Headers
+from gossamer.topology.journey import Stage, stage_from
+from gossamer.topology.model import Topology
+from gossamer.topology.next_hop import next_hop
+
+_ANY_PORT = 40000
+_TTL = 64
 
 
 def flow_between(
@@ -21,79 +19,36 @@ def flow_between(
 ) -> Stage:
     """Where a packet from one instance to another enters a bridge.
 
-    `protocol` is "icmp", "tcp/PORT" or "udp/PORT".  Raises TopologyError for unknown instances.
+    `protocol` is "icmp", "tcp/PORT" or "udp/PORT".  Raises TopologyError for unknown instances,
+    and where the source has no way to the target.
     """
     for name in (source, target):
         if name not in topology.instances:
             raise TopologyError(
-                f"there is no instance {name!r}", remedy=f"instances are {', '.join(topology.instances)}"
+                f"there is no instance {name!r}",
+                remedy=f"instances are {', '.join(topology.instances)}; or name a bridge and a flow",
             )
     if source == target:
         raise TopologyError(
-            f"a packet from {source} to itself passes no bridge", remedy="name two different instances"
+            f"a packet from {source} to itself passes no bridge",
+            remedy="name two different instances",
         )
     address = address_between(topology, source, target)
-    netns = netns_name(topology.name, source)
-    route = _route(tools, netns, address, source)
-    ports = topology.instances[source].ports
-    index = next((i for i in range(len(ports)) if route["dev"] == f"eth{i}"), None)
-    if index is None:
-        raise TopologyError(
-            f"{source} sends it out of {route['dev']}, which is no port of the topology",
-            place=f"netns {netns}",
-            remedy=f"see ip -n {netns} route",
-        )
-    port = ports[index]
-    own_mac = _mac(tools, netns, route["dev"])
-    next_hop = route.get("gateway", address)
-    next_mac = _mac_of_address(topology, port, next_hop, tools)
-    device = veth_name(topology.name, source, index)
-    host = topology.instances[source].host
-    ofport = at(topology, host, tools).vsctl("get", "interface", device, "ofport").strip()
+    hop = next_hop(topology, source, address, tools)
     kind, _, number = protocol.partition("/")
-    ipv6 = ":" in address
-    addresses = (
-        f"ipv6_src={route['prefsrc']},ipv6_dst={address}" if ipv6
-        else f"nw_src={route['prefsrc']},nw_dst={address},nw_ttl=64"
-    )  # fmt: skip
-    name = f"{kind}6" if ipv6 else kind
-    flow = f"in_port={ofport},{name},dl_src={own_mac},dl_dst={next_mac},{addresses}"
-    if number:
-        flow += f",{kind}_src=40000,{kind}_dst={number}"
-    if kind == "tcp":
-        flow += ",tcp_flags=syn"  # the first packet: any other belongs to no connection
-    return Stage(host, INTEGRATION if port.network else port.bridge or "", flow)
+    if kind == "icmp" and ":" in address:
+        kind = "icmp6"
+    ports = (_ANY_PORT, int(number)) if number else None
+    packet = Headers(hop.mac, hop.next_mac, hop.source, address, kind, _TTL, ports)
+    return stage_from(topology, source, hop, packet, tools)
 
 
-def _route(tools: Tools, netns: str, address: str, source: str) -> Any:
-    """What the kernel of the instance would do with a packet to an address."""
-    done = tools.attempt("ip", "-n", netns, "-j", "route", "get", address)
-    if done.returncode:
-        raise TopologyError(
-            f"{source} has no way to {address}: {complaint_of(done)}",
-            place=f"netns {netns}",
-            remedy="give it a gateway or a route; gossamer up repairs what was removed by hand",
-        )
-    return json.loads(done.stdout)[0]
-
-
-def _mac(tools: Tools, netns: str, device: str) -> str:
-    shown = json.loads(tools.run("ip", "-n", netns, "-j", "link", "show", device))
-    return str(shown[0]["address"])
-
-
-def _mac_of_address(topology: Topology, sender: Port, address: str, tools: Tools) -> str:
-    owners = [
-        (port.network != sender.network, name, i)
-        for name, instance in topology.instances.items()
-        for i, port in enumerate(instance.ports)
-        if any(str(ip_interface(a).ip) == address for a in port.all_addresses())
-    ]
-    if owners:
-        # Another tenant may have the address too: who is in the same network is meant.
-        _, name, i = min(owners)
-        return _mac(tools, netns_name(topology.name, name), f"eth{i}")
-    for (router, index), translation in translations(topology).items():
-        if any(address == str(outside) for outside, _ in translation.floating):
-            return _mac(tools, netns_name(topology.name, router), f"eth{index}")
-    raise TopologyError(f"no instance has the address {address}", remedy="is the gateway right?")
+def apart(topology: Topology, source: str, target: str) -> str:
+    """What keeps two instances apart that are plugged in side by side; "" where nothing does."""
+    for mine in topology.instances[source].ports:
+        for other in topology.instances[target].ports:
+            if mine.network != other.network:
+                return f"{source} is in network {mine.network}, {target} in {other.network}"
+            if mine.bridge == other.bridge and mine.vlan and other.vlan and mine.vlan != other.vlan:
+                return f"{source} is in VLAN {mine.vlan} of {mine.bridge}, {target} in {other.vlan}"
+    return ""

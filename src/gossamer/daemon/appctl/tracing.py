@@ -38,7 +38,7 @@ from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Step, StepKind
 from gossamer.pipeline.trace import format_resumed, format_trace, megaflow
-from gossamer.pipeline.world import Fdb, World
+from gossamer.pipeline.world import UntaughtFdb, World
 from gossamer.switch.show import CommandError
 from gossamer.switch.world import world_of
 
@@ -61,22 +61,6 @@ _PORT: Final = re.compile(r"\b(in_port=|output:|enqueue:|resubmit:|resubmit\()(\
 _TITLE: Final = re.compile(r'^( *)bridge\("(.*)"\)$')
 _NO_TYPE: Final = "dl_type=0x05ff"
 """How a frame without ethertype reads; the peer's flow has a zero there."""
-
-
-class _Untaught(Fdb):
-    """Learned addresses that a traced packet which is not real adds nothing to."""
-
-    def __init__(self, known: Fdb) -> None:
-        super().__init__(known.ageing_s, known.size)
-        self._known = known
-
-    def lookup(self, vlan: int, mac: int, now_s: float) -> int | None:
-        """The port behind which `mac` was seen in `vlan`."""
-        return self._known.lookup(vlan, mac, now_s)
-
-    def learn(self, vlan: int, mac: int, ofport: int, now_s: float) -> bool:
-        """Nothing is learned."""
-        return False
 
 
 class Tracing:
@@ -218,7 +202,7 @@ class _Trace:
         self.world.tracking = Foreseen(asked.ct_next)
         if not asked.real:
             for bridge in self.world.bridges.values():
-                bridge.fdb = _Untaught(bridge.fdb)
+                bridge.fdb = UntaughtFdb(bridge.fdb)
         self.key = parse(asked.packet, asked.in_port) | asked.state.value
         try:
             self.result = self._run(actions)

@@ -45,6 +45,10 @@ class Chunks:
     def __len__(self) -> int:
         return len(self._maps)
 
+    def fds(self) -> list[int]:
+        """Of those that are there: their maps."""
+        return [chunk.fd for chunk in self._maps]
+
     def _follow(self) -> None:
         """See those that are there."""
         while len(self._maps) < layout.CT_CHUNKS:

@@ -74,7 +74,7 @@ def maps_mb(rundir: Path) -> float:
 def make(peer: Peer, n: int) -> None:
     """Have `n` connections, each of which a packet has reached in the last moments."""
     seconds = n / _A_SECOND / 4
-    for _ in range(4):
+    for _ in range(6):
         peer.packets_forwarded(seconds, n, "syn")
         if connections(peer) >= n:
             return

@@ -203,6 +203,8 @@ struct ct_config {
 	__u32 min_fragment[2];	/* bytes of IPv4, IPv6 packets; shorter ones but the last are invalid */
 	__u32 n_slots;		/* in chunks that are there */
 	__u32 room_at;		/* so many connections want more of them; 0: none can come */
+	__u32 max_fragments;	/* of datagrams that are not whole yet; others are invalid */
+	__u32 pad;
 };
 
 /* Written by the daemon. */
@@ -213,6 +215,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct ct_config);
 } ct_config SEC(".maps");
+
+#define CT_FRAGMENT_EPOCHS 4	/* a power of two; */
+#define CT_FRAGMENT_EPOCH_NS 5000000000ull	/* as long as datagrams are known, and one more */
+
+struct ct_load {
+	__u32 epoch;
+	__u32 n;		/* fragments of datagrams begun in it that are not whole */
+};
 
 /* What all CPUs share, each on a cache line of its own. */
 struct ct_shared {
@@ -227,9 +237,11 @@ struct ct_shared {
 	__u32 pad2[15];
 	__u32 n_expectations;	/* ever written, by the daemon */
 	__u32 pad3[15];
+	struct ct_load fragments[CT_FRAGMENT_EPOCHS];
+	__u32 pad4[8];
 };
 
-/* Written here, but for the last line. */
+/* Written here, but for expectations. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -74,6 +74,8 @@ struct fragmented {		/* a datagram */
 	__u32 units_all;	/* 0: the last one has not come */
 	__u8 proto, icmp_type, icmp_code, pad;
 	__be16 sport, dport;
+	__u32 epoch;		/* in which it began */
+	__u32 n;		/* fragments that were accepted */
 	__u64 seen[FRAGMENT_UNITS / 64];
 };
 
@@ -316,6 +318,37 @@ static __always_inline __u32 break_datagram(struct fragmented *datagram)
 	return TRANSPORT_OVERLAP;
 }
 
+/* That many more fragments of datagrams begun in an epoch are under way.  Those of an epoch that is over
+ * for long count no more, so nobody has to look for what never became whole. */
+static __always_inline void load_fragments(__u32 epoch, __u32 more)
+{
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_load *load;
+
+	if (!shared)
+		return;
+	load = &shared->fragments[epoch & (CT_FRAGMENT_EPOCHS - 1)];
+	if (load->epoch != epoch) {
+		load->n = 0;
+		load->epoch = epoch;
+	}
+	__sync_fetch_and_add(&load->n, more);
+}
+
+static __always_inline bool fragments_full(struct ct_config *config, __u64 now)
+{
+	struct ct_shared *shared = ct_shared_get();
+	__u32 epoch = now / CT_FRAGMENT_EPOCH_NS, n = 0;
+
+	if (!shared)
+		return true;
+#pragma unroll
+	for (int i = 0; i < CT_FRAGMENT_EPOCHS; i++)
+		if (epoch - shared->fragments[i].epoch < CT_FRAGMENT_EPOCHS)
+			n += shared->fragments[i].n;
+	return n >= config->max_fragments;
+}
+
 /* Enter a fragment into its datagram; what it is then: `kind`, or TRANSPORT_LATER, _INVALID or
  * _OVERLAP. */
 static __always_inline __u32 enter_fragment(struct state *st, struct transports *tr,
@@ -357,8 +390,15 @@ static __always_inline __u32 enter_fragment(struct state *st, struct transports 
 		all = datagram->units_all = units.end;
 	if (all && (units.end > all || (!f->more && units.end != all)))
 		return break_datagram(datagram);
-	if (all && units.n_old == all)
+	if (!f->offset)
+		datagram->epoch = st->now / CT_FRAGMENT_EPOCH_NS;
+	n_units = __sync_fetch_and_add(&datagram->n, 1);
+	if (all && units.n_old == all) {
 		count_fragment(f->key.ipv6, CT_FRAGMENT_COMPLETED);
+		load_fragments(datagram->epoch, -n_units);
+	} else {
+		load_fragments(datagram->epoch, 1);
+	}
 	if (f->offset) {
 		tr->proto = datagram->proto;
 		tr->icmp_type = datagram->icmp_type;
@@ -472,12 +512,14 @@ __attribute__((noinline)) int read_headers(struct __sk_buff *skb, __u32 level)
 }
 
 /* Is it one that is not tracked, as ct_config says? */
-static __always_inline bool fragment_refused(struct fragment *f, bool ipv6)
+static __always_inline bool fragment_refused(struct state *st, struct fragment *f, bool ipv6)
 {
 	__u32 zero = 0;
 	struct ct_config *config = bpf_map_lookup_elem(&ct_config, &zero);
 
 	if (!config || (config->flags & (ipv6 ? CT_NO_IPV6_FRAGMENTS : CT_NO_IPV4_FRAGMENTS)))
+		return true;
+	if (fragments_full(config, st->now))
 		return true;
 	if (!f->more || f->packet >= (ipv6 ? config->min_fragment[1] : config->min_fragment[0]))
 		return false;
@@ -496,7 +538,7 @@ __attribute__((noinline)) int read_fragments(struct __sk_buff *skb, __u32 zone, 
 		return 0;
 	f.key.zone = zone;
 	ipv6 = key_of(st)->eth_type == bpf_htons(0x86dd);
-	if (read_fragment(skb, st, ipv6, &f) || fragment_refused(&f, ipv6)) {
+	if (read_fragment(skb, st, ipv6, &f) || fragment_refused(st, &f, ipv6)) {
 		tr->kind = TRANSPORT_INVALID;
 		return 0;
 	}

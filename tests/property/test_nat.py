@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gossamer.datapath.conntrack.config import MAX_FRAGMENTS
 from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld
 from tests.property.wire import (
     ACK,
@@ -314,3 +315,32 @@ def test_fragments_are_tracked_as_far_as_that_is_wished(
         for fate in ("accepted", "short")
     }
     assert grown == {"accepted": 4, "short": 2}
+
+
+@pytest.mark.parametrize(("inside", "server", "outside"), FAMILIES)
+def test_no_more_fragments_are_under_way_than_there_may_be(
+    world: NatWorld, inside: str, server: str, outside: str
+) -> None:
+    world.nat(f"src={outside}")
+    conntrack = world.datapath.conntrack
+    datagram = udp_segment(inside, 4000, server, 53, bytes(2 * SIZE))
+    before = conntrack.n_fragments
+
+    def became(identifier: int, which: slice) -> list[bool]:
+        """Of some of the three fragments of a datagram: which were valid."""
+        pieces = fragments(inside, server, UDP, datagram, identifier)[which]
+        return ["inv" not in world.through(INSIDE, piece, whole=False)[0] for piece in pieces]
+
+    try:
+        conntrack.config.max_fragments = before + 2
+        assert became(601, slice(0, 2)) == [True, True]
+        assert conntrack.n_fragments == before + 2
+        assert became(601, slice(2, 3)) == [False], "there is no room for the last one either"
+        conntrack.config.max_fragments = before + 3
+        assert became(601, slice(2, 3)) == [True]
+        assert conntrack.n_fragments == before, "the datagram is whole"
+        assert became(602, slice(0, 3)) == [True, True, True]
+        conntrack.config.max_fragments = 0
+        assert became(603, slice(0, 1)) == [False]
+    finally:
+        conntrack.config.max_fragments = MAX_FRAGMENTS

@@ -287,9 +287,8 @@ def test_flow_counters_go_on_when_paths_are_forgotten(world: World) -> None:
 
 
 def test_what_the_datapath_cannot_do_is_said_with_the_reason(world: World) -> None:
-    assert world.error("dpctl/ipf-set-max-nfrags", "9") == (
-        "ovs-vswitchd: ipf-set-max-nfrags: this datapath keeps no fragments "
-        "(Operation not supported)"
+    assert world.error("dpctl/cache-set-size", "ovs-system", "x", "9") == (
+        "ovs-vswitchd: cache-set-size: the size of the cache is fixed (Operation not supported)"
     )
     assert "ovs-ofctl" in world.error("dpctl/add-flow", "in_port(1)", "2")
     assert "ovs-vsctl" in world.error("dpctl/add-if", "ovs-system", "eth9")

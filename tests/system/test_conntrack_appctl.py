@@ -270,10 +270,15 @@ def test_what_becomes_of_fragments_is_set_and_told_in_the_peers_words(pair: Pair
         ("ipf-set-min-frag", "v6", "300"),
         ("ipf-set-min-frag", "v6", "x"),
         ("ipf-set-enabled", "zz"),
+        ("ipf-set-max-nfrags", "x"),
+        ("ipf-set-max-nfrags", "50001"),
+        ("ipf-set-max-nfrags", "700"),
     ):
         assert_same(pair, f"dpctl/{command[0]}", *command[1:])
     theirs, ours = pair.ask("dpctl/ipf-get-status")
     assert [line.partition(":")[0] for line in ours] == [line.partition(":")[0] for line in theirs]
     assert any("min v6 frag size: 1300" in line for line in ours)
+    assert any("max num frags (v4/v6): 700" in line for line in ours)
+    pair.host.appctl("dpctl/ipf-set-max-nfrags", "50000")
     pair.host.appctl("dpctl/ipf-set-min-frag", "v6", "0")
     assert "min v6 frag size: 0" in pair.host.appctl("dpctl/ipf-get-status")

@@ -12,7 +12,7 @@ from gossamer.pipeline.fields import KEY_LEN
 LAYOUT_VERSION: Final = 11
 """Raise when a record below changes: maps of another version are not taken over."""
 
-CT_LAYOUT_VERSION: Final = 5
+CT_LAYOUT_VERSION: Final = 6
 """The same for the maps of bpf/conntrack.h alone: connections outlive a change of the others."""
 
 # bpf/limits.h
@@ -116,8 +116,10 @@ CT_REPLY_AT: Final = 96
 """Bytes of struct ct_record, and where `reply` is in struct ct_connection."""
 CT_ZONE: Final = Struct("=IIHH4x")
 CT_POLICY: Final = Struct("=12I")
-CT_CONFIG: Final = Struct("=IIIIQ2III")
-CT_SHARED: Final = Struct("=I60xIII52xI60xI60x")
+CT_CONFIG: Final = Struct("=IIIIQ2IIII4x")
+CT_FRAGMENT_EPOCHS: Final = 4
+CT_FRAGMENT_EPOCH_NS: Final = 5_000_000_000
+CT_SHARED: Final = Struct("=I60xIII52xI60xI60x8I32x")
 CT_NAT_RULE: Final = Struct("=I16s16sHHI")
 CT_EXPECTATION: Final = Struct("=40s16sH2s4s16s")
 CT_SEQUENCES: Final = Struct("=" + 2 * "Iii")

@@ -44,7 +44,6 @@ _IN_PORT: Final = BY_NAME["in_port"]
 
 _BY_PACKETS: Final = "paths are made by packets alone; add OpenFlow flows with ovs-ofctl"
 _BY_DATABASE: Final = "bridges and ports are made in the database: use ovs-vsctl"
-_NO_FRAGMENTS: Final = "this datapath keeps no fragments"
 
 _REFUSED: Final = (
     ("add-dp", "dp [iface...]", 1, _HUGE, _BY_DATABASE),
@@ -59,7 +58,6 @@ _REFUSED: Final = (
     ("mod-flows", "[dp] file", 1, 2, _BY_PACKETS),
     ("offload-stats-show", "[dp]", 0, 1, "nothing is offloaded to hardware"),
     ("cache-set-size", "dp cache <size>", 3, 3, "the size of the cache is fixed"),
-    ("ipf-set-max-nfrags", "[dp] maxfrags", 1, 2, _NO_FRAGMENTS),
 )
 """Commands of the peer that this datapath cannot do: name, usage, arguments, why."""
 

@@ -1,8 +1,8 @@
 """dpctl/ipf-*: which fragments are tracked (ovs-dpctl(8)).
 
 The peer keeps fragments until a datagram is whole; here the later ones pass by
-what the first one said (docs/conntrack.md, Fragments).  So what limits the
-number of those kept means nothing, and the rest is as the peer has it.
+what the first one said (docs/conntrack.md, Fragments).  So what is limited is not
+how many are kept, but how many there have been of datagrams that are not whole.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl.dpctl_arguments import DpctlError, options
+from gossamer.datapath.conntrack.config import MAX_FRAGMENTS
 from gossamer.switch.ct_match import number_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class FragmentCommands:
             "ipf-set-enabled": ("[dp] v4|v6", 1, 2, lambda argv: self.enable(argv, on=True)),
             "ipf-set-disabled": ("[dp] v4|v6", 1, 2, lambda argv: self.enable(argv, on=False)),
             "ipf-set-min-frag": ("[dp] v4|v6 minfragment", 2, 3, self.set_shortest),
+            "ipf-set-max-nfrags": ("[dp] maxfrags", 1, 2, self.set_most),
             "ipf-get-status": ("[dp]", 0, 1, self.status),
         }
 
@@ -66,6 +68,18 @@ class FragmentCommands:
         self._conntrack().config.set_shortest_fragment(ipv6, length)
         return "setting minimum fragment size successful"
 
+    def set_most(self, argv: Sequence[str]) -> str:
+        """How many fragments there may be of datagrams that are not whole."""
+        _, args = options(argv)
+        args = self._open(args, 2)
+        most = number_of(args[-1]) if args else None
+        if most is None or most >> 32:
+            raise DpctlError("parameter missing for maximum fragments", "Invalid argument")
+        if most > MAX_FRAGMENTS:
+            raise DpctlError("setting maximum fragments failed", "Operation not permitted")
+        self._conntrack().config.max_fragments = most
+        return "setting maximum fragments successful"
+
     def status(self, argv: Sequence[str]) -> str:
         """Settings, and how many fragments met which fate."""
         self._open(options(argv)[1], 1)
@@ -76,8 +90,10 @@ class FragmentCommands:
             f"{family} enabled: {int(conntrack.config.tracks_fragments(bool(ipv6)))}"
             for ipv6, family in enumerate(_FAMILIES)
         ]
-        # None is ever kept.
-        lines += ["max num frags (v4/v6): 0", "num frag: 0"]
+        lines += [
+            f"max num frags (v4/v6): {conntrack.config.max_fragments}",
+            f"num frag: {conntrack.n_fragments}",
+        ]
         for ipv6, family in enumerate(_FAMILIES):
             lines.append(f"min {family} frag size: {conntrack.config.shortest_fragment(bool(ipv6))}")
             lines += [

@@ -13,10 +13,15 @@ from gossamer.errors import DatapathError
 
 _MAX, _DEFAULT_LIMIT, _FLAGS, _SEED = 0, 1, 2, 3
 """32-bit words of struct ct_config."""
-_MIN_FRAGMENT, _SLOTS, _ROOM_AT = 6, 8, 9
+_MIN_FRAGMENT, _SLOTS, _ROOM_AT, _MAX_FRAGMENTS = 6, 8, 9, 10
 _TEST_NOW = 2
 """64-bit word of it."""
 _NO_FRAGMENTS: Final = (CtConfigFlag.NO_IPV4_FRAGMENTS, CtConfigFlag.NO_IPV6_FRAGMENTS)
+
+
+MAX_FRAGMENTS: Final = 50_000
+"""What may be set at most, and holds from the start: ten times what Open vSwitch takes, as a datagram that
+lacks one of its fragments counts for some seconds here as there, and nothing is kept."""
 
 
 class Config:
@@ -28,6 +33,7 @@ class Config:
         """Nobody had it before."""
         if self.is_new:
             config.words32[_MAX] = layout.MAX_CONNECTIONS
+            config.words32[_MAX_FRAGMENTS] = MAX_FRAGMENTS
             config.words32[_SEED] = secrets.randbits(32)
 
     def close(self) -> None:
@@ -99,6 +105,17 @@ class Config:
     def set_shortest_fragment(self, ipv6: bool, n_bytes: int) -> None:
         """Set that; 0: any length."""
         self._array.words32[_MIN_FRAGMENT + ipv6] = n_bytes
+
+    @property
+    def max_fragments(self) -> int:
+        """Fragments there may be of datagrams that are not whole yet; what is beyond is invalid."""
+        return int(self._array.words32[_MAX_FRAGMENTS])
+
+    @max_fragments.setter
+    def max_fragments(self, n: int) -> None:
+        if not 0 <= n <= MAX_FRAGMENTS:
+            raise DatapathError(f"{n} fragments", remedy=f"at most {MAX_FRAGMENTS} can be set")
+        self._array.words32[_MAX_FRAGMENTS] = n
 
     def has_flag(self, flag: CtConfigFlag) -> bool:
         """Whether one is set."""

@@ -32,7 +32,7 @@ _EXPIRES: Final = 7
 _FORGOTTEN_AT_ONCE: Final = 2000
 _DECODED_AT_ONCE: Final = 256
 """Connections that take some milliseconds one by one."""
-_N, _EXPECTATIONS = 0, 48
+_N, _EXPECTATIONS, _FRAGMENTS = 0, 48, 64
 """32-bit words of struct ct_shared."""
 
 
@@ -81,6 +81,17 @@ class Conntrack:
     def count(self) -> int:
         """Connections there are, those included whose time is up but that nobody has removed."""
         return int(self._shared.words32[_N])
+
+    @property
+    def n_fragments(self) -> int:
+        """Fragments of datagrams that are not whole; for 15 to 20 seconds after a datagram began."""
+        now = self.config.now_ns() // layout.CT_FRAGMENT_EPOCH_NS
+        words = self._shared.words32[_FRAGMENTS : _FRAGMENTS + 2 * layout.CT_FRAGMENT_EPOCHS]
+        return sum(
+            n
+            for epoch, n in zip(words[::2], words[1::2], strict=True)
+            if now - epoch < layout.CT_FRAGMENT_EPOCHS
+        )
 
     def counters(self) -> dict[str, int]:
         """What happened since the maps were made, by the names of layout.CT_COUNTS."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from bench.cost import IP, NEW, OUT, SYN, TRACKED, Rig, flow, run
-from bench.first import Varied
+from bench.varied import Varied
 from gossamer.pipeline import action as act
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
@@ -46,7 +46,7 @@ def measure(rig: Rig) -> dict[str, dict[str, int]]:
     conntrack = rig.datapath.conntrack
     conntrack.room.make_for(2 * MANY)
     conntrack.zones.set_timeouts(0, {"tcp_syn_sent": 3600})
-    varied = Varied(rig, _FRAME)
+    varied = Varied(rig.datapath.program_fd, rig.ifindexes[0], _FRAME)
     out = {}
     for name, flows in CASES.items():
         with rig.datapath.transaction():

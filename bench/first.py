@@ -7,68 +7,16 @@ A small program in front of the datapath gives each run a five-tuple of its own 
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Mapping
 from typing import Final
 
 from bench.cost import ANY, OUT, PACKET, Rig, flow, run
-from bench.peers import BUILD, HERE, sh
-from gossamer.datapath import libbpf
-from gossamer.datapath.injection import run_once
-from gossamer.datapath.libbpf import check, lib
+from bench.varied import Varied
 from gossamer.pipeline import action as act
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
 
-_RUNS: Final = 25
-_REPEAT: Final = 4000
 _MANY: Final = 1000
-
-
-class Varied:
-    """The datapath of a rig behind the program that varies the packet."""
-
-    def __init__(self, rig: Rig, packet: bytes = PACKET) -> None:
-        self._rig = rig
-        self._packet = packet
-        BUILD.mkdir(parents=True, exist_ok=True)
-        path = BUILD / "vary.bpf.o"
-        sh("clang", "-O2", "-g", "-target", "bpf", f"-I/usr/include/{os.uname().machine}-linux-gnu",
-           "-c", str(HERE / "vary.bpf.c"), "-o", str(path))  # fmt: skip
-        handle = lib.bpf_object__open_file(str(path).encode(), None)
-        check(lib.bpf_object__load(handle), "loading the program that varies packets")
-        self._fd = lib.bpf_program__fd(lib.bpf_object__find_program_by_name(handle, b"vary"))
-        self._turns = self._map(handle, b"turns")
-        self._put(self._map(handle, b"datapath"), rig.datapath.program_fd.to_bytes(4, "little"))
-
-    def cost(self, n_flows: int) -> int:
-        """The least a packet costs, in ns, where `n_flows` five-tuples come in turn; 0: each new."""
-        self.turn(n_flows)
-        if n_flows:
-            self.once(4 * n_flows)
-        return min(self.once(_REPEAT) for _ in range(_RUNS))
-
-    def turn(self, n_flows: int) -> None:
-        """Begin again with the first of so many five-tuples; 0: each is new."""
-        self._put(self._turns, n_flows.to_bytes(4, "little") + bytes(4))
-
-    def once(self, repeat: int) -> int:
-        """Nanoseconds a packet, of so many that come next."""
-        ifindex = self._rig.ifindexes[0]
-        return run_once(self._fd, self._packet, mark=0, ifindex=ifindex, repeat=repeat)
-
-    @staticmethod
-    def _map(handle: int, name: bytes) -> int:
-        return int(lib.bpf_map__fd(lib.bpf_object__find_map_by_name(handle, name)))
-
-    @staticmethod
-    def _put(fd: int, value: bytes) -> None:
-        key, image = ctypes.c_uint32(0), ctypes.create_string_buffer(value, len(value))
-        check(
-            lib.bpf_map_update_elem(fd, ctypes.byref(key), image, libbpf.BPF_ANY),
-            "setting up the program that varies packets",
-        )
 
 
 def exact(n: int, table: int = 0) -> list[Flow]:
@@ -95,7 +43,7 @@ def pipeline(depth: int, last: act.Action) -> list[Flow]:
 
 def measure(rig: Rig) -> dict[str, dict[str, int]]:
     """Nanoseconds a packet by rules: of one flow, of 1,000 in turn, and of new ones."""
-    varied = Varied(rig)
+    varied = Varied(rig.datapath.program_fd, rig.ifindexes[0], PACKET)
     normal = act.Output(act.OfPort.NORMAL)
     out = {}
     for name, flows in {

@@ -8,7 +8,6 @@ counters with `count()`.  It refuses like the real one: a flow more than
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -565,13 +564,3 @@ class FakeDevices:
 
     def wait(self, poller: object) -> None:
         """Nothing happens by itself."""
-
-
-def wait_until(condition: object, seconds: float = 30.0) -> bool:
-    """Whether `condition()` comes true in time: patient, as a busy machine may need long."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.005)
-    return False

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import ovs.poller
-from fake_datapath import FakeDatapath, FakeDevices, wait_until
+from fake_datapath import FakeDatapath, FakeDevices
+from tests.system.world import until
 
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig, SwitchConfig
 from gossamer.switch.session import Session
@@ -135,7 +136,7 @@ class Watching:
             self.seen += (self.process.stdout.read() or b"").decode()
             return re.search(pattern, self.seen) is not None
 
-        return wait_until(found, seconds)
+        return until(found, seconds)
 
     def __enter__(self) -> Watching:
         return self

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_datapath import wait_until
 from running_switch import RunningSwitch, Watching, bridge
+from tests.system.world import until
 
 from gossamer.datapath.settings import PortStatistics
 from gossamer.devices.counters import DeviceErrors
@@ -171,7 +171,7 @@ def test_packet_outs_leave_by_the_ports_their_actions_name(
 
     assert sent("output:2") == ["v2"], "by a port that is down"
     switch.call(lambda: switch.devices.change("br0", admin_up=True))
-    wait_until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
+    until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
     assert sent("output:2") == ["v2"]
     assert sent("all") == ["v1", "v2", "v3"]
     assert sent("normal") == ["v1", "v2", "v3"]
@@ -187,9 +187,9 @@ def test_a_controller_action_in_a_packet_out_comes_back_as_a_packet_in(
     switch: RunningSwitch,
 ) -> None:
     with Watching(switch, "monitor", "br0", "65534") as monitor:
-        assert wait_until(lambda: switch.sessions())
+        assert until(lambda: switch.sessions())
         packet = f"in_port=2,packet={PACKET},actions=controller"
-        assert wait_until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
+        assert until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
         switch.ofctl("packet-out", "br0", packet)
         assert monitor.shows(r"OFPT_PACKET_IN .*total_len=14 in_port=2 \(via packet_out|action\)")
 
@@ -207,7 +207,7 @@ def test_punts_become_packet_ins_with_the_flows_cookie(
     wanted = PacketInFormat[packet_in_format.upper()]
     with Watching(switch, "-P", packet_in_format, "monitor", "br0", "65534") as monitor:
         # It asks for the format and for packets in one message each.
-        assert wait_until(
+        assert until(
             lambda: any(
                 s.feed.miss_send_len and s.feed.packet_in_format is wanted
                 for s in switch.sessions()
@@ -236,17 +236,17 @@ def test_flow_monitors_see_what_others_change(switch: RunningSwitch, version: in
 
 def test_expired_flows_are_told_to_those_who_asked(switch: RunningSwitch) -> None:
     with Watching(switch, "monitor", "br0", "65534") as monitor:
-        assert wait_until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
+        assert until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
         switch.ofctl("add-flow", "br0", "in_port=1,cookie=7,hard_timeout=1,send_flow_rem,actions=2")
         switch.ofctl("add-flow", "br0", "in_port=2,hard_timeout=1,actions=2")
         assert monitor.shows(r"OFPT_FLOW_REMOVED .*in_port=1 reason=hard table_id=0 cookie:0x7")
         assert "in_port=2" not in monitor.seen
-    assert wait_until(lambda: not any("in_port" in flow for flow in switch.flows()))
+    assert until(lambda: not any("in_port" in flow for flow in switch.flows()))
 
 
 def test_ports_that_come_and_go_are_told(switch: RunningSwitch) -> None:
     with Watching(switch, "monitor", "br0", "65534") as monitor:
-        assert wait_until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
+        assert until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
         switch.call(lambda: switch.devices.vanish("v3"))
         assert monitor.shows(r"OFPT_PORT_STATUS .*DEL: 3\(v3\)")
         switch.call(lambda: switch.devices.appear("v3", "00:00:00:00:00:03"))

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_datapath import wait_until
 from running_switch import RunningSwitch, Watching, bridge
+from tests.system.world import until
 
 from gossamer.switch.config import FlowTableConfig
 
@@ -35,7 +35,7 @@ def test_a_table_tells_when_it_fills_up_and_when_it_has_room_again(
     assert "eviction=on eviction_flags=OTHER|IMPORTANCE|LIFETIME\n   vacancy=on" in shown
     with Watching(switch, "monitor", "br0", "65534", version=version) as monitor:
         sessions = switch.switch.bridges["br0"].controllers.sessions
-        assert wait_until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
+        assert until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
 
         def listen() -> None:
             for session in sessions():
@@ -66,7 +66,7 @@ def test_what_table_mods_chose_survives_a_restart(tmp_path: Path) -> None:
 def test_other_controllers_hear_of_group_and_meter_mods(switch: RunningSwitch) -> None:
     with Watching(switch, "monitor", "br0", "65534", version=14) as monitor:
         sessions = switch.switch.bridges["br0"].controllers.sessions
-        assert wait_until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
+        assert until(lambda: any(s.feed.miss_send_len for s in switch.sessions()))
 
         def listen() -> None:
             for session in sessions():

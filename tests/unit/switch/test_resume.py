@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fake_datapath import wait_until
 from running_switch import RunningSwitch, Watching
+from tests.system.world import until
 
 from gossamer.datapath.settings import Punt, PuntReason
 from gossamer.openflow.message import PacketInFormat
@@ -57,22 +57,22 @@ def test_what_was_left_to_do_is_done_when_the_packet_comes_back(
     switch.ofctl("add-flow", "br0", "table=9,reg3=2,metadata=0x77,actions=output:3")
     key = put_slot(0, "in_port", OfPort.LOCAL)
     switch.call(lambda: switch.devices.change("br0", admin_up=True))
-    assert wait_until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
+    assert until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
     with Watching(switch, "monitor", "br0", "resume", "65534", version=version) as monitor:
-        assert wait_until(lambda: any(listens(s) for s in switch.sessions()))
+        assert until(lambda: any(listens(s) for s in switch.sessions()))
         switch.call(lambda: switch.datapath.punts.append(met(key)))
         assert monitor.shows("NXT_PACKET_IN2"), monitor.seen
-        wait_until(lambda: sent(switch) == ports and monitor.shows("NXT_RESUME", 0.1))
+        until(lambda: sent(switch) == ports and monitor.shows("NXT_RESUME", 0.1))
     assert sent(switch) == ports, monitor.seen
 
 
 def test_a_packet_out_waits_too(switch: RunningSwitch) -> None:
     switch.ofctl("add-flow", "br0", "in_port=1,actions=controller(pause),output:2")
     with Watching(switch, "monitor", "br0", "resume", "65534") as monitor:
-        assert wait_until(lambda: any(listens(s) for s in switch.sessions()))
+        assert until(lambda: any(listens(s) for s in switch.sessions()))
         switch.ofctl("packet-out", "br0", f"in_port=1,packet={PACKET},actions=table")
         assert monitor.shows("NXT_PACKET_IN2"), monitor.seen
-        assert wait_until(lambda: sent(switch) == ["v2"])
+        assert until(lambda: sent(switch) == ["v2"])
 
 
 def test_a_packet_that_went_through_a_ct_begins_at_the_table_it_went_on_at(
@@ -81,10 +81,10 @@ def test_a_packet_that_went_through_a_ct_begins_at_the_table_it_went_on_at(
     switch.ofctl("add-flow", "br0", "actions=output:1")
     switch.ofctl("add-flow", "br0", "table=4,ct_state=+trk+new,reg3=2,ip,actions=controller(pause),output:2")  # fmt: skip
     switch.call(lambda: switch.devices.change("br0", admin_up=True))
-    assert wait_until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
+    assert until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
     key = put_slot(put_slot(put_slot(0, "in_port", OfPort.LOCAL), "reg3", 2), "ct_state", 0x21)
     with Watching(switch, "monitor", "br0", "resume", "65534") as monitor:
-        assert wait_until(lambda: any(listens(s) for s in switch.sessions()))
+        assert until(lambda: any(listens(s) for s in switch.sessions()))
         switch.call(lambda: switch.datapath.punts.append(met(key, table_id=5)))
         assert monitor.shows("continuation.conntracked=true"), monitor.seen
-        assert wait_until(lambda: sent(switch) == ["v2"]), monitor.seen
+        assert until(lambda: sent(switch) == ["v2"]), monitor.seen

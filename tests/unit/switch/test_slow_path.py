@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fake_datapath import wait_until
 from running_switch import RunningSwitch
+from tests.system.world import until
 
 from gossamer.datapath.settings import Punt, PuntReason
 from gossamer.pipeline.fields import put_slot
@@ -31,7 +31,7 @@ def test_flows_groups_and_misses_are_counted_with_the_length_it_came_with(
     switch.ofctl("add-group", "br0", "group_id=5,type=all,bucket=output:2,bucket=output:3")
     switch.ofctl("add-flow", "br0", "actions=group:5,resubmit(,7)")
     _comes_up(switch)
-    assert wait_until(lambda: len(switch.datapath.sent) == 2)
+    assert until(lambda: len(switch.datapath.sent) == 2)
     flows = switch.ofctl("dump-flows", "br0")
     assert f"n_packets=1, n_bytes={LENGTH}" in flows
     bridge_id = switch.switch.bridges["br0"].ports.bridge_id
@@ -42,7 +42,7 @@ def test_flows_groups_and_misses_are_counted_with_the_length_it_came_with(
 def test_normal_learns_from_it_as_from_packets_in_the_kernel(switch: RunningSwitch) -> None:
     switch.ofctl("add-flow", "br0", "actions=NORMAL")
     port_id = _comes_up(switch)
-    assert wait_until(lambda: bool(switch.datapath.sent))
+    assert until(lambda: bool(switch.datapath.sent))
     bridge_id = switch.switch.bridges["br0"].ports.bridge_id
     assert switch.datapath.taught == [(bridge_id, port_id, 0, PACKET[6:12])]
 
@@ -52,7 +52,7 @@ def test_the_mark_that_another_bridge_gave_it_stays(switch: RunningSwitch) -> No
     bridge = switch.switch.bridges["br0"]
     port_id = bridge.ports.by_ofport[2].port_id
     _comes_up(switch, put_slot(0, "pkt_mark", 7))
-    assert wait_until(lambda: bool(switch.datapath.sent))
+    assert until(lambda: bool(switch.datapath.sent))
     assert switch.datapath.sent == [(port_id, PACKET)]
 
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_datapath import FakeDatapath, wait_until
+from fake_datapath import FakeDatapath
 from running_switch import RunningSwitch, bridge
+from tests.system.world import until
 
 from gossamer.daemon.appctl.fdb import FdbCommands
 from gossamer.datapath.settings import FdbEntry, MissAction
@@ -189,7 +190,7 @@ def test_the_status_tells_of_ports_and_their_errors(switch: RunningSwitch) -> No
     )
     before = switch.switch.changes
     switch.call(lambda: switch.devices.appear("nope"))
-    assert wait_until(lambda: switch.switch.changes > before)
+    assert until(lambda: switch.switch.changes > before)
     status = switch.call(switch.switch.status).bridges["br0"]
     assert status.ports["nope"].interfaces["nope"].ofport == 4
 
@@ -247,7 +248,7 @@ def test_expired_and_evicted_flows_do_not_come_back(tmp_path: Path) -> None:
     first.ofctl("add-flow", "br0", "in_port=1,hard_timeout=1,actions=1")
     for n in (2, 3, 4):
         first.ofctl("add-flow", "br0", f"table=1,in_port={n},idle_timeout={n * 100},actions=1")
-    assert wait_until(lambda: not any("in_port=1 " in f for f in first.flows()))
+    assert until(lambda: not any("in_port=1 " in f for f in first.flows()))
     before = first.flows()
     assert len(before) == 3
     second = restarted(first)
@@ -267,7 +268,7 @@ def test_a_journal_that_grew_is_rewritten_beside_the_running_switch(
     before_it = (tmp_path / "br0.flows").open("rb")
     lines = "".join(f"in_port=1,actions={n}\n" for n in range(1, 400))
     first.ofctl("add-flows", "br0", "-", stdin=lines)
-    assert wait_until(lambda: os.fstat(before_it.fileno()).st_nlink == 0)
+    assert until(lambda: os.fstat(before_it.fileno()).st_nlink == 0)
     before_it.close()
     first.ofctl("add-flow", "br0", "in_port=2,actions=1")
     before = first.flows()
@@ -288,7 +289,7 @@ def test_timeouts_go_on_after_a_restart(tmp_path: Path) -> None:
     second.apply()
     # It may be over already where the machine is busy; it does not begin anew.
     assert all(f.created_s == created_s for f in second.switch.bridges["br0"].tables if f.priority)
-    assert wait_until(lambda: not any("in_port=1" in f for f in second.flows()))
+    assert until(lambda: not any("in_port=1" in f for f in second.flows()))
     assert time.time() >= began_s + 2
     second.stop()
 
@@ -332,7 +333,7 @@ def test_an_active_controller_is_connected_probed_and_connected_again(
     assert probe[1] == 2
     peer.send(3, xid=int.from_bytes(probe[4:8], "big"))
     assert peer.receive()[1] == 2
-    assert wait_until(lambda: not status()[0])
+    assert until(lambda: not status()[0])
     assert controller.accept().ask(5)[1] == 6
 
 
@@ -346,7 +347,7 @@ def test_a_controller_that_answers_at_once_is_logged_as_connected(
     monkeypatch.setattr("gossamer.switch.controller.open_active", lambda *_: transport)
     with caplog.at_level(logging.INFO):
         switch.apply(bridge(controllers=(ControllerConfig("tcp:127.0.0.1:1"),)))
-        assert wait_until(lambda: "controller=tcp:127.0.0.1:1: connected" in caplog.text)
+        assert until(lambda: "controller=tcp:127.0.0.1:1: connected" in caplog.text)
     theirs.close()
 
 
@@ -358,13 +359,13 @@ def test_a_bridge_whose_controllers_are_gone_fails_open_and_recovers(
     peer = controller.accept()
     peer.keep()
     sessions = switch.switch.bridges["br0"].controllers.primary_sessions
-    assert wait_until(lambda: switch.call(lambda: list(sessions())))
+    assert until(lambda: switch.call(lambda: list(sessions())))
     switch.ofctl("add-flow", "br0", "in_port=1,actions=2")
     peer.end()
-    assert wait_until(lambda: switch.flows() == ["priority=61680 actions=NORMAL"])
+    assert until(lambda: switch.flows() == ["priority=61680 actions=NORMAL"])
     peer = controller.accept()
     peer.keep()
-    assert wait_until(lambda: switch.flows() == [])
+    assert until(lambda: switch.flows() == [])
     peer.end()
 
 
@@ -375,7 +376,7 @@ def test_a_secure_bridge_keeps_its_flows_without_controllers(
     switch.apply(bridge(controllers=(config,), fail_mode=FailMode.SECURE))
     controller.accept().sock.close()
     switch.ofctl("add-flow", "br0", "in_port=1,actions=2")
-    assert not wait_until(lambda: switch.flows() != ["in_port=1 actions=output:2"], 0.5)
+    assert not until(lambda: switch.flows() != ["in_port=1 actions=output:2"], 0.5)
 
 
 def test_controllers_may_connect_to_the_switch(switch: RunningSwitch, tmp_path: Path) -> None:
@@ -442,9 +443,9 @@ def test_packets_nothing_matches_go_to_controllers_of_old_versions_alone(
     assert miss.get(0, MissAction.DROP) is MissAction.DROP
     older = connect(1)
     older.ask(5)
-    assert wait_until(lambda: miss.get(0) is MissAction.CONTROLLER)
+    assert until(lambda: miss.get(0) is MissAction.CONTROLLER)
     older.sock.close()
-    assert wait_until(lambda: miss[0] is MissAction.DROP)
+    assert until(lambda: miss[0] is MissAction.DROP)
     switch.ofctl("mod-table", "br0", "3", "continue", version=11)
     assert miss[3] is MissAction.CONTINUE
 
@@ -462,7 +463,7 @@ def test_snooping_shows_what_passes_between_bridge_and_controller(
     ) as snoop:
         snooper = switch.switch.bridges["br0"].controllers.snooper
         # Not only connected: only after its hello is anything copied to it.
-        assert wait_until(lambda: any(tap.ready for _, tap in snooper._peers))
+        assert until(lambda: any(tap.ready for _, tap in snooper._peers))
         switch.call(lambda: None)
         peer.ask(20, xid=0x77)
         peer.ask(2, b"hello", xid=0x78)

@@ -19,7 +19,7 @@ from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.codec import decode
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.switch.ruleset import RuleMod
+from gossamer.switch.rule_mod import RuleMod
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow

@@ -19,7 +19,7 @@ from gossamer.openflow import message as m
 from gossamer.openflow.codec import decode, decode_flow_mod
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.switch.connection import HEADER_LEN
-from gossamer.switch.ruleset import METER_MOD, RuleMod, is_flow_mod
+from gossamer.switch.rule_mod import METER_MOD, RuleMod, is_flow_mod
 
 if TYPE_CHECKING:
     from gossamer.pipeline.flow import Flow

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from gossamer.breath import in_parts
 from gossamer.errors import DatapathError
 from gossamer.openflow import message as m
-from gossamer.openflow.codec import Context, decode, decode_flow_mod
+from gossamer.openflow.codec import Context
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.action import Actions, FinTimeout, Learn
 from gossamer.pipeline.flow import Flow
@@ -36,6 +36,7 @@ from gossamer.switch.meters import MeterMods
 from gossamer.switch.numbered import Numbered
 from gossamer.switch.own_meters import OwnMeters, is_own
 from gossamer.switch.references import references_of
+from gossamer.switch.rule_mod import TABLE_ID_EXTENSION, RuleMod, messages_in
 from gossamer.switch.table import TableSettings
 from gossamer.switch.tables import FlowTables
 from gossamer.switch.tlv_table import TlvTable, options_in
@@ -46,35 +47,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SNAPSHOT_POLL_S: Final = 0.1
-_TABLE_ID_EXTENSION: Final = 1
-"""Context bit of a journal record: FLOW_MODs of OpenFlow 1.0 that carry a table."""
-FLOW_MOD: Final = 14
-GROUP_MOD: Final = 15
-METER_MOD: Final = 29
-VENDOR: Final = 4
-NXT_FLOW_MOD: Final = bytes.fromhex("000023200000000d")
-"""Vendor and subtype of Nicira's FLOW_MOD, which OpenFlow 1.0 needs for NXM matches."""
-NXT_GROUP_MOD: Final = bytes.fromhex("000023200000001f")
-"""That of Nicira's GROUP_MOD, with which earlier versions have what 1.5 can do."""
-
 Mode = tuple[bool, str]
 """Whether the bridge has controllers, and its fail mode: a change of it empties the tables."""
-RuleMod = m.FlowMod | m.GroupMod | m.MeterMod
-"""What changes rules."""
-
-
-def is_flow_mod(raw: bytes) -> bool:
-    """Whether a message is a FLOW_MOD, in whatever form."""
-    return raw[1] == FLOW_MOD or (raw[1] == VENDOR and raw[8:16] == NXT_FLOW_MOD)
-
-
-def is_rule_mod(raw: bytes) -> bool:
-    """Whether a message changes rules."""
-    kind = raw[1]
-    if kind == VENDOR:
-        return raw[8:16] in (NXT_FLOW_MOD, NXT_GROUP_MOD)
-    # In OpenFlow 1.0 the number of GROUP_MOD is that of PORT_MOD.
-    return kind == FLOW_MOD or (raw[0] > 1 and kind in (GROUP_MOD, METER_MOD))
 
 
 class RuleSet:
@@ -262,7 +236,7 @@ class RuleSet:
 
     def note(self, raw: Sequence[bytes | list[Flow]], context: Context, now: float) -> None:
         """Write to the journal what was committed: messages, and flows that were evicted."""
-        how = _TABLE_ID_EXTENSION if context.flow_mod_table_id else 0
+        how = TABLE_ID_EXTENSION if context.flow_mod_table_id else 0
         messages: list[bytes] = []
         for item in in_parts(raw, self._datapath.breathe):
             if isinstance(item, list):
@@ -379,7 +353,7 @@ class RuleSet:
         tables = self.tables
         match record.kind:
             case Kind.MESSAGES:
-                for message, xid in _messages_in(record):
+                for message, xid in messages_in(record):
                     if isinstance(message, m.FlowMod):
                         self._flow_mods.replay(message, record.time_s)
                     else:
@@ -441,23 +415,3 @@ class RuleSet:
         """The daemon ends."""
         self.options.close()
         self.journal.close()
-
-
-def _messages_in(record: Record) -> Iterator[tuple[RuleMod, int]]:
-    """The messages of a record with their transaction ids, each read as its connection would."""
-    payload: bytes = record.payload
-    contexts: dict[int, Context] = {}
-    offset = 0
-    while offset < len(payload):
-        length = int.from_bytes(payload[offset + 2 : offset + 4], "big")
-        raw = payload[offset : offset + length]
-        context = contexts.get(raw[0])
-        if context is None:
-            context = contexts[raw[0]] = Context(raw[0])
-            context.flow_mod_table_id = bool(record.context & _TABLE_ID_EXTENSION)
-        message = decode_flow_mod(raw, context) if is_flow_mod(raw) else decode(raw, context)
-        assert isinstance(message, RuleMod)
-        yield message, int.from_bytes(raw[4:8], "big")
-        offset += length
-
-

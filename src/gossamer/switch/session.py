@@ -22,7 +22,7 @@ from gossamer.switch.pacing import PacketInLimits
 from gossamer.switch.requests import HANDLERS
 from gossamer.switch.role import Role
 from gossamer.switch.rule_batch import RuleBatch
-from gossamer.switch.ruleset import is_rule_mod
+from gossamer.switch.rule_mod import is_rule_mod
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge

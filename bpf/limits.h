@@ -61,7 +61,7 @@
 #define CT_CHUNKS 46
 #define CT_LEAST_REACH 8192
 #define CT_SLOT_BITS 22		/* of an entry in the index: at least as many as number all slots */
-#define CT_HOME_LINES (1 << 14)	/* of the index, with up to fourteen connections each: 1 MB */
+#define CT_HOME_LINES (1 << 16)	/* of the index, with up to fourteen connections each: 4 MB */
 #define CT_MORE_LINES (1 << 19)	/* where those go whose own line is full */
 #define CT_ZONES 65536
 #define CT_POLICIES 1024	/* timeout policies; 0 is the default one */

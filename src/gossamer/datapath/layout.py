@@ -12,7 +12,7 @@ from gossamer.pipeline.fields import KEY_LEN
 LAYOUT_VERSION: Final = 11
 """Raise when a record below changes: maps of another version are not taken over."""
 
-CT_LAYOUT_VERSION: Final = 6
+CT_LAYOUT_VERSION: Final = 7
 """The same for the maps of bpf/conntrack.h alone: connections outlive a change of the others."""
 
 # bpf/limits.h
@@ -60,7 +60,7 @@ MAX_CONNECTIONS: Final = 3_000_000
 CT_CHUNK: Final = 65536
 CT_CHUNKS: Final = 46
 CT_SLOT_BITS: Final = 22
-CT_HOME_LINES: Final = 1 << 14
+CT_HOME_LINES: Final = 1 << 16
 CT_MORE_LINES: Final = 1 << 19
 CT_LEAST_REACH: Final = 8192
 CT_ZONES: Final = 65536

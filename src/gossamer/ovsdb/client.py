@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,8 @@ class Client:
         """What was last written of each interface."""
         self._told: dict[str, Mapping[str, PortStatus]] = {}
         """The ports as they were told last, by bridge."""
-        self._written: dict[tuple[UUID, str], object] = {}
+        self._written: dict[UUID, dict[str, object]] = {}
+        """What rows' columns were last found to hold, or made to."""
         self._port_status: set[str] = set()
         """Ports whose status is not empty."""
         self._unserved = UnservedColumns()
@@ -107,12 +108,13 @@ class Client:
         if any(u in tables[t].rows for t in ("QoS", "Queue") for u in changed):
             port_rows = tables["Port"].rows
             stale.update(u for u in ports if u in port_rows and _qos_changed(port_rows[u], changed))
-        outdated = {id(known) for uuid in stale if (known := ports.pop(uuid, None)) is not None}
-        n_ports = 0
+        outdated = {id(known) for uuid in stale if (known := ports.get(uuid)) is not None}
+        self._forget(changed)
+        for uuid in stale:
+            ports.pop(uuid, None)
         for bridge_row in root.bridges:
             touched = bridge_row.uuid in changed or bridge_row.uuid not in self._bridges
             of_bridge, new = self._ports_of(bridge_row, outdated)
-            n_ports += len(of_bridge)
             others = [*bridge_row.controller, *bridge_row.flow_tables.values()]
             if touched or new or any(row.uuid in changed for row in others):
                 bridges[bridge_row.uuid] = rows.bridge(bridge_row, of_bridge)
@@ -120,8 +122,8 @@ class Client:
                 bridges[bridge_row.uuid] = self._bridges[bridge_row.uuid]
         self._look_for_unserved(changed)
         self._bridges = bridges
-        if n_ports < len(ports):
-            self._forget({u for b in root.bridges for u in _references(b, "ports")})
+        if len(self._members) > len(bridges):
+            self._members = {u: m for u, m in self._members.items() if u in bridges}
         self._pending_cfg = root.next_cfg
         ordered = sorted(bridges.values(), key=lambda b: b.name)
         collector_sets = tables["Flow_Sample_Collector_Set"].rows.values()
@@ -140,7 +142,9 @@ class Client:
         before = self._members.get(bridge_row.uuid, ([], []))
         known = dict(zip(map(id, before[0]), before[1], strict=True))
         if outdated:
-            known = {atom: port for atom, port in known.items() if id(port) not in outdated}
+            numbers = zip(known, map(id, known.values()), strict=True)
+            for atom in [atom for atom, port in numbers if port in outdated]:
+                del known[atom]
         ports: list[Any] = list(map(known.get, map(id, atoms)))
         new: list[PortConfig] = []
         for n in [n for n, port in enumerate(ports) if port is None]:
@@ -175,16 +179,20 @@ class Client:
                 gone.discard(uuid)
         self._unserved.forget(gone)
 
-    def _forget(self, ports: set[UUID]) -> None:
-        """Drop what is remembered of rows that are gone."""
-        self._members = {u: m for u, m in self._members.items() if u in self._bridges}
-        self._ports = {u: p for u, p in self._ports.items() if u in ports}
-        self._port_of = {i: p for i, p in self._port_of.items() if p in ports}
-        self._told.clear()
-        self._interfaces = {n: r for n, r in self._interfaces.items() if r.uuid in self._port_of}
-        self._shown = {n: s for n, s in self._shown.items() if n in self._interfaces}
-        live = {r.uuid for t in self._idl.tables.values() for r in t.rows.values()}
-        self._written = {k: v for k, v in self._written.items() if k[0] in live}
+    def _forget(self, changed: set[UUID]) -> None:
+        """Drop what is remembered of those rows that are gone."""
+        tables = self._idl.tables.values()
+        for uuid in changed:
+            if any(uuid in table.rows for table in tables):
+                continue
+            self._written.pop(uuid, None)
+            port = self._ports.get(uuid)
+            for interface in port.interfaces if port is not None else ():
+                row = self._interfaces.get(interface.name)
+                # Another port may have an interface of that name by now.
+                if row is not None and self._port_of.get(row.uuid) == uuid:
+                    del self._interfaces[interface.name], self._port_of[row.uuid]
+                    self._shown.pop(interface.name, None)
 
     @property
     def statistics_interval_ms(self) -> int:
@@ -304,13 +312,13 @@ class Client:
             self._put(row, "statistics", dict(s.statistics))
 
     def _put(self, row: Any, column: str, value: object) -> None:
-        key = (row.uuid, column)
-        if key in self._written and self._written[key] == value:
+        written = self._written.setdefault(row.uuid, {})
+        if column in written and written[column] == value:
             return
         current = getattr(row, column)
         if current != value and self._idl.has(row._table.name, column):
             setattr(row, column, value)
-        self._written[key] = value
+        written[column] = value
 
     def _commit(self, txn: Any) -> None:
         result = txn.commit()
@@ -342,11 +350,6 @@ class Client:
 
 def _optional(value: object) -> list[object]:
     return [] if value is None else [value]
-
-
-def _references(row: Any, column: str) -> Iterator[UUID]:
-    """The rows that a column names; the library would sort them, and make an object of each."""
-    return (atom.value for atom in row._data[column].values)
 
 
 def _qos_changed(port_row: Any, changed: set[UUID]) -> bool:

@@ -47,8 +47,6 @@ class Count:
         """A round begins."""
         self._calls = self._requests = self._written = 0
         self._applied = False
-        self._counting = True
-        sys.setprofile(self._event)
 
     def answered(self) -> None:
         """What comes later in the round is not for who waits."""
@@ -64,8 +62,12 @@ class Count:
                 notes.write(json.dumps(asdict(it)) + "\n")
 
     def applied(self) -> None:
-        """This round applies a configuration."""
-        self._applied = True
+        """This round applies a configuration, from here on.
+
+        What the library does before, which reads messages, depends on how many came together.
+        """
+        self._applied = self._counting = True
+        sys.setprofile(self._event)
 
     def asked(self) -> None:
         """The kernel was."""
@@ -89,7 +91,7 @@ def main(notes: Path) -> None:
 
     count = Count(notes)
     run, write, ask = daemon.Daemon.run, Client.write, Rtnetlink.ask
-    send, read = jsonrpc.Session.send, Client.run
+    send, read = jsonrpc.Session.send, Client._read
 
     def counting_run(self: Any) -> None:
         count.begin()
@@ -99,10 +101,8 @@ def main(notes: Path) -> None:
             count.end()
 
     def counting_read(self: Any) -> Any:
-        config = read(self)
-        if config is not None:
-            count.applied()
-        return config
+        count.applied()
+        return read(self)
 
     def counting_write(self: Any, *arguments: Any) -> None:
         write(self, *arguments)
@@ -118,7 +118,7 @@ def main(notes: Path) -> None:
         return send(self, message)
 
     daemon.Daemon.run = counting_run  # type: ignore[method-assign]
-    Client.run, Client.write = counting_read, counting_write  # type: ignore[method-assign]
+    Client._read, Client.write = counting_read, counting_write  # type: ignore[method-assign]
     Rtnetlink.ask = counting_ask  # type: ignore[method-assign]
     jsonrpc.Session.send = counting_send
     daemon.main()

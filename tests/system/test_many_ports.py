@@ -48,7 +48,9 @@ class Bridge:
         before = len(list(rounds(notes)))
         for device in devices:
             self.host.vsctl(command, "br0", device)
-        return min(list(rounds(notes))[before:], key=lambda r: (r.requests, r.written, r.calls))
+        # Where statistics were being written, the answer came in a later round.
+        whole = [r for r in list(rounds(notes))[before:] if r.written]
+        return min(whole, key=lambda r: (r.requests, r.written, r.calls))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +112,9 @@ class Daemon:
         self.applied = False
         self._written_changes = -1
         self._next_statistics = 0.0
+        self._statistics: Iterator[dict[str, dict[str, int]]] | None = None
+        """Those that are being written."""
+        self._system: dict[str, str] = {}
         self._next_sweep = 0.0
 
     def _exit(self, argv: Sequence[str], reply: Reply) -> None:
@@ -146,11 +149,8 @@ class Daemon:
         self.switch.run()
         if self.applied and (self.switch.changes != self._written_changes or self._client.rewrite):
             self._write_status()
-        if self.applied and now >= self._next_statistics and not self._client.busy:
-            self._next_statistics = now + self._client.statistics_interval_ms / 1000
-            wanted = self._client.wants_system_statistics
-            system = system_statistics.read(self._dirs.run) if wanted else {}
-            self._client.write_statistics(self.switch.statistics(), system)
+        if self.applied:
+            self._write_statistics(now)
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_S
             self._datapath.sweep_fdb()
@@ -171,6 +171,24 @@ class Daemon:
         conntrack = self._datapath.conntrack
         self._slices.start(conntrack.sweeping(_SWEEP_PARTS))
 
+    def _write_statistics(self, now: float) -> None:
+        """Go on with the statistics where it is time: a part in a transaction of its own, so that
+        whoever waits for an answer never waits for all of it."""
+        if self._client.busy:
+            return
+        if self._statistics is None:
+            if now < self._next_statistics:
+                return
+            self._next_statistics = now + self._client.statistics_interval_ms / 1000
+            wanted = self._client.wants_system_statistics
+            self._system = system_statistics.read(self._dirs.run) if wanted else {}
+            self._statistics = self.switch.read_statistics()
+        part = next(self._statistics, None)
+        if part is None:
+            self._statistics = None
+        else:
+            self._client.write_statistics(part, self._system)
+
     def _write_status(self) -> None:
         if self._client.busy:
             return
@@ -190,7 +208,7 @@ class Daemon:
         self._appctl.wait(poller)
         moment = self._next_sweep
         if self.applied and not self._client.busy:
-            moment = min(moment, self._next_statistics)
+            moment = min(moment, self._next_statistics if self._statistics is None else 0.0)
         poller.timer_wait_until(int(moment * 1000) + 1)
         if self._stop:
             poller.immediate_wake()

@@ -8,7 +8,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench bench-scale bench-conntrack bench-tunnels bench-kernel-module conformance nightly nightly-oracle nightly-properties nightly-restart nightly-kernel fuzz build clean
+.PHONY: demo test lint bench bench-scale bench-ports bench-conntrack bench-tunnels bench-kernel-module conformance nightly nightly-oracle nightly-properties nightly-restart nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -45,6 +45,10 @@ conformance: build $(CONTROLLERS)/.installed
 bench-scale: build
 	@$(VENV)/bin/pip install -q matplotlib 2>&1 | grep -v '^WARNING: Location' || true
 	@$(SANDBOX) $(PYTHON) -m bench.scale
+
+# One more port in a bridge of many, and who takes that time.
+bench-ports: build
+	@$(SANDBOX) $(PYTHON) -m bench.ports
 
 # New connections and packets of established ones, beside Open vSwitch.
 bench-conntrack: build

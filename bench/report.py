@@ -57,7 +57,7 @@ def write(result: dict[str, Any], docs: Path) -> None:
         + " |",
         f"| loading 100,000 flows with ovs-ofctl, s | {load['Gossamer']:.2f} | | {load['OVS userspace']:.2f} | |",
         f"| daemon's memory with them, MB | {rss['Gossamer']:.0f} | | {rss['OVS userspace']:.0f} | |",
-        f"| adding the 1st / the 500th port, ms | {ports['first']:.1f} / {ports['500th']:.1f} | | | |",
+        f"| adding the 1st / the 500th port, ms ([who takes it](ports.md)) | {ports['first']:.1f} / {ports['500th']:.1f} | | | |",
         "",
         *_aims(result),
         "",

@@ -594,9 +594,9 @@ static __always_inline void ct_spend_sets(struct ct_work *w)
 /* What a ct() does with a packet that has been tracked.  Returns CT_DROPPED where it must be dropped. */
 static __always_inline int ct_translate(struct state *st, struct ct_work *w, __u32 level)
 {
-	if (w->found && (w->flags & CT_DO_NAT) &&
-	    ((!(w->ct_state & (CT_SNAT | CT_DNAT)) && nat_packet(level)) ||
-	     (w->connection.alg && move_sequence(level)))) {
+	/* once in a zone */
+	if (w->found && (w->flags & CT_DO_NAT) && !(w->ct_state & (CT_SNAT | CT_DNAT)) &&
+	    (nat_packet(level) || (w->connection.alg && move_sequence(level)))) {
 		count_drop(DROP_REWRITE);
 		return CT_DROPPED;
 	}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer.datapath.conntrack.sequences import SequenceShift
 from gossamer.datapath.settings import PuntReason
 from gossamer.datapath.testrun import Captured
 from gossamer.pipeline.conntrack.expected import Expectation
+from gossamer.pipeline.conntrack.sequences import SequenceShift
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.fields import get_slot
 from tests.property.nat_world import INSIDE, OUTSIDE, NatWorld

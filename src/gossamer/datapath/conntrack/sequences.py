@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gossamer.datapath import layout
 from gossamer.datapath.conntrack.connection import Connection
 from gossamer.datapath.maps import HashMap
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceShift:
-    """How sequence numbers of one direction of a connection move, where a helper made a text longer
-    or shorter: numbers up to and including `until` by `before`, those after it by `after`."""
-
-    until: int = 0
-    before: int = 0
-    after: int = 0
+from gossamer.pipeline.conntrack.sequences import SequenceShift
 
 
 class Sequences:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gossamer.pipeline.conntrack.others import Exchange, Heard
 from gossamer.pipeline.conntrack.reading import Reading
+from gossamer.pipeline.conntrack.sequences import SequenceShift
 from gossamer.pipeline.conntrack.tcp import Move, Peers, State
 from gossamer.pipeline.conntrack.timeouts import DEFAULTS, NS_PER_S
 from gossamer.pipeline.conntrack.tuple import Tuple
@@ -28,6 +29,8 @@ class Connection:
     label: int = 0
     src_nat: bool | None = None
     alg: int = 0
+    shifts: tuple[SequenceShift, SequenceShift] | None = None
+    """Where its helper changed a text: how numbers of its originator move, and those of answers."""
     parent: Tuple | None = None
     """The original tuple of the connection that announced it, with whose mark and label it came."""
     replied: bool = False

@@ -9,6 +9,7 @@ from gossamer.pipeline.commit import Buffer, Frame
 from gossamer.pipeline.conntrack.fragments import Refused
 from gossamer.pipeline.conntrack.quoted import quoted, translated, with_identifier
 from gossamer.pipeline.conntrack.reading import Reading, read
+from gossamer.pipeline.conntrack.sequences import moved
 from gossamer.pipeline.conntrack.tracker import (
     DNAT,
     SNAT,
@@ -89,6 +90,9 @@ class Traveller:
         if verdict.translated is not None and known is not None:
             now = verdict.state & ~before
             rewritten = self._rewrite(frame, buffer, known, verdict.translated, now)
+        if verdict.shifts is not None:
+            now_is = Buffer(moved(frame, *verdict.shifts))
+            rewritten = replace(rewritten, was=buffer, now=now_is)
         key, buffer = rewritten.of(key, buffer)
         return Crossing(_told(untracked(key), verdict, request.zone), buffer, rewritten)
 

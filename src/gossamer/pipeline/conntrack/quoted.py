@@ -103,7 +103,7 @@ def translated(frame: Frame, inside: Tuple) -> Frame:
     """
     found = quoted(frame)
     assert found is not None, "only what was quoted is translated"
-    writer = _Writer(frame)
+    writer = Writer(frame, frame.headers.l4 + 2)
     was = found.tuple
     place = 12 if was.is_ipv4 else 8
     size = len(was.src)
@@ -119,19 +119,31 @@ def translated(frame: Frame, inside: Tuple) -> Frame:
 
 def with_identifier(frame: Frame, identifier: int) -> Frame:
     """The frame of an ICMP query or answer with another identifier."""
-    writer, at = _Writer(frame), frame.headers.l4 + 4
+    writer, at = Writer(frame, frame.headers.l4 + 2), frame.headers.l4 + 4
     new = identifier.to_bytes(2, "big")
-    writer.adjust(writer.icmp_check, bytes(writer.packet[at : at + 2]), new)
+    writer.adjust(writer.check, bytes(writer.packet[at : at + 2]), new)
     writer.packet[at : at + 2] = new
     return Frame(bytes(writer.packet), frame.headers, frame.key)
 
 
-class _Writer:
-    """Bytes of an ICMP message being changed."""
+class Writer:
+    """Bytes of a message being changed, and the checksum at `check` that covers them."""
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, check: int) -> None:
         self.packet = bytearray(frame.packet)
-        self.icmp_check = frame.headers.l4 + 2
+        self.check = check
+
+    def word(self, at: int) -> int:
+        """The four bytes there."""
+        return int.from_bytes(self.packet[at : at + 4], "big")
+
+    def write_word(self, at: int, value: int) -> None:
+        """Four bytes, at an even or an odd place of what is summed."""
+        new = (value & 0xFFFFFFFF).to_bytes(4, "big")
+        start, end = at - ((at - self.check) & 1), at + 4 + ((at - self.check) & 1)
+        old = bytes(self.packet[start:end])
+        self.packet[at : at + 4] = new
+        self.adjust(self.check, old, bytes(self.packet[start:end]))
 
     def adjust(self, at: int, old: bytes, new: bytes) -> None:
         """A checksum, for bytes it covers (RFC 1624, eqn. 3)."""
@@ -150,7 +162,7 @@ class _Writer:
         if not at or (found.tuple.proto == IP_UDP and was == b"\0\0"):
             return
         self.adjust(at, old, new)
-        self.adjust(self.icmp_check, was, bytes(self.packet[at : at + 2]))
+        self.adjust(self.check, was, bytes(self.packet[at : at + 2]))
 
     def address(self, found: Quoted, at: int, old: bytes, new: bytes) -> None:
         if old == new:
@@ -162,7 +174,7 @@ class _Writer:
             if found.tuple.proto != IP_ICMP:
                 self.transport(found, old, new)
             return
-        self.adjust(self.icmp_check, old, new)
+        self.adjust(self.check, old, new)
         self.transport(found, old, new)
 
     def port(self, found: Quoted, at: int, old: int, new: int) -> None:
@@ -170,5 +182,5 @@ class _Writer:
             return
         was, now = old.to_bytes(2, "big"), new.to_bytes(2, "big")
         self.packet[at : at + 2] = now
-        self.adjust(self.icmp_check, was, now)
+        self.adjust(self.check, was, now)
         self.transport(found, was, now)

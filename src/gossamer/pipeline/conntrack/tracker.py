@@ -12,6 +12,7 @@ from gossamer.pipeline.conntrack.expected import Expectation, Expectations
 from gossamer.pipeline.conntrack.fragments import Fragments
 from gossamer.pipeline.conntrack.nat import translated_reply
 from gossamer.pipeline.conntrack.reading import Reading
+from gossamer.pipeline.conntrack.sequences import SequenceShift
 from gossamer.pipeline.conntrack.tcp import Move
 from gossamer.pipeline.conntrack.timeouts import DEFAULTS
 from gossamer.pipeline.conntrack.tuple import Tuple
@@ -53,6 +54,8 @@ class Verdict:
     original: Tuple | None = None
     translated: Tuple | None = None
     drop: Drop | None = None
+    shifts: tuple[SequenceShift, SequenceShift] | None = None
+    """How its sequence number moves, and back what it acknowledges."""
 
 
 class Tracking(Protocol):
@@ -218,8 +221,16 @@ class _Tracked:
                 setattr(connection, name, getattr(connection, name) & ~mask | value)
         return Verdict(
             self.state | TRK, connection.mark, connection.label,
-            connection.parent or connection.original, self.translated,
+            connection.parent or connection.original, self.translated, shifts=self.shifts(connection),
         )  # fmt: skip
+
+    def shifts(self, connection: Connection) -> tuple[SequenceShift, SequenceShift] | None:
+        """As NAT does, once in a zone."""
+        again = self.before & (SNAT | DNAT)
+        if not connection.shifts or self.request.nat is None or again or self.reading.segment is None:
+            return None
+        there, back = connection.shifts
+        return (back, there) if self.reply else (there, back)
 
     def look_up(self) -> None:
         """Find the connection, of a packet that was translated by what it has become."""

@@ -12,11 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.conntrack.connection import Connection
-from gossamer.datapath.conntrack.sequences import SequenceShift
 from gossamer.datapath.offload import on_the_wire, with_payload
 from gossamer.errors import DatapathError
 from gossamer.pipeline.action import CT_ALG_FTP, CT_ALG_TFTP
 from gossamer.pipeline.conntrack.expected import Expectation
+from gossamer.pipeline.conntrack.sequences import SequenceShift
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.fields import ETH_IPV6, IP_TCP, IP_UDP, get_slot
 from gossamer.pipeline.packet import dissect

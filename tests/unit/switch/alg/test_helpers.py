@@ -13,11 +13,11 @@ import pytest
 from test_reading import CLIENT, OUTSIDE, SERVER, connection
 
 from gossamer.datapath.conntrack.connection import Connection
-from gossamer.datapath.conntrack.sequences import SequenceShift
 from gossamer.datapath.settings import Punt, PuntReason
 from gossamer.errors import DatapathError
 from gossamer.pipeline.checksum import internet_sum
 from gossamer.pipeline.conntrack.expected import Expectation
+from gossamer.pipeline.conntrack.sequences import SequenceShift
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.fields import put_slot
 from gossamer.pipeline.packet import dissect, parse

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from gossamer.pipeline import action as act
 from gossamer.pipeline.fields import FIELDS, VLAN_CFI, get, get_slot
 from gossamer.pipeline.format import exact_match, format_mac, format_port, format_value
+from gossamer.pipeline.format_ct import format_nat
 from gossamer.pipeline.labels import labels_of
 from gossamer.pipeline.match import ANY
+from gossamer.pipeline.result import Resumed
 from gossamer.pipeline.steps import Step, StepKind
 from gossamer.pipeline.world import World
 
@@ -60,17 +64,46 @@ def _label_changes(old: int, new: int) -> list[str]:
     return out
 
 
-def datapath_actions(world: World, first: Step) -> str:
-    """What leaves the switch below a step, in order: header changes, and the ports copies go to."""
+def tracking(step: Step, resumed: Sequence[Resumed]) -> list[str]:
+    """The ct() of a step as datapath actions: it, and where a copy goes on."""
+    action = step.action
+    assert isinstance(action, act.Ct)
+    zone = action.zone
+    if action.zone_field is not None:
+        part = action.zone_field
+        zone = get(step.key, part.field) >> part.low & (1 << part.n_bits) - 1
+    parts = ["force_commit" if action.force else "commit"] if action.commit else []
+    parts += [f"zone={zone}"] if zone else []
+    for change in action.actions:
+        if isinstance(change, act.SetField):
+            parts.append(f"{change.field.name.removeprefix('ct_')}={change.value:#x}/{change.mask:#x}")
+    if action.alg:
+        parts.append(f"helper={'ftp' if action.alg == act.CT_ALG_FTP else 'tftp'}")
+    if action.nat is not None:
+        parts.append(format_nat(action.nat))
+    out = [f"ct({','.join(parts)})" if parts else "ct"]
+    below = {id(s) for s in step.steps if s.kind is StepKind.RESUME}
+    return out + [f"recirc({n:#x})" for n, r in enumerate(resumed, 1) if id(r.step) in below]
+
+
+def datapath_actions(world: World, first: Step, resumed: Sequence[Resumed]) -> str:
+    """What leaves the switch below a step, in order: header changes, connections that are tracked, and
+    the ports copies go to; `resumed` are all copies that went on after a ct()."""
     parts: list[str] = []
-    _collect(world, first, first.key, parts)
+    _collect(world, first, first.key, parts, resumed)
     return ",".join(parts) or "drop"
 
 
-def _collect(world: World, step: Step, key: int, parts: list[str]) -> int:
+def _collect(
+    world: World, step: Step, key: int, parts: list[str], resumed: Sequence[Resumed]
+) -> int:
     for below in step.steps:
         if below.kind is StepKind.RESUME:
             continue  # shown below a title of its own
+        if isinstance(below.action, act.Ct):
+            parts += [*header_changes(key, below.key), *tracking(below, resumed)]
+            key = below.key
+            continue
         if below.kind in (StepKind.OUTPUT, StepKind.PUNT):
             parts += header_changes(key, below.key)
             key = below.key
@@ -81,5 +114,5 @@ def _collect(world: World, step: Step, key: int, parts: list[str]) -> int:
             else:
                 parts.append("userspace(controller)")
         else:
-            key = _collect(world, below, key, parts)
+            key = _collect(world, below, key, parts, resumed)
     return key

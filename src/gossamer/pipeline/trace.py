@@ -61,7 +61,7 @@ def format_trace(world: World, result: Result, key: int) -> str:
     lines.append("")
     lines.append(f"Final flow: {'unchanged' if final == key else format_key(final)}")
     lines.append(f"Megaflow: recirc_id=0,eth,{format_match(megaflow(result, key))}")
-    lines.append(f"Datapath actions: {datapath_actions(world, result.steps)}")
+    lines.append(f"Datapath actions: {datapath_actions(world, result.steps, result.resumed)}")
     return "\n".join(lines) + "\n" + format_resumed(world, result)
 
 
@@ -86,7 +86,7 @@ def format_resumed(world: World, result: Result) -> str:
         mask = put_slot(mask, "in_port", (1 << 32) - 1) | put_slot(0, "eth_type", 0xFFFF)
         looked = format_match(Match(step.key & mask, mask))
         lines += ["", f"Final flow: {final}", f"Megaflow: recirc_id={number:#x},eth,{looked}"]
-        lines.append(f"Datapath actions: {datapath_actions(world, step)}")
+        lines.append(f"Datapath actions: {datapath_actions(world, step, result.resumed)}")
     return "\n".join([*lines, ""]) if lines else ""
 
 

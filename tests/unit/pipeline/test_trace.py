@@ -9,6 +9,7 @@ import pytest
 from gossamer.errors import FieldError
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import parse_flow
@@ -175,3 +176,29 @@ def test_a_loop_is_written_as_json_as_far_as_that_can_be_read_back() -> None:
     text = json.dumps(trace_as_data(world, result))
     assert "steps within are left out" in text
     assert json.loads(text)["drops"] == ["passes"]
+
+
+def test_connections_that_are_tracked_are_actions_of_the_datapath() -> None:
+    zone = SubField(BY_NAME["reg0"], 0, 16)
+    nat = act.Nat(src=True, addresses=(bytes([192, 0, 2, 1]),) * 2)
+    mark = act.SetField(BY_NAME["ct_mark"], 1, 0xFFFFFFFF)
+    rules = [
+        flow(
+            0,
+            "tcp",
+            act.SetField(BY_NAME["reg0"], 9, 0xFFFFFFFF),
+            act.SetField(BY_NAME["ip_dst"], 0x0A000009, 0xFFFFFFFF),
+            act.Ct(commit=True, table=1, zone_field=zone, nat=nat, actions=(mark,)),
+        ),
+        flow(1, "tcp", act.Ct(zone=5, table=2, nat=act.Nat())),
+        flow(2, "tcp", act.Output(2)),
+    ]
+    world = World([Bridge("br0", [Port(1, name="p1"), Port(2, name="p2")], rules)], tracking=Foreseen())
+    text, _ = trace_flow(world, "br0", f"{FLOW},tcp_flags=syn")
+    actions = [line for line in text.splitlines() if line.startswith("Datapath actions:")]
+    assert actions == [
+        "Datapath actions: set(ip_dst=10.0.0.9),"
+        "ct(commit,zone=9,mark=0x1/0xffffffff,nat(src=192.0.2.1)),recirc(0x1)",
+        "Datapath actions: ct(zone=5,nat),recirc(0x2)",
+        "Datapath actions: p2",
+    ]

@@ -32,6 +32,7 @@ from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import FIELDS, get_slot, put_slot
 from gossamer.pipeline.format import exact_match, format_match
+from gossamer.pipeline.header_changes import tracking
 from gossamer.pipeline.journey import TUNNEL_BITS
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import parse
@@ -272,6 +273,9 @@ class _Trace:
             elif isinstance(step.action, act.Sample) and self._samples(step):
                 leaving.commit(leaving.latest)
                 leaving.parts.append(self._sample(step, step.action))
+            elif isinstance(step.action, act.Ct):
+                leaving.commit(leaving.latest)
+                leaving.parts += tracking(step, self.result.resumed)
             elif step.kind is StepKind.OUTPUT:
                 leaving.commit(step.key)
                 if step.outer is not None:

@@ -117,6 +117,10 @@ _FIXED_VALUES: Final = frozenset(
 """Fields others depend on, or of which few values are valid: these belong to the shape."""
 
 
+_RECIRC_ID: Final = bytes.fromhex("00014804")
+"""Header of NXM_NX_RECIRC_ID, which cannot be masked."""
+
+
 class _Reader:
     """The fields of one match, read one by one, and the shape they make."""
 
@@ -132,6 +136,8 @@ class _Reader:
 
     def read(self, offset: int) -> int:
         """Take the field at `offset`; where the next one begins."""
+        if self.data.startswith(_RECIRC_ID, offset):
+            return self._read_recirculation(offset + len(_RECIRC_ID))
         entry = decode_entry(self.data, offset, in_action=False)
         f, value, mask = entry.field, entry.value, entry.mask
         whole = (1 << (f.wire_bytes * 8)) - 1
@@ -168,6 +174,13 @@ class _Reader:
             raise OpenFlowError(ErrorCode.BAD_MATCH_DUP_FIELD, place=f.name)
         self.match = Match(known.value | value << f.shift, known.mask | mask << f.shift)
         return entry.end
+
+    def _read_recirculation(self, offset: int) -> int:
+        """recirc_id is 0 wherever controllers' flows see a packet: other values are a switch's own."""
+        if any(self.data[offset : offset + 4]):
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_EPERM, "only a switch's own flows see recirc_id")
+        self.keeps_shape = False
+        return offset + 4
 
     def _read_option(self, f: Field, value: int, mask: int) -> None:
         """Geneve's options have the place and the length that the TLV table gives them."""

@@ -25,6 +25,7 @@ from gossamer.pipeline.action import (
     Output,
     OutputTrunc,
 )
+from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import Match
 from gossamer.switch.flow_event import RemovedReason
@@ -37,6 +38,9 @@ MODIFY: Final = 1
 MODIFY_STRICT: Final = 2
 DELETE: Final = 3
 DELETE_STRICT: Final = 4
+
+_INTERNAL: Final = BY_NAME["dp_hash"].full_mask
+"""What only flows of the switch itself may look at, as in Open vSwitch."""
 
 SEND_FLOW_REM: Final = 1 << 0
 CHECK_OVERLAP: Final = 1 << 1
@@ -140,6 +144,8 @@ class FlowMods:
         nothing was changed.
         """
         command = message.command
+        if message.match.mask & _INTERNAL and not self._lenient and command < DELETE:
+            raise OpenFlowError(ErrorCode.BAD_REQUEST_EPERM, "only a switch's own flows see dp_hash")
         if command == ADD:
             self._add(message, now, source)
         elif command == MODIFY:

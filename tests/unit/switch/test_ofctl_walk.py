@@ -82,6 +82,12 @@ add-flow table=254,actions=drop
 add-flow in_port=99,actions=output:98
 add-flow actions=output:70000
 add-flow actions=bogus
+add-flow dp_hash=1/0xf,actions=drop
+mod-flows dp_hash=1,actions=output:1
+add-flow recirc_id=1,actions=drop
+del-flows dp_hash=1
+--strict del-flows dp_hash=1
+dump-flows dp_hash=1
 dump-flows
 dump-flows cookie=0x99/-1
 --strict del-flows priority=44,udp
@@ -181,6 +187,38 @@ meter-stats meter=9
 queue-stats 99
 queue-get-config 99
 probe
+-F openflow10 add-flow ip,actions=output:1
+-F openflow10 add-flow reg0=1,actions=output:1
+-F openflow10+table_id add-flow table=2,ip,actions=output:1
+-F nxm add-flow table=2,ip,actions=output:1
+-F nxm+table_id add-flow table=2,reg1=4,actions=output:1
+-F oxm add-flow ipv6,actions=output:1
+-F any --no-stats dump-flows
+-F openflow10 --no-stats dump-flows
+-F nxm --no-stats dump-flows
+-F oxm --no-stats dump-flows
+--sort --no-stats dump-flows
+--rsort=nw_src --no-stats dump-flows
+--sort=bogus dump-flows
+--no-names --no-stats dump-flows
+--read-only --no-stats dump-flows
+--timestamp probe
+benchmark 10
+-P bogus monitor
+monitor watch:bogus
+monitor watch:out_group=4
+monitor resume bogus
+dump-tables-desc
+mod-table all evict
+mod-table all noevict
+mod-table 4 name:foo
+mod-table bogus evict
+mod-table 0 bogus
+dump-group-stats
+dump-group-stats 4
+meter-stats
+bundle /nonexist
+resume
 """
 FILES: Final = {
     "F": """

@@ -40,4 +40,6 @@ class Both:
 def run_in(rundir: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """A tool that finds the switch of a run directory."""
     environment = {**os.environ, "OVS_RUNDIR": str(rundir)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )

@@ -1048,6 +1048,8 @@ static __always_inline int take_waiting(struct __sk_buff *skb, struct state *st,
 	if (st->touched)
 		__builtin_memcpy(&st->key[PACKET_WORD], &waiting->key[PACKET_WORD],
 				 PACKET_WORDS * 4);
+	/* where the pass before went on after a ct() tells nothing of this one */
+	st->key[WORD_LENGTHS] = 0;
 	key_of(st)->in_port = bpf_htonl(port->ofport);
 	key_of(st)->actset_output = 0;
 	st->in_port = id;

@@ -1,4 +1,20 @@
-"""What random cases are made of: a name for each thing that can be left out of them."""
+"""What random cases are made of: a name for each thing that can be left out of them.
+
+What none of them has, and why; the tests that have it instead:
+
+- controller(pause), encap and decap: Open vSwitch itself is asked (test_peer_pause.py, test_peer_actions.py).
+- learn, fin_timeout: flows are the daemon's, and come after the packet (tests/unit/switch).
+- set_queue and enqueue: a queue is not in the packet (tests/system/test_qos.py).
+- matches of ct_* among others: which connection a packet has is connections.py's, whose rules match them.
+- packet_type, dp_hash: frames have one, and hashes are each side's own.
+- tunnels' outer headers: test_tunnels.py.  What helpers read in texts: test_helpers.py; how numbers
+  move after it: test_sequences.py; what they announce: test_expectations.py.
+- meters between nothing and everything, and sample by chance: time and dice are each side's own.
+
+Of what they have, compare.py lets pass unseen: how far a packet gets that is dropped as a loop; paths beyond the
+kernel's bounds; which connection goes where several might; a third VLAN tag that a pop has laid bare, which
+the daemon sees and the kernel does not; DEI bits behind truncated copies and the daemon's.
+"""
 
 from __future__ import annotations
 

@@ -248,6 +248,9 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 	if (!(remote[0] | remote[1] | remote[2] | remote[3]))
 		return DROP_TUNNEL_ROUTE;
 	v4 = is_v4(remote);
+	/* no kernel cuts what has labels inside a tunnel */
+	if (skb->gso_size && count_labels(k))
+		return DROP_REWRITE;
 	if (is_l3(t) && (k->vlan_tci || (k->eth_type != bpf_htons(0x0800) &&
 					 k->eth_type != bpf_htons(0x86dd))))
 		return DROP_TUNNEL_TYPE;
@@ -428,12 +431,35 @@ __attribute__((noinline)) int prepare(struct __sk_buff *skb, __u32 id, __u32 lev
 	return 0;
 }
 
+/* Labels that were pushed stand in front of what the kernel still takes for the start of layer 3
+ * (add_labels()): it makes and takes room behind them.  Read them before, at `from`, and put them
+ * where they belong after, at `to`; what lay behind them has come right.  Returns their bytes. */
+static __always_inline __u32 hold_labels(struct __sk_buff *skb, struct state *st, __u32 from)
+{
+	__u32 bytes = 4 * count_labels(key_of(st)), n = bytes - 1;
+
+	if (!bytes)
+		return 0;
+	asm volatile("%0 &= 15" : "+r"(n));
+	return bpf_skb_load_bytes(skb, from, st->header, n + 1) ? 0 : bytes;
+}
+
+static __always_inline int put_labels(struct __sk_buff *skb, struct state *st, __u32 to, __u32 bytes)
+{
+	__u32 n = bytes - 1;
+
+	if (!bytes)
+		return 0;
+	asm volatile("%0 &= 15" : "+r"(n));
+	return bpf_skb_store_bytes(skb, to, st->header, n + 1, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
+}
+
 /* Put the packet inside.  Returns 0, or -1 where the kernel refuses. */
 __attribute__((noinline)) int encapsulate(struct __sk_buff *skb, __u32 level)
 {
 	struct state *st = state_get(level);
 	struct departure *d;
-	__u32 n, length;
+	__u32 n, length, labels;
 	__u64 flags;
 
 	if (!st)
@@ -451,6 +477,7 @@ __attribute__((noinline)) int encapsulate(struct __sk_buff *skb, __u32 level)
 	if (skb->protocol != bpf_htons(0x0800) && skb->protocol != bpf_htons(0x86dd) &&
 	    (bpf_skb_store_bytes(skb, 12, &d->type, 2, 0) || fix_protocol(skb)))
 		return -1;
+	labels = hold_labels(skb, st, 14);
 	/* The kernel trims nothing that is marked as inside a tunnel; super-packets lose the mark when
 	 * they become segments. */
 	flags = d->cut && !skb->gso_size ? BPF_F_ADJ_ROOM_FIXED_GSO : d->flags;
@@ -458,6 +485,8 @@ __attribute__((noinline)) int encapsulate(struct __sk_buff *skb, __u32 level)
 	 * its marks still fit. */
 	if (bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, flags) &&
 	    bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -1;
+	if (put_labels(skb, st, 14 + length, labels))
 		return -1;
 	n = length - 1;
 	asm volatile("%0 &= 255" : "+r"(n));
@@ -478,19 +507,21 @@ __attribute__((noinline)) int take_off(struct __sk_buff *skb, __u32 level)
 	struct state *st = state_get(level);
 	struct departure *d;
 	struct flow_key *k;
+	__u32 labels;
 	__be16 type;
 
 	if (!st)
 		return -1;
 	d = &st->out;
 	k = key_of(st);
+	labels = hold_labels(skb, st, 14 + (d->length & 0xff));
 	if (d->inner_l2) {
 		if (bpf_skb_load_bytes(skb, 14 + (d->length & 0xff) - 2, &type, 2))
 			return -1;
 	} else {
 		type = k->eth_type;
 	}
-	if (strip(skb, d->length & 0xff) || bpf_skb_store_bytes(skb, 0, k->eth_dst, 12, 0) ||
+	if (strip(skb, d->length & 0xff) || put_labels(skb, st, 14, labels) || bpf_skb_store_bytes(skb, 0, k->eth_dst, 12, 0) ||
 	    bpf_skb_store_bytes(skb, 12, &type, 2, 0))
 		return -1;
 	if (type != d->type && fix_protocol(skb))

@@ -175,6 +175,28 @@ def test_every_kind_of_frame_goes_in_and_comes_out_unchanged(
         assert get_slot(got[1], "tun_id") == 77
 
 
+@pytest.mark.parametrize("n_labels", [1, 2, 3])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_label_that_was_pushed_goes_inside_with_the_packet(
+    world: World, kind: str, n_labels: int
+) -> None:
+    world.datapath.set_tunnel(world.tunnel, settings(kind))
+    push = [act.PushMpls(0x8847)] * n_labels
+    for frame in frames(random.Random(30), 60):
+        at = 12
+        while frame[at : at + 2] in (b"\x81\x00", b"\x88\xa8"):
+            at += 4
+        if frame[at : at + 2] == b"\x88\x47":
+            continue  # random labels, which may have no bottom
+        world.tell(*push, act.Output(act.OfPort.IN_PORT), act.Output(TUNNEL))
+        captured = world.run.run(world.other, frame)
+        assert [c.port_id for c in captured] == [world.other, world.tunnel], frame.hex()
+        labelled = captured[0].data
+        assert labelled[at : at + 2] == b"\x88\x47"
+        assert labelled[at + 2 + 4 * n_labels :] == frame[at + 2 :]
+        alike(wire.read(captured[1].data), expected(kind, labelled))
+
+
 def test_a_checksum_covers_header_and_packet(world: World) -> None:
     for kind in (wire.VXLAN, wire.GENEVE, wire.GRE):
         world.datapath.set_tunnel(world.tunnel, settings(kind, csum=True))

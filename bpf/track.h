@@ -582,6 +582,21 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 	return CT_DONE;
 }
 
+/* The same of what is no IP, or not seen to be: what was read before it was labelled is of no use. */
+__attribute__((noinline)) int ct_look_past(__u32 level)
+{
+	struct ct_work *w = ct_work_get(level);
+
+	if (!w)
+		return CT_DROPS;
+	w->found = w->removes = w->readable = 0;
+	w->reply = w->error = 0;
+	w->ct_state = CT_INVALID;
+	w->kind = TRANSPORT_INVALID;
+	ct_count(CT_COUNT_INVALID);
+	return CT_GOES_ON;
+}
+
 /* What exec() wrote was for one ct(). */
 static __always_inline void ct_spend_sets(struct ct_work *w)
 {
@@ -627,7 +642,7 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op
 		if (key_of(st)->nw_proto == 6)
 			ct_read_segment(skb, level);
 	}
-	next = ct_look(skb, level);
+	next = w->plain || ip_is_seen(st) ? ct_look(skb, level) : ct_look_past(level);
 	if (next == CT_UNREAD) {
 		w->plain = 0;
 		ct_read_segment(skb, level);

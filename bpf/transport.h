@@ -500,10 +500,7 @@ __attribute__((noinline)) int read_headers(struct __sk_buff *skb, __u32 level)
 	k = key_of(st);
 	begin_transport(st, tr);
 	__builtin_memset(&tr->as[0], 0, sizeof(tr->as[0]));
-	if (!st->l3 || st->l3_type != k->eth_type ||
-	    (k->eth_type != bpf_htons(0x0800) && k->eth_type != bpf_htons(0x86dd)))
-		kind = TRANSPORT_INVALID;
-	else if (k->nw_frag & FRAG_LATER)
+	if (k->nw_frag & FRAG_LATER)
 		kind = TRANSPORT_LATER;
 	else
 		kind = read_header(skb, st, tr, k->eth_type == bpf_htons(0x86dd));
@@ -549,9 +546,18 @@ __attribute__((noinline)) int read_fragments(struct __sk_buff *skb, __u32 zone, 
 	return 0;
 }
 
-/* Read what there is, once a packet; its kind is left in the level's `transports`.  A fragment belongs
- * to `zone`, the first on its way.  The three calls are beside each other, as one within the other
- * they need more of the stack than there is. */
+/* Is the packet IP, and none that labels are in front of? */
+static __always_inline bool ip_is_seen(struct state *st)
+{
+	__be16 eth_type = key_of(st)->eth_type;
+
+	return st->l3 && st->l3_type == eth_type &&
+	       (eth_type == bpf_htons(0x0800) || eth_type == bpf_htons(0x86dd));
+}
+
+/* Read what there is, once a packet, as soon as it is IP that is seen; its kind is left in the level's
+ * `transports`.  A fragment belongs to `zone`, the first on its way.  The three calls are beside each
+ * other, as one within the other they need more of the stack than there is. */
 static __always_inline void read_transport(struct __sk_buff *skb, struct state *st, __u32 zone,
 					   __u32 level)
 {
@@ -559,7 +565,7 @@ static __always_inline void read_transport(struct __sk_buff *skb, struct state *
 	struct transports *tr = transports_get(level);
 	__u32 kind;
 
-	if (!tr || st->transport_read)
+	if (!tr || st->transport_read || !ip_is_seen(st))
 		return;
 	kind = read_headers(skb, level);
 	if (kind == TRANSPORT_QUOTED) {

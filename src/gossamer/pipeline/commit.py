@@ -139,6 +139,15 @@ class Frame:
         return replace(self, packet=self.packet[:at] + inner.packet[inner.headers.network :])
 
 
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What a label hides: the key and bytes before it came, and the ethertype it came with."""
+
+    key: int
+    buffer: Buffer
+    eth_type: int
+
+
 @dataclass(slots=True)
 class Buffer:
     """The bytes of a packet, as the last output left them.
@@ -148,6 +157,8 @@ class Buffer:
     """
 
     frame: Frame
+    covered: Covered | None = None
+    """What its first label was put in front of, if that was done on its way."""
 
     def packet(self, key: int) -> bytes:
         """The bytes that say what `key` says."""

@@ -7,10 +7,11 @@ of, so that copies made before still have the first.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from gossamer.pipeline import labels
-from gossamer.pipeline.commit import PACKET_MASK, Buffer, Frame
+from gossamer.pipeline.commit import PACKET_MASK, Buffer, Covered, Frame
 from gossamer.pipeline.fields import ETH_PBB, get_slot, put_slot
 
 _SERVICE: Final = 0xFFFFFF
@@ -23,7 +24,8 @@ def pushed(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None
     if after is None or labels.labels_of(key):
         return None if after is None else (after, buffer)
     # What the label covers must be right now, as it is out of sight from here on.
-    return after, Buffer(buffer.frame.commit(key).labelled(after))
+    covered = Covered(key, buffer, eth_type)
+    return after, Buffer(buffer.frame.commit(key).labelled(after), covered)
 
 
 def popped(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None:
@@ -78,5 +80,8 @@ def ttl_copied_in(key: int, buffer: Buffer) -> tuple[int, Buffer]:
     inner = frame.below_labels()
     if inner is None:
         return key, buffer
-    changed = inner.commit(put_slot(inner.key, "nw_ttl", labels.ttl_of(entries[0])))
-    return key, Buffer(frame.with_below(changed))
+    ttl, covered = labels.ttl_of(entries[0]), buffer.covered
+    changed = inner.commit(put_slot(inner.key, "nw_ttl", ttl))
+    if covered is not None:
+        covered = replace(covered, key=put_slot(covered.key, "nw_ttl", ttl))
+    return key, Buffer(frame.with_below(changed), covered)

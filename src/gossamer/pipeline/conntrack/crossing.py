@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gossamer.pipeline.commit import Buffer, Frame
+from gossamer.pipeline.commit import Buffer, Covered, Frame
 from gossamer.pipeline.conntrack.fragments import Refused
 from gossamer.pipeline.conntrack.quoted import quoted, translated, with_identifier
 from gossamer.pipeline.conntrack.reading import Reading, read
@@ -20,6 +20,7 @@ from gossamer.pipeline.conntrack.tracker import (
 )
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.fields import ETH_IPV4, FRAG_ANY, get_slot, put_slot
+from gossamer.pipeline.relabel import pushed
 from gossamer.pipeline.steps import Drop
 
 CT_SLOTS: Final = (
@@ -46,11 +47,22 @@ class Rewritten:
     now: Buffer | None = None
 
     def of(self, key: int, buffer: Buffer) -> tuple[int, Buffer]:
-        """A key and buffer that were made before: where nobody wrote since, as NAT has it."""
+        """A key and buffer that were made before: where nobody wrote since, as NAT has it, also
+        below a label that came after it."""
+        if buffer.covered is not None:
+            buffer = self._below_label(buffer, buffer.covered)
         for slot, old, new in self.slots:
             if get_slot(key, slot) == old:
                 key = put_slot(key, slot, new)
         return key, self.now if self.now is not None and buffer is self.was else buffer
+
+    def _below_label(self, buffer: Buffer, covered: Covered) -> Buffer:
+        key, below = self.of(covered.key, covered.buffer)
+        if key == covered.key and below is covered.buffer:
+            return buffer
+        again = pushed(key, below, covered.eth_type)
+        assert again is not None, "the label found room before"
+        return again[1]
 
 
 @dataclass(frozen=True, slots=True)

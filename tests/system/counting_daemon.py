@@ -14,7 +14,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
+
+import ovs
+
+import gossamer
+
+_COUNTED: Final = tuple(str(Path(package.__path__[0])) + "/" for package in (gossamer, ovs))
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Round:
     """What one configuration took, until the answer to it was on its way."""
 
     calls: int
-    """Of functions, and of what is resumed; in a loop over all ports there would be one for each."""
+    """By our code and the database's library; in a loop over all ports there would be one for each."""
     requests: int
     """To the kernel's routing sockets."""
     written: int
@@ -78,19 +84,20 @@ class Count:
         self._written += rows * self._counting
 
     def _event(self, frame: FrameType, event: str, argument: object) -> None:
-        self._calls += event in ("call", "c_call")
+        if event in ("call", "c_call"):
+            self._calls += frame.f_code.co_filename.startswith(_COUNTED)
 
 
 def main(notes: Path) -> None:
     """Run the daemon under watch."""
     from ovs import jsonrpc
+    from pyroute2.netlink.nlsocket import NetlinkRequest
 
     from gossamer.daemon import main as daemon
-    from gossamer.devices.rtnetlink import Rtnetlink
     from gossamer.ovsdb.client import Client
 
     count = Count(notes)
-    run, write, ask = daemon.Daemon.run, Client.write, Rtnetlink.ask
+    run, write, ask = daemon.Daemon.run, Client.write, NetlinkRequest.send
     send, read = jsonrpc.Session.send, Client._read
 
     def counting_run(self: Any) -> None:
@@ -108,9 +115,9 @@ def main(notes: Path) -> None:
         write(self, *arguments)
         count.answered()
 
-    def counting_ask(self: Any, *arguments: Any) -> Any:
+    async def counting_ask(self: Any) -> Any:
         count.asked()
-        return ask(self, *arguments)
+        return await ask(self)
 
     def counting_send(self: Any, message: Any) -> Any:
         if message.method == "transact":
@@ -119,7 +126,7 @@ def main(notes: Path) -> None:
 
     daemon.Daemon.run = counting_run  # type: ignore[method-assign]
     Client._read, Client.write = counting_read, counting_write  # type: ignore[method-assign]
-    Rtnetlink.ask = counting_ask  # type: ignore[method-assign]
+    NetlinkRequest.send = counting_ask
     jsonrpc.Session.send = counting_send
     daemon.main()
 

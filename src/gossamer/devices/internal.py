@@ -27,7 +27,6 @@ from typing import Final
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from gossamer.devices.rtnetlink import Rtnetlink
 from gossamer.errors import DeviceError
 
 _SIOCGIFFLAGS: Final = 0x8913
@@ -40,8 +39,6 @@ _RTM_SETLINK: Final = 19
 _IFLA_IFNAME: Final = 3
 _IFLA_NET_NS_FD: Final = 28
 _NLM_F_REQUEST, _NLM_F_ACK = 1, 4
-_IFINFO: Final = struct.Struct("=BxHiII")
-"""struct ifinfomsg: family, type, index, flags, change."""
 _ALIAS: Final = "gossamer:"
 _FAR_ALIAS: Final = "gossamer-far:"
 _NO_IPV6: Final = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
@@ -55,7 +52,6 @@ class InternalDevices:
         self._rundir = str(rundir)
         self._netns = rundir / "carrier.netns"
         self.ipr = IPRoute()
-        self._kernel = Rtnetlink()
 
     def ours(self, alias: str) -> bool:
         """True where a device's alias says that we made it."""
@@ -186,18 +182,12 @@ class InternalDevices:
         if bool(flags & _IFF_PROMISC) == promiscuous:
             return False
         # By its mask, as somebody else may be setting the device up at this moment.
-        index = self._index(name)
-        body = _IFINFO.pack(socket.AF_UNSPEC, 0, index, flags ^ _IFF_PROMISC, _IFF_PROMISC)
-        try:
-            self._kernel.ask(_RTM_SETLINK, body)
-        except OSError as e:
-            raise DeviceError(e.strerror or str(e), place=f"device={name}") from None
+        self._change(name, "set", flags=flags ^ _IFF_PROMISC, change=_IFF_PROMISC)
         return True
 
     def close(self) -> None:
         """Close the socket; the devices stay."""
         self.ipr.close()
-        self._kernel.close()
 
     def remove_netns(self) -> None:
         """Give up the hidden namespace, and with it every device that still has its end there."""
@@ -206,19 +196,15 @@ class InternalDevices:
         self._netns.unlink(missing_ok=True)
 
     def _change(self, name: str, command: str, what: str = "", **attributes: object) -> None:
-        index = self._index(name)
+        found = self.ipr.link_lookup(ifname=name)
+        if not found:
+            raise DeviceError("no such device", place=f"device={name}")
         try:
-            self.ipr.link(command, index=index, **attributes)
+            self.ipr.link(command, index=found[0], **attributes)
         except NetlinkError as e:
             if command == "del" and e.code == errno.ENODEV:
                 return
             raise DeviceError(f"{what}{e.args[-1]}", place=f"device={name}") from None
-
-    def _index(self, name: str) -> int:
-        try:
-            return socket.if_nametoindex(name)
-        except OSError:
-            raise DeviceError("no such device", place=f"device={name}") from None
 
     def _ensure_netns(self) -> None:
         """The hidden namespace, made where it is not there (or its mount is gone)."""

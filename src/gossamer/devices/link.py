@@ -8,37 +8,22 @@ straight to it what is addressed to it.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import RTMGRP_LINK
 
 from gossamer.devices.ethtool import Ethtool
-from gossamer.devices.rtnetlink import NLM_F_ACK, NLM_F_DUMP, Rtnetlink, attribute, attributes, text
 from gossamer.errors import DeviceError
 
 _RTM_NEWLINK: Final = 16
 _RTM_DELLINK: Final = 17
-_RTM_GETLINK: Final = 18
-_RTMGRP_LINK: Final = 1
-_IFINFO: Final = struct.Struct("=BxHiII")
-"""struct ifinfomsg: family, type, index, flags, change."""
-_IFLA_ADDRESS: Final = 1
-_IFLA_IFNAME: Final = 3
-_IFLA_MTU: Final = 4
-_IFLA_LINK: Final = 5
-_IFLA_LINKINFO: Final = 18
-_IFLA_IFALIAS: Final = 20
-_IFLA_EXT_MASK: Final = 29
-_IFLA_LINK_NETNSID: Final = 37
-_IFLA_TARGET_NETNSID: Final = 46
-_IFLA_INFO_KIND: Final = 1
-_SKIP_STATISTICS: Final = struct.pack("=I", 1 << 3)
-"""RTEXT_FILTER_SKIP_STATS: they are most of an answer, and not for us."""
 _IFF_UP: Final = 1
 _IFF_LOWER_UP: Final = 1 << 16
 _PEER_RECHECK_S: Final = 1.0
@@ -69,6 +54,11 @@ class Link:
     link_resets: int = 0
 
 
+def _internal(message: Any) -> bool:
+    """An internal device of ours: its far end is nobody's."""
+    return str(message.get_attr("IFLA_IFALIAS") or "").startswith("gossamer:")
+
+
 def _devices_in(data: bytes) -> dict[int, bool]:
     """ifindex -> whether it exists, of the link messages in a datagram (netlink(7))."""
     out: dict[int, bool] = {}
@@ -82,14 +72,18 @@ def _devices_in(data: bytes) -> dict[int, bool]:
     return out
 
 
+def _mac(text: str | None) -> bytes:
+    return bytes.fromhex(text.replace(":", "")) if text else bytes(6)
+
+
 class Links:
     """All links of this namespace: `run()` after `fd` became readable tells which changed."""
 
     def __init__(self) -> None:
-        self._kernel = Rtnetlink()
+        self._ipr = IPRoute()
         # Only which device an event is about is read here; what it says is then asked for.
         self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._events.bind((0, _RTMGRP_LINK))
+        self._events.bind((0, RTMGRP_LINK))
         self._events.setblocking(False)
         self._ethtool = Ethtool()
         self._links: dict[str, Link] = {}
@@ -97,8 +91,8 @@ class Links:
         self._resets: dict[int, int] = {}
         self._next_peer_check = 0.0
         self._to_check: list[str] = []
-        for body in self._ask(flags=NLM_F_DUMP):
-            self._learn(body)
+        for message in self._ipr.get_links():
+            self._learn(message)
 
     @property
     def fd(self) -> int:
@@ -120,16 +114,14 @@ class Links:
     def refresh(self, name: str) -> Link | None:
         """Read one device now, without waiting for its event."""
         try:
-            found = self._ask(0, attribute(_IFLA_IFNAME, os.fsencode(name) + b"\0"))
-        except OSError as e:
-            if e.errno in (errno.ENODEV, errno.ENOENT):
+            found = self._ipr.link("get", ifname=name)
+        except NetlinkError as e:
+            if e.code in (errno.ENODEV, errno.ENOENT):
                 self._forget_name(name)
                 return None
-            raise DeviceError(
-                f"reading a device: {e.strerror}", place=f"device={name}"
-            ) from None
-        for body in found:
-            self._learn(body)
+            raise DeviceError(f"reading a device: {e}", place=f"device={name}") from None
+        for message in found:
+            self._learn(message)
         return self._links.get(name)
 
     def run(self) -> frozenset[str]:
@@ -162,20 +154,20 @@ class Links:
 
     def close(self) -> None:
         """Close the sockets."""
-        self._kernel.close()
+        self._ipr.close()
         self._events.close()
         self._ethtool.close()
 
     def _event(self, ifindex: int, alive: bool) -> set[str]:
         if alive:
             try:
-                found = self._ask(ifindex)
-            except OSError:
+                found = self._ipr.link("get", index=ifindex)
+            except NetlinkError:
                 alive = False  # gone before it could be asked
             else:
                 changed: set[str] = set()
-                for body in found:
-                    changed |= self._learn(body)
+                for message in found:
+                    changed |= self._learn(message)
                 return changed
         name = self._names.pop(ifindex, None)
         if name is None:
@@ -188,8 +180,8 @@ class Links:
         before = dict(self._links)
         self._links.clear()
         self._names.clear()
-        for body in self._ask(flags=NLM_F_DUMP):
-            self._learn(body)
+        for message in self._ipr.get_links():
+            self._learn(message)
         names = before.keys() | self._links.keys()
         return {n for n in names if before.get(n) != self._links.get(n)}
 
@@ -198,17 +190,8 @@ class Links:
         if link is not None:
             self._names.pop(link.ifindex, None)
 
-    def _ask(
-        self, ifindex: int = 0, more: bytes = b"", flags: int = NLM_F_ACK
-    ) -> Iterable[bytes]:
-        """What the kernel tells of one device, or of all in a dump.  Raises OSError."""
-        head = _IFINFO.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
-        body = head + attribute(_IFLA_EXT_MASK, _SKIP_STATISTICS) + more
-        found = self._kernel.ask(_RTM_GETLINK, body, flags)
-        return [message.body for message in found if message.kind == _RTM_NEWLINK]
-
-    def _learn(self, body: bytes) -> set[str]:
-        link = self._parse(body)
+    def _learn(self, message: Any) -> set[str]:
+        link = self._parse(message)
         changed = set()
         old_name = self._names.get(link.ifindex)
         if old_name is not None and old_name != link.name:
@@ -223,47 +206,46 @@ class Links:
             changed.add(link.name)
         return changed
 
-    def _parse(self, body: bytes) -> Link:
-        _, _, ifindex, flags, _ = _IFINFO.unpack_from(body)
-        found = attributes(body, _IFINFO.size)
-        name, alias = text(found.get(_IFLA_IFNAME)), text(found.get(_IFLA_IFALIAS))
-        kind = text(attributes(found.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND))
-        netnsid = _number(found.get(_IFLA_LINK_NETNSID))
-        peer_index = _number(found.get(_IFLA_LINK)) or 0
+    def _parse(self, message: Any) -> Link:
+        name = message.get_attr("IFLA_IFNAME")
+        info = message.get_attr("IFLA_LINKINFO")
+        kind = (info.get_attr("IFLA_INFO_KIND") if info else "") or ""
+        netnsid = message.get_attr("IFLA_LINK_NETNSID")
+        peer_index = message.get_attr("IFLA_LINK") or 0
         peer_mac = None
-        # The far end of an internal device of ours is nobody's.
-        if kind == "veth" and netnsid is not None and not alias.startswith("gossamer:"):
-            peer_mac = self._peer_mac(peer_index, netnsid) if netnsid >= 0 else None
+        if kind == "veth" and netnsid is not None and netnsid >= 0 and not _internal(message):
+            peer_mac = self._peer_mac(peer_index, netnsid)
+        flags = message["flags"]
         speed, duplex, driver = self._ethtool.read(name, kind)
         return Link(
-            ifindex=ifindex,
+            ifindex=message["index"],
             name=name,
-            mac=found.get(_IFLA_ADDRESS) or bytes(6),
-            mtu=_number(found.get(_IFLA_MTU)) or 0,
+            mac=_mac(message.get_attr("IFLA_ADDRESS")),
+            mtu=message.get_attr("IFLA_MTU") or 0,
             admin_up=bool(flags & _IFF_UP),
             carrier=bool(flags & _IFF_LOWER_UP),
             kind=kind,
-            alias=alias,
+            alias=message.get_attr("IFLA_IFALIAS") or "",
             peer_ifindex=peer_index,
             peer_netnsid=netnsid,
             peer_mac=peer_mac,
             speed=speed,
             duplex=duplex,
             driver=driver,
-            link_resets=self._resets.get(ifindex, 0),
+            link_resets=self._resets.get(message["index"], 0),
         )
 
     def _peer_mac(self, ifindex: int, netnsid: int) -> bytes | None:
         """The address of a device in the namespace known here as `netnsid`."""
         try:
-            found = self._ask(ifindex, attribute(_IFLA_TARGET_NETNSID, struct.pack("=i", netnsid)))
-        except OSError:
+            found = self._ipr.link("get", index=ifindex, if_netnsid=netnsid)
+        except (NetlinkError, OSError):
             # The namespace is going away, or does not let us look: the common way works anyhow.
             return None
-        for body in found:
-            address = attributes(body, _IFINFO.size).get(_IFLA_ADDRESS)
+        for message in found:
+            address = message.get_attr("IFLA_ADDRESS")
             if address:
-                return address
+                return _mac(address)
         return None
 
     def _recheck_peers(self) -> set[str]:
@@ -285,16 +267,11 @@ class Links:
 
     def _recheck(self, link: Link) -> set[str]:
         try:
-            found = self._ask(link.ifindex)
-        except OSError:
+            found = self._ipr.link("get", index=link.ifindex)
+        except NetlinkError:
             self._forget_name(link.name)
             return {link.name}
         changed: set[str] = set()
-        for body in found:
-            changed |= self._learn(body)
+        for message in found:
+            changed |= self._learn(message)
         return changed
-
-
-def _number(value: bytes | None) -> int | None:
-    """A signed 32-bit number; None where there is none."""
-    return int.from_bytes(value, sys.byteorder, signed=True) if value else None

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import errno
 import logging
-import socket
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 from pyroute2 import IPRoute
+from pyroute2.netlink import NLM_F_ACK, NLM_F_ECHO, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_NEWQDISC
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from gossamer.devices.rtnetlink import NLM_F_ACK, NLM_F_ECHO, Rtnetlink, attributes, text
 from gossamer.errors import DeviceError
 
 # It warns of names of parameters that it may change one day.
@@ -32,10 +32,8 @@ _ROOT: Final = 0x10000
 _ALL: Final = 0x1FFFE
 _TC_ROOT: Final = 0xFFFFFFFF
 _DEFAULT_CLASS: Final = 1
-_RTM_GETQDISC: Final = 38
-_TCA_KIND: Final = 1
-_TCMSG: Final = struct.Struct("=BxxxiIII")
-"""struct tcmsg: family, device, handle, parent, info."""
+_ONE: Final = NLM_F_REQUEST | NLM_F_ACK | NLM_F_ECHO
+"""6.1 answers who asks only where it is to echo, of the kernel's own kinds nothing."""
 _LONGEST_BURST_S: Final = 4
 _LEAST_BURST: Final = 1600
 
@@ -96,7 +94,6 @@ class Shaper:
 
     def __init__(self) -> None:
         self._route = IPRoute()
-        self._kernel = Rtnetlink()
 
     def apply(self, ifindex: int, wanted: QueueTree) -> None:
         """Give a device these queues, changing only classes that differ.
@@ -141,20 +138,19 @@ class Shaper:
 
     def _root_kind(self, ifindex: int) -> str | None:
         # Of one device only: a dump tells of all devices' disciplines, whichever is asked about.
-        body = _TCMSG.pack(socket.AF_UNSPEC, ifindex, 0, _TC_ROOT, 0)
+        asked = tcmsg()
+        asked["index"], asked["parent"] = ifindex, _TC_ROOT
+        asked["header"]["type"], asked["header"]["flags"] = RTM_GETQDISC, _ONE
         try:
-            # 6.1 answers who asks only with NLM_F_ECHO, of the kernel's own kinds nothing.
-            found = self._kernel.ask(_RTM_GETQDISC, body, NLM_F_ACK | NLM_F_ECHO)
-        except OSError as e:
-            if e.errno in (errno.ENODEV, errno.ENOENT):
+            found = self._route.nlm_request_batch([asked])
+        except NetlinkError as e:
+            if e.code in (errno.ENODEV, errno.ENOENT):
                 return None
-            raise DeviceError(
-                f"reading queues: {e.strerror}", place=f"ifindex={ifindex}"
-            ) from None
+            raise DeviceError(f"reading queues: {e}", place=f"ifindex={ifindex}") from None
         for message in found:
-            _, index, handle, parent, _ = _TCMSG.unpack_from(message.body)
-            if (index, handle, parent) == (ifindex, _ROOT, _TC_ROOT):
-                return text(attributes(message.body, _TCMSG.size).get(_TCA_KIND))
+            # Without an answer, all that comes is that the request is acknowledged.
+            if message["header"]["type"] == RTM_NEWQDISC and message["handle"] == _ROOT:
+                return str(message.get_attr("TCA_KIND"))
         return None
 
     def counters(self, ifindex: int) -> dict[int, QueueCounters]:
@@ -168,7 +164,6 @@ class Shaper:
     def close(self) -> None:
         """Close the socket; shapes stay."""
         self._route.close()
-        self._kernel.close()
 
     def _class(
         self, ifindex: int, kind: str, handle: int, parent: int, queue: QueueShape

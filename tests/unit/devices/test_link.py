@@ -1,10 +1,8 @@
-"""Requests to the kernel's routing sockets, of the kernel itself."""
+"""Devices and their queues, as the kernel has them."""
 
 from __future__ import annotations
 
-import errno
 import json
-import struct
 import subprocess
 from collections.abc import Iterator
 
@@ -12,9 +10,6 @@ import pytest
 
 from gossamer.devices.link import Links
 from gossamer.devices.qos import Discipline, Shaper
-from gossamer.devices.rtnetlink import Rtnetlink, attribute, attributes, text
-
-_RTM_GETLINK = 18
 
 
 def ip(*words: str) -> str:
@@ -37,32 +32,10 @@ def devices() -> Iterator[None]:
 
 
 @pytest.fixture
-def kernel() -> Iterator[Rtnetlink]:
-    it = Rtnetlink()
-    yield it
-    it.close()
-
-
-@pytest.fixture
 def links() -> Iterator[Links]:
     it = Links()
     yield it
     it.close()
-
-
-def test_attributes_are_read_as_they_are_written() -> None:
-    data = attribute(3, b"five5") + attribute(1 | 0x8000, b"") + attribute(7, b"four")
-    assert len(data) % 4 == 0
-    assert attributes(b"head" + data, 4) == {3: b"five5", 1: b"", 7: b"four"}
-    assert (text(b"name\0\0\0"), text(b""), text(None)) == ("name", "", "")
-
-
-def test_what_the_kernel_refuses_is_an_error_with_its_number(kernel: Rtnetlink) -> None:
-    with pytest.raises(OSError) as error:
-        kernel.ask(_RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 1 << 30, 0, 0))
-    assert error.value.errno == errno.ENODEV
-    # And the next one is answered as if nothing had been.
-    assert len(kernel.ask(_RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 1, 0, 0))) == 1
 
 
 def test_devices_are_what_ip_says_of_them(links: Links) -> None:

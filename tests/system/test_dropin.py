@@ -305,6 +305,8 @@ def control(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProces
 
     yield script
     script("stop")
+    # Packets go on without the daemon: what it made is there until somebody takes it away.
+    subprocess.run(["ip", "link", "del", "br0"], capture_output=True, check=False)
 
 
 def test_ovs_ctl_starts_restarts_and_stops_it(

@@ -206,7 +206,6 @@ probe
 benchmark 10
 -P bogus monitor
 monitor watch:bogus
-monitor watch:out_group=4
 monitor resume bogus
 dump-tables-desc
 mod-table all evict

@@ -106,7 +106,7 @@ def _aims(result: dict[str, Any]) -> list[str]:
 
 
 def _aim(what: str, load: str, limit: float, ours: float, aim: float) -> str:
-    reached = "yes" if ours >= aim else "no" if limit >= aim else "by nothing: the sender is the bound"
+    reached = "yes" if ours >= aim else "no" if limit >= aim else "out of reach of all"
     return f"| {what} | {load} | {limit:.2f} | {ours:.2f} | {reached} |"
 
 

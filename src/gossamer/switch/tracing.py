@@ -17,8 +17,8 @@ from gossamer.pipeline.journey import TUNNEL_BITS
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.trace import trace_flow, trace_packet
 from gossamer.pipeline.trace_data import trace_as_data
-from gossamer.pipeline.world import UntaughtFdb, World
-from gossamer.switch.world import world_of
+from gossamer.pipeline.world import World
+from gossamer.switch.world import untaught_fdb, world_of
 
 if TYPE_CHECKING:
     from gossamer.switch.switch import Switch
@@ -39,10 +39,8 @@ def _trace(switch: Switch, argv: Sequence[str]) -> tuple[World, Result]:
     if len(words) not in (2, 3):
         raise FieldError("a trace needs a bridge and a flow", remedy="ofproto/trace BRIDGE FLOW")
     name, flow = words[:2]
-    world = world_of(switch)
+    world = world_of(switch, untaught_fdb)
     world.tracking = Foreseen()
-    for bridge in world.bridges.values():
-        bridge.fdb = UntaughtFdb(bridge.fdb)
     if name not in world.bridges:
         raise FieldError(f"{name}: unknown bridge", remedy="ovs-vsctl list-br shows all bridges")
     if len(words) == 2:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gossamer.pipeline import world as model
-from gossamer.pipeline.world import Fdb, Learned, TableMiss, World
+from gossamer.pipeline.world import Fdb, Learned, TableMiss, UntaughtFdb, World
 
 if TYPE_CHECKING:
     from gossamer.switch.bridge import Bridge
@@ -121,6 +121,11 @@ def slow_path_fdb(bridge: Bridge) -> Fdb:
 
 def _number(port: Port | None) -> int | None:
     return None if port is None else port.ofport
+
+
+def untaught_fdb(bridge: Bridge) -> Fdb:
+    """Addresses for a traced packet, which is not real."""
+    return UntaughtFdb(packet_out_fdb(bridge))
 
 
 def world_of(switch: Switch, fdb_of: Callable[[Bridge], Fdb] = packet_out_fdb) -> World:

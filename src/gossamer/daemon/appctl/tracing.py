@@ -39,9 +39,9 @@ from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Step, StepKind
 from gossamer.pipeline.trace import format_resumed, format_trace, megaflow
-from gossamer.pipeline.world import UntaughtFdb, World
+from gossamer.pipeline.world import World
 from gossamer.switch.show import CommandError
-from gossamer.switch.world import world_of
+from gossamer.switch.world import packet_out_fdb, untaught_fdb, world_of
 
 if TYPE_CHECKING:
     from gossamer.daemon.appctl.kernel_run import KernelRun, Outcome
@@ -199,11 +199,8 @@ class _Trace:
     def __init__(self, switch: Switch, asked: Asked, actions: Actions | None) -> None:
         self.switch = switch
         self.asked = asked
-        self.world = world_of(switch)
+        self.world = world_of(switch, packet_out_fdb if asked.real else untaught_fdb)
         self.world.tracking = Foreseen(asked.ct_next)
-        if not asked.real:
-            for bridge in self.world.bridges.values():
-                bridge.fdb = UntaughtFdb(bridge.fdb)
         self.key = parse(asked.packet, asked.in_port) | asked.state.value
         try:
             self.result = self._run(actions)

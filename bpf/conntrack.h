@@ -233,8 +233,7 @@ struct ct_shared {
 				 * connections, a power of two; the daemon makes it less again */
 	__u32 top;		/* no connection is in a slot from here on; the daemon makes it less */
 	__u32 pad1[13];
-	__u32 n_translated;	/* as n_connections */
-	__u32 pad2[15];
+	__u32 pad2[16];
 	__u32 n_expectations;	/* ever written, by the daemon */
 	__u32 pad3[15];
 	struct ct_load fragments[CT_FRAGMENT_EPOCHS];

@@ -521,8 +521,8 @@ __attribute__((noinline)) int take_off(struct __sk_buff *skb, __u32 level)
 	} else {
 		type = k->eth_type;
 	}
-	if (strip(skb, d->length & 0xff) || put_labels(skb, st, 14, labels) || bpf_skb_store_bytes(skb, 0, k->eth_dst, 12, 0) ||
-	    bpf_skb_store_bytes(skb, 12, &type, 2, 0))
+	if (strip(skb, d->length & 0xff) || put_labels(skb, st, 14, labels) ||
+	    bpf_skb_store_bytes(skb, 0, k->eth_dst, 12, 0) || bpf_skb_store_bytes(skb, 12, &type, 2, 0))
 		return -1;
 	if (type != d->type && fix_protocol(skb))
 		return -1;

@@ -168,9 +168,9 @@ __attribute__((noinline)) int admit_held(struct __sk_buff *skb, __u32 id, __u32 
 }
 
 /* A packet enters by port `id`, and goes through its first bridge where its path is known and simple; else
- * `looked` says that pass() is to do it.  Returns 0 to go on, or -1 to drop.  With 0, one that goes on after a ct(): by the same code, as to fetch it costs more than to
- * run it.  Not inlined: what it keeps on the stack would lie below everything that follows, and all frames
- * together have 512 bytes. */
+ * `looked` says that pass() is to do it.  Where `id` is 0, one goes on after a ct(): by the same code, as to
+ * fetch it costs more than to run it.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps on the
+ * stack would lie below everything that follows, and all frames together have 512 bytes. */
 __attribute__((noinline)) int enter(struct __sk_buff *skb, __u32 id, __u32 level)
 {
 	struct state *st = state_get(level);

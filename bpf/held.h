@@ -17,7 +17,7 @@ struct held {
 	__u32 mark;
 	__u32 resume, n_saves, passes_begun, sequence;
 	__u32 n_ops;
-	__u32 transport, wire_transport;
+	__u32 pad, wire_transport;
 	__u32 came[PACKET_WORDS];
 	struct arrival in;
 	struct pass pass;	/* all but where it goes on: that is for ct() to say */

@@ -251,9 +251,6 @@ static __always_inline bool nat_has_address(const struct ct_nat_rule *rule)
 /* The answer's tuple is entered as the alias of a connection that is about to be made. */
 static __always_inline void nat_decided(struct ct_work *w, struct nat_work *nw, __u32 flags)
 {
-	struct ct_shared *shared;
-	__u32 zero = 0;
-
 	__builtin_memcpy(w->connection.reply.src, nw->answer.src, 16);
 	__builtin_memcpy(w->connection.reply.dst, nw->answer.dst, 16);
 	w->connection.reply.sport = nw->answer.sport;
@@ -261,9 +258,6 @@ static __always_inline void nat_decided(struct ct_work *w, struct nat_work *nw, 
 	w->connection.flags = (w->connection.flags & ~CT_SWAPPED) | flags;
 	w->key = nw->key;
 	w->swapped = 0;
-	shared = bpf_map_lookup_elem(&ct_shared, &zero);
-	if (shared)
-		__sync_fetch_and_add(&shared->n_translated, 1);
 }
 
 /* Decide how the connection in `ct_works`, about to be made, is translated by its `nat_rule`, and
@@ -384,13 +378,9 @@ static __always_inline void nat_answer(const struct ct_tuple *key, const struct 
 static __always_inline void nat_release(struct ct_work *w, struct nat_work *nw, __u32 slot,
 					__u32 level)
 {
-	struct ct_shared *shared = ct_shared_get();
-
 	w->sought = nw->answer;
 	w->sought.family |= CT_ALIAS;
 	ct_strike(slot, level);
-	if (shared)
-		__sync_fetch_and_add(&shared->n_translated, -1);
 }
 
 /* What was decided for the connection of the work is not used: it could not be made. */

@@ -8,7 +8,7 @@ OBJECT  := src/gossamer/datapath/gossamer.bpf.o
 SANDBOX := sh tests/sandbox.sh
 TRIPLET := $(shell uname -m)-linux-gnu
 
-.PHONY: demo test lint bench bench-scale bench-ports bench-conntrack bench-tunnels bench-kernel-module conformance nightly nightly-oracle nightly-properties nightly-restart nightly-kernel fuzz build clean
+.PHONY: demo test lint bench bench-scale bench-ports bench-failover bench-conntrack bench-tunnels bench-kernel-module conformance nightly nightly-oracle nightly-properties nightly-restart nightly-kernel fuzz build clean
 
 demo: build
 	@$(VENV)/bin/gossamer demo
@@ -49,6 +49,10 @@ bench-scale: build
 # One more port in a bridge of many, and who takes that time.
 bench-ports: build
 	@$(SANDBOX) $(PYTHON) -m bench.ports
+
+# How long packets are lost when a link is, beside Open vSwitch.
+bench-failover: build
+	@$(SANDBOX) $(PYTHON) -m bench.failover
 
 # New connections and packets of established ones, beside Open vSwitch.
 bench-conntrack: build

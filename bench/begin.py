@@ -14,7 +14,7 @@ from typing import Final
 
 from bench.cost import IP, NEW, OUT, SYN, TRACKED, Rig, flow, run
 from bench.varied import Varied
-from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import Ct, Nat
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
 
@@ -22,21 +22,21 @@ _RUNS: Final = 12
 _REPEAT: Final = 4000
 MANY: Final = 1_000_000
 _IS_NEW: Final = match(ct_state=(TRACKED | NEW, TRACKED | NEW))
-_POOL: Final = act.Nat(src=True, addresses=(bytes((10, 0, 1, 0)), bytes((10, 0, 255, 255))))
+_POOL: Final = Nat(src=True, addresses=(bytes((10, 0, 1, 0)), bytes((10, 0, 255, 255))))
 _FRAME: Final = SYN[:34] + (40_000).to_bytes(2, "big") + SYN[36:]
 
 
-def _firewall(first: act.Ct, *commit: act.Ct) -> list[Flow]:
+def _firewall(first: Ct, *commit: Ct) -> list[Flow]:
     """Track, and forward what is new, with `commit` before that."""
     return [flow(IP, first), flow(_IS_NEW, *commit, OUT, table=1)]
 
 
 CASES: Final = {
     "no tracking": [flow(IP, OUT)],
-    "tracked, not committed": _firewall(act.Ct(table=1)),
-    "committed": _firewall(act.Ct(table=1), act.Ct(commit=True)),
+    "tracked, not committed": _firewall(Ct(table=1)),
+    "committed": _firewall(Ct(table=1), Ct(commit=True)),
     "committed, translated": _firewall(
-        act.Ct(table=1, nat=act.Nat()), act.Ct(commit=True, nat=_POOL)
+        Ct(table=1, nat=Nat()), Ct(commit=True, nat=_POOL)
     ),
 }
 

@@ -23,11 +23,13 @@ from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.injection import run_once
 from gossamer.datapath.settings import PortKind, PortSettings
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Bucket, Group, GroupType
 from gossamer.pipeline.match import ANY, Match, match
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
+from gossamer.pipeline.of_port import OfPort
 
 _RUNS: Final = 25
 _REPEAT: Final = 4000
@@ -170,9 +172,9 @@ def measure(rig: Rig) -> dict[str, dict[str, int]]:
     tracked = match(ct_state=(TRACKED | ESTABLISHED, TRACKED | ESTABLISHED))
     new = match(ct_state=(TRACKED | NEW, TRACKED | NEW))
     firewall = [
-        flow(IP, act.Ct(table=1)),
+        flow(IP, Ct(table=1)),
         flow(tracked, act.Output(2), table=1),
-        flow(new, act.Ct(commit=True), act.Output(2), table=1),
+        flow(new, Ct(commit=True), act.Output(2), table=1),
     ]
 
     def expire_at_once() -> None:
@@ -188,7 +190,7 @@ def measure(rig: Rig) -> dict[str, dict[str, int]]:
         "five-tuple": rig.cost([flow(FIVE_TUPLE, OUT)]),
         "1,000 five-tuples in turn": thousand(rig),
         "NORMAL, address known": rig.cost(
-            [flow(ANY, act.Output(act.OfPort.NORMAL))], lambda: rig.once(REPLY, 2, port=2)
+            [flow(ANY, act.Output(OfPort.NORMAL))], lambda: rig.once(REPLY, 2, port=2)
         ),
         "10 tables": rig.cost(chain(10)),
         "set_field, 3 fields": rig.cost(
@@ -205,7 +207,7 @@ def measure(rig: Rig) -> dict[str, dict[str, int]]:
         "meter": rig.cost(metered),
         "ct(table=1), established": rig.cost(firewall, connect, packet=ACK),
         "ct(commit), new each time": rig.cost(
-            [flow(IP, act.Ct(commit=True), OUT)], expire_at_once, packet=SYN
+            [flow(IP, Ct(commit=True), OUT)], expire_at_once, packet=SYN
         ),
         "group, indirect": rig.cost(via_group, groups=[group(GroupType.INDIRECT, 1)]),
         "group, select of 8": rig.cost(via_group, groups=[group(GroupType.SELECT, 8)]),

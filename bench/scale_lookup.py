@@ -32,10 +32,11 @@ from gossamer.datapath.libbpf import check, lib
 from gossamer.datapath.loader import unpin
 from gossamer.datapath.settings import BridgeSettings, PortSettings
 from gossamer.datapath.testrun import TestRun
-from gossamer.pipeline.action import Action, Actions, OfPort, RegLoad, Resubmit, SubField
+from gossamer.pipeline.action import Action, Actions, RegLoad, Resubmit, SubField
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.of_port import OfPort
 
 ROUNDS: Final = 7
 ROUND_NS: Final = 200_000_000

@@ -24,6 +24,7 @@ from gossamer.datapath.tunnel_settings import LocalAddress, TunnelKind, TunnelSe
 from gossamer.pipeline import action as act
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.of_port import OfPort
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ADDRESSES = {"a": "192.0.2.1", "b": "192.0.2.2"}
@@ -104,7 +105,7 @@ def end_of(kind: str, port: str, local: str, remote: str) -> None:
 def _open() -> tuple[Datapath, int]:
     datapath = Datapath.open(Path(f"/sys/fs/bpf/bench-{os.getpid()}"))
     bridge = datapath.add_bridge("br0")
-    normal = (act.Output(act.OfPort.NORMAL),)
+    normal = (act.Output(OfPort.NORMAL),)
     datapath.insert_flows(bridge, [Flow(0, 0, Match(0, 0), normal)])
     return datapath, bridge
 

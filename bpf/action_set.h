@@ -17,9 +17,13 @@ enum set_slot {
 	SET_GROUP = SET_FIRST_LAST,
 	SET_OUTPUT,
 	SET_RESUBMIT,
-	SET_SLOTS
+	SET_CT_CLEAR,
+	SET_CT,			/* goes on in the program of that ct() */
+	SET_SLOTS,
+	SET_CHANGES = 15	/* all of them are executed, in the order they were written in */
 };
-#define SET_ENDS (1 << SET_GROUP | 1 << SET_OUTPUT | 1 << SET_RESUBMIT)
+#define SET_ENDS ((1 << SET_SLOTS) - (1 << SET_FIRST_LAST))
+
 /* The frame of that number, NULL where there is none.  One check on a value the compiler cannot
  * rewrite: 6.1 does not learn a bound from "not zero". */
 static __always_inline struct frame *frame_at(struct state *st, __u32 n)
@@ -50,6 +54,7 @@ static __always_inline void clear_set(struct state *st)
 {
 	st->set_used = 0;
 	st->n_set = 0;
+	st->n_laid = 0;
 	st->writers.n = 0;
 }
 
@@ -90,6 +95,7 @@ __attribute__((noinline)) int put_set_aside(__u32 level)
 	aside->writers = st->writers;
 	aside->used = st->set_used;
 	aside->n_set = st->n_set;
+	aside->n_laid = st->n_laid;
 	__builtin_memcpy(aside->slots, st->slots, sizeof(aside->slots));
 	__builtin_memcpy(aside->set, st->set, sizeof(aside->set));
 	st->n_sets_aside = n + 1;
@@ -115,6 +121,7 @@ __attribute__((noinline)) int take_set_back(__u32 level)
 	st->writers = aside->writers;
 	st->set_used = aside->used;
 	st->n_set = aside->n_set;
+	st->n_laid = aside->n_laid;
 	__builtin_memcpy(st->slots, aside->slots, sizeof(aside->slots));
 	__builtin_memcpy(st->set, aside->set, sizeof(aside->set));
 	st->n_sets_aside = n;
@@ -124,86 +131,47 @@ __attribute__((noinline)) int take_set_back(__u32 level)
 /* Into the action set: one of a kind, the last one counts. */
 static __always_inline void write_action(struct state *st, struct op *op)
 {
-	__u32 slot;
+	__u32 slot = OP_SLOT(op->flags), used, n;
 
 	if (st->clone)
 		put_set_aside(st->level);
+	used = st->set_used;
+	n = st->n_set;
 	if (op->flags & OP_WRITES)
 		add_writer(st, st->running);
-	switch (op->code) {
-	case OP_POP_VLAN:
-		slot = SET_POP_VLAN;
-		break;
-	case OP_PUSH_VLAN:
-		slot = SET_PUSH_VLAN;
-		break;
-	case OP_DEC_TTL:
-		slot = SET_DEC_TTL;
-		break;
-	case OP_OUTPUT:
-	case OP_OUTPUT_REG:
-	case OP_CONTROLLER:
-		slot = SET_OUTPUT;
-		if (st->set_used & (1 << SET_GROUP))
-			break;	/* the group overrules it */
-		if (op->code == OP_OUTPUT)
-			key_of(st)->actset_output = bpf_htonl(op->b);
-		else if (op->code == OP_CONTROLLER && (op->flags & 1))
-			key_of(st)->actset_output = bpf_htonl(OFPP_CONTROLLER);
-		break;
-	case OP_COPY_TTL_IN:
-		slot = SET_COPY_TTL_IN;
-		break;
-	case OP_COPY_TTL_OUT:
-		slot = SET_COPY_TTL_OUT;
-		break;
-	case OP_PUSH_MPLS:
-		slot = SET_PUSH_MPLS;
-		break;
-	case OP_POP_MPLS:
-		slot = SET_POP_MPLS;
-		break;
-	case OP_DEC_MPLS_TTL:
-		slot = SET_DEC_MPLS_TTL;
-		break;
-	case OP_GROUP:
-		slot = SET_GROUP;
-		key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
-		break;
-	case OP_RESUBMIT:
-		slot = SET_RESUBMIT;
-		break;
-	case OP_SET:
-	case OP_MOVE:
-	case OP_SET_VLAN:
-	case OP_SKIP:
-	case OP_FIX_TAG: {
-		__u32 n = st->n_set;
-
-		if (n >= SET_OPS) {
+	op->flags &= ~(OP_WRITE | OP_WRITES);
+	if (slot == SET_CHANGES) {
+		if (n >= (st->n_laid ? SET_ROOM : SET_OPS)) {
 			st->failure = DROP_TOO_LONG;
 			return;
 		}
 		st->set[n] = *op;
-		st->set[n].flags &= ~(OP_WRITE | OP_WRITES);
 		st->n_set = n + 1;
 		return;
 	}
-	default:
-		return;
+	if (slot == SET_GROUP) {
+		key_of(st)->actset_output = bpf_htonl(ACTSET_UNSET);
+	} else if (slot == SET_OUTPUT && !(used & (1 << SET_GROUP))) {	/* the group overrules it */
+		if (op->code == OP_OUTPUT)
+			key_of(st)->actset_output = bpf_htonl(op->b);
+		else if (op->code == OP_CONTROLLER && (op->flags & 1))
+			key_of(st)->actset_output = bpf_htonl(OFPP_CONTROLLER);
 	}
 	st->slots[slot] = *op;
-	st->slots[slot].flags &= ~(OP_WRITE | OP_WRITES);
-	st->set_used |= 1 << slot;
+	st->set_used = used | 1 << slot;
 }
 
 /* The action set, put in order behind its set operations, becomes the last frame.  Without a branch
- * for each operation, of which the verifier would follow both ways. */
-static __always_inline void lay_action_set(struct state *st)
+ * for each operation, of which the verifier would follow both ways; and not inlined, for its sake too. */
+__attribute__((noinline)) int lay_action_set(__u32 level)
 {
+	struct state *st = state_get(level);
 	struct op nothing = { .code = OP_SET };
-	__u32 n, sets = st->n_set;
+	__u32 n, sets, last = SET_FIRST_LAST;
 
+	if (!st)
+		return 0;
+	sets = st->n_set;
 	if (sets > SET_OPS)
 		sets = SET_OPS;
 	/* Room for those that come first; what is behind the last is moved for nothing.  One by one:
@@ -224,16 +192,17 @@ static __always_inline void lay_action_set(struct state *st)
 	n = sets + SET_FIRST_LAST;
 	/* 6.1 loses the bound on the way through the loop: a mask it can see, and the compiler not. */
 	asm volatile("%0 &= %1" : "+r"(n) : "i"(SET_ROOM - 1));
-	if (st->set_used & (1 << SET_GROUP))
-		st->set[n] = st->slots[SET_GROUP];
-	else if (st->set_used & (1 << SET_OUTPUT))
-		st->set[n] = st->slots[SET_OUTPUT];
-	else
-		st->set[n] = st->slots[SET_RESUBMIT];
+	while (last < SET_CT && !(st->set_used >> last & 1))
+		last++;
+	st->set[n] = st->slots[last];
+	/* what it leads to writes another one, which a ct() sends along */
 	st->set_used = 0;
+	st->writers.n = 0;
 	st->set_done = 1;
 	st->n_set = n + 1;
+	st->n_laid = n + 1;
 	lay_frame(st, ACTION_SET_PROGRAM, 0);
+	return 0;
 }
 
 #endif

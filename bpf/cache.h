@@ -18,7 +18,7 @@
 #define GOSSAMER_CACHE_H
 
 struct cache_mask {
-	__u32 n_words;
+	__u32 n_words;		/* more than there is room for: they do not tell packets apart */
 	__u32 n_pipeline;	/* of them, the first ones: they are no words of the packet */
 	struct match_word words[CACHE_WORDS];
 };
@@ -202,7 +202,7 @@ static __always_inline int gather_cache_key(struct state *st)
 	if (last >= mask->n_pipeline)
 		hash = gather_words(st, mask, last, st->n_words, hash);
 	st->hash = hash >> 32;
-	st->exact = 1;
+	st->exact = st->n_words <= CACHE_WORDS;
 	/* A pass that goes on after a ct() may only use paths that were made for such ones. */
 	if (st->resume)
 		st->exact = tells_resume(mask);

@@ -25,9 +25,11 @@ static __always_inline void set_word(struct state *st, __u32 word, __u32 value, 
 		return;
 	BOUND_WORD(word);
 	st->key[word] = (st->key[word] & ~mask) | value;
-	/* what a tunnel will read belongs to the packet too, and so does its mark */
+	/* what a tunnel will read belongs to the packet too, and so does its mark; what is known of its
+	 * connection only the daemon writes, for a packet that it has tracked before (KernelTracking) */
 	if ((word >= PACKET_WORD && word < KEY_WORDS) ||
-	    (word >= WORD_TUN_ID && word <= WORD_PKT_MARK)) {
+	    (word >= WORD_TUN_ID && word <= WORD_PKT_MARK) ||
+	    (word >= WORD_CT_STATE && word < WORD_CONJ_ID)) {
 		struct op op = { .code = DO_SET, .a = word, .b = value, .c = mask, .d = groups };
 
 		before_change(st);

@@ -58,11 +58,24 @@ static __always_inline void ct_tell_gone(const struct ct_tuple *key, struct ct_c
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* A slot whose connection is gone, or was not made after all. */
+/* A slot whose connection is gone, or was not made after all.  Who takes it next writes a key before all
+ * the rest: until then it has no time, so that nobody takes the one before for what is there. */
 static __always_inline void ct_give_back_slot(struct ct_record *record)
 {
+	record->c.expires = 0;
 	record->key.kind = 0;
 	__sync_lock_test_and_set(&record->taken, 0);
+}
+
+/* A connection is there now. */
+static __always_inline void ct_count_in(struct ct_shared *shared, struct ct_zone *zone,
+					struct ct_config *config)
+{
+	__u32 n = __sync_fetch_and_add(&shared->n_connections, 1) + 1;
+
+	if (n == config->room_at)
+		ct_ask_for_room(n);
+	__sync_fetch_and_add(&zone->count, 1);
 }
 
 /* Remove the connection that `victim` of the work is, with all that refers to it; 1 where it was
@@ -133,6 +146,12 @@ struct slot_search {
 	__u32 found;		/* it can be taken */
 };
 
+/* As many connections as there may be. */
+static __always_inline __u32 ct_most(struct ct_config *config)
+{
+	return config->max_connections < config->n_slots ? config->max_connections : config->n_slots;
+}
+
 static __always_inline bool begin_search(struct slot_search *search)
 {
 	struct ct_config *config = ct_config_get();
@@ -143,9 +162,7 @@ static __always_inline bool begin_search(struct slot_search *search)
 		return false;
 	n = shared->n_connections;
 	reach = shared->reach;
-	most = config->max_connections;
-	if (most > config->n_slots)
-		most = config->n_slots;
+	most = ct_most(config);
 	search->full = n >= most;
 	/* few connections lie close together: where they are is in the cache */
 	if (reach < CT_LEAST_REACH)
@@ -158,22 +175,51 @@ static __always_inline bool begin_search(struct slot_search *search)
 
 #define CT_LOST_NS 1000000000ull	/* longer than anybody takes to remove a connection */
 
+/* Is there a connection in it, all written? */
+static __always_inline bool ct_is_made(const struct ct_record *record)
+{
+	return record->key.family && *(volatile __u64 *)&record->c.expires;
+}
+
 /* Take a slot that was free when it was looked at; false where another CPU was quicker. */
 static __always_inline bool ct_claim(struct ct_record *record)
 {
 	return !__sync_lock_test_and_set(&record->taken, 1);
 }
 
-/* The slot that the clock's hand points to, NULL where there is none. */
-static __always_inline struct ct_record *next_slot(struct slot_search *search)
+#define CT_TOP_TRIES 4		/* other CPUs may be quicker so often */
+
+/* The slot that the clock's hand points to, of `max`.  Each CPU has a stretch of them, so that what it writes
+ * lies together, and the hand is not moved by all of them at once.  Where another one has the same stretch,
+ * since a packet that was held brought it along, who claims a slot has it. */
+static __always_inline __u32 ct_next_slot(struct ct_shared *shared, struct ct_work *w, __u32 max)
+{
+	__u32 slot = w->next_slot, end, top;
+
+	if (slot % CT_STRETCH && slot < max) {
+		w->next_slot = slot + 1;
+		return slot;
+	}
+	slot = __sync_fetch_and_add(&shared->hand, CT_STRETCH) % max & ~(CT_STRETCH - 1);
+	w->next_slot = slot + 1;
+	end = slot + CT_STRETCH;
+	top = shared->top;
+	for (int try = 0; try < CT_TOP_TRIES; try++) {
+		if (top >= end)
+			break;
+		top = __sync_val_compare_and_swap(&shared->top, top, end);
+	}
+	return slot;
+}
+
+/* The same, NULL where there is none. */
+static __always_inline struct ct_record *next_slot(struct slot_search *search, struct ct_work *w)
 {
 	struct ct_shared *shared = ct_shared_get();
 
 	if (!shared)
 		return NULL;
-	search->slot = __sync_fetch_and_add(&shared->hand, 1) % search->max;
-	if (search->slot >= shared->top)
-		shared->top = search->slot + 1;
+	search->slot = ct_next_slot(shared, w, search->max);
 	return ct_record_get(search->slot);
 }
 
@@ -181,7 +227,7 @@ static __always_inline struct ct_record *next_slot(struct slot_search *search)
 static __always_inline int ct_expire(struct ct_record *record, struct state *st, struct ct_work *w,
 				     __u32 level)
 {
-	if (!record->key.family || record->c.expires > st->now)
+	if (!ct_is_made(record) || record->c.expires > st->now)
 		return 0;
 	w->victim = record->key;
 	if (ct_remove(level)) {
@@ -198,10 +244,13 @@ static long ct_try_slot(__u32 i, struct slot_search *search)
 {
 	struct ct_work *w = ct_work_get(search->level);
 	struct state *st = state_get(search->level);
-	struct ct_record *record = next_slot(search);
+	struct ct_record *record;
 	__u32 how;
 
-	if (!w || !st || !record)
+	if (!w || !st)
+		return 1;
+	record = next_slot(search, w);
+	if (!record)
 		return 1;
 	if (!record->taken) {
 		search->found = !search->full && ct_claim(record);
@@ -211,8 +260,8 @@ static long ct_try_slot(__u32 i, struct slot_search *search)
 		search->found = ct_claim(record);
 		return search->found;
 	}
-	if (!record->key.family)
-		return 0;	/* about to be made */
+	if (!ct_is_made(record))
+		return 0;
 	how = ct_dispensable(&record->key, &record->c);
 	if (how > w->best || (how && how == w->best && record->c.expires < w->best_expires)) {
 		w->best = how;
@@ -221,6 +270,40 @@ static long ct_try_slot(__u32 i, struct slot_search *search)
 	}
 	/* while there is room elsewhere nobody has to go */
 	return search->full && w->best && i >= CT_TRIES_FULL;
+}
+
+/* Have the memory of the next slot come nearer while this packet goes its way: who writes does not wait for it,
+ * unless by an instruction that locks, and the first of a new connection would wait for all of it.  What is
+ * written nobody reads. */
+static __always_inline void ct_fetch_next(struct ct_work *w)
+{
+	__u32 slot = w->next_slot;
+	struct ct_record *next = slot % CT_STRETCH ? ct_record_get(slot) : NULL;
+
+	if (!next)
+		return;
+	*(volatile __u32 *)&next->pad0 = 0;
+	*(volatile __u64 *)&next->pad1 = 0;
+}
+
+/* The next slot where that is free, taken then, plus one; 0: ct_take_slot() is to look for one. */
+static __always_inline __u32 ct_take_next(struct ct_work *w, struct ct_config *config)
+{
+	struct ct_shared *shared = ct_shared_get();
+	struct ct_record *record;
+	__u32 n, reach, most, slot;
+
+	if (!shared)
+		return 0;
+	n = shared->n_connections;
+	reach = shared->reach;
+	most = ct_most(config);
+	/* as begin_search(), which is where any of this changes */
+	if (reach < CT_LEAST_REACH || n >= most || (n > reach / 2 && reach < most))
+		return 0;
+	slot = ct_next_slot(shared, w, reach < most ? reach : most);
+	record = ct_record_get(slot);
+	return record && !record->taken && ct_claim(record) ? slot + 1 : 0;
 }
 
 /* A slot for a new connection, which is taken then, plus one; 0: all that were looked at are taken by others that must
@@ -255,9 +338,12 @@ static long ct_expire_one(__u32 i, struct slot_search *search)
 {
 	struct ct_work *w = ct_work_get(search->level);
 	struct state *st = state_get(search->level);
-	struct ct_record *record = next_slot(search);
+	struct ct_record *record;
 
-	if (!w || !st || !record)
+	if (!w || !st)
+		return 1;
+	record = next_slot(search, w);
+	if (!record)
 		return 1;
 	ct_expire(record, st, w, search->level);
 	return 0;

@@ -54,6 +54,7 @@ static __always_inline void segment(struct ct_work *w, const struct tcp_start *t
 	w->tcp_flags = tcp->flags;
 	w->payload = length - (tcp->doff >> 4) * 4;
 	w->wscale = 0;
+	w->has_options = tcp->doff >> 4 > 5;
 }
 
 /* Read the TCP header of the packet in hand into its work; 0, or -1 where it cannot be. */

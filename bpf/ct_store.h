@@ -299,15 +299,12 @@ enum ct_entering { CT_ENTERED, CT_WAS_THERE, CT_NO_PLACE };
 
 /* Enter `sought` of the work, whose place is `place`: a key or the alias of a slot that was taken, whose
  * record says so already. */
-__attribute__((noinline)) int ct_enter(__u32 slot, __u32 level)
+static __always_inline int ct_enter_here(struct ct_work *w, __u32 slot, __u32 level)
 {
-	struct ct_work *w = ct_work_get(level);
 	struct ct_line *line, *other;
 	struct ct_place place;
 	__u32 entry, home;
 
-	if (!w)
-		return CT_NO_PLACE;
 	place = w->place;
 	home = place.line;
 	line = bpf_map_lookup_elem(&ct_index, &place.line);
@@ -328,6 +325,13 @@ __attribute__((noinline)) int ct_enter(__u32 slot, __u32 level)
 	if (home != place.line)
 		__sync_fetch_and_add(&line->spilled, -1);
 	return CT_WAS_THERE;
+}
+
+__attribute__((noinline)) int ct_enter(__u32 slot, __u32 level)
+{
+	struct ct_work *w = ct_work_get(level);
+
+	return w ? ct_enter_here(w, slot, level) : CT_NO_PLACE;
 }
 
 /* Take `sought` of the work, a key or an alias of that slot, out of the index; 1 where it was there. */

@@ -22,35 +22,38 @@ static __always_inline void emit_simple(struct state *st, __u8 code, __u16 a, __
 	emit_op(st, &op);
 }
 
-/* Noted for the path, and credited with this packet when all of it is known (credit_all()); what is
- * too much for a path is credited at once. */
+/* Noted for the path, and credited with this packet when all of it is known (credit_all()), since the
+ * daemon credits what it takes through itself.  What is too much even for that is credited at once. */
 static __always_inline void credit_flow(struct state *st, __u32 id, __u32 generation)
 {
 	struct flow_ref ref = { .id = id, .generation = generation };
 	__u32 n;
 
 	n = st->n_flows;
-	if (n < CACHED_FLOWS) {
+	if (n >= CACHED_FLOWS)
+		st->cacheable = 0;
+	if (n < NOTED_FLOWS) {
 		st->flows[n] = ref;
 		st->n_flows = n + 1;
 	} else {
 		credit(ref, 1, st->length, st->now);
-		st->cacheable = 0;
 	}
+}
+
+static long credit_noted(__u32 i, __u32 *level)
+{
+	struct state *st = state_get(*level);
+
+	if (!st || i >= NOTED_FLOWS || i >= st->n_flows)
+		return 1;
+	credit(st->flows[i], 1, st->length, st->now);
+	return 0;
 }
 
 /* Not inlined: translate() has the deepest calls, and no stack left. */
 __attribute__((noinline)) int credit_all(__u32 level)
 {
-	struct state *st = state_get(level);
-
-	if (!st)
-		return 0;
-	for (__u32 i = 0; i < CACHED_FLOWS; i++) {
-		if (i >= st->n_flows)
-			break;
-		credit(st->flows[i], 1, st->length, st->now);
-	}
+	bpf_loop(NOTED_FLOWS, credit_noted, &level, 0);
 	return 0;
 }
 

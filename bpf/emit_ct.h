@@ -33,6 +33,8 @@ static long emit_carried(__u32 i, __u32 *level)
 		i -= 16;
 		if (i >= st->n_set || i >= SET_ROOM)
 			return 1;
+		if (i < st->n_laid)
+			return 0;
 		op = st->set[i];
 	}
 	op.code |= DO_CARRY;
@@ -72,7 +74,7 @@ __attribute__((noinline)) int emit_carry(__u32 level)
 		return 0;
 	st->uses_state = 1;
 	bpf_loop(PACKET_WORD - 2, emit_state_word, &level, 0);
-	if (has_own_set(st) && (st->set_used || st->n_set)) {
+	if (has_own_set(st) && (st->set_used || st->n_set > st->n_laid)) {
 		bpf_loop(16 + SET_ROOM, emit_carried, &level, 0);
 		emit_writers(st);
 	}
@@ -88,8 +90,10 @@ static __always_inline void emit_ct(struct op *rule, struct state *st)
 		op.a = read_bits(st, rule->a & 0xff, rule->a >> 8, rule->c >> 8 & 0xff);
 	/* it may change the packet, or drop it: the end of its scope must show */
 	before_change(st);
-	if (op.flags & CT_DO_TABLE)
+	if (op.flags & CT_DO_TABLE) {
+		emit_in_port(st);
 		emit_carry(st->level);
+	}
 	emit_op(st, &op);
 	ct_forget(st);
 }

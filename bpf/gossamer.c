@@ -29,8 +29,11 @@ const volatile __u32 capturing = 0;
 #include "limits.h"
 #include "flow_key.h"
 #include "drop.h"
+#include "compare.h"
+#include "wrapping.h"
 #include "state.h"
 #include "port.h"
+#include "parse_ip.h"
 #include "parse.h"
 #include "tunnel.h"
 #include "program.h"
@@ -44,149 +47,46 @@ const volatile __u32 capturing = 0;
 #include "links.h"
 #include "meter.h"
 #include "conntrack.h"
+#include "ct_work.h"
 #include "ct_store.h"
 #include "emit_ct.h"
 #include "conjunction.h"
+#include "run.h"
 #include "translate.h"
+#include "quoted.h"
+#include "fragment.h"
 #include "transport.h"
 #include "commit_transport.h"
+#include "commit_l2.h"
 #include "commit.h"
 #include "punt.h"
+#include "nat_decide.h"
 #include "nat.h"
 #include "conntrack_slots.h"
 #include "conntrack_tcp.h"
 #include "expect.h"
 #include "sequence.h"
 #include "held.h"
+#include "belong.h"
+#include "begin.h"
 #include "track.h"
 #include "normal.h"
 #include "outer_checksum.h"
+#include "route.h"
 #include "encap.h"
+#include "outer.h"
 #include "decap.h"
+#include "send.h"
+#include "spread.h"
+#include "operation.h"
 #include "execute.h"
+#include "waiting.h"
 #include "too_big.h"
 #include "police.h"
 #include "cut.h"
 #include "forget.h"
-
-/* The coarse clock goes on with the kernel's ticks: to look for one costs nothing, a call 19 ns. */
-static __always_inline void read_clock(struct state *st)
-{
-	__u64 ticks = bpf_jiffies64();
-
-	if (st->ticks != ticks) {
-		st->ticks = ticks;
-		st->now = bpf_ktime_get_coarse_ns();
-	}
-	if (capturing) {
-		__u32 zero = 0;
-		struct ct_config *config = bpf_map_lookup_elem(&ct_config, &zero);
-
-		if (config && config->test_now) {
-			st->now = config->test_now;
-			st->ticks = 0;
-		}
-	}
-}
-
-/* Nothing is known yet of a packet that came by a port. */
-static __always_inline void begin(struct __sk_buff *skb, struct state *st, struct port *port, __u32 id,
-				  __u32 level)
-{
-	if (st->dirty) {
-		/* some earlier packet's registers */
-		__builtin_memset(st->key, 0, PACKET_WORD * 4);
-		st->dirty = st->ct_dirty = 0;
-	} else if (st->ct_dirty) {
-		ct_forget(st);
-		st->ct_dirty = 0;
-	}
-	st->level = level;
-	read_clock(st);
-	__builtin_memset(st->fresh, 0, sizeof(st->fresh));
-	st->in_port = id;
-	st->first_port = id;
-	st->bridge = port->bridge;
-	st->priority = skb->priority;
-	st->length = skb->len;
-	st->frame_length = skb->len + (skb->vlan_present ? 4 : 0);
-	st->at_ingress = port->kind == PORT_DEVICE || port->kind == PORT_TUNNEL;
-	key_of(st)->in_port = bpf_htonl(port->ofport);
-}
-
-/* A packet enters the switch, and is read.  Returns 0 to go on, or -1 to drop. */
-static __always_inline int receive(struct __sk_buff *skb, struct state *st, __u32 id, __u32 level)
-{
-	struct port *port = port_get(id);
-	struct port_counters *c = bpf_map_lookup_elem(&port_counters, &id);
-
-	if (!port || !c)
-		return -1;
-	c->rx_packets += 1;
-	c->rx_bytes += skb->len;
-	if ((port->flags & (PORT_RECEIVE | PORT_UP)) != (PORT_RECEIVE | PORT_UP)) {
-		c->rx_dropped += 1;
-		count_drop(DROP_NO_RECEIVE);
-		return -1;
-	}
-	if ((port->flags & PORT_POLICED) && !police(port, id, skb->len)) {
-		c->rx_dropped += 1;
-		count_drop(DROP_POLICED);
-		return -1;
-	}
-	begin(skb, st, port, id, level);
-	if (read_packet(skb, st, level)) {
-		count_drop(DROP_PARSE);
-		return -1;
-	}
-	return 0;
-}
-
-/* A packet enters that was held for a connection's helper, and has been counted before.  The same. */
-__attribute__((noinline)) int admit_held(struct __sk_buff *skb, __u32 id, __u32 level)
-{
-	struct state *st = state_get(level);
-	struct held *h = held_get(id);
-	struct port *port;
-
-	if (!st || !h || h->id != id) {
-		count_drop(DROP_HELD);
-		return -1;
-	}
-	port = port_get(h->first_port);
-	if (!port || port->kind == PORT_FREE) {
-		count_drop(DROP_UNKNOWN_PORT);
-		return -1;
-	}
-	skb->mark = h->mark;
-	begin(skb, st, port, h->first_port, level);
-	if (parse(skb, level)) {
-		count_drop(DROP_PARSE);
-		return -1;
-	}
-	return 0;
-}
-
-/* A packet enters by port `id`, and goes through its first bridge where its path is known and simple; else
- * `looked` says that pass() is to do it.  Where `id` is 0, one goes on after a ct(): by the same code, as to
- * fetch it costs more than to run it.  Returns 0 to go on, or -1 to drop.  Not inlined: what it keeps on the
- * stack would lie below everything that follows, and all frames together have 512 bytes. */
-__attribute__((noinline)) int enter(struct __sk_buff *skb, __u32 id, __u32 level)
-{
-	struct state *st = state_get(level);
-
-	if (!st)
-		return -1;
-	if (id) {
-		if (receive(skb, st, id, level))
-			return -1;
-		if (st->came_through)
-			enter_key(st);
-		remember(st);
-	}
-	perform_known(skb, st, level);
-	return 0;
-}
+#include "inherit.h"
+#include "enter.h"
 
 /* The last output is the packet itself. */
 static __always_inline int finish(struct __sk_buff *skb, __u32 level)
@@ -292,7 +192,8 @@ int gossamer(struct __sk_buff *skb)
 	}
 	if (enter(skb, id, level))
 		return TC_ACT_SHOT;
-	if (st->goes_on && !go_straight_on(skb, st, level))
+#pragma nounroll
+	for (int n = 0; n < STRAIGHT_CTS && st->goes_on; n++)
 		enter(skb, 0, level);
 	if (st->looked)
 		pass(skb, level);
@@ -352,20 +253,42 @@ int gossamer_grow(struct __sk_buff *skb)
 	return TC_ACT_SHOT;
 }
 
-/* The daemon's: its packet has keys of connections; how many were removed. */
+/* The daemon's: its packet says which connections; how many were removed, and where the last one was. */
 SEC("tc")
 int gossamer_forget(struct __sk_buff *skb)
 {
 	struct forgetting forgetting = { .skb = skb, .level = visits() };
 	struct state *st = state_get(forgetting.level);
-	__u32 head[2];
+	__u32 head[FORGET_HEAD / 4];
 
-	if (!st || bpf_skb_load_bytes(skb, 0, head, sizeof(head)) || head[0] > FORGET_MOST)
+	if (!st || bpf_skb_load_bytes(skb, 0, head, sizeof(head)))
 		return 0;
 	read_clock(st);
 	forgetting.which = head[1];
-	bpf_loop(head[0], forget_one, &forgetting, 0);
-	return forgetting.n;
+	forgetting.slot = head[2];
+	forgetting.zone = head[3];
+	if (forgetting.which == FORGET_KEYS) {
+		if (head[0] <= FORGET_MOST)
+			bpf_loop(head[0], forget_key, &forgetting, 0);
+	} else if (head[0] <= FORGET_SLOTS_MOST) {
+		bpf_loop(head[0], forget_slot, &forgetting, 0);
+	}
+	return forgetting.n | forgetting.last << FORGET_LAST_SHIFT;
+}
+
+/* The daemon's: its packet has connections that another version kept; how many of them are here now. */
+SEC("tc")
+int gossamer_inherit(struct __sk_buff *skb)
+{
+	struct inheriting inheriting = { .skb = skb, .level = visits() };
+	struct state *st = state_get(inheriting.level);
+	__u32 n;
+
+	if (!st || bpf_skb_load_bytes(skb, 0, &n, sizeof(n)) || n > INHERIT_MOST)
+		return 0;
+	read_clock(st);
+	bpf_loop(n, inherit_one, &inheriting, 0);
+	return inheriting.n;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -190,7 +190,7 @@ __attribute__((noinline)) int continue_scope(__u32 level)
 	if (scope->own_set == OWN_SET_WRITTEN) {	/* it runs on the clone as it is now */
 		scope->own_set = OWN_SET_RUN;
 		if (st->set_used & SET_ENDS) {
-			lay_action_set(st);
+			lay_action_set(level);
 			return 0;
 		}
 	}

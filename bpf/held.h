@@ -4,7 +4,7 @@
  * Such a packet has got as far as a ct(), which has tracked it.  What is known of it, and the
  * operations that are left to do with it, are kept in a slot; the packet itself goes up.  When the daemon
  * has read it, it enters the program once more (admit_held()) and goes on behind that tracking
- * (go_on_held(), execute.h): copies that have left do not leave twice, and nothing is counted twice.
+ * (go_on_held(), waiting.h): copies that have left do not leave twice, and nothing is counted twice.
  */
 #ifndef GOSSAMER_HELD_H
 #define GOSSAMER_HELD_H

@@ -42,6 +42,14 @@ static __always_inline void hide(struct state *st)
 	__builtin_memset(&st->key[WORD_NW_PROTO], 0, sizeof(st->hidden));
 }
 
+/* Below labels, or behind the type of another header, which a pop_mpls named in the bridge before. */
+static __always_inline bool out_of_sight(struct state *st)
+{
+	__be16 eth_type = key_of(st)->eth_type;
+
+	return is_mpls(eth_type) || (st->l3 && eth_type != st->l3_type);
+}
+
 /* `l3_type`: what the parser found. */
 static __always_inline void key_push_label(struct flow_key *k, __be16 eth_type, __be16 l3_type)
 {

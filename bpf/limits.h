@@ -30,6 +30,7 @@
 #define PATH_OPS 768		/* operations one pass may come to */
 #define CACHED_OPS 24
 #define CACHED_FLOWS 16
+#define NOTED_FLOWS 128	/* rules, buckets and misses of a pass that are credited when all of it is known */
 #define SET_ROOM 64		/* where it is put in order; a power of two */
 #define SET_OPS 48		/* set-field and move operations in an action set */
 
@@ -60,8 +61,9 @@
 #define CT_CHUNK 65536		/* slots for connections that are made at once */
 #define CT_CHUNKS 46
 #define CT_LEAST_REACH 8192
+#define CT_STRETCH 32		/* slots that a CPU takes at a time; a power of two */
 #define CT_SLOT_BITS 22		/* of an entry in the index: at least as many as number all slots */
-#define CT_HOME_LINES (1 << 16)	/* of the index, with up to fourteen connections each: 4 MB */
+#define CT_HOME_LINES (1 << 17)	/* of the index, with up to fourteen connections each: 8 MB */
 #define CT_MORE_LINES (1 << 19)	/* where those go whose own line is full */
 #define CT_ZONES 65536
 #define CT_POLICIES 1024	/* timeout policies; 0 is the default one */

@@ -23,7 +23,7 @@ enum rule_op {
 	OP_GOTO,		/* a: table */
 	OP_CLEAR_ACTIONS,
 	OP_EXIT,
-	OP_CHAIN,		/* b: program that continues this one */
+	OP_CHAIN,		/* b: program that continues this one; in an action set, that of its ct() */
 	OP_SKIP,		/* leave out the next `a` operations unless the packet has `b`: NEEDS_* */
 	OP_FIX_TAG,		/* bits of vlan_tci were written: they make a tag, or take it off */
 	OP_GROUP,		/* b: OpenFlow group number */
@@ -84,6 +84,7 @@ enum rule_op {
 
 #define OP_WRITE 0x80		/* flag: into the action set instead */
 #define OP_WRITES 0x20		/* beside it, on the first of those that a rule writes at once */
+#define OP_SLOT(flags) ((flags) >> 1 & 15)	/* beside it: enum set_slot */
 
 /* What a path is made of: what a packet of these bits has done to it. */
 enum path_op {

@@ -75,7 +75,7 @@ struct writers {		/* of an action set: what the daemon makes it again from */
 };
 
 struct action_set {		/* put aside while a clone has one of its own */
-	__u32 used, n_set;
+	__u32 used, n_set, n_laid, pad;
 	struct writers writers;
 	struct op slots[16];
 	struct op set[SET_ROOM];
@@ -124,57 +124,6 @@ struct pass {			/* a copy waiting to enter a bridge over a patch port, or again 
 	__u32 n_set;		/* operations of its action set */
 	__u32 key[KEY_WORDS];	/* only its packet part counts where it came over a patch port */
 	struct op set[SET_ROOM];
-};
-
-struct arrival {		/* what the outer headers of a tunnel's packet said */
-	__be32 local[4], remote[4];	/* IPv4 as ::ffff:a.b.c.d */
-	__be64 key;
-	__be16 dst_port;
-	__be16 type;		/* ethertype of what is inside, where that is no frame */
-	__u8 kind;
-	__u8 ttl, tos;
-	__u8 gbp_flags;
-	__be16 flags, gbp_id;
-	__u32 extensions;	/* TUNNEL_* that the packet needs */
-	__be32 erspan;
-	__u8 erspan_version;
-	__u8 summed;		/* there is an outer checksum */
-	__be16 present;
-	__u32 options;		/* bytes of Geneve's options */
-	__be32 metadata[16];
-};
-
-struct inner {			/* of a packet on its way into a tunnel */
-	__u8 tos, ttl;
-	__u8 is_ip;
-	__u8 pad;
-	__u32 length;		/* from the first byte after its layer 2; of a segment, where it is GSO */
-	__u32 l4;		/* length of its own headers up to its layer 4, 0 unknown */
-};
-
-struct departure {		/* of an output into a tunnel: what encapsulate() puts on */
-	__u32 port;
-	__u32 ifindex;
-	__u32 length;		/* of `words`, in bytes: outer L3 up to the inner L2 and with it */
-	__u32 inner_l2;
-	__u64 flags;		/* for bpf_skb_adjust_room() */
-	__u32 tags;		/* the packet has, which are in `words` */
-	__u32 tags_in_band;
-	__u32 l4;		/* offset of the outer L4 header in `words` */
-	__u32 check;		/* of its checksum, 0 none */
-	__u32 mtu;		/* the packet is too big: what would fit; else 0 */
-	__u32 resolve;		/* the kernel is to find the neighbour */
-	__u32 n_words;
-	__u32 in_option;	/* words still to come of the one being written */
-	__u32 critical;		/* an option that who does not know it must not ignore */
-	__u8 eth[12];		/* outer addresses */
-	__be16 type;
-	__u16 cut;		/* into fragments, when it has left */
-	__u32 mark;		/* of the outer packet, 0 the packet's own */
-	__be32 remote[4], local[4];
-	struct inner inner;
-	__be32 words[64];
-	struct bpf_redir_neigh hop;
 };
 
 #define MEMOS 32
@@ -242,6 +191,9 @@ struct state {
 			__u8 vlan_changed;
 			__u8 transport_read;		/* the level's `transports` are this packet's */
 			__u8 complained;		/* its sender has heard that it is too big */
+			__u8 begins;		/* it was seen to begin a connection, by the last ct(), and is the
+						 * same still */
+			__u16 then;		/* port id: after the ct() in `doing` it goes there, and nothing else */
 		};
 		__u64 fresh[FRESH_WORDS];
 	};
@@ -312,6 +264,7 @@ struct state {
 	__u32 set_used;			/* SET_* bits */
 	__u32 n_set;
 	__u32 set_done;			/* the action set was laid: it runs once */
+	__u32 n_laid;			/* of `set`, those that run; behind them is what is written meanwhile */
 	__u32 n_skip;			/* operations to leave out (OP_SKIP) */
 	__u64 shown[2];			/* pipeline words the path sets, so must set back */
 	__u32 uses_state;		/* the path reads pipeline words (packet-in) */
@@ -329,7 +282,7 @@ struct state {
 					 * begun and not ended on the way; or HOLDING */
 	__u32 holds;			/* the packet waits for a connection's helper: its id, else 0 */
 	struct frame frames[MAX_DEPTH];
-	struct flow_ref flows[CACHED_FLOWS];
+	struct flow_ref flows[NOTED_FLOWS];
 	struct writers writers;		/* rules that wrote the action set */
 	struct writers brought;		/* of them, those that did so before the ct() it came through */
 	struct op slots[16];		/* the action set's single-valued slots */
@@ -416,27 +369,6 @@ static __always_inline struct action_set *set_aside_get(__u32 level, __u32 n)
 {
 	n = level * MAX_SETS_ASIDE + (n & (MAX_SETS_ASIDE - 1));
 	return bpf_map_lookup_elem(&sets_aside, &n);
-}
-
-/* memcmp() would become a call that BPF does not have. */
-static __always_inline bool differ(const void *a, const void *b, const __u32 len)
-{
-	const __u16 *x = a, *y = b;
-	__u16 d = 0;
-
-#pragma unroll
-	for (__u32 i = 0; i < len / 2; i++)
-		d |= x[i] ^ y[i];
-	return d != 0;
-}
-
-/* 1 where it is not zero: without a branch, of which the verifier would follow both ways. */
-static __always_inline __u32 nonzero(__u32 value)
-{
-	__u64 sum = value;
-
-	asm volatile("%0 += -1\n%0 >>= 63" : "+r"(sum));	/* 1 for zero */
-	return sum ^ 1;
 }
 
 static __always_inline struct flow_key *key_of(struct state *st)

@@ -25,6 +25,12 @@ def in_parts(things: Iterable[T], breathe: Breathe) -> Iterator[T]:
             breathe()
 
 
+def parts(things: list[T]) -> Iterator[list[T]]:
+    """The things in turn, as many at a time as take a few milliseconds."""
+    for start in range(0, len(things), _PART):
+        yield things[start : start + _PART]
+
+
 def let_go(things: list[Any], breathe: Breathe) -> None:
     """Empty a list that may be the last to know what is in it."""
     while things:

@@ -7,7 +7,7 @@ import subprocess
 from gossamer.devices.qos import Discipline, QueueTree, Shaper
 from gossamer.switch.config import QosConfig, QueueConfig
 from gossamer.switch.qos import shape_of
-from tests.unit.switch.fake_datapath import FakeLink
+from tests.unit.switch.fake_devices import FakeLink
 
 WANTED = {
     "linux-sfq": ({"perturb": "5"}, ("qdisc sfq 1: root", "quantum 1500b", "perturb 5sec")),

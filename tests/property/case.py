@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline import action_choice, action_ct, action_encap, action_learn
+from gossamer.pipeline.action_choice import BundleAlgorithm, HashFields, MultipathAlgorithm
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.conntrack.tracker import Tracker, Zone
 from gossamer.pipeline.fields import BY_NAME, Field
@@ -15,6 +18,7 @@ from gossamer.pipeline.format import format_action
 from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.world import Bridge, Fragments, Port, TableMiss, VlanMode, World
 
 CLOCK_S = 1000.0
@@ -209,7 +213,7 @@ def _group_from_json(data: dict[str, Any]) -> Group:
             tuple(_action_from_json(a) for a in b["actions"]),
             b["bucket_id"],
             b["weight"],
-            b.get("watch_port", act.OfPort.ANY),
+            b.get("watch_port", OfPort.ANY),
             b.get("watch_group", GROUP_ANY),
         )
         for b in data["buckets"]
@@ -235,7 +239,7 @@ def _meter_from_json(data: dict[str, Any]) -> Meter:
 
 
 def _action_to_json(action: act.Action) -> list[Any]:
-    if isinstance(action, act.Ct):
+    if isinstance(action, Ct):
         return ["Ct", {"text": format_action(action)}]
     values: dict[str, Any] = {}
     for f in dataclasses.fields(action):  # type: ignore[arg-type]
@@ -254,9 +258,16 @@ def _action_to_json(action: act.Action) -> list[Any]:
     return [type(action).__name__, values]
 
 
+_ACTIONS: dict[str, Any] = {
+    name: kind
+    for module in (act, action_choice, action_ct, action_encap, action_learn)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type) and issubclass(kind, act.Action)
+}
+
 _ENUMS: dict[str, dict[str, Any]] = {
-    "fields": {"Multipath": act.HashFields, "Bundle": act.HashFields},
-    "algorithm": {"Multipath": act.MultipathAlgorithm, "Bundle": act.BundleAlgorithm},
+    "fields": {"Multipath": HashFields, "Bundle": HashFields},
+    "algorithm": {"Multipath": MultipathAlgorithm, "Bundle": BundleAlgorithm},
 }
 
 
@@ -265,7 +276,7 @@ def _action_from_json(data: list[Any]) -> act.Action:
     if kind == "Ct":
         (ct,) = parse_actions(values["text"])
         return ct
-    cls = getattr(act, kind)
+    cls = _ACTIONS[kind]
     converted: dict[str, Any] = {}
     for f in dataclasses.fields(cls):
         if f.name not in values:  # newer than the case: its default

@@ -71,9 +71,12 @@ class _Family:
 
     def rules(self) -> list[str]:
         rng = self.rng
-        track = f"{self.first}ct(table=1{self.zone}{self.again})"
+        ct = f"ct(table=1{self.zone}{self.again})"
+        track = f"{self.first}{ct}"
         out = [f"table=0,{self.family},actions={track}"]
-        if not self.exact and rng.random() < 0.25:
+        if not self.exact and rng.random() < 0.15:
+            out = [f"table=0,{self.family},actions={self.first}write_actions({ct}),goto_table:8"]
+        elif not self.exact and rng.random() < 0.25:
             # The action set written so far goes along with the copy.
             written = rng.choice((f"output:{SINK}", f"set_field:0x77->reg9,output:{SINK}"))
             out = [
@@ -115,7 +118,16 @@ class _Family:
         ct = f"ct({arguments}{end})"
         if self.exact:
             return f"{ct}{tail}"
+        if end and rng.random() < 0.15:
+            return f"write_actions({ct})"
         there = "10.0.0.77->ip_dst" if self.family == "ip" else "fd00::77->ipv6_dst"
+        if rng.random() < 0.4:
+            # as firewalls have it: a path of its own in the kernel
+            before = rng.choice(
+                ("", "", "", f"set_field:{there},", "mod_dl_src:02:00:00:00:00:99,", "dec_ttl,",
+                 f"ct(zone=7,table=8{self.again}),", "push_vlan:0x8100,", "load:7->NXM_NX_REG4[],")
+            )
+            return f"{before}ct({arguments}),output:{SINK}"
         return rng.choice(
             (
                 f"{ct}{tail}",
@@ -290,6 +302,8 @@ class _Sequence:
             frames = [error] if error is not None else frames
         elif not self.shared and isinstance(talk.kind, Udp) and rng.random() < 0.15:
             frames = self.in_fragments(talk, side)
+        if not self.shared:
+            frames = [odd for frame in frames for odd in self.unusual(frame)]
         for frame in frames:
             heard = self.send((INSIDE, OUTSIDE)[side], frame)
             talk.heard(side, heard)
@@ -305,6 +319,22 @@ class _Sequence:
         if rng.random() < 0.3:
             rng.shuffle(parts)
         return parts
+
+    def unusual(self, frame: bytes) -> list[bytes]:
+        """Seldom with options or an extension header, in fragments whatever it is, or with a tag."""
+        rng = self.rng
+        if rng.random() < 0.05:
+            frame = ip_packets.with_options(frame, rng.choice((8, 16)))
+        frames = [frame]
+        if rng.random() < 0.05:
+            size = rng.choice((8, 16, 24, 40))
+            frames = ip_packets.fragments(frame, size, rng.choice((3, rng.getrandbits(16))))
+            if rng.random() < 0.2:
+                rng.shuffle(frames)
+        if rng.random() < 0.05:
+            tag = rng.choice(("81000005", "88a8a005", "8100300781000005"))
+            frames = [f[:12] + bytes.fromhex(tag) + f[12:] for f in frames]
+        return frames
 
     def send(self, port: int, frame: bytes) -> list[bytes]:
         rng = self.rng

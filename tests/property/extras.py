@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, OfPort, SubField
+from gossamer.pipeline.action import Action, SubField
+from gossamer.pipeline.action_choice import (
+    Bundle,
+    BundleAlgorithm,
+    HashFields,
+    Multipath,
+    MultipathAlgorithm,
+)
+from gossamer.pipeline.action_ct import CtClear
+from gossamer.pipeline.action_encap import DecNshTtl
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import FIVE_TUPLE, GROUP_ANY, Bucket, Group, GroupType
 from gossamer.pipeline.match import ANY, Match, match
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
+from gossamer.pipeline.of_port import OfPort
 from tests.property.packets import Rng
 
 N_TABLES: Final = 6
@@ -70,7 +81,7 @@ class Extras:
             "bundle": lambda table, on: self.bundle(),
             "mpls": lambda table, on: self.labels(on),
             "copy_ttl": lambda table, on: [rng.choice((act.CopyTtlIn(), act.CopyTtlOut()))],
-            "set_nsh": lambda table, on: [act.DecNshTtl()] if _is_nsh(on) else [],
+            "set_nsh": lambda table, on: [DecNshTtl()] if _is_nsh(on) else [],
             "pbb": lambda table, on: [rng.choice((act.PushPbb(), act.PopPbb()))],
             "output_trunc": lambda table, on: [
                 act.OutputTrunc(rng.choice(ofports), rng.choice((34, 38, 50, 2000)))
@@ -107,6 +118,8 @@ class Extras:
             choices.append(self.group)
         if "mpls" in self.features:
             choices.append(lambda: self.rng.choice(self.labels()))
+        if "ct_in_action_set" in self.features:
+            choices.append(lambda: self.rng.choice((self.ct(0), CtClear())))
         return self.rng.choice(choices)() if choices else None
 
     # -- copies ------------------------------------------------------------------------
@@ -143,6 +156,9 @@ class Extras:
         elif where < 0.95:
             actions.append(self.plain.output())
         rng.shuffle(actions)
+        if "ct_among_others" in self.features:
+            # By dice of its own: all else is as it was before buckets had a ct().
+            self.track_in_bucket(actions, random.Random(f"{group} {index} {where}"))
         watch_port, watch_group = int(OfPort.ANY), GROUP_ANY
         if kind is GroupType.FAST_FAILOVER or rng.random() < 0.2:
             watch_port = rng.choice(self.ofports)
@@ -151,6 +167,15 @@ class Extras:
                 watch_group = rng.randrange(1, group)
         weight = rng.choice((0, 1, 1, 2, 10)) if kind is GroupType.SELECT else 1
         return Bucket(tuple(actions), index, weight, watch_port, watch_group)
+
+    def track_in_bucket(self, actions: list[Action], rng: random.Random) -> None:
+        """Sometimes a ct() or ct_clear among a bucket's actions, sometimes in place of them."""
+        if rng.random() > 0.4:
+            return
+        if rng.random() < 0.5:
+            actions.clear()
+        ct = _ct(rng, 0, nat="nat" in self.features)
+        actions.insert(rng.randrange(len(actions) + 1), CtClear() if rng.random() < 0.1 else ct)
 
     def clone(self, table: int, on: Match) -> Action:
         rng = self.rng
@@ -173,17 +198,7 @@ class Extras:
 
     def ct(self, table: int) -> Action:
         """Tracking, anywhere in a list: connections hardly matter, but what a copy takes along does."""
-        rng = self.rng
-        how = [rng.choice(("commit", "commit", "commit,force", ""))]
-        if rng.random() < 0.7 and table < N_TABLES - 1:
-            how.append(f"table={rng.randrange(table + 1, N_TABLES)}")
-        how.append(rng.choice(("zone=1", "zone=2", "")))
-        if "commit" in how[0] and rng.random() < 0.3:
-            how.append("exec(move:NXM_NX_REG1[]->NXM_NX_CT_MARK[],set_field:0x3/0x3->ct_label)")
-        if "nat" in self.features:
-            how.append(rng.choice(("", "", "nat(src=10.0.1.1)" if how[0] else "nat")))
-        (action,) = parse_actions(f"ct({','.join(part for part in how if part)})")
-        return action
+        return _ct(self.rng, table, nat="nat" in self.features)
 
     # -- state -------------------------------------------------------------------------
 
@@ -207,10 +222,10 @@ class Extras:
 
     def multipath(self) -> Action:
         rng = self.rng
-        return act.Multipath(
-            rng.choice(list(act.HashFields)),
+        return Multipath(
+            rng.choice(list(HashFields)),
             rng.choice((0, 1024)),
-            rng.choice(list(act.MultipathAlgorithm)),
+            rng.choice(list(MultipathAlgorithm)),
             rng.choice((1, 2, 3, 4, 100)),
             rng.choice((0, 4, 7)),
             SubField(_REGS[1], 0, 16),
@@ -220,8 +235,8 @@ class Extras:
         rng = self.rng
         members = tuple(self.plain.port() for _ in range(rng.randrange(1, 4)))
         dst = SubField(_REGS[1], 0, 16) if rng.random() < 0.5 else None
-        fields, algorithm = rng.choice(list(act.HashFields)), rng.choice(list(act.BundleAlgorithm))
-        chosen = act.Bundle(fields, rng.choice((0, 9)), algorithm, members, dst)
+        fields, algorithm = rng.choice(list(HashFields)), rng.choice(list(BundleAlgorithm))
+        chosen = Bundle(fields, rng.choice((0, 9)), algorithm, members, dst)
         return [chosen] if dst is None else [chosen, self.output_chosen()]
 
     def meters(self) -> tuple[Meter, ...]:
@@ -292,3 +307,16 @@ def _one_of_each(flows: list[Flow]) -> list[Flow]:
     """Without those that would replace another one."""
     kept = {(f.table_id, f.priority, f.match): f for f in flows}
     return list(kept.values())
+
+
+def _ct(rng: random.Random, table: int, *, nat: bool) -> Action:
+    how = [rng.choice(("commit", "commit", "commit,force", ""))]
+    if rng.random() < 0.7 and table < N_TABLES - 1:
+        how.append(f"table={rng.randrange(table + 1, N_TABLES)}")
+    how.append(rng.choice(("zone=1", "zone=2", "")))
+    if "commit" in how[0] and rng.random() < 0.3:
+        how.append("exec(move:NXM_NX_REG1[]->NXM_NX_CT_MARK[],set_field:0x3/0x3->ct_label)")
+    if nat:
+        how.append(rng.choice(("", "", "nat(src=10.0.1.1)" if how[0] else "nat")))
+    (action,) = parse_actions(f"ct({','.join(part for part in how if part)})")
+    return action

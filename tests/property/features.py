@@ -7,13 +7,12 @@ What none of them has, and why; the tests that have it instead:
 - set_queue and enqueue: a queue is not in the packet (tests/system/test_qos.py).
 - matches of ct_* among others: which connection a packet has is connections.py's, whose rules match them.
 - packet_type, dp_hash: frames have one, and hashes are each side's own.
-- tunnels' outer headers: test_tunnels.py.  What helpers read in texts: test_helpers.py; how numbers
+- tunnels' outer headers: tunnels/.  What helpers read in texts: test_helpers.py; how numbers
   move after it: test_sequences.py; what they announce: test_expectations.py.
 - meters between nothing and everything, and sample by chance: time and dice are each side's own.
 
 Of what they have, compare.py lets pass unseen: how far a packet gets that is dropped as a loop; paths beyond the
-kernel's bounds; which connection goes where several might; a third VLAN tag that a pop has laid bare, which
-the daemon sees and the kernel does not; DEI bits behind truncated copies and the daemon's.
+kernel's bounds; which connection goes where several might; DEI bits behind truncated copies and the daemon's.
 """
 
 from __future__ import annotations
@@ -50,6 +49,7 @@ FEATURES: Final = frozenset(
         "ct",
         "nat",
         "ct_among_others",  # in lists of all the rest, in clones, and in front of what goes up
+        "ct_in_action_set",
         "sample",  # every packet: what is left to chance cannot be compared
         "fragments",  # hidden ports, or dropped
         "tunnel_fields",  # set and matched, whatever the ports are

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Final
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, OfPort, SubField
+from gossamer.pipeline.action import Action, SubField
 from gossamer.pipeline.change import has_field
 from gossamer.pipeline.fields import BY_NAME, FIELDS, NSH, Field, get
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY, Match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.world import Fragments, Port, TableMiss, VlanMode
 from tests.property import packets

@@ -81,11 +81,31 @@ def icmp(flow: Flow, kind: int, code: int, rest: bytes) -> bytes:
     return ethernet(ip(flow.src, flow.dst, flow.proto, message))
 
 
+def with_options(frame: bytes, length: int) -> bytes:
+    """The frame's packet with options of no meaning: behind IPv4's header, or in a header of IPv6's own
+    (RFC 8200, 4.6), of `length` bytes, a multiple of eight."""
+    network = frame[14:]
+    if network[0] >> 4 == 6:
+        extension = bytes((network[6], length // 8 - 1, 1, length - 4)) + bytes(length - 4)
+        head = bytearray(network[:40])
+        head[6] = 60
+        head[4:6] = (len(network) - 40 + length).to_bytes(2, "big")
+        return ethernet(bytes(head) + extension + network[40:])
+    if network[0] != 0x45:
+        return frame
+    head = bytearray(network[:20]) + b"\1" * length
+    head[0] += length // 4
+    head[2:4] = (len(network) + length).to_bytes(2, "big")
+    head[10:12] = b"\0\0"
+    head[10:12] = checksum(bytes(head)).to_bytes(2, "big")
+    return ethernet(bytes(head) + network[20:])
+
+
 def fragments(frame: bytes, size: int, identifier: int) -> list[bytes]:
     """The frame's packet in fragments of `size` bytes, a multiple of eight."""
     network = frame[14:]
-    head = 20 if network[0] >> 4 == 4 else 40
-    src, dst = (network[12:16], network[16:20]) if head == 20 else (network[8:24], network[24:40])
+    head = (network[0] & 15) * 4 if network[0] >> 4 == 4 else 40
+    src, dst = (network[12:16], network[16:20]) if head < 40 else (network[8:24], network[24:40])
     payload = network[head:]
     out = []
     for at in range(0, len(payload), size):

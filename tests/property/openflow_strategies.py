@@ -10,12 +10,22 @@ from gossamer.openflow import message as m
 from gossamer.openflow.match import OF_CONNECTION, has_prerequisite, says_tracked
 from gossamer.openflow.oxm import allowed_bits, is_nxm_port
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, LearnSpec, LearnTo, OfPort, SubField
+from gossamer.pipeline.action import Action, SubField
+from gossamer.pipeline.action_choice import (
+    Bundle,
+    BundleAlgorithm,
+    HashFields,
+    Multipath,
+    MultipathAlgorithm,
+)
+from gossamer.pipeline.action_ct import CT_ALG_FTP, CT_ALG_TFTP, Ct, CtClear, Nat
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS, named_bits
 from gossamer.pipeline.fields import BY_NAME, FIELDS, Field
 from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType
 from gossamer.pipeline.match import ANY, Match
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
+from gossamer.pipeline.of_port import OfPort
 
 V10, V11, V12, V13, V14, V15 = range(1, 7)
 versions: Final = st.integers(V10, V15)
@@ -127,7 +137,7 @@ def learns(draw: st.DrawFn) -> Action:
     """learn, with and without a result."""
     result = draw(st.none() | subfields(_TARGETS, 1))
     flags = draw(st.integers(0, 3)) | (4 if result else 0)
-    return act.Learn(
+    return Learn(
         tuple(draw(st.lists(learn_specs(), max_size=4))), draw(st.integers(0, 254)), draw(u16),
         draw(u16), draw(u16), draw(u64), flags, draw(u16), draw(u16), draw(u32), result,
     )  # fmt: skip
@@ -138,27 +148,27 @@ def multipaths(draw: st.DrawFn) -> Action:
     """multipath into bits that can tell its links apart."""
     dst = draw(subfields(_NXM_NAMED, 64))
     links = draw(st.integers(1, min(1 << dst.n_bits, 65536)))
-    return act.Multipath(
-        draw(st.sampled_from(act.HashFields)), draw(u16),
-        draw(st.sampled_from(act.MultipathAlgorithm)), links, draw(u32), dst,
+    return Multipath(
+        draw(st.sampled_from(HashFields)), draw(u16),
+        draw(st.sampled_from(MultipathAlgorithm)), links, draw(u32), dst,
     )  # fmt: skip
 
 
 @st.composite
 def bundles(draw: st.DrawFn) -> Action:
     """bundle and bundle_load."""
-    return act.Bundle(
-        draw(st.sampled_from(act.HashFields)), draw(u16),
-        draw(st.sampled_from(act.BundleAlgorithm)), tuple(draw(st.lists(ports, max_size=5))),
+    return Bundle(
+        draw(st.sampled_from(HashFields)), draw(u16),
+        draw(st.sampled_from(BundleAlgorithm)), tuple(draw(st.lists(ports, max_size=5))),
         draw(st.none() | subfields(_NXM_NAMED, 64, 16)),
     )  # fmt: skip
 
 
 @st.composite
-def nats(draw: st.DrawFn) -> act.Nat:
+def nats(draw: st.DrawFn) -> Nat:
     """nat inside of ct, with all that may stand there."""
     if draw(st.booleans()):
-        return act.Nat()
+        return Nat()
     src = draw(st.booleans())
     length = draw(st.sampled_from((4, 16)))
     addresses = sorted(draw(st.integers(1, (1 << 8 * length) - 1)) for _ in range(2))
@@ -166,7 +176,7 @@ def nats(draw: st.DrawFn) -> act.Nat:
     ports = draw(st.none() | st.lists(st.integers(1, 0xFFFF), min_size=2, max_size=2).map(sorted))
     kind = draw(st.sampled_from(("", "hash", "random")))
     # Flags are only shown behind addresses.
-    return act.Nat(
+    return Nat(
         src, not src, (first, draw(st.sampled_from((first, last)))),
         (ports[0], ports[1]) if ports else None, draw(st.booleans()), kind == "hash",
         kind == "random",
@@ -190,11 +200,11 @@ def cts(draw: st.DrawFn) -> Action:
             act.SetField(field, draw(bits(field.n_bits)) & mask, mask),
             act.RegMove(moved, SubField(field, 0, moved.n_bits)),
         )[draw(st.integers(0, 2)) :]
-    return act.Ct(
+    return Ct(
         commit, commit and draw(st.booleans()), draw(st.none() | st.integers(0, 254)),
         0 if zone_field else draw(u16), zone_field,
-        draw(st.none() | (nats() if commit else st.just(act.Nat()))),
-        draw(st.sampled_from((0, act.CT_ALG_FTP, act.CT_ALG_TFTP))), inside,
+        draw(st.none() | (nats() if commit else st.just(Nat()))),
+        draw(st.sampled_from((0, CT_ALG_FTP, CT_ALG_TFTP))), inside,
     )  # fmt: skip
 
 
@@ -229,7 +239,7 @@ _simple: Final = st.one_of(
 )  # fmt: skip
 plain_actions: Final = st.one_of(
     _simple, set_fields(), loads(), moves(), named_sets(), learns(), multipaths(), bundles(),
-    controllers, cts(), st.just(act.CtClear()),
+    controllers, cts(), st.just(CtClear()),
 )  # fmt: skip
 actions: Final = st.recursive(
     plain_actions,
@@ -295,6 +305,8 @@ def matches(draw: st.DrawFn) -> Match:
 def _values(field: Field) -> st.SearchStrategy[int]:
     if field.name == "nsh_mdtype":
         return st.sampled_from((1, 2))
+    if field.name == "nsh_ttl":
+        return bits(6)
     return ports if field.name in ("in_port", "actset_output") else bits(field.n_bits)
 
 

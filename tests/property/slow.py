@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 from gossamer.datapath.settings import Punt
-from gossamer.pipeline.commit import PACKET_MASK
 from gossamer.pipeline.execute import Pipeline
-from gossamer.pipeline.fields import KEY_LEN, SLOTS
 from gossamer.pipeline.flow import Flow
-from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.world import Bridge, World
 from gossamer.switch.kernel_tracking import KernelTracking
@@ -29,10 +26,6 @@ from tests.property.case import Case
 if TYPE_CHECKING:
     from gossamer.datapath.datapath import Datapath
     from gossamer.switch.switch import Switch
-
-_LAYER_2: Final = PACKET_MASK & ~((1 << ((KEY_LEN - SLOTS["nw_proto"].offset) * 8)) - 1)
-"""Addresses, ethertype, tags and labels; the kernel reads deeper only where rules look there."""
-
 
 _TRACKING: WeakKeyDictionary[Datapath, KernelTracking] = WeakKeyDictionary()
 
@@ -55,9 +48,6 @@ class SlowPath:
     """There was something to do."""
     took_any: bool = False
     """For some packet of the case."""
-    saw_more: bool = False
-    """Of a packet the daemon saw more than the kernel: a third tag, after the first was popped in
-    the bridge before."""
 
     @staticmethod
     def of(
@@ -89,8 +79,6 @@ class SlowPath:
         for name, bridge in self.world.bridges.items():
             bridge.fdb = self._addresses(name)
         self.took = self.took_any = True
-        more = (parse(punt.data, punt.in_port) ^ punt.key) & _LAYER_2
-        self.saw_more = self.saw_more or bool(more)
         n_bytes = punt.controller_id
         bridge = names[punt.bridge_id]
         flows = {flow.flow_id: flow for flow in self.flows.values()}

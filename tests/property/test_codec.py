@@ -17,10 +17,10 @@ from gossamer.openflow.codec import Context, decode
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.match import decode_match, decode_ofp_match, encode_match, encode_ofp_match
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.group import GROUP_ALL, Group, GroupType
 from gossamer.pipeline.match import Match, match
 from gossamer.pipeline.meter import Meter, MeterFlag
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.tlv import MAX_OPTION, N_FIELDS, OptionMap
 from tests.fuzz.openflow_codec import mutate
 from tests.property import openflow_strategies as some

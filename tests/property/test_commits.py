@@ -313,7 +313,7 @@ def test_no_packet_meets_a_commit_that_there_is_no_room_for(
     monkeypatch.undo()
     assert world.sent() == [0, traffic.n, 0]
     assert traffic.n > 1000
-    world.datapath.sweep_fdb()
+    list(world.datapath.sweep())
     assert len(list(rules(world.datapath))) == 39 + len(flows)
 
 

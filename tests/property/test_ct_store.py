@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,15 +12,18 @@ from typing import Final
 import pytest
 
 from gossamer.datapath import layout
+from gossamer.datapath.conntrack import Conntrack
 from gossamer.datapath.conntrack.store import place_of
 from gossamer.datapath.conntrack.tuple import pack
 from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.settings import PortKind, PortSettings
 from gossamer.datapath.testrun import TestRun
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
+from gossamer.pipeline.of_port import OfPort
 
 _FACTOR: Final = 0xFF51AFD7ED558CCD
 _INVERSE: Final = pow(_FACTOR, -1, 1 << 64)
@@ -76,9 +81,9 @@ def test_a_crowd_in_one_line_goes_to_the_other_and_each_is_found_counted_and_rem
     datapath.insert_flows(
         bridge,
         [
-            Flow(0, 1, match(eth_type=0x86DD), (act.Ct(table=1, zone=1),)),
-            Flow(1, 1, new, (act.Ct(commit=True, zone=1), act.Output(2))),
-            Flow(1, 1, known, (act.Output(act.OfPort.IN_PORT),)),
+            Flow(0, 1, match(eth_type=0x86DD), (Ct(table=1, zone=1),)),
+            Flow(1, 1, new, (Ct(commit=True, zone=1), act.Output(2))),
+            Flow(1, 1, known, (act.Output(OfPort.IN_PORT),)),
         ],
     )
     conntrack, run = datapath.conntrack, TestRun(datapath)
@@ -107,7 +112,7 @@ def test_of_a_crowd_those_in_the_other_line_are_found_when_their_own_has_room_ag
         bridge, PortSettings(name="p1", kind=PortKind.DEVICE, ofport=1)
     )
     datapath.insert_flows(
-        bridge, [Flow(0, 1, match(eth_type=0x86DD), (act.Ct(commit=True, zone=1), act.Output(1)))]
+        bridge, [Flow(0, 1, match(eth_type=0x86DD), (Ct(commit=True, zone=1), act.Output(1)))]
     )
     conntrack, run = datapath.conntrack, TestRun(datapath)
     crowd = _crowd(conntrack.config.seed, 20)
@@ -125,7 +130,7 @@ def test_after_very_many_connections_few_lie_close_together_again(datapath: Data
     bridge = datapath.add_bridge("br0")
     port = datapath.add_port(bridge, PortSettings(name="p1", kind=PortKind.DEVICE, ofport=1))
     datapath.insert_flows(
-        bridge, [Flow(0, 1, match(eth_type=0x86DD), (act.Ct(commit=True, zone=1), act.Output(1)))]
+        bridge, [Flow(0, 1, match(eth_type=0x86DD), (Ct(commit=True, zone=1), act.Output(1)))]
     )
     conntrack, run = datapath.conntrack, TestRun(datapath)
     tuples = [Tuple(i.to_bytes(16, "big"), _DST, 17, 1000, 53, 1) for i in range(1, 9001)]
@@ -140,3 +145,45 @@ def test_after_very_many_connections_few_lie_close_together_again(datapath: Data
         run.run(port, _frame(t))
     assert conntrack.room.top <= layout.CT_LEAST_REACH
     assert {c.orig for c in conntrack.connections()} == set(tuples[:10])
+
+
+def _until_slots(conntrack: Conntrack, n: int) -> bool:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if conntrack.config.n_slots >= n:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_room_is_made_beside_the_daemon_also_for_those_that_come_meanwhile(
+    datapath: Datapath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conntrack = datapath.conntrack
+    room, chunks, shared = conntrack.room, conntrack.store.chunks, conntrack._shared.words32
+    held, added, begun, add = threading.Event(), [], threading.Event(), chunks.add
+
+    def slowly() -> None:
+        begun.set()
+        assert held.wait(60)
+        added.append(threading.current_thread())
+        add()
+
+    monkeypatch.setattr(chunks, "add", slowly)
+    shared[0] = 300_000
+    room.is_wanted(b"")
+    room.make()
+    assert begun.wait(60)
+    room.make()
+    # While it is made all are read, and many more begin.
+    assert list(conntrack.connections()) == []
+    assert not added
+    shared[0] = 900_000
+    held.set()
+    assert _until_slots(conntrack, 1_200_000)
+    room.close()
+    shared[0] = 0
+    assert threading.current_thread() not in added
+    assert len(set(chunks.fds())) == len(chunks) == conntrack.config.n_slots // layout.CT_CHUNK
+    room.make()
+    assert not room._growing.is_alive()

@@ -67,7 +67,7 @@ def world(actions: str) -> Case:
         f"table=5,actions=output:3,{COMMIT}",
         f"table=9,actions={','.join(connections._SHOW)},output:3",
     )
-    bucket = Bucket(parse_actions(f"set_field:3->ip_dscp,{COMMIT},output:3"))
+    bucket = Bucket(parse_actions(f"set_field:3->ip_dscp,{COMMIT}"))
     meter = Meter(1, MeterFlag.PKTPS, (Band(BandType.DROP, 1000, 1000),))
     ports = (*(Port(n) for n in (1, 2, 3, 4)), Port(10, peer=("br1", 1)))
     behind = (

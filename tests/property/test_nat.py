@@ -73,6 +73,25 @@ def test_a_port_in_use_is_not_given_twice(world: NatWorld) -> None:
     assert seen.sport == 4000, "towards another server it is free"
 
 
+@pytest.mark.parametrize(("inside", "server", "outside"), FAMILIES)
+def test_who_is_not_translated_begins_nothing_whose_answers_are_anothers(
+    world: NatWorld, inside: str, server: str, outside: str
+) -> None:
+    ip, literal = ("ipv6", f"[{outside}]") if ":" in outside else ("ip", outside)
+    world.nat(f"src={literal}")
+    source = f"ipv6_src={outside}" if ip == "ipv6" else f"nw_src={outside}"
+    world.flows(f"table=0,priority=40000,in_port=1,{ip},{source},actions=ct(commit,zone=5,table=1)")
+    world.through(INSIDE, udp(inside, 4000, server, 53))
+    world.dropped(INSIDE, udp(outside, 4000, server, 53), "ct_nat_full")
+    state, seen = world.through(OUTSIDE, udp(server, 53, outside, 4000))
+    assert (state, seen.way) == ({"trk", "est", "rpl", "dnat"}, (server, 53, inside, 4000))
+    state, seen = world.through(INSIDE, udp(outside, 4001, server, 53))
+    assert (state, seen.way) == ({"trk", "new"}, (outside, 4001, server, 53))
+    world.datapath.conntrack.flush()
+    state, _ = world.through(INSIDE, udp(outside, 4000, server, 53))
+    assert state == {"trk", "new"}
+
+
 def test_a_range_of_ports_is_used_up_before_anybody_is_refused(world: NatWorld) -> None:
     world.nat("src=198.51.100.1:5000-5099")
     ports = set()
@@ -279,6 +298,33 @@ def test_a_fragment_without_its_first_is_invalid_and_overlaps_are_dropped(
     )
     world.dropped(INSIDE, overlap, "ct_fragment")
     world.dropped(INSIDE, third, "ct_fragment")
+
+
+@pytest.mark.parametrize(("inside", "server", "outside"), FAMILIES)
+def test_fragments_that_leave_and_come_back_by_another_port_are_tracked_there_too(
+    world: NatWorld, inside: str, server: str, outside: str
+) -> None:
+    back = 3
+    world.add_port(back)
+    world.flows(
+        *(f"table=0,{ip},actions=ct(commit,zone=5,table=1)" for ip in ("ip", "ipv6")),
+        "table=1,priority=1,ct_state=-inv,in_port=1,actions=output:3",
+        "table=1,priority=1,ct_state=-inv,in_port=3,actions=output:2",
+    )
+    datagram = udp_segment(inside, 4000, server, 53, bytes(2000))
+    pieces = fragments(inside, server, UDP, datagram, 177)
+    # Each goes on its way before the next one comes.
+    for piece in pieces:
+        for port, to in ((INSIDE, back), (back, OUTSIDE)):
+            sent = [c.port_id for c in world.send(port, piece)]
+            assert sent == [world.ports[to]], world.datapath.drops()
+    for port in (INSIDE, back):
+        world.dropped(port, pieces[1], "ct_fragment")
+    # The next one of that number, of which the other port's came first.
+    for port, to in ((back, OUTSIDE), (INSIDE, back)):
+        for piece in pieces:
+            sent = [c.port_id for c in world.send(port, piece)]
+            assert sent == [world.ports[to]], world.datapath.drops()
 
 
 @pytest.mark.parametrize(("inside", "server", "outside"), FAMILIES)

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.action import SubField
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.action_syntax import parse_actions
+from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.execute import Pipeline
-from gossamer.pipeline.fields import BY_NAME
+from gossamer.pipeline.fields import BY_NAME, ETH_IPV4, get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.group import Bucket, Group, GroupType
-from gossamer.pipeline.steps import Drop, Step
+from gossamer.pipeline.of_port import OfPort
+from gossamer.pipeline.steps import Drop, Step, StepKind
 from gossamer.pipeline.trace import trace_flow
 from gossamer.pipeline.world import Bridge, Port, VlanMode, World
 from tests.property import peer as peers
@@ -25,7 +28,9 @@ from tests.unit.pipeline.test_trace import FLOW, NORMAL, flow
 
 N_WORLDS = 16
 N_PACKETS = 10
-SHARED = FEATURES - {"copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle"}
+SHARED = FEATURES - {
+    "copy_ttl", "output_trunc", "check_pkt_larger", "meter", "multipath", "bundle",
+}  # fmt: skip
 """What both have, and random worlds can show: the hashes are each one's own, and a cut or a look
 at the length comes in Open vSwitch before changes that wait to be written to the packet.  What is
 set of a tunnel's fields is not compared there yet."""
@@ -52,6 +57,59 @@ def differs(kinds: set[type[act.Action]]) -> bool:
     return copied or {act.PushMpls, act.PopMpls} <= kinds
 
 
+def aborts(first: Step) -> bool:
+    """Whether ovs-vswitchd ends at an assertion: where a ct() with a table is met while there is
+    something in the action set (`action_set_len <= ofpacts_len`, in recirc_alloc_id__())."""
+    passes = [first]
+    for entered in passes:
+        gathered = False
+        left = entered.steps[::-1]
+        while left:
+            step = left.pop()
+            if step.kind in (StepKind.BRIDGE, StepKind.RESUME):
+                passes.append(step)
+                continue
+            if step.kind is StepKind.ACTION_SET_IS:
+                gathered = bool(step.actions)
+            elif step.kind in (StepKind.ACTION_SET_WAS, StepKind.ACTION_SET):
+                gathered = False
+            elif gathered and isinstance(step.action, Ct) and step.action.table is not None:
+                return True
+            left += step.steps[::-1]
+    return False
+
+
+def other_family(step: Step) -> bool:
+    """Whether a ct() met a packet of another family than the addresses of its nat(), which are
+    written into the packet there all the same (docs/conntrack.md)."""
+    action = step.action
+    if isinstance(action, Ct) and action.nat is not None and action.nat.addresses is not None:
+        ipv4 = len(action.nat.addresses[0]) == 4
+        if ipv4 != (get_slot(step.before, "eth_type") == ETH_IPV4):
+            return True
+    return any(map(other_family, step.steps))
+
+
+def in_order(step: Step) -> list[Step]:
+    """A step and all below it, as they came."""
+    return [step, *(s for below in step.steps for s in in_order(below))]
+
+
+def leaks(first: Step) -> bool:
+    """Whether a nat() behind a patch port met a packet that left in front of it afterwards: there it
+    has the new address then, too (docs/compat.md)."""
+    steps = in_order(first)
+    for at, step in enumerate(steps[1:], 1):
+        if step.kind is StepKind.BRIDGE:
+            behind = in_order(step)
+            after = steps[at + len(behind) :]
+            if any(isinstance(s.action, Ct) and s.action.nat for s in behind) and any(
+                s.kind in (StepKind.OUTPUT, StepKind.PUNT) for s in after
+            ):
+                return True
+    return False
+
+
 @needs_peer
 def test_open_vswitch_sends_the_same_packets_to_the_same_ports(tmp_path: Path) -> None:
     compared = 0
@@ -61,9 +119,13 @@ def test_open_vswitch_sends_the_same_packets_to_the_same_ports(tmp_path: Path) -
             pipeline = Pipeline(built.case.world())
             for packet in built.case.packets:
                 result = pipeline.run(packet.bridge, packet.in_port, packet.data)
+                if aborts(result.steps) or other_family(result.steps) or leaks(result.steps):
+                    break  # what is known there of later packets is not what is known here
                 expected = peers.sent(result.outputs, built)
-                sent = built.send(packet.bridge, packet.in_port, packet.data, expected)
-                if LATE & set(result.drops) or differs(ran(result.steps)):
+                known = LATE & set(result.drops) or differs(ran(result.steps))
+                patience_s = peers.BRIEFLY_S if known else peers.PATIENCE_S
+                sent = built.send(packet.bridge, packet.in_port, packet.data, expected, patience_s)
+                if known:
                     continue
                 assert sent == expected, f"seed {seed}: {packet}"
                 compared += 1
@@ -109,7 +171,7 @@ def test_open_vswitch_traces_a_packet_in_the_same_words(tmp_path: Path) -> None:
 @needs_peer
 def test_open_vswitch_traces_groups_and_copies_in_the_same_words(tmp_path: Path) -> None:
     rules = (
-        "table=0,priority=9,tcp,actions=push:NXM_NX_REG3[],pop:NXM_NX_REG1[16..31],"
+        "table=0,priority=9,tcp,actions=group:4,push:NXM_NX_REG3[],pop:NXM_NX_REG1[16..31],"
         "pop:NXM_NX_REG1[],set_field:7->reg2,clone(set_field:1->reg1,push:NXM_NX_REG1[],"
         "resubmit(,1),pop:NXM_NX_REG2[0..15],output:2),"
         "multipath(symmetric_l4,0,modulo_n,1,0,NXM_NX_REG0[0..3]),"
@@ -128,6 +190,9 @@ def test_open_vswitch_traces_groups_and_copies_in_the_same_words(tmp_path: Path)
         "group_id=1,type=all,bucket=bucket_id:0,actions=dec_ttl,output:2,"
         "bucket=bucket_id:1,actions=group:2,bucket=bucket_id:2,actions=resubmit(,3),"
         "bucket=bucket_id:3,actions=drop",
+        "group_id=4,type=all,"
+        "bucket=bucket_id:0,actions=ct(commit,exec(set_field:1->ct_mark)),set_field:5->reg0,ct_clear,"
+        "bucket=bucket_id:1,actions=ct(commit,table=7),dec_ttl",
     )
     flow_text = FLOW.replace("p1", "1")
     with peers.Peer(tmp_path) as peer:
@@ -155,6 +220,14 @@ def test_open_vswitch_traces_groups_and_copies_in_the_same_words(tmp_path: Path)
                 bucket(3, "drop"),
             ),
         ),
+        Group(
+            4,
+            GroupType.ALL,
+            (
+                bucket(0, "ct(commit,exec(set_field:1->ct_mark)),set_field:5->reg0,ct_clear"),
+                bucket(1, "ct(commit,table=7),dec_ttl"),
+            ),
+        ),
     )
     flows = []
     for text in rules:
@@ -164,7 +237,8 @@ def test_open_vswitch_traces_groups_and_copies_in_the_same_words(tmp_path: Path)
             Flow(parsed.table_id or 0, parsed.priority or 0, parsed.match, parse_actions(actions))
         )
     ports = [Port(1), Port(2)]
-    world = World([Bridge("br0", ports, flows, groups={g.group_id: g for g in buckets})])
+    bridge = Bridge("br0", ports, flows, groups={g.group_id: g for g in buckets})
+    world = World([bridge], tracking=Foreseen())
     assert comparable(trace_flow(world, "br0", flow_text)[0]) == comparable(their)
 
 

@@ -188,7 +188,7 @@ class Channel:
     def __init__(self, path: Path, version: int) -> None:
         self.version = version
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         self._socket.connect(str(path))
         self._buffer = b""
         self._socket.sendall(frame(version, 0, 1, pack(">HHI", 1, 8, 1 << version)))

@@ -50,3 +50,18 @@ def test_a_pass_after_ct_shares_no_path_with_one_that_begins(world: NatWorld) ->
         for port, other in ((1, 2), (2, 1)):
             out = world.send(port, frame)
             assert [c.port_id for c in out] == [world.ports[other]]
+
+
+def test_an_address_stays_where_it_moved_to_whatever_cached_paths_saw_of_it(world: NatWorld) -> None:
+    """Open vSwitch learns of cached packets when it revalidates their flow, and moves it back."""
+    world.flows("table=0,actions=NORMAL")
+    from_host, to_host = (
+        bytes.fromhex(text).ljust(60, b"\0")
+        for text in ("01005e00000102000000000188b5", "02000000000102000000000288b5")
+    )
+    for port in (1, 1, 1, 2):
+        world.send(port, from_host)
+    for _ in range(3):
+        assert [c.port_id for c in world.send(1, to_host)] == [world.ports[2]]
+    world.send(1, from_host)
+    assert not world.send(1, to_host)

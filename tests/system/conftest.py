@@ -38,6 +38,13 @@ def shared_host() -> Iterator[Host]:
 
 
 @pytest.fixture
+def cleared_host(shared_host: Host) -> Iterator[Host]:
+    """It, without bridges: what a test makes goes with the test."""
+    yield shared_host
+    shared_host.clear()
+
+
+@pytest.fixture
 def a(shared_host: Host) -> Iterator[Netns]:
     """An instance on a bridge br0, which thinks that its network takes 1,500 bytes."""
     shared_host.vsctl("add-br", "br0")

@@ -21,8 +21,9 @@ def main(mode: str) -> None:
     net = Mininet(topo=TreeTopo(depth=2, fanout=3), switch=_switch(mode), **switches)
     net.start()
     try:
-        connected = net.waitConnected(timeout=60)
-        lost_percent = net.pingAll(timeout="2")
+        connected = net.waitConnected(timeout=300)
+        # For an answer: the first packets wait for the controller at each switch.
+        lost_percent = net.pingAll(timeout="30")
         flows = net.switches[0].dpctl("dump-flows")
     finally:
         net.stop()

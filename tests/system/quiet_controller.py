@@ -15,7 +15,7 @@ _OPENFLOW13 = 4
 
 
 class QuietController:
-    """Listens at once; `refused` says why connections ended before they began."""
+    """Listens at once; `refused` says why connections ended, `answered` how many echo requests each had."""
 
     def __init__(self, address: str, port: int = 0, context: ssl.SSLContext | None = None) -> None:
         self._listener = socket.create_server((address, port))
@@ -23,6 +23,7 @@ class QuietController:
         self._open: list[socket.socket] = []
         self.port = int(self._listener.getsockname()[1])
         self.refused: list[str] = []
+        self.answered: list[int] = []
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self) -> None:
@@ -39,6 +40,8 @@ class QuietController:
             if self._context is not None:
                 sock = self._context.wrap_socket(sock, server_side=True)
             self._open.append(sock)
+            number = len(self.answered)
+            self.answered.append(0)
             sock.sendall(_message(_HELLO, 1, b""))
             stream = sock.makefile("rb")
             while header := stream.read(8):
@@ -46,6 +49,7 @@ class QuietController:
                 if header[1] == _ECHO_REQUEST:
                     xid = int.from_bytes(header[4:8], "big")
                     sock.sendall(_message(_ECHO_REPLY, xid, body))
+                    self.answered[number] += 1
         except OSError as e:
             self.refused.append(str(e))
 

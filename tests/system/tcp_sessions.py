@@ -83,10 +83,14 @@ def _raise_limits() -> None:
 
 
 class Sessions:
-    """Sessions from one namespace to a server in another, until `end()`."""
+    """Sessions from one namespace to a server in another, until `end()`; of TCP, or of what another
+    `module` with the same usage holds."""
 
-    def __init__(self, client: Netns, server: Netns, address: str, port: int, number: int) -> None:
-        me = (sys.executable, "-m", "tests.system.tcp_sessions")
+    def __init__(
+        self, client: Netns, server: Netns, address: str, port: int, number: int,
+        module: str = "tests.system.tcp_sessions",
+    ) -> None:  # fmt: skip
+        me = (sys.executable, "-m", module)
         self.number = number
         self._server = server.start(*me, "serve", str(port))
         assert self._server.stdout is not None

@@ -36,6 +36,14 @@ table=1,priority=5,ct_state=+trk+inv,actions=drop
 
 
 @pytest.fixture
+def host(cleared_host: Host) -> Iterator[Host]:
+    """One daemon for all tests here, and what it limits is as it was."""
+    yield cleared_host
+    cleared_host.appctl("dpctl/ct-del-limits", "zone=7")
+    cleared_host.vsctl("clear", "Open_vSwitch", ".", "datapaths")
+
+
+@pytest.fixture
 def firewall(two_hosts: Firewall) -> Firewall:
     """`a` may begin connections with `b`, `b` may only answer."""
     host, a, b = two_hosts
@@ -96,17 +104,22 @@ def udp(ns: Netns, address: str, port: int = 0) -> socket.socket:
     return it
 
 
-def arrives(it: socket.socket) -> bool:
-    """Whether a datagram comes within a second: the kernel brings it at once or never."""
-    patience_s = it.gettimeout()
-    it.settimeout(1)
+def arrives(it: socket.socket, patience_s: float = 30) -> bool:
+    """Whether a datagram comes: where it should, all the time it may need is waited for."""
+    before_s = it.gettimeout()
+    it.settimeout(patience_s)
     try:
         it.recv(100)
     except TimeoutError:
         return False
     finally:
-        it.settimeout(patience_s)
+        it.settimeout(before_s)
     return True
+
+
+def stays_away(it: socket.socket) -> bool:
+    """Whether no datagram comes within a second: the kernel brings it at once or never."""
+    return not arrives(it, 1)
 
 
 def upgrade_of_programs(host: Host) -> None:
@@ -127,7 +140,7 @@ def test_answers_come_through_and_nothing_that_was_not_asked_for(firewall: Firew
     assert a.ping("10.0.0.2") == 3
     assert b.ping("10.0.0.1") == 0
     server = b.iperf3_server()
-    done = a.run("iperf3", "-c", "10.0.0.2", "-t", "1")
+    done = a.run("iperf3", "-c", "10.0.0.2", "-n", "50M")
     server.wait(timeout=60)
     assert done.returncode == 0, done.stdout
     server = a.iperf3_server()
@@ -144,7 +157,7 @@ def test_ipv6_is_tracked_alike(firewall: Firewall) -> None:
     assert a.ping("fd00::2") == 3
     assert b.ping("fd00::1") == 0
     server = b.iperf3_server()
-    done = a.run("iperf3", "-6", "-c", "fd00::2", "-t", "1")
+    done = a.run("iperf3", "-6", "-c", "fd00::2", "-n", "50M")
     server.wait(timeout=60)
     assert done.returncode == 0, done.stdout
 
@@ -181,11 +194,15 @@ def test_a_connection_ends_when_its_time_is_up(firewall: Firewall) -> None:
     assert arrives(there)
     time.sleep(2.5)
     there.sendto(b"late", ("10.0.0.1", 5000))
-    assert not arrives(here)
-    here.sendto(b"question", ("10.0.0.2", 5001))
-    assert arrives(there)
-    there.sendto(b"in time", ("10.0.0.1", 5000))
-    assert arrives(here)
+    assert stays_away(here)
+
+    def answered_in_time() -> bool:
+        here.sendto(b"question", ("10.0.0.2", 5001))
+        assert arrives(there)
+        there.sendto(b"in time", ("10.0.0.1", 5000))
+        return arrives(here, 1)
+
+    assert until(answered_in_time), "not even by a machine that gives us two seconds"
 
 
 def test_a_zone_has_no_more_connections_than_its_limit(firewall: Firewall) -> None:
@@ -195,24 +212,28 @@ def test_a_zone_has_no_more_connections_than_its_limit(firewall: Firewall) -> No
     passed = []
     for port in range(5000, 5006):
         udp(a, "10.0.0.1", port).sendto(b"x", ("10.0.0.2", 5001))
-        passed.append(arrives(there))
+        passed.append(arrives(there, 30 if port < 5003 else 1))
     assert passed == [True] * 3 + [False] * 3
     assert re.search(r"drop_ct_zone_limit.*total: 3", host.appctl("coverage/show"))
 
 
 def test_a_flood_of_new_connections_pushes_out_none_that_is_established(firewall: Firewall) -> None:
     host, a, b = firewall
+    most = host.appctl("dpctl/ct-get-maxconns").strip()
     host.appctl("dpctl/ct-set-maxconns", "64")
-    client, server = tcp_pair(a, b, 8000)
-    assert speaks(client, server)
-    with inside(a):
-        floods = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(500)]
-    for number, flood in enumerate(floods):
-        flood.sendto(b"x", ("10.0.0.2", 20000 + number))
-        flood.close()
-    assert speaks(client, server)
-    assert int(host.appctl("dpctl/ct-get-nconns")) <= 64
-    assert a.ping("10.0.0.2", 1) == 1, "a new one finds room"
+    try:
+        client, server = tcp_pair(a, b, 8000)
+        assert speaks(client, server)
+        with inside(a):
+            floods = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(500)]
+        for number, flood in enumerate(floods):
+            flood.sendto(b"x", ("10.0.0.2", 20000 + number))
+            flood.close()
+        assert speaks(client, server)
+        assert int(host.appctl("dpctl/ct-get-nconns")) <= 64
+        assert a.ping("10.0.0.2", 1) == 1, "a new one finds room"
+    finally:
+        host.appctl("dpctl/ct-set-maxconns", most)
 
 
 def test_what_is_outside_the_window_is_invalid(firewall: Firewall) -> None:
@@ -264,7 +285,7 @@ def test_a_packet_out_opens_a_connection_that_is_then_answered(
     client, server = udp(a, "10.0.0.1", port), udp(b, "10.0.0.2", 7000)
     frame = _from_a_to_b(a, b, frames.udp("10.0.0.1", port, "10.0.0.2", 7000, b"by the controller"))
     server.sendto(b"unasked", ("10.0.0.1", port))
-    assert not arrives(client)
+    assert stays_away(client)
     host.ofctl("packet-out", "br0", f"in_port=1,packet={frame},actions={actions}")
     assert server.recv(100) == b"by the controller"
     server.sendto(b"answer", ("10.0.0.1", port))

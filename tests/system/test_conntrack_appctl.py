@@ -119,8 +119,8 @@ class Pair:
         answers = []
         for environment in (self.peer.environment, self.host.environment):
             done = subprocess.run(
-                ["ovs-appctl", "--timeout=30", *command],
-                env=environment, capture_output=True, text=True, timeout=60, check=False,
+                ["ovs-appctl", "--timeout=100", *command],
+                env=environment, capture_output=True, text=True, timeout=120, check=False,
             )  # fmt: skip
             answers.append(sorted((done.stdout + done.stderr).splitlines()))
         return answers[0], answers[1]
@@ -275,10 +275,141 @@ def test_what_becomes_of_fragments_is_set_and_told_in_the_peers_words(pair: Pair
         ("ipf-set-max-nfrags", "700"),
     ):
         assert_same(pair, f"dpctl/{command[0]}", *command[1:])
-    theirs, ours = pair.ask("dpctl/ipf-get-status")
+    theirs, ours = pair.ask("dpctl/ipf-get-status", "-m")
+    assert "        Fragment Lists:" in ours
     assert [line.partition(":")[0] for line in ours] == [line.partition(":")[0] for line in theirs]
     assert any("min v6 frag size: 1300" in line for line in ours)
     assert any("max num frags (v4/v6): 700" in line for line in ours)
     pair.host.appctl("dpctl/ipf-set-max-nfrags", "50000")
     pair.host.appctl("dpctl/ipf-set-min-frag", "v6", "0")
     assert "min v6 frag size: 0" in pair.host.appctl("dpctl/ipf-get-status")
+
+
+@pytest.fixture
+def balanced(pair: Pair) -> Iterator[Pair]:
+    """With a group whose bucket translates, as load balancers have it, and nothing else."""
+    group = "group_id=1,type=select,bucket=bucket_id:0,weight:100,actions="
+    group += "ct(commit,table=1,zone=4,nat(dst=10.1.1.77:4000),exec(set_field:7->ct_mark,set_field:3->ct_label))"
+    flows = (
+        "table=0,priority=50,in_port={a},udp,tp_dst=9,actions=group:1",
+        "table=0,priority=50,in_port={b},udp,tp_src=4000,actions=ct(table=1,zone=4,nat)",
+        "table=1,ct_state=+new+trk,ct_mark=7,actions=output:{b}",
+        "table=1,ct_state=+est+trk,ct_label=3/0xf,actions=output:{a}",
+    )
+    for run in (pair.host.check, pair.peer.run):
+        run("ovs-appctl", "dpctl/flush-conntrack")
+        run("ovs-ofctl", "-OOpenFlow15", "add-group", "br0", group)
+        for flow in flows:
+            run("ovs-ofctl", "-OOpenFlow13", "add-flow", "br0", flow.format(a="va", b="vb"))
+    yield pair
+    for run in (pair.host.check, pair.peer.run):
+        run("ovs-ofctl", "-OOpenFlow13", "del-groups", "br0")
+        run("ovs-ofctl", "-OOpenFlow13", "del-flows", "br0", "table=1")
+        run("ovs-ofctl", "-OOpenFlow13", "del-flows", "br0", "udp,in_port=vb,tp_src=4000")
+
+
+def test_a_bucket_that_only_translates_begins_the_same_connections(balanced: Pair) -> None:
+    balanced.send("a", udp(_A, 1000, _B, 9), udp(_A, 1001, _B, 9))
+    balanced.send("b", udp("10.1.1.77", 4000, _A, 1000))
+    lines = assert_same(balanced, "dpctl/dump-conntrack")
+    assert len(lines) == 2
+    assert all("dst=10.1.1.2," in line and "src=10.1.1.77," in line for line in lines)
+
+
+def test_a_ct_in_the_action_set_is_run_at_its_end(pair: Pair) -> None:
+    try:
+        for run in (pair.host.check, pair.peer.run):
+            run("ovs-appctl", "dpctl/flush-conntrack")
+            for flow in (
+                "priority=50,in_port=va,udp,tp_dst=7,actions=write_actions(ct(commit,zone=5,nat(dst=10.1.1.9))),"
+                "goto_table:1",
+                "table=1,udp,actions=write_actions(ct(commit,zone=NXM_NX_REG0[0..15]),set_field:8->reg0)",
+                "priority=50,in_port=va,udp,tp_dst=8,actions=write_actions(ct(commit,zone=6),output:vb)",
+            ):
+                run("ovs-ofctl", "-OOpenFlow13", "add-flow", "br0", flow)
+        pair.send("a", udp(_A, 1000, _B, 7), udp(_A, 1000, _B, 8))
+        lines: list[str] = []
+        assert until(lambda: lines.extend(pair.ask("dpctl/dump-conntrack")[1]) or lines)
+        assert_same(pair, "dpctl/dump-conntrack")
+        assert len(lines) == 1 and lines[0].endswith(",zone=8")
+    finally:
+        for run in (pair.host.check, pair.peer.run):
+            run("ovs-ofctl", "-OOpenFlow13", "del-flows", "br0", "table=1")
+            for port in (7, 8):
+                run("ovs-ofctl", "del-flows", "br0", f"udp,in_port=va,tp_dst={port}")
+
+
+def test_cached_paths_tell_of_tracking_in_the_peers_words(balanced: Pair) -> None:
+    told: list[list[dict[bool, set[str]]]] = []
+
+    def alike() -> bool:
+        balanced.send("a", udp(_A, 1000, _B, 9))
+        told.append([_of_tracking(lines) for lines in balanced.ask("dpctl/dump-flows", "--names")])
+        return told[-1][0] == told[-1][1]
+
+    assert until(alike), told[-1]
+    translates = "ct(commit,zone=4,mark=0x7/0xffffffff,label=0x3,nat(dst=10.1.1.77:4000)),recirc"
+    assert told[-1][1] == {False: {translates}, True: {"vb"}}
+    paths = balanced.host.appctl("dpctl/dump-flows")
+    assert re.search(r"ct_state\(\+new-est\+trk\),ct_mark\(0x7\),.*,recirc_id\(0x2\)", paths)
+
+
+@pytest.fixture
+def recirculated(pair: Pair) -> Iterator[list[str]]:
+    """The flow of a copy that went on with what it had: in the peer, and here."""
+    flows = (
+        "table=0,priority=60,in_port=va,udp,tp_dst=11,"
+        "actions=set_field:5->reg1,set_field:3->metadata,ct(table=1,zone=4)",
+        "table=1,priority=9,udp,reg1=5,ct_state=+new+trk,actions=set_field:6->reg2,output:vb",
+    )
+    for run in (pair.host.check, pair.peer.run):
+        run("ovs-appctl", "dpctl/flush-conntrack")
+        for flow in flows:
+            run("ovs-ofctl", "-OOpenFlow13", "add-flow", "br0", flow)
+    found: list[list[str]] = []
+
+    def cached() -> bool:
+        pair.send("a", udp(_A, 1000, _B, 11))
+        found.clear()
+        for lines in pair.ask("dpctl/dump-flows", "-m", "--names"):
+            lines = [line.partition(", packets:")[0] for line in lines if "dst=11" in line]
+            found.append([line for line in lines if "recirc_id(0)" not in line])
+        return all(len(lines) == 1 for lines in found)
+
+    assert until(cached), found
+    yield [lines[0] for lines in found]
+    for run in (pair.host.check, pair.peer.run):
+        run("ovs-ofctl", "-OOpenFlow13", "del-flows", "br0", "table=1")
+        run("ovs-ofctl", "-OOpenFlow13", "del-flows", "br0", "udp,in_port=va,tp_dst=11")
+
+
+def test_a_path_behind_a_ct_is_traced_from_where_it_went_on(
+    pair: Pair, recirculated: list[str]
+) -> None:
+    told = []
+    for cached, run in zip(recirculated, (pair.peer.run, pair.host.check), strict=True):
+        number = re.findall(r"recirc_id\((0x\w+)\)", cached)[0]
+        text = run("ovs-appctl", "ofproto/trace", _RECIRCULATED.format(number))
+        # Numbers of ports, and what is looked at, are each one's own.
+        text = re.sub(rf"(recirc_id=){number}|(in_port=|output:)\d", r"\1\2#", text)
+        told.append([s for s in text.splitlines() if not s.startswith(("Megaflow", "Datapath"))])
+    assert told[1] == told[0]
+    assert " 1. ct_state=+new+trk,udp,reg1=0x5, priority 9" in told[1]
+    assert pair.host.appctl("ofproto/trace", recirculated[1]).startswith("Flow: recirc_id=0x2,ct_state=")
+    assert_same(pair, "ofproto/trace", _RECIRCULATED.format("0x9b"))
+
+
+_RECIRCULATED = (
+    "ct_state(0x21),recirc_id({}),in_port(va),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),"
+    "eth_type(0x0800),ipv4(src=10.1.1.1,dst=10.1.1.2,proto=17,tos=0,ttl=64,frag=no),udp(src=1000,dst=11)"
+)
+
+
+def _of_tracking(lines: list[str]) -> dict[bool, set[str]]:
+    """Actions of those that track, and of copies that were tracked."""
+    found: dict[bool, set[str]] = {False: set(), True: set()}
+    for line in lines:
+        actions = re.sub(r"recirc\(0x\w+\)", "recirc", line.partition("actions:")[2])
+        if "+trk" in line or actions.startswith("ct("):
+            found["+trk" in line].add(actions)
+    return found

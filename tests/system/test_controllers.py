@@ -66,9 +66,10 @@ def test_a_controller_is_reached_over_tls_and_kept_by_its_echo_replies(
     host.vsctl("set-controller", "br0", f"ssl:127.0.0.1:{controller.port}",
                "--", "set", "controller", "br0", "inactivity_probe=500")  # fmt: skip
     assert until(lambda: connected(host)), last_error(host)
-    time.sleep(1.5)
-    assert connected(host), "three probes were answered"
     assert not controller.refused
+    # Without answers it would last for two probes' time; a busy machine may need more than one connection.
+    assert until(lambda: max(controller.answered, default=0) >= 3), controller.answered
+    assert until(lambda: connected(host)), last_error(host)
     controller.close()
 
 
@@ -93,8 +94,10 @@ def test_a_controller_that_is_not_there_is_logged_once_and_then_that_it_came(hos
     host.vsctl(
         "set-controller", "br0", target, "--", "set", "controller", "br0", "max_backoff=1000"
     )
-    time.sleep(2.5)
-    assert host.log().count(f"{target}: cannot connect: Connection refused") == 1
+    refused = f"{target}: cannot connect: Connection refused"
+    assert until(lambda: refused in host.log())
+    time.sleep(2)  # for those tries that should not be logged
+    assert host.log().count(refused) == 1
     present = QuietController("127.0.0.1", absent.port)
     assert until(lambda: connected(host)), last_error(host)
     assert host.log().count(f"{target}: connected") == 1
@@ -130,7 +133,7 @@ def test_tools_come_in_over_tls_with_a_certificate_of_the_ca_and_keys_may_change
 ) -> None:
     def show(name: str) -> subprocess.CompletedProcess[str]:
         return host.attempt(
-            "ovs-ofctl", "--timeout=5", f"--private-key={pki}/{name}.key",
+            "ovs-ofctl", "--timeout=60", f"--private-key={pki}/{name}.key",
             f"--certificate={pki}/{name}.pem", f"--ca-cert={pki}/ca.pem",
             "show", "ssl:127.0.0.1:16654",
         )  # fmt: skip

@@ -51,7 +51,7 @@ class Peer:
 
     def end(self) -> None:
         """Stop both."""
-        self.attempt("ovs-appctl", "--timeout=30", "exit", "--cleanup")
+        self.attempt("ovs-appctl", "--timeout=100", "exit", "--cleanup")
         os.kill(int((self.dir / "ovsdb-server.pid").read_text()), signal.SIGTERM)
 
 
@@ -86,7 +86,7 @@ def test_it_starts_silently_and_serves_both_datapath_types(peer: Peer) -> None:
     done = _started(peer)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     for kind in ("netdev", "system"):
-        peer.run("ovs-vsctl", "--timeout=30", "add-br", f"br-{kind}", "--", "set", "bridge",
+        peer.run("ovs-vsctl", "--timeout=100", "add-br", f"br-{kind}", "--", "set", "bridge",
                  f"br-{kind}", f"datapath_type={kind}")  # fmt: skip
     assert "br-netdev" in peer.run("ovs-vsctl", "show")
     assert "(Open vSwitch)" in peer.run("ovs-appctl", "version")
@@ -97,9 +97,9 @@ def test_it_starts_silently_and_serves_both_datapath_types(peer: Peer) -> None:
 
 def test_its_log_has_no_warning_in_normal_work(peer: Peer) -> None:
     _started(peer)
-    peer.run("ovs-vsctl", "--timeout=30", "add-br", "br0")
+    peer.run("ovs-vsctl", "--timeout=100", "add-br", "br0")
     peer.run("ovs-ofctl", "add-flow", "br0", "actions=NORMAL")
-    peer.run("ovs-vsctl", "--timeout=30", "del-br", "br0")
+    peer.run("ovs-vsctl", "--timeout=100", "del-br", "br0")
     log = (peer.dir / "ovs-vswitchd.log").read_text()
     bad = [line for line in log.splitlines() if "|WARN|" in line or "|ERR|" in line or "|EMER|" in line]
     assert not bad
@@ -107,7 +107,7 @@ def test_its_log_has_no_warning_in_normal_work(peer: Peer) -> None:
 
 def test_exit_leaves_the_bridge_and_cleanup_removes_it(peer: Peer) -> None:
     _started(peer)
-    peer.run("ovs-vsctl", "--timeout=30", "add-br", "br0")
+    peer.run("ovs-vsctl", "--timeout=100", "add-br", "br0")
     peer.run("ovs-appctl", "exit")
     _wait_for(lambda: not (peer.dir / "ovs-vswitchd.pid").exists())
     assert peer.attempt("ip", "link", "show", "br0").returncode == 0
@@ -225,7 +225,7 @@ def test_a_database_over_tls_without_its_files_is_tried_again_and_told_once(dire
         lines.append(ours.stderr.readline())
         assert lines[-1], lines
     ours.terminate()
-    ours.wait(30)
+    ours.wait(90)
     told = [line for line in lines if "|ERR|" in line]
     assert len(told) == 1
     assert "SSL needs a private key, a certificate and a CA certificate" in told[0]
@@ -240,7 +240,7 @@ def test_a_database_of_an_older_schema_is_served_but_for_what_it_lacks(tmp_path:
     peer = Peer(str(older))
     try:
         assert _started(peer).returncode == 0
-        peer.run("ovs-vsctl", "--timeout=30", "add-br", "br0")
+        peer.run("ovs-vsctl", "--timeout=100", "add-br", "br0")
         assert peer.run("ovs-vsctl", "get", "Open_vSwitch", ".", "db_version").strip() == '"8.2.0"'
         log = (peer.dir / "ovs-vswitchd.log").read_text()
         assert log.count("lacks Interface.ingress_policing_kpkts_rate;") == 1
@@ -318,7 +318,7 @@ def test_ovs_ctl_starts_restarts_and_stops_it(
     pids = re.findall(r"is running with pid (\d+)", control("status").stdout)
     assert len(pids) == 2
     assert "ovs-vswitchd (Open vSwitch) 3.1.0\n" in control("version").stdout
-    assert control("ovs-vsctl", "--timeout=30", "add-br", "br0").returncode == 0
+    assert control("ovs-vsctl", "--timeout=100", "add-br", "br0").returncode == 0
     again = control("restart", "--system-id=random")
     assert again.returncode == 0
     assert "Saving flows." in again.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ _WITHOUT_SYSCTL = (
 
 
 def _run_tree(host: Host, mode: str) -> dict[str, Any]:
-    output = host.check(
-        "unshare", "--mount", "sh", "-c", _WITHOUT_SYSCTL, "sh",
-        "/usr/bin/python3", str(_SCRIPT), mode,
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", _WITHOUT_SYSCTL, "sh", "/usr/bin/python3", str(_SCRIPT), mode],
+        env=host.environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
-    result: dict[str, Any] = json.loads(output.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 

@@ -53,18 +53,21 @@ class World:
     behind: Netns
 
     def translate(self, family: Family, how: str) -> None:
-        """Rules that translate what the client begins."""
+        """Rules that translate what the client begins; what it began before is forgotten."""
         rules = "\n".join(_RULES).format(ip=family.ip, how=how)
         self.host.ofctl("del-flows", "br0")
         self.host.ofctl("add-flows", "br0", "-", stdin=rules + "\n")
+        self.host.appctl("dpctl/flush-conntrack")
 
     def connections(self) -> str:
         """As dpctl dumps them."""
         return self.host.appctl("dpctl/dump-conntrack")
 
 
-@pytest.fixture
-def world(host: Host) -> World:
+@pytest.fixture(scope="module")
+def world(shared_host: Host) -> World:
+    """One for all tests here."""
+    host = shared_host
     host.vsctl("add-br", "br0")
     a, b = host.netns("a", "10.0.0.1/24", "br0"), host.netns("b", "10.0.0.2/24", "br0")
     behind = host.netns("behind", "192.0.2.9/24")
@@ -175,7 +178,7 @@ def test_traceroute_sees_each_hop_through_a_translation(
     world: World, family: Family, how: str
 ) -> None:
     world.translate(family, f"src={family.literal(family.public)}")
-    done = world.client.run("traceroute", how, "-n", "-q", "1", "-w", "2", "-m", "4", family.behind)
+    done = world.client.run("traceroute", how, "-n", "-q", "1", "-w", "20", "-m", "4", family.behind)
     hops = re.findall(r"^ *\d+ +(\S+)", done.stdout, re.M)
     assert hops == [family.server, family.behind], done.stdout + done.stderr
 
@@ -190,7 +193,7 @@ def test_segmentation_is_left_to_the_receiver(world: World, family: Family) -> N
     while "listening on" not in (line := capture.stdout.readline()):
         assert line, "tcpdump does not listen"
     server = world.server.iperf3_server()
-    done = world.client.run("iperf3", "-c", family.server, "-t", "2")
+    done = world.client.run("iperf3", "-c", family.server, "-n", "200M")
     assert done.returncode == 0, done.stdout + done.stderr
     server.communicate()
     out, _ = capture.communicate()

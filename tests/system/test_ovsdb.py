@@ -6,7 +6,15 @@ import os
 import signal
 import time
 
+import pytest
+
 from tests.system.world import Host, until
+
+
+@pytest.fixture
+def host(cleared_host: Host) -> Host:
+    """One daemon for all tests here."""
+    return cleared_host
 
 
 def test_show_and_list_tell_what_is_there(host: Host) -> None:
@@ -128,7 +136,7 @@ def test_statistics_are_written_back(host: Host) -> None:
     assert a.ping("10.0.0.2", 5) == 5
 
     def told() -> int:
-        asked = ("ovs-vsctl", "--timeout=30", "get", "interface", "va", "statistics:rx_packets")
+        asked = ("ovs-vsctl", "--timeout=100", "get", "interface", "va", "statistics:rx_packets")
         text = host.attempt(*asked).stdout.strip()
         return int(text) if text.isdigit() else 0
 
@@ -136,11 +144,16 @@ def test_statistics_are_written_back(host: Host) -> None:
     kept = host.vsctl("get", "interface", "va", "statistics")
     for key in ("rx_errors", "tx_errors", "rx_crc_err", "rx_missed_errors", "collisions"):
         assert f"{key}=0" in kept
-    system = host.vsctl("get", "Open_vSwitch", ".", "statistics")
-    for key in ("cpu=", "load_average=", "memory=", "process_ovs-vswitchd=", "process_ovsdb-server="):
-        assert key in system
+    keys = ("cpu=", "load_average=", "memory=", "process_ovs-vswitchd=", "process_ovsdb-server=")
+    system: list[str] = []
+
+    def all_told() -> bool:
+        system.append(host.vsctl("get", "Open_vSwitch", ".", "statistics"))
+        return all(key in system[-1] for key in keys)
+
+    assert until(all_told), system[-1]
     assert "ovs-vswitchd" in host.appctl("version"), "its pid file is locked as before"
-    host.vsctl("remove", "Open_vSwitch", ".", "other_config", "enable-statistics")
+    host.vsctl("clear", "Open_vSwitch", ".", "other_config")
 
 
 def test_the_database_may_die_and_come_back(host: Host) -> None:
@@ -150,8 +163,8 @@ def test_the_database_may_die_and_come_back(host: Host) -> None:
     pid = int((host.rundir / "ovsdb-server.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     assert a.ping("10.0.0.2", 5) == 5
-    tag = ("ovs-vsctl", "--timeout=5", "set", "port", "va", "tag=5")
-    assert until(lambda: host.attempt(*tag).returncode == 0, 60)
+    tag = ("ovs-vsctl", "--timeout=20", "set", "port", "va", "tag=5")
+    assert until(lambda: host.attempt(*tag).returncode == 0)
     host.vsctl("set", "port", "vb", "tag=5")
     assert a.ping("10.0.0.2", 2) == 2
 
@@ -168,18 +181,24 @@ def test_policing_follows_the_columns(host: Host) -> None:
     a = host.netns("a", "10.0.0.1/24", "br0")
     host.netns("b", "10.0.0.2/24", "br0")
     host.vsctl("set", "interface", "va", "ingress_policing_rate=80", "ingress_policing_burst=80")
-    began = time.monotonic()
-    done = a.run("ping", "-n", "-q", "-s", "1000", "-i", "0.002", "-c", "100", "-W", "1", "10.0.0.2")
-    received = int(done.stdout.split(" received")[0].rsplit(" ", 1)[1])
-    # Ten that the bucket holds, and ten a second.
-    assert 5 <= received < 15 + 11 * (time.monotonic() - began) < 100, done.stdout
+
+    def held_back() -> bool:
+        began = time.monotonic()
+        done = a.run("ping", "-n", "-q", "-s", "1000", "-i", "0.002", "-c", "100", "-W", "1", "10.0.0.2")
+        received = int(done.stdout.split(" received")[0].rsplit(" ", 1)[1])
+        # Ten that the bucket holds, and ten a second.
+        most = 15 + 11 * (time.monotonic() - began)
+        assert 5 <= received < most, done.stdout
+        return most < 100
+
+    assert until(held_back), "it always takes ten seconds"
     assert "drop_policed" in host.appctl("coverage/show")
     host.vsctl("set", "interface", "va", "ingress_policing_rate=0")
     assert a.ping("10.0.0.2", 20) == 20
 
 
 def test_a_bridge_of_an_unknown_datapath_type_is_none_until_it_is_put_right(host: Host) -> None:
-    done = host.attempt("ovs-vsctl", "--timeout=10", "add-br", "odd0", "--", "set", "bridge", "odd0",
+    done = host.attempt("ovs-vsctl", "--timeout=100", "add-br", "odd0", "--", "set", "bridge", "odd0",
                         "datapath_type=wrong")  # fmt: skip
     text = "could not create datapath odd0 of unknown type wrong"
     assert "Error detected while setting up 'odd0'" in done.stderr

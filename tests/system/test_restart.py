@@ -6,11 +6,10 @@ import json
 import os
 import re
 import signal
-import time
 
 import pytest
 
-from tests.system.sequence import Flood, Ping, assert_all_arrived, end
+from tests.system.sequence import Flood, Ping, assert_all_arrived, end, stopping
 from tests.system.world import Host, Netns, until
 
 ROUNDS = int(os.environ.get("GOSSAMER_RESTARTS", "3"))
@@ -19,6 +18,12 @@ RATE = 10_000
 """Packets a second of the steady flood."""
 
 Pair = tuple[Host, Netns, Netns]
+
+
+@pytest.fixture
+def host(cleared_host: Host) -> Host:
+    """One daemon for all tests here."""
+    return cleared_host
 
 
 PIPELINE = """
@@ -43,24 +48,24 @@ def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair, flow
         host.ofctl("add-flows", "br0", "-", stdin=PIPELINE + "\n".join(others) + "\n")
     assert a.ping("10.0.0.2", 1) == 1
     missing = lost(a, b), lost(b, a)  # what was sent before the ports were there
-    server = b.iperf3_server()
-    stream = a.start("iperf3", "-c", "10.0.0.2", "-t", "600", "-b", "200M", "-J")
-    ping = Ping(a, "10.0.0.2", "-f")
-    flood = Flood(a, b, "10.0.0.2", RATE)
-    time.sleep(0.5)
-    for _ in range(ROUNDS):
-        host.kill()
-        time.sleep(0.3)  # new and old flows alike without a daemon
-        host.start()
-        time.sleep(0.3)
-    sent, arrived = flood.end()
-    asked, answered = ping.end()
-    streamed = json.loads(end(stream, signal.SIGINT))
-    server.wait(timeout=60)
+    with (
+        stopping(b.iperf3_server()) as server,
+        stopping(a.start("iperf3", "-c", "10.0.0.2", "-t", "600", "-b", "200M", "-J")) as stream,
+        Ping(a, "10.0.0.2", "-f") as ping,
+        Flood(a, b, "10.0.0.2", RATE) as flood,
+    ):
+        for _ in range(ROUNDS):
+            assert flood.passes(RATE // 4) and ping.passes(25)
+            host.kill()
+            assert flood.passes(RATE // 4) and ping.passes(25), "without a daemon"
+            host.start()
+        assert flood.passes(RATE // 4) and ping.passes(25)
+        sent, arrived = flood.end()
+        asked, answered = ping.end()
+        streamed = json.loads(end(stream, signal.SIGINT))
+        server.wait(timeout=60)
     print(ROUNDS, "rounds:", sent, "numbered packets:", arrived, asked, "echo requests")
-    assert sent > RATE * ROUNDS // 2
     assert_all_arrived(sent, arrived)
-    assert asked > 50 * ROUNDS, "a hundred a second, whatever else runs"
     assert answered == asked
     assert streamed["end"]["sum_sent"]["bytes"] > ROUNDS * 1_000_000, streamed
     # Every frame that left one side reached the other: ping's, TCP's, ARP's.  (TCP's own count of
@@ -82,7 +87,7 @@ def lost(source: Netns, target: Netns) -> int:
         return seen[-1] == seen[-2]
 
     seen = [both()]
-    assert until(still, 10), seen
+    assert until(still), seen
     return seen[-1][0] - seen[-1][1]
 
 
@@ -105,7 +110,7 @@ table=1,tcp,tp_src=8080,actions=NORMAL
     for ns, address in ((a, "10.0.0.11/24"), (b, "10.0.0.12/24")):
         ns.run("ip", "addr", "add", address, "dev", "eth0")
     server = b.iperf3_server(8080)
-    done = a.run("iperf3", "-c", "10.0.0.12", "-B", "10.0.0.11", "-p", "8080", "-t", "1")
+    done = a.run("iperf3", "-c", "10.0.0.12", "-B", "10.0.0.11", "-p", "8080", "-n", "10M")
     server.wait(timeout=60)
     assert done.returncode == 0, done.stdout
     assert a.ping("10.0.0.12", 1) == 0  # ICMP is not allowed by any flow, dead daemon or not

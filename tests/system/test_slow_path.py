@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.system.world import Host, Netns
+from tests.system.world import PATIENTLY, Host, Netns
 
 
 def test_tcp_passes_rules_that_only_the_daemon_can_perform(
@@ -20,7 +20,7 @@ def test_tcp_passes_rules_that_only_the_daemon_can_perform(
         host.ofctl("add-flow", "br0", f"ip,in_port={port},actions=resubmit(,1)")
         host.ofctl("add-flow", "br0",
                    f"table=1,ip,in_port={port},actions=dec_ttl(1,2,3,4,5),output:{out}")  # fmt: skip
-    assert a.ping("10.0.0.2") == 3
+    assert a.ping("10.0.0.2", 3, *PATIENTLY) == 3
     total = 300_000
     receiver = b.start("python3", "-c",
                        "import socket;s=socket.create_server(('10.0.0.2',8000));print('up',flush=True);"
@@ -58,7 +58,7 @@ def _service_headers_there_and_back(host: Host, a: Netns, b: Netns) -> None:
         ]
     flows.append("table=1,dl_dst=02:00:00:00:00:01,dl_type=0x894f,actions=decap(),dec_nsh_ttl,resubmit(,2)")
     host.ofctl("-O", "OpenFlow13", "add-flows", "br0", "-", stdin="\n".join(flows))
-    assert a.ping("10.0.0.2") == 3
+    assert a.ping("10.0.0.2", 3, *PATIENTLY) == 3
     shown = host.ofctl("-O", "OpenFlow13", "dump-flows", "br0", "table=2")
     assert shown.count("n_packets=3") == 2, shown
     assert "packet_type=(1,0x894f),nsh_spi=0x1 actions=decap()" in shown

@@ -84,8 +84,8 @@ def test_a_failed_up_leaves_no_daemon_behind_that_it_started(tmp_path: Path, flo
     done = run(sys.executable, "-m", "gossamer.cli.main", "up", str(tmp_path / "net.yaml"))
     fails = "fly" in flow
     assert done.returncode == int(fails)
-    assert run("ovs-appctl", "--timeout=30", "version").returncode == int(fails)
-    assert (run("ovs-vsctl", "--timeout=30", "--no-wait", "show").returncode == 0) is not fails
+    assert run("ovs-appctl", "--timeout=100", "version").returncode == int(fails)
+    assert (run("ovs-vsctl", "--timeout=100", "--no-wait", "show").returncode == 0) is not fails
     if not fails:
-        assert run("ovs-appctl", "--timeout=60", "exit", "--cleanup").returncode == 0
-        run("ovs-appctl", "--timeout=60", "-t", str(rundir / "ovsdb-server.ctl"), "exit")
+        assert run("ovs-appctl", "--timeout=100", "exit", "--cleanup").returncode == 0
+        run("ovs-appctl", "--timeout=100", "-t", str(rundir / "ovsdb-server.ctl"), "exit")

@@ -228,7 +228,7 @@ def test_two_ups_at_once_do_one_after_the_other(net: Net) -> None:
 
 def test_a_daemon_that_is_gone_is_said_to_be(net: Net) -> None:
     net.up(PLAIN)
-    net.host.attempt("ovs-appctl", "--timeout=10", "exit", "--cleanup")
+    net.host.attempt("ovs-appctl", "--timeout=100", "exit", "--cleanup")
     state = converge.known(net.host.rundir)[0]
     with pytest.raises(TopologyError) as e:
         converge.down(state, net.tools)

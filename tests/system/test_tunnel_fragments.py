@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.system.tunnel_world import (
     captured,
     inner_ping,
     kernel_vxlan,
+    settle,
 )
 from tests.system.world import Host, Netns, until
 
@@ -40,6 +42,7 @@ def join(host: Host, a: Netns, peer: Peer, ipv6: bool) -> None:
     kernel_vxlan(peer, *(["udp6zerocsumrx"] if ipv6 else []), ipv6=ipv6, mtu=1500)
     remote = PEER_IP6 if ipv6 else PEER_IP
     add_tunnel(host, "br0", "vx0", "vxlan", f'remote_ip="{remote}"', "key=77", "df_default=false")
+    settle(host)
     assert a.ping(PEER_INNER) == 3
 
 
@@ -140,8 +143,16 @@ def test_who_sends_too_much_out_of_a_tunnel_into_another_is_told_through_the_fir
         add_tunnel(shared_host, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77")
         add_tunnel(shared_host, "br0", "gnv0", "geneve", f'remote_ip="{PEER_IP6}"', "key=78")
         shared_host.ofctl("add-flow", "br0", "in_port=vx0,ip,actions=output:gnv0")
-        done = peer.attempt("ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1422", "10.0.0.9")
-        assert "From 10.0.0.9 icmp_seq=1 Frag needed and DF set (mtu = 1430)" in done.stdout, done.stdout
+        said: list[str] = []
+
+        def told() -> bool:
+            words = ("-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1422", "10.0.0.9")
+            said.append(peer.attempt("ping", *words).stdout)
+            return "Frag needed" in said[-1]
+
+        # the far end's device is new here, too
+        assert until(told), said[-1]
+        assert "From 10.0.0.9 icmp_seq=1 Frag needed and DF set (mtu = 1430)" in said[-1], said[-1]
     finally:
         peer.end()
 
@@ -189,6 +200,7 @@ def test_fragments_of_every_kind_are_whole_again_for_others(
     """As tshark puts them together, checksums and all."""
     add_tunnel(shared_host, "br0", "t", kind, f'remote_ip="{remote}"', "df_default=false", *options)
     shared_host.check("ip", "-n", "a", "neigh", "replace", PEER_INNER, "lladdr", "02:00:00:00:00:02", "dev", "eth0")
+    assert until(lambda: leaves(shared_host)), "nothing leaves by the tunnel"
     with captured() as capture:
         inner_ping(shared_host, "a", PEER_INNER, 4, "-s", "1472")
     # The peer has no such tunnel and says so, with the beginning of the packet.
@@ -197,11 +209,20 @@ def test_fragments_of_every_kind_are_whole_again_for_others(
     assert len(whole) >= 4  # nobody answers, so that each is sent
 
 
+def leaves(host: Host) -> bool:
+    """Whether a packet that the instance sends comes to the underlay: its far end is a new device."""
+    sent = Path("/sys/class/net/up0/statistics/tx_bytes")
+    before = int(sent.read_text())
+    inner_ping(host, "a", PEER_INNER, 1, "-s", "1472")
+    return int(sent.read_text()) - before > 1472
+
+
 def test_packets_leave_in_fragments_while_the_daemon_is_dead_and_come_back_after(
     shared_host: Host, a: Netns, peer: Peer
 ) -> None:
     kernel_vxlan(peer, mtu=1500)
     add_tunnel(shared_host, "br0", "vx0", "vxlan", f"remote_ip={PEER_IP}", "key=77", "df_default=false")
+    settle(shared_host)
     assert inner_ping(shared_host, "a", PEER_INNER, 3, "-s", "1472") == 3
     shared_host.kill()
     try:

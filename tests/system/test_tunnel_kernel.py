@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import statistics
-import struct
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from gossamer.daemon.main import pin_directory
-from gossamer.datapath import libbpf
-from gossamer.datapath.injection import run_once
-from gossamer.pipeline.checksum import checksum
 from tests.system.sequence import Ping
 from tests.system.tunnel_world import (
     OUR_INNER,
@@ -29,10 +20,9 @@ from tests.system.tunnel_world import (
     add_tunnel,
     captured,
     inner_ping,
-    run,
     settle,
 )
-from tests.system.world import Host, Netns
+from tests.system.world import Host, Netns, until
 
 
 @pytest.fixture
@@ -87,8 +77,12 @@ def test_the_kernel_learns_where_we_are_and_we_learn_where_it_is(host: Host, pee
     fdb = peer.attempt("bridge", "fdb", "show", "dev", device).stdout
     mac = host.check("ip", "netns", "exec", "a", "cat", "/sys/class/net/eth0/address").strip()
     assert f"{mac} dst {OUR_IP}" in fdb
-    learned = host.ofctl("dump-flows", "br0", "table=20")
-    assert "dl_dst=" in learned and "0xc0000202" in learned
+
+    def learned() -> bool:
+        flows = host.ofctl("dump-flows", "br0", "table=20")
+        return "dl_dst=" in flows and "0xc0000202" in flows
+
+    assert until(learned), host.ofctl("dump-flows", "br0", "table=20")
     # Now it finds us by what it learned, without flooding.
     assert peer.ping(OUR_INNER) == 3
 
@@ -147,114 +141,58 @@ def test_no_packet_of_a_tunnel_is_lost_when_the_daemon_is_killed_and_starts_agai
     kernel_vxlan(peer, "remote", OUR_IP, "local", PEER_IP)
     add_tunnel(host, "br0", "tun0", "vxlan", f"remote_ip={PEER_IP}", f"local_ip={OUR_IP}", "key=5001")
     settle(host)
-    ping = Ping(Netns("a", "va"), PEER_INNER, "-i", "0.01")
-    time.sleep(0.3)
-    host.kill()
-    time.sleep(0.5)
-    host.start()
-    host.vsctl("set", "bridge", "br0", "external_ids:seen=yes")
-    time.sleep(0.5)
-    host.appctl("exit")
-    time.sleep(0.3)
-    host.start()
-    time.sleep(0.5)
-    asked, answered = ping.end()
-    assert asked > 100
+    with Ping(Netns("a", "va"), PEER_INNER, "-i", "0.01") as ping:
+        assert ping.passes(25)
+        host.kill()
+        assert ping.passes(25), "without a daemon"
+        host.start()
+        host.vsctl("set", "bridge", "br0", "external_ids:seen=yes")
+        assert ping.passes(25)
+        host.appctl("exit")
+        assert ping.passes(25), "without a daemon"
+        host.start()
+        assert ping.passes(25)
+        asked, answered = ping.end()
     assert answered == asked
 
 
 # -- many --------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_tunnels_take_seconds_and_linear_memory_and_slow_no_packet_down(
-    host: Host, peer: Peer
-) -> None:
+def test_a_thousand_tunnels_take_linear_memory_and_carry_packets(host: Host, peer: Peer) -> None:
+    """What they take of time is counted in test_many_ports.py, and measured by bench.tunnels."""
     kernel_vxlan(peer, "remote", OUR_IP, "local", PEER_IP)
     add_tunnel(host, "br0", "tun0", "vxlan", f"remote_ip={PEER_IP}", f"local_ip={OUR_IP}", "key=5001")
     # Not to all of them: NORMAL would send a copy to each.
-    flows = ("in_port=va,actions=output:tun0\nin_port=tun0,actions=output:va\n"
-             "priority=40000,dl_type=0x88b5,actions=drop\n")  # fmt: skip
+    flows = "in_port=va,actions=output:tun0\nin_port=tun0,actions=output:va\n"
     host.ofctl("--bundle", "replace-flows", "br0", "-", stdin=flows)
     settle(host)
-    one_way, other_way = (
-        statistics.median(cost(host, peer, out=out) for _ in range(5)) for out in (True, False)
-    )
     _add_many(host, range(1, 100))  # they find room that was there already
     few = memory(host)
     _add_many(host, range(100, 400))
     some = memory(host)
-    took, used = _add_many(host, range(400, 1000))
+    _add_many(host, range(400, 1000))
     many = memory(host)
     assert inner_ping(host, "a", PEER_INNER) == 3
     errors = host.vsctl("--columns=name", "--bare", "find", "interface", "type=vxlan", "error!=[]")
     assert errors == ""
-    print(f"600 more tunnels in {took:.1f} s, of which the daemon worked {used:.1f} s")
-    # Of the ten seconds that a thousand may take: the rest is for ovs-vsctl, the database, and for
-    # a machine that is busy.
-    assert used < 3
-    assert took < 6 or os.getloadavg()[0] > (os.cpu_count() or 1)
     for what, at_100, at_400, at_1000 in zip(("daemon", "maps"), few, some, many, strict=True):
         first, later = (at_400 - at_100) / 300, (at_1000 - at_400) / 600
         print(f"{what}: {at_100 >> 10} KiB, {first / 1024:.1f} and then {later / 1024:.1f} KiB a tunnel")
         assert later < max(1.2 * first, 8192)
-    for before, out in ((one_way, True), (other_way, False)):
-        # Not by one look: what else runs on the machine makes some packets slower than others.
-        seen = [cost(host, peer, out=out)]
-        while min(seen) > 1.1 * before and len(seen) < 20:
-            seen.append(cost(host, peer, out=out))
-        print(f"a packet {'out' if out else 'in'}: {before:.2f} beside none, {min(seen):.2f} beside 999")
-        assert min(seen) <= 1.1 * before, seen
     # They did go into the tunnel, and came out of it.
     found = re.findall(r"[rt]x pkts=(\d+)", host.ofctl("dump-ports", "br0", "tun0"))
-    assert len(found) == 2 and min(map(int, found)) > 4 * 1000
+    assert len(found) == 2 and min(map(int, found)) >= 4
 
 
-def _add_many(host: Host, numbers: Iterable[int]) -> tuple[float, float]:
-    """Tunnels to as many peers, by one ovs-vsctl: seconds that it took, and that the daemon worked."""
+def _add_many(host: Host, numbers: Iterable[int]) -> None:
+    """Tunnels to as many peers, by one ovs-vsctl."""
     arguments: list[str] = []
     for i in numbers:
         remote = f"198.51.{100 + i // 250}.{i % 250 + 1}"
         arguments += ["--", "add-port", "br0", f"t{i}", "--", "set", "interface", f"t{i}", "type=vxlan",
                       f"options:remote_ip={remote}", f"options:key={i}"]  # fmt: skip
-    began, used = time.monotonic(), cpu_s(host.pid)
-    host.check("ovs-vsctl", "--timeout=110", *arguments[1:])
-    return time.monotonic() - began, cpu_s(host.pid) - used
-
-
-def cost(host: Host, peer: Peer, *, out: bool) -> float:
-    """What a packet of the inner network costs on its way, without devices: the quick ones of many
-    test runs, each with a packet of its own.  One that has no tunnel to go through costs 1: both take
-    longer where others use the processor."""
-    (pin,) = pin_directory(host.rundir).glob(f"program-*-gossamer{'' if out else '_uplink'}")
-    program = libbpf.object_get(pin)
-    assert program is not None
-
-    def mac(*where: str) -> bytes:
-        return bytes.fromhex(run(*where).strip().replace(":", ""))
-
-    a = mac("ip", "netns", "exec", "a", "cat", "/sys/class/net/eth0/address")
-    inside = a + bytes.fromhex("020000000009") + b"\x08\x00" + ipv4("10.0.0.2", "10.0.0.1", 17, bytes(64))
-    if out:
-        packet, device = inside[6:12] + a + inside[12:], "va"
-    else:
-        vxlan = bytes.fromhex("0800000000138900") + inside
-        udp = struct.pack(">HHHH", 50000, 4789, 8 + len(vxlan), 0) + vxlan
-        ends = mac("cat", "/sys/class/net/up0/address") + bytes(6)
-        packet, device = ends + b"\x08\x00" + ipv4(PEER_IP, OUR_IP, 17, udp), "up0"
-    ifindex = socket.if_nametoindex(device)
-    other = packet[:12] + b"\x88\xb5" + packet[14:]
-    took = {data: sorted(run_once(program, data, mark=0, ifindex=ifindex) for _ in range(1000))
-            for data in (packet, other)}  # fmt: skip
-    os.close(program)
-    ours, theirs = (times[len(times) // 10] for times in took.values())
-    return ours / theirs
-
-
-def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
-    """A packet of IPv4."""
-    ends = socket.inet_aton(source) + socket.inet_aton(destination)
-    head = struct.pack(">BBHHHBB", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol)
-    return head + checksum(head + b"\0\0" + ends).to_bytes(2, "big") + ends + payload
+    host.vsctl(*arguments[1:])
 
 
 def memory(host: Host) -> tuple[int, int]:
@@ -267,9 +205,3 @@ def memory(host: Host) -> tuple[int, int]:
         if "map_id" in fields:
             maps[fields["map_id"]] = int(fields["memlock"])
     return int(resident) << 10, sum(maps.values())
-
-
-def cpu_s(pid: int) -> float:
-    """What a process has worked (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

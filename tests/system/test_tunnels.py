@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from tests.system.tunnel_world import (
     PEER_IP6,
     Peer,
     add_tunnel,
+    captured,
     inner_ping,
     kernel_vxlan,
     run,
+    settle,
 )
-from tests.system.world import Host, Netns, until
+from tests.system.world import PATIENTLY, Host, Netns, until
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def test_tcp_keeps_its_large_segments_through_a_tunnel(
     kernel_vxlan(peer, ipv6=ipv6)
     our_vxlan(shared_host, PEER_IP6 if ipv6 else PEER_IP)
     shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    settle(shared_host)
     assert a.ping(PEER_INNER) == 3
     server = Netns(peer.name, "up0").iperf3_server()
     packets, octets = transmitted("up0")
@@ -80,6 +83,7 @@ def test_super_packets_have_right_outer_checksums_where_the_underlay_cuts_them(
     kernel_vxlan(peer, ipv6=True)
     our_vxlan(shared_host, PEER_IP6)
     shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
+    settle(shared_host)
     assert a.ping(PEER_INNER) == 3
     before = drops(shared_host)
     _send_pieces(a, peer)
@@ -123,7 +127,7 @@ def test_super_packets_go_from_one_tunnel_into_another(
         add_tunnel(shared_host, "br0", "outermost", "vxlan", "remote_ip=10.9.0.2", "local_ip=10.9.0.1",
                    "key=78")  # fmt: skip
         shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
-        assert a.ping(PEER_INNER) >= 2
+        settle(shared_host)
         _send_pieces(a, peer)
         back = a.iperf3_server()
         done = peer.attempt("iperf3", "-c", OUR_INNER, "-n", "20M")
@@ -133,9 +137,50 @@ def test_super_packets_go_from_one_tunnel_into_another(
         shared_host.vsctl("del-br", "br-mid")
 
 
+_SEND = """
+import socket, sys
+it = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+if sys.argv[2] == "together":
+    it.setsockopt(socket.SOL_UDP, 103, 1000)  # UDP_SEGMENT (udp(7))
+    it.sendto(bytes(3000), (sys.argv[1], 7777))
+else:
+    for _ in range(3):
+        it.sendto(bytes(1000), (sys.argv[1], 7777))
+"""
+
+
+def _not_rewritten(host: Host) -> int:
+    """Packets that could not be given the headers they were to have."""
+    return drops(host).get("rewrite", 0)
+
+
+def test_labels_go_into_a_tunnel_with_packets_but_not_with_super_packets(
+    shared_host: Host, a: Netns, peer: Peer
+) -> None:
+    kernel_vxlan(peer)
+    our_vxlan(shared_host)
+    shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1300")
+    settle(shared_host)
+    assert a.ping(PEER_INNER) == 3
+    label = "priority=10,udp,tp_dst=7777,actions=push_mpls:0x8847,output:vx0"
+    shared_host.ofctl("add-flow", "br0", label)
+    try:
+        for how, dropped, arrived in (("together", 1, 0), ("apart", 0, 3)):
+            before = _not_rewritten(shared_host)
+            with captured() as capture:
+                sent = a.run(sys.executable, "-c", _SEND, PEER_INNER, how)
+                assert sent.returncode == 0, sent.stderr
+            assert until(lambda n=before + dropped: _not_rewritten(shared_host) >= n)
+            assert _not_rewritten(shared_host) == before + dropped
+            assert len(capture.fields("vxlan && mpls && udp.dstport == 7777", "frame.len")) == arrived
+    finally:
+        shared_host.ofctl("del-flows", "--strict", "br0", label.partition(",actions")[0])
+
+
 def test_who_sends_too_much_is_told_what_fits(shared_host: Host, a: Netns, peer: Peer) -> None:
     kernel_vxlan(peer, mtu=1450)
     our_vxlan(shared_host)
+    settle(shared_host)
     assert a.ping(PEER_INNER) == 3
     shared_host.check("ip", "-n", "a", "addr", "add", "fd00::1/64", "dev", "eth0", "nodad")
     done = a.run("ping", "-n", "-c", "2", "-W", "1", "-M", "do", "-s", "1472", PEER_INNER)
@@ -152,7 +197,7 @@ def test_tcp_finds_the_size_that_fits(shared_host: Host, a: Netns, peer: Peer) -
     """Super-packets of too large segments are answered as well."""
     kernel_vxlan(peer, mtu=1500)  # accepts what comes, so that only the way there is narrow
     our_vxlan(shared_host)
-    assert a.ping(PEER_INNER) == 3
+    settle(shared_host)
     server = Netns(peer.name, "up0").iperf3_server()
     done = a.run("iperf3", "-c", PEER_INNER, "-n", "50M")
     server.wait(timeout=60)
@@ -184,7 +229,7 @@ def test_copies_go_to_all_remotes_and_to_ports_of_ours(
         shared_host.check("ip", "neigh", "flush", "dev", "up0")
         before = drops(shared_host)
         for address in ("10.0.0.2", "10.0.0.3", "10.0.0.4"):
-            assert a.ping(address) == 3, address
+            assert a.ping(address, 3, *PATIENTLY) == 3, address
         assert {k for k in drops(shared_host) if "tunnel" in k} <= {k for k in before if "tunnel" in k}
     finally:
         for n in (2, 3):
@@ -233,17 +278,16 @@ def test_restarts_of_the_daemon_lose_no_packet_of_a_tunnel(
     kernel_vxlan(peer)
     our_vxlan(shared_host)
     shared_host.check("ip", "-n", "a", "link", "set", "eth0", "mtu", "1400")
-    assert a.ping(PEER_INNER) == 3
+    settle(shared_host)
     b = Netns(peer.name, "vx0")
-    flood = Flood(a, b, PEER_INNER, 5000)
-    ping = Ping(a, PEER_INNER, "-f")
-    time.sleep(0.3)
-    for _ in range(3):
-        shared_host.kill()
-        time.sleep(0.3)
-        shared_host.start()
-        time.sleep(0.3)
-    sent, arrived = flood.end()
-    asked, answered = ping.end()
+    with Flood(a, b, PEER_INNER, 5000) as flood, Ping(a, PEER_INNER, "-f") as ping:
+        for _ in range(3):
+            assert flood.passes(1500) and ping.passes(15)
+            shared_host.kill()
+            assert flood.passes(1500) and ping.passes(15), "without a daemon"
+            shared_host.start()
+        assert flood.passes(1500) and ping.passes(15)
+        sent, arrived = flood.end()
+        asked, answered = ping.end()
     assert_all_arrived(sent, arrived)
     assert answered == asked

@@ -3,7 +3,6 @@ programs that are replaced while packets flow."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,7 +10,7 @@ from typing import Final
 import pytest
 
 from tests.system.sequence import Flood, assert_all_arrived
-from tests.system.tunnel_world import OUR_INNER, PEER_INNER, add_tunnel, inner_ping, run
+from tests.system.tunnel_world import OUR_INNER, PEER_INNER, add_tunnel, inner_ping, run, settle
 from tests.system.world import Host, Netns, other_programs, until
 
 OURS, THEIRS = "203.0.113.1", "198.51.100.2"
@@ -126,7 +125,7 @@ def _send_flows(target: str) -> int:
 def test_flows_are_spread_over_equal_ways_and_over_what_is_left_of_them(
     tunnel: Host, fabric: Fabric
 ) -> None:
-    assert inner_ping(tunnel, "a", PEER_INNER) >= 2
+    settle(tunnel)
     before = fabric.sent()
     assert _send_flows(PEER_INNER) == FLOWS
     shares = [now - then for now, then in zip(fabric.sent(), before, strict=True)]
@@ -145,6 +144,7 @@ def test_flows_are_spread_over_equal_ways_and_over_what_is_left_of_them(
 def test_what_comes_back_may_come_by_another_uplink(tunnel: Host, fabric: Fabric) -> None:
     run("ip", "route", "replace", THEIRS, "via", "10.1.2.2", "dev", "up2")
     try:
+        settle(tunnel)
         before = fabric.sent()
         assert inner_ping(tunnel, "a", PEER_INNER) == 3  # answers take the first way
         after = fabric.sent()
@@ -158,10 +158,14 @@ def test_a_router_that_takes_less_is_heard_and_told_on(tunnel: Host, fabric: Fab
     for n, way in enumerate(WAYS, 1):
         run("ip", "-n", way, "link", "set", f"eth{n}", "mtu", "1300")
     try:
-        done = Netns("a", "va").run(
-            "ping", "-n", "-c", "6", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1340", PEER_INNER
-        )
-        assert "Frag needed and DF set (mtu = 1250)" in done.stdout, done.stdout
+        said: list[str] = []
+
+        def told() -> bool:
+            words = ("-n", "-c", "6", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1340", PEER_INNER)
+            said.append(Netns("a", "va").run("ping", *words).stdout)
+            return "Frag needed and DF set (mtu = 1250)" in said[-1]
+
+        assert until(told), said[-1]
         assert inner_ping(tunnel, "a", PEER_INNER, 3, "-M", "do", "-s", "1222") == 3
     finally:
         for n, way in enumerate(WAYS, 1):
@@ -183,6 +187,7 @@ def test_outer_packets_take_the_route_of_their_mark(tunnel: Host, fabric: Fabric
     run("ip", "route", "add", THEIRS, "via", "10.1.2.2", "dev", "up2", "table", "100")
     run("ip", "rule", "add", "fwmark", "7", "lookup", "100")
     try:
+        settle(tunnel)
         before = fabric.sent()
         assert inner_ping(tunnel, "a", PEER_INNER) == 3
         assert fabric.sent()[1] - before[1] < 3  # but for what the network itself says
@@ -192,6 +197,7 @@ def test_outer_packets_take_the_route_of_their_mark(tunnel: Host, fabric: Fabric
             tunnel.ofctl("del-flows", "br0")
             tunnel.ofctl("add-flow", "br0", "in_port=va,actions=set_field:7->pkt_mark,output:t")
             tunnel.ofctl("add-flow", "br0", "in_port=t,actions=output:va")
+        settle(tunnel)
         before = fabric.sent()
         assert inner_ping(tunnel, "a", PEER_INNER) == 3
         after = fabric.sent()
@@ -206,18 +212,20 @@ def test_outer_packets_take_the_route_of_their_mark(tunnel: Host, fabric: Fabric
 def test_programs_are_replaced_without_losing_a_packet_of_a_tunnel(
     tunnel: Host, tmp_path: Path
 ) -> None:
-    assert inner_ping(tunnel, "a", PEER_INNER) == 3
+    settle(tunnel)
     a, far = Netns("a", "va"), Netns("far", "vx0")
     uplink = "up1"
     before = run("bpftool", "net", "show", "dev", uplink)
-    there, back = Flood(a, far, PEER_INNER, 4000), Flood(far, a, OUR_INNER, 4000)
-    time.sleep(0.3)
-    tunnel.kill()
-    tunnel.environment["PYTHONPATH"] = other_programs(tmp_path)
-    tunnel.start()
-    time.sleep(0.5)
-    for flood in (there, back):
-        sent, arrived = flood.end()
-        assert sent > 4000
-        assert_all_arrived(sent, arrived)
-    assert run("bpftool", "net", "show", "dev", uplink) != before, "the program is another one now"
+    with Flood(a, far, PEER_INNER, 4000) as there, Flood(far, a, OUR_INNER, 4000) as back:
+        floods = (there, back)
+        assert all(flood.passes(1000) for flood in floods)
+        tunnel.kill()
+        assert all(flood.passes(1000) for flood in floods), "without a daemon"
+        tunnel.environment["PYTHONPATH"] = other_programs(tmp_path)
+        tunnel.start()
+        replaced = until(lambda: run("bpftool", "net", "show", "dev", uplink) != before)
+        assert replaced, "the program is another one now"
+        assert all(flood.passes(1000) for flood in floods)
+        for flood in floods:
+            sent, arrived = flood.end()
+            assert_all_arrived(sent, arrived)

@@ -94,7 +94,7 @@ class OvsPeer(Peer):
 
     def vsctl(self, *arguments: str) -> str:
         """ovs-vsctl of the peer."""
-        return self.run("ovs-vsctl", "--timeout=30", *arguments).strip()
+        return self.run("ovs-vsctl", "--timeout=100", *arguments).strip()
 
     def ofctl(self, *arguments: str) -> str:
         """ovs-ofctl of the peer."""
@@ -206,4 +206,4 @@ def inner_ping(host: Host, netns: str, address: str, count: int = 3, *options: s
 
 def settle(host: Host) -> None:
     """The first packet may meet addresses of the underlay that are still being resolved."""
-    until(lambda: inner_ping(host, "a", PEER_INNER, 1), 10)
+    assert until(lambda: inner_ping(host, "a", PEER_INNER, 1)), "the tunnel does not come up"

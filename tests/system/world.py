@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,11 @@ _PACKAGE: Final = Path(__file__).resolve().parents[2] / "src" / "gossamer"
 _PATIENCE_S: Final = 30.0
 """For what must come true: a busy machine may need long, and where it does come true nobody waits."""
 
-_NAP_S: Final = 0.003
+_TOOLS_S: Final = 100
+"""What ovs-vsctl and ovs-appctl are given, which otherwise wait for ever."""
+
+PATIENTLY: Final = ("-W", "30")
+"""For ping(8), where each answer must come, and by the daemon, which may have to wait for a processor."""
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -38,45 +41,28 @@ def until(condition: Callable[[], object], seconds: float = _PATIENCE_S) -> bool
     return True
 
 
-class Lateness:
-    """How late this machine lets a process run that sleeps a few milliseconds at a time."""
-
-    def __init__(self) -> None:
-        self.worst_s = 0.0
-        """The longest that it was late, but for one in a hundred."""
-        self._late_s: list[float] = []
-        self._stop = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        while not self._stop:
-            began = time.monotonic()
-            time.sleep(_NAP_S)
-            self._late_s.append(time.monotonic() - began - _NAP_S)
-
-    def __enter__(self) -> Lateness:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop = True
-        self._thread.join()
-        self.worst_s = sorted(self._late_s)[-1 - len(self._late_s) // 100]
+def datapath_runs_at(device: str) -> bool:
+    """Whether a program of ours meets what arrives at a device."""
+    shown = ("tc", "filter", "show", "dev", device, "ingress")
+    return "gossamer" in subprocess.run(shown, check=True, capture_output=True, text=True).stdout
 
 
 def pings(run: Run, address: str, count: int, *options: str) -> int:
     """How many of `count` echo requests are answered; `run` runs a command where they begin.
 
     After its last request ping(8) waits no longer than between two of them if others were answered: too
-    short where the answer waits for a processor.  So the kernel is asked what else has come.
+    short where the answer waits for a processor.  So the kernel is asked what else has come, also where
+    all seemed lost after a second.
     """
     before = echo_replies(run)
     done = run("ping", "-n", "-c", str(count), "-i", "0.05", "-W", "1", *options, address)
     found = re.search(r"(\d+) received", done.stdout)
     received = int(found[1]) if found else 0
-    if 0 < received < count:
-        until(lambda: echo_replies(run) - before >= count, 2)
-        received = max(received, min(count, echo_replies(run) - before))
+    if received < count:
+        received = max(received, echo_replies(run) - before)
+        if received:
+            until(lambda: echo_replies(run) - before >= count, 5)
+            received = max(received, min(count, echo_replies(run) - before))
     return received
 
 
@@ -86,6 +72,14 @@ def echo_replies(run: Run) -> int:
     names, values = (line.split() for line in shown.splitlines() if line.startswith("Icmp: "))
     of_ipv6 = re.search(r"^Icmp6InEchoReplies\s+(\d+)", shown, re.M)
     return int(values[names.index("InEchoReps")]) + (int(of_ipv6[1]) if of_ipv6 else 0)
+
+
+def datagrams(run: Run) -> int:
+    """Of UDP over IPv4 that came to a socket of a namespace, or found its buffer full (RFC 4113)."""
+    shown = run("cat", "/proc/net/snmp").stdout
+    names, values = (line.split() for line in shown.splitlines() if line.startswith("Udp: "))
+    counted = dict(zip(names, values, strict=True))
+    return int(counted["InDatagrams"]) + int(counted["RcvbufErrors"])
 
 
 def other_programs(folder: Path) -> str:
@@ -129,9 +123,9 @@ class Netns:
         """Whether somebody listens on a port of `tcp` or `udp`."""
         return bool(self.run("ss", "-Hln", f"--{protocol}", f"sport = :{port}").stdout)
 
-    def ping(self, address: str, count: int = 3) -> int:
+    def ping(self, address: str, count: int = 3, *options: str) -> int:
         """Answers received."""
-        return pings(self.run, address, count)
+        return pings(self.run, address, count, *options)
 
     @property
     def mac(self) -> str:
@@ -184,7 +178,7 @@ class Host:
 
     def vsctl(self, *arguments: str) -> str:
         """ovs-vsctl that must succeed."""
-        return self.check("ovs-vsctl", "--timeout=30", *arguments).strip()
+        return self.check("ovs-vsctl", f"--timeout={_TOOLS_S}", *arguments).strip()
 
     def ofctl(self, *arguments: str, stdin: str | None = None) -> str:
         """ovs-ofctl that must succeed."""
@@ -192,7 +186,7 @@ class Host:
 
     def appctl(self, *arguments: str) -> str:
         """ovs-appctl that must succeed."""
-        return self.check("ovs-appctl", "--timeout=30", *arguments)
+        return self.check("ovs-appctl", f"--timeout={_TOOLS_S}", *arguments)
 
     def netns(self, name: str, address: str, bridge: str | None = None, **columns: str) -> Netns:
         """A namespace with an address, its port on a bridge with columns such as ``tag="10"``."""
@@ -222,6 +216,14 @@ class Host:
         self.attempt("ip", "link", "del", f"v{name}")
         self.check("ip", "netns", "del", name)
 
+    def clear(self) -> None:
+        """Take all bridges and namespaces away, and forget connections: the next test begins anew."""
+        if bridges := self.vsctl("list-br").split():
+            self.appctl("dpctl/flush-conntrack")
+            self.vsctl(*(word for name in bridges for word in ("--", "del-br", name)))
+        for name in list(self._names):
+            self.forget(name)
+
     def log(self) -> str:
         """What the daemon logged."""
         path = self.rundir / "ovs-vswitchd.log"
@@ -230,7 +232,7 @@ class Host:
     def end(self) -> None:
         """Stop everything; the sandbox takes care of what is left."""
         if (self.rundir / "ovs-vswitchd.pid").exists():
-            self.attempt("ovs-appctl", "--timeout=30", "exit", "--cleanup")
+            self.attempt("ovs-appctl", f"--timeout={_TOOLS_S}", "exit", "--cleanup")
         for name in self._names:
             # The device first: a namespace takes its devices along only some time later.
             self.attempt("ip", "link", "del", f"v{name}")

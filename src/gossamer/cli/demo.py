@@ -38,8 +38,28 @@ def examples_dir() -> Path:
     return Path(__file__).resolve().parents[3] / "examples"
 
 
+def chosen(only: Sequence[str]) -> list[Path]:
+    """The examples of these names, of their files or topologies; all where none is named.
+
+    Raises GossamerError for a name that none has.
+    """
+    paths = sorted(examples_dir().glob("*.yaml"))
+    if not only:
+        return paths
+    names = {path: (path.stem, load(path).name) for path in paths}
+    for name in only:
+        if not any(name in of for of in names.values()):
+            known = ", ".join(path.stem for path in paths)
+            raise GossamerError(f"there is no example '{name}'", remedy=f"examples are {known}")
+    return [path for path in paths if any(name in names[path] for name in only)]
+
+
 def run(out: Output, only: Sequence[str]) -> int:
-    """Exit status of the demonstration, 0 where everything is as declared."""
+    """Exit status of the demonstration, 0 where everything is as declared.
+
+    Raises GossamerError for an example that is not there.
+    """
+    examples = chosen(only)
     if os.environ.get(_INSIDE) != "inside":
         if os.geteuid() != 0:
             raise GossamerError("namespaces can be made by root only", remedy="run it as root")
@@ -50,9 +70,7 @@ def run(out: Output, only: Sequence[str]) -> int:
     service.ensure(tools)
     out.line(f"gossamerd started in {time.monotonic() - began:.1f} s")
     results: list[tuple[str, Outcome]] = []
-    for path in sorted(examples_dir().glob("*.yaml")):
-        if only and path.stem not in only:
-            continue
+    for path in examples:
         results += [(path.stem, o) for o in _example(path, out)]
     rows = [
         (name, *row)
@@ -62,7 +80,7 @@ def run(out: Output, only: Sequence[str]) -> int:
     ]
     good = sum(o.ok for _, o in results)
     out.table("What was checked", ("example", "packets", "expected", "measured", ""), rows)
-    ok = bool(results) and good == len(results)
+    ok = good == len(results)
     out.line(
         f"{good} of {len(results)} as declared, in {time.monotonic() - began:.0f} s: "
         f"{verdict(ok, out.terminal)}"
@@ -78,11 +96,11 @@ def _example(path: Path, out: Output) -> list[Outcome]:
     tools = service.tools()
     topology = load(path)
     began = time.monotonic()
-    with out.progress(f"{topology.name} up") as step:
+    with out.progress(f"{path.stem} up") as step:
         steps = converge.up(topology, path, tools, lambda s, i, n: step(f"{s.verb} {s.key}", i, n))
     took = time.monotonic() - began
-    out.line(f"{topology.name}: up in {took:.1f} s ({len(steps)} resources)")
-    with out.progress(f"{topology.name}: checking") as step:
+    out.line(f"{path.stem}: up in {took:.1f} s ({len(steps)} resources)")
+    with out.progress(f"{path.stem}: checking") as step:
         outcomes = run_checks(
             topology, tools, lambda e, i, n: step(f"{e.source} -> {e.target}: {e.text}", i, n)
         )

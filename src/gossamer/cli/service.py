@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gossamer.topology.command import Tools
+from gossamer.topology.command import ANSWER, Tools
 from gossamer.topology.daemons import start
 from gossamer.topology.state import known
 
@@ -46,14 +46,14 @@ def ensured(t: Tools) -> Iterator[None]:
 
 def _database_answers(t: Tools) -> bool:
     socket = t.rundir / "db.sock"
-    return socket.exists() and t.attempt("ovs-vsctl", "--timeout=5", "--no-wait", "show").returncode == 0
+    return socket.exists() and t.attempt("ovs-vsctl", ANSWER, "--no-wait", "show").returncode == 0
 
 
 def _stop(t: Tools, with_database: bool) -> None:
     """End the daemon; where it has no bridges, all that it made, and its database, too."""
-    if t.attempt("ovs-vsctl", "--timeout=15", "list-br").stdout.split():
-        t.attempt("ovs-appctl", "--timeout=15", "exit")
+    if t.attempt("ovs-vsctl", ANSWER, "list-br").stdout.split():
+        t.attempt("ovs-appctl", ANSWER, "exit")
         return
-    t.attempt("ovs-appctl", "--timeout=15", "exit", "--cleanup")
+    t.attempt("ovs-appctl", ANSWER, "exit", "--cleanup")
     if with_database:
-        t.attempt("ovs-appctl", "--timeout=15", "-t", str(t.rundir / "ovsdb-server.ctl"), "exit")
+        t.attempt("ovs-appctl", ANSWER, "-t", str(t.rundir / "ovsdb-server.ctl"), "exit")

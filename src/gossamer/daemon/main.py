@@ -58,7 +58,7 @@ def _open_datapath(pin_dir: Path, server: DatabaseServer | None) -> Datapath:
         except DatabaseError:
             if opening.exception() is None:
                 datapath = opening.result()
-                if datapath.takeover:
+                if datapath.found_running:
                     datapath.close()
                 else:
                     datapath.destroy()
@@ -153,7 +153,7 @@ class Daemon:
             self._write_statistics(now)
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_S
-            self._datapath.sweep_fdb()
+            self._slices.start(self._datapath.sweep())
             self._sweep_connections()
             self.switch.helpers.sweep(now)
             self._appctl.each_second(now)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SLICE_S: Final = 0.01
+SLICE_S: Final = 0.005
 """What a round gives to all such work, seconds; a step that is under way is not cut."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import socket
 
 from gossamer.datapath.libbpf import (
     BPF_TC_EGRESS,
@@ -15,6 +16,7 @@ from gossamer.datapath.libbpf import (
     lib,
 )
 from gossamer.datapath.settings import PortKind
+from gossamer.errors import DatapathError
 
 # A place of our own among the filters of a device, so that others' stay untouched.
 HANDLE = 1
@@ -31,6 +33,11 @@ def attach(ifindex: int, kind: PortKind, program_fd: int) -> None:
     _attach(_hook(ifindex, kind), program_fd, PRIORITY)
 
 
+def attach_if_there(ifindex: int, kind: PortKind, program_fd: int) -> None:
+    """The same; nothing where the device is gone."""
+    _attach_if_there(_hook(ifindex, kind), program_fd, PRIORITY)
+
+
 def detach(ifindex: int, kind: PortKind) -> None:
     """Take the program off a device; nothing where device or program is gone."""
     _detach(_hook(ifindex, kind), PRIORITY)
@@ -42,6 +49,11 @@ def attach_uplink(ifindex: int, program_fd: int) -> None:
     Raises DatapathError where the device is gone.
     """
     _attach(_hook(ifindex, PortKind.DEVICE), program_fd, UPLINK_PRIORITY)
+
+
+def attach_uplink_if_there(ifindex: int, program_fd: int) -> None:
+    """The same; nothing where the device is gone."""
+    _attach_if_there(_hook(ifindex, PortKind.DEVICE), program_fd, UPLINK_PRIORITY)
 
 
 def detach_uplink(ifindex: int) -> None:
@@ -66,6 +78,22 @@ def _attach(hook: TcHook, program_fd: int, priority: int) -> None:
         "attaching the datapath",
         place=f"ifindex={ifindex}",
     )
+
+
+def _attach_if_there(hook: TcHook, program_fd: int, priority: int) -> None:
+    try:
+        _attach(hook, program_fd, priority)
+    except DatapathError:
+        if _is_there(hook.ifindex):
+            raise
+
+
+def _is_there(ifindex: int) -> bool:
+    try:
+        socket.if_indextoname(ifindex)
+    except OSError:
+        return False
+    return True
 
 
 def _detach(hook: TcHook, priority: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -15,6 +16,8 @@ from gossamer.datapath.settings import BridgeSettings
 from gossamer.errors import DatapathError
 from gossamer.pipeline.fields import FRAG_ANY, PACKET_OFFSET, slot_shift
 from gossamer.pipeline.world import Fragments
+
+log = logging.getLogger(__name__)
 
 _VERSION, _MEMBERS, _AGE = 0, 1, 2  # 64-bit words of struct bridge
 _GENERATION: Final = 1 << layout.VERSION_SHIFT
@@ -43,6 +46,8 @@ class Bridges:
         self._looks: dict[int, tuple[int, int]] = {}
         """Bridge -> (bits its cache mask covers, mask id)."""
         self._free_masks: deque[int] = deque(range(1, layout.MAX_MASKS))
+        self._uncached: set[int] = set()
+        """Bridges of which the cache keeps nothing."""
         self._claimed: set[int] = set()
         self._reserved: dict[int, int] = {}
         """Bridge -> the version of its next commit, without the number of its mask."""
@@ -123,6 +128,7 @@ class Bridges:
         self.bump(bridge_id)
         self._members.retire(self._word64(bridge_id, _MEMBERS))
         self._set64(bridge_id, _MEMBERS, 0)
+        self._uncached.discard(bridge_id)
         look = self._looks.pop(bridge_id, None)
         if look is not None:
             self._free_masks.append(look[1])
@@ -177,15 +183,28 @@ class Bridges:
         if known is not None and known[0] == look:
             return
         words = cache_words(look)
+        self._tell_uncached(bridge_id, len(words))
         mask_id = self._free_masks.popleft()
         n_pipeline = sum(word < PACKET_OFFSET // 4 for word, _ in words)
         record = layout.CACHE_MASK_HEAD.pack(len(words), n_pipeline) + b"".join(
-            layout.MATCH_WORD.pack(word, 0, mask) for word, mask in words
+            layout.MATCH_WORD.pack(word, 0, mask) for word, mask in words[: layout.CACHE_WORDS]
         )
         self._masks.write(mask_id, record)
         self._looks[bridge_id] = (look, mask_id)
         if known is not None:
             self._free_masks.append(known[1])
+
+    def _tell_uncached(self, bridge_id: int, n_words: int) -> None:
+        """Say once that packets of a bridge are told apart by more than the cache's keys hold."""
+        if n_words <= layout.CACHE_WORDS:
+            self._uncached.discard(bridge_id)
+        elif bridge_id not in self._uncached:
+            self._uncached.add(bridge_id)
+            log.warning(
+                "bridge=%s: its flows look at %d words of packets together, of which the cache holds %d:"
+                " each packet is looked up in all tables, until flows match fewer fields",
+                self._name(bridge_id), n_words, layout.CACHE_WORDS,
+            )  # fmt: skip
 
     def depth(self, bridge_id: int) -> int:
         """How deep its packets are parsed."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.datapath.key_words import words_of
-from gossamer.datapath.layout import CACHE_WORDS, MAX_LENGTHS, ParseDepth
-from gossamer.errors import DatapathError
+from gossamer.datapath.layout import MAX_LENGTHS, ParseDepth
 from gossamer.pipeline.fields import BY_NAME, KEY_BITS, SLOTS, slot_shift
 
 _L2_END: Final = SLOTS["mpls_lse0"].offset // 4
@@ -43,12 +42,5 @@ def parse_depth(mask: int) -> ParseDepth:
 
 
 def cache_words(mask: int) -> list[tuple[int, int]]:
-    """(word, mask) pairs of a cache mask; at most CACHE_WORDS, more cannot be cached."""
-    words = [(i, w) for i, w in enumerate(words_of(mask)) if w]
-    if len(words) > CACHE_WORDS:
-        raise DatapathError(
-            f"the flows of a bridge look at {len(words)} words of the key together,"
-            f" {CACHE_WORDS} are possible",
-            remedy="match fewer fields in this bridge",
-        )
-    return words
+    """(word, mask) pairs of a cache mask; with more than CACHE_WORDS no path is kept."""
+    return [(i, w) for i, w in enumerate(words_of(mask)) if w]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from gossamer.breath import parts
 from gossamer.datapath import layout
 from gossamer.datapath.grace import Duty, Key
 from gossamer.datapath.maps import HashMap
@@ -110,7 +111,7 @@ class Cells:
                 self._states[key] = state
         self._wanted.clear()
         self._written.clear()
-        return [partial(self._map.delete_all, gone)] if gone else []
+        return [partial(self._map.delete_all, part) for part in parts(gone)]
 
 
 def _bridge_of(key: bytes) -> int:

@@ -12,11 +12,16 @@ from gossamer.datapath.compile_ct import NatRuleNumbers, compile_ct
 from gossamer.datapath.compile_links import compile_bundle, compile_multipath
 from gossamer.datapath.field_change import BOTH_TAGS, VLAN_TCI, change_fields
 from gossamer.datapath.key_words import in_network_order
-from gossamer.datapath.layout import MAX_TTL_CONTROLLERS, OP_WRITE, QUEUE_UNKNOWN, PopMpls, RuleOp
+from gossamer.datapath.layout import MAX_TTL_CONTROLLERS, QUEUE_UNKNOWN
 from gossamer.datapath.moves import gather, move, pop_bits, push_bits, store
+from gossamer.datapath.operations import OP_WRITE, PopMpls, RuleOp
 from gossamer.datapath.program import Program
 from gossamer.errors import UnsupportedActionError
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_choice import Bundle, Multipath
+from gossamer.pipeline.action_ct import Ct, CtClear
+from gossamer.pipeline.action_encap import Decap, DecNshTtl, Encap
+from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.fields import (
     BY_NAME,
     ETH_ARP,
@@ -29,6 +34,7 @@ from gossamer.pipeline.fields import (
     ETH_VLAN,
     slot_shift,
 )
+from gossamer.pipeline.of_port import OfPort
 
 
 class Names(NatRuleNumbers, Protocol):
@@ -37,7 +43,7 @@ class Names(NatRuleNumbers, Protocol):
     def userdata(self, data: bytes) -> int:
         """The id of a controller action's userdata."""
 
-    def learn(self, action: act.Learn) -> int:
+    def learn(self, action: Learn) -> int:
         """The id of a learn action."""
 
     def sample(self, action: act.Sample) -> int:
@@ -78,9 +84,9 @@ _FIN_OR_RST = 5 << slot_shift("tcp_flags")
 def _compile(action: act.Action, program: Program, flags: int, names: Names) -> None:
     match action:
         case act.Output(port=port):
-            if port == act.OfPort.CONTROLLER:
+            if port == OfPort.CONTROLLER:
                 program.emit(flags | 1, RuleOp.CONTROLLER, _WHOLE, 1 << 16)
-            elif port == act.OfPort.TABLE or port == act.OfPort.ANY:
+            elif port == OfPort.TABLE or port == OfPort.ANY:
                 return  # TABLE means something in packet-out only, ANY is no port
             else:
                 program.emit(flags, RuleOp.OUTPUT, 0, port)
@@ -169,7 +175,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.Meter(meter_id=meter_id):
             program.emit(flags, RuleOp.METER, 0, meter_id)
         case act.OutputTrunc(port=port, max_len=max_len):
-            if port == act.OfPort.CONTROLLER:
+            if port == OfPort.CONTROLLER:
                 program.emit(flags, RuleOp.CONTROLLER, max_len, 1 << 16)
                 return
             if flags & OP_WRITE:
@@ -178,7 +184,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             program.emit(flags, RuleOp.TRUNCATE, 0, max_len)
             _compile(act.Output(port), program, flags, names)
             program.emit(flags, RuleOp.TRUNCATE, 0, 0)
-        case act.Learn(specs=specs):
+        case Learn(specs=specs):
             for spec in specs:
                 if isinstance(spec.source, act.SubField):
                     program.reads |= ((1 << spec.n_bits) - 1) << spec.source.shift
@@ -195,9 +201,9 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
         case act.FinTimeout():
             program.reads |= _FIN_OR_RST
             program.emit(flags, RuleOp.FIN)
-        case act.Multipath():
+        case Multipath():
             compile_multipath(program, flags, action)
-        case act.Bundle():
+        case Bundle():
             compile_bundle(program, flags, action)
         case act.CheckPktLarger(dst=dst, length=length):
             program.lengths.add(length)
@@ -217,7 +223,7 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             program.reads |= _LABELS
             program.writes |= _LABELS
             program.emit(flags, RuleOp.DEC_MPLS_TTL)
-        case act.DecNshTtl():
+        case DecNshTtl():
             program.reads |= _ETH_TYPE | _NSH_TTL
             program.writes |= _NSH_TTL
             program.emit(flags, RuleOp.DEC_NSH_TTL)
@@ -232,11 +238,14 @@ def _compile(action: act.Action, program: Program, flags: int, names: Names) -> 
             push_bits(program, flags, source)
         case act.StackPop(dst=dst):
             pop_bits(program, flags, dst)
-        case act.PushPbb() | act.PopPbb() | act.Encap() | act.Decap():
+        case act.PushPbb() | act.PopPbb() | Encap() | Decap():
             program.slow()
-        case act.Ct():
-            compile_ct(program, flags, action, names)
-        case act.CtClear():
+        case Ct() if flags & OP_WRITE:
+            # A program of its own, of whatever length, as there is one place for it in the set.
+            program.emit(flags, RuleOp.CHAIN, 0, names.program((action,)))
+        case Ct():
+            compile_ct(program, action, names)
+        case CtClear():
             program.reads |= RESUMES
             program.emit(flags, RuleOp.CT_CLEAR)
         case act.PopQueue():

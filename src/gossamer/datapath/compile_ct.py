@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from gossamer.datapath.cache_mask import RESUMES
+from gossamer.datapath.conntrack.nat_rules import image_of
 from gossamer.datapath.exec_changes import unfolded
 from gossamer.datapath.field_change import change_fields
 from gossamer.datapath.key_words import SCRATCH_WORD, word_at, words_of
-from gossamer.datapath.layout import CT_NAT_RULE, CT_ZONE_IN_WORD, OP_WRITE, CtDo, RuleOp
 from gossamer.datapath.moves import gather, steps
+from gossamer.datapath.operations import CT_ZONE_IN_WORD, CtDo, RuleOp
 from gossamer.datapath.program import Program
 from gossamer.errors import UnsupportedActionError
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import CT_ALG_FTP, CT_ALG_TFTP, Ct
 from gossamer.pipeline.fields import BY_NAME, SLOTS, slot_shift
 
 _CT_MARK_WORD: Final = SLOTS["ct_mark"].offset // 4
@@ -31,10 +33,8 @@ class NatRuleNumbers(Protocol):
         """The number of a `struct ct_nat_rule`."""
 
 
-def compile_ct(program: Program, flags: int, action: act.Ct, nat_rules: NatRuleNumbers) -> None:
-    """Raises UnsupportedActionError for one in the action set, or that changes something else."""
-    if flags & OP_WRITE:
-        raise UnsupportedActionError("ct() cannot be written to the action set")
+def compile_ct(program: Program, action: Ct, nat_rules: NatRuleNumbers) -> None:
+    """Raises UnsupportedActionError for one that changes something else."""
     program.reads |= RESUMES
     program.writes |= _TRACKED
     for change in unfolded(action.actions):
@@ -44,12 +44,12 @@ def compile_ct(program: Program, flags: int, action: act.Ct, nat_rules: NatRuleN
         wanted |= CtDo.FORCE
     if action.table is not None:
         wanted |= CtDo.TABLE
-    wanted |= {act.CT_ALG_FTP: CtDo.FTP, act.CT_ALG_TFTP: CtDo.TFTP}.get(action.alg, CtDo(0))
+    wanted |= {CT_ALG_FTP: CtDo.FTP, CT_ALG_TFTP: CtDo.TFTP}.get(action.alg, CtDo(0))
     nat = 0
     if action.nat is not None:
         wanted |= CtDo.NAT
         if action.nat.src or action.nat.dst:
-            nat = nat_rules.nat_rule(_nat_image(action.nat))
+            nat = nat_rules.nat_rule(image_of(action.nat))
     where, bits, zone = 0, 0, action.zone
     if action.zone_field is not None:
         word, shift = gather(program, 0, action.zone_field)
@@ -83,12 +83,3 @@ def _exec(change: act.Action, program: Program) -> None:
     for word, (v, m) in enumerate(zip(words_of(value), words_of(mask), strict=True)):
         if m:
             program.emit(0, RuleOp.CT_SET, word - _CT_MARK_WORD, v, m)
-
-
-def _nat_image(nat: act.Nat) -> bytes:
-    """`struct ct_nat_rule`."""
-    flags = int(nat.src) | nat.dst << 1 | nat.persistent << 2 | nat.hash << 3 | nat.random << 4
-    first, last = nat.addresses or (b"", b"")
-    ports = nat.ports or (0, 0)
-    family = {0: 0, 4: 4, 16: 6}[len(first)]
-    return CT_NAT_RULE.pack(flags, first.ljust(16, b"\0"), last.ljust(16, b"\0"), *ports, family)

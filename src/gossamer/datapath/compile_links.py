@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.datapath.layout import RuleOp
 from gossamer.datapath.moves import store
+from gossamer.datapath.operations import RuleOp
 from gossamer.datapath.program import Program
-from gossamer.pipeline import action as act
+from gossamer.pipeline.action_choice import Bundle, BundleAlgorithm, Multipath, MultipathAlgorithm
 from gossamer.pipeline.links import looks_at
+from gossamer.pipeline.of_port import OfPort
 
 _HRW_LINKS: Final = 64
 
 
-def compile_multipath(program: Program, flags: int, action: act.Multipath) -> None:
+def compile_multipath(program: Program, flags: int, action: Multipath) -> None:
     """The number of a link into a field."""
     program.reads |= looks_at(action.fields)
     how = action.fields | _algorithm(action) << 8
@@ -23,13 +24,13 @@ def compile_multipath(program: Program, flags: int, action: act.Multipath) -> No
     store(program, flags, action.dst)
 
 
-def compile_bundle(program: Program, flags: int, action: act.Bundle) -> None:
+def compile_bundle(program: Program, flags: int, action: Bundle) -> None:
     """Out of a member that is live, or its number into a field."""
     program.reads |= looks_at(action.fields)
     program.emit(flags, RuleOp.BUNDLE, action.fields, action.basis)
-    by_weight = action.algorithm is act.BundleAlgorithm.HRW
+    by_weight = action.algorithm is BundleAlgorithm.HRW
     for number, port in enumerate(action.members):
-        if port != act.OfPort.CONTROLLER:
+        if port != OfPort.CONTROLLER:
             program.emit(flags, RuleOp.MEMBER, number, port, by_weight)
     if action.dst is None:
         program.emit(flags, RuleOp.SEND)
@@ -37,14 +38,14 @@ def compile_bundle(program: Program, flags: int, action: act.Bundle) -> None:
         store(program, flags, action.dst, 16)
 
 
-def _iterates(action: act.Multipath) -> bool:
-    return action.algorithm is act.MultipathAlgorithm.ITER_HASH
+def _iterates(action: Multipath) -> bool:
+    return action.algorithm is MultipathAlgorithm.ITER_HASH
 
 
-def _algorithm(action: act.Multipath) -> act.MultipathAlgorithm:
+def _algorithm(action: Multipath) -> MultipathAlgorithm:
     """As links.link() has it: more links than these are too many to weigh each."""
-    if action.algorithm is act.MultipathAlgorithm.HRW and action.n_links > _HRW_LINKS:
-        return act.MultipathAlgorithm.ITER_HASH
+    if action.algorithm is MultipathAlgorithm.HRW and action.n_links > _HRW_LINKS:
+        return MultipathAlgorithm.ITER_HASH
     return action.algorithm
 
 

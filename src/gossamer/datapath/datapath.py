@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from gossamer.datapath import layout, loader
-from gossamer.datapath.injection import arrive_by_headers, go_on
+from gossamer.datapath import loader
+from gossamer.datapath.drop_reasons import DROP_REASONS
+from gossamer.datapath.packets import Packets
 from gossamer.datapath.parts import Parts
 from gossamer.datapath.publish import Publisher
 from gossamer.datapath.settings import (
     BridgeSettings,
-    FdbEntry,
-    FdbTotals,
     MissAction,
     PortSettings,
     PortStatistics,
-    Punt,
-    PuntReason,
     TableStatistics,
 )
+from gossamer.datapath.takeover import Takeover
 from gossamer.datapath.tunnel_settings import Cuts, LocalAddress, TunnelOption, TunnelSettings
-from gossamer.errors import DatapathError
-from gossamer.pipeline.action import Learn, Sample
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
 from gossamer.pipeline.world import Fragments
 
-_ANY_DEVICE: Final = 1
-"""The loopback device's index: where tunnels' packets arrive does not matter."""
-
+log = logging.getLogger(__name__)
 
 _PART: Final = 512
 """Flows between two breaths."""
@@ -63,17 +57,20 @@ class Datapath:
         self._groups = parts.groups
         self._meters = parts.meters
         self._statistics = parts.statistics
-        self._fdb = parts.fdb
+        self.fdb = parts.fdb
+        """Addresses that bridges know."""
         self._tunnels = parts.tunnels
         self._uplinks = parts.uplinks
         self._cutter = parts.cutter
         self._publisher = Publisher(parts)
-        self._touch = self._publisher.touch
+        self._touch = self.fdb.changed = self._publisher.touch
         self.breathe: Callable[[], None] = lambda: None
         """Called every few milliseconds of long work, for what cannot wait; it may change ports."""
-        self._flows.cells.breathe = lambda: self.breathe()
-        if self.takeover:
-            parts.inherit()
+        for works_long in (parts.flows.cells, parts.statistics, parts.grace):
+            works_long.breathe = lambda: self.breathe()
+        self.packets = Packets(parts, self._publisher)
+        """Those that go up to the daemon, and down."""
+        self._takeover = Takeover(pin_dir, parts, self._publisher)
 
     @classmethod
     def open(
@@ -89,30 +86,16 @@ class Datapath:
     @property
     def takeover(self) -> bool:
         """Whether what an earlier daemon left counts still: `converge()` has not been called."""
-        return self._publisher.takeover
+        return self._takeover.takes_rules
+
+    @property
+    def found_running(self) -> bool:
+        """Whether devices had programs already, which go on without this object."""
+        return self._takeover.found_running
 
     def converge(self) -> None:
-        """End of a take-over: remove what was not added again."""
-        if not self.takeover:
-            return
-        self._publisher.takeover = False
-        # What is new, and what is gone, of each bridge at once; then what no rule refers to.
-        self._flows.disinherit()
-        self._groups.disinherit()
-        self._meters.disinherit()
-        self._publisher.touch_all()
-        self._parts.grace.settle()
-        self.programs.disinherit()
-        self.conntrack.nat_rules.disinherit()
-        self._ports.disinherit()
-        for bridge_id in self._bridges.unclaimed():
-            self._bridges.remove(bridge_id)
-        for bridge_id in self._bridges.ids():
-            self._publisher.list_members(bridge_id)
-        self._tunnels.disinherit()
-        self._tunnels.set_relay(self._ports.internal_ifindex())
-        self._uplinks.disinherit()
-        self._publisher.touch_all()
+        """End of a start: remove what was not added again, and what is pinned in another layout."""
+        self._takeover.end()
 
     def close(self) -> None:
         """Let go of it; packets go on being forwarded."""
@@ -127,20 +110,27 @@ class Datapath:
         loader.unpin(self._pin_dir)
         self.close()
 
+    def sweep(self) -> Iterator[None]:
+        """Remove addresses that are too old, and what no packet looks at since a commit; about
+        once a second, in steps of some milliseconds."""
+        self.fdb.sweep()
+        while self._parts.grace.run():
+            yield
+
     # -- bridges -------------------------------------------------------------------
 
     def add_bridge(self, name: str) -> int:
         """Add a bridge; the id of the one there is, where there is one of that name."""
         bridge_id = self._bridges.add(name)
-        if not self._fdb.knows(bridge_id):
-            self._fdb.set_ageing(bridge_id, BridgeSettings().mac_ageing_s)
+        if not self.fdb.knows(bridge_id):
+            self.fdb.set_ageing(bridge_id, BridgeSettings().mac_ageing_s)
         self._flows.bridge(bridge_id)
         self._touch(bridge_id)
         return bridge_id
 
     def configure_bridge(self, bridge_id: int, settings: BridgeSettings) -> None:
         """Apply the settings of a bridge."""
-        self._fdb.set_ageing(bridge_id, settings.mac_ageing_s)
+        self.fdb.set_ageing(bridge_id, settings.mac_ageing_s)
         self._bridges.configure(bridge_id, settings)
 
     def set_fragments(self, bridge_id: int, fragments: Fragments) -> None:
@@ -171,7 +161,7 @@ class Datapath:
         self._flows.forget_bridge(bridge_id)
         self._publisher.forget(bridge_id)
         self._bridges.remove(bridge_id)
-        self._fdb.forget_bridge(bridge_id)
+        self.fdb.forget_bridge(bridge_id)
         self._statistics.forget_bridge(bridge_id)
 
     # -- ports ---------------------------------------------------------------------
@@ -196,7 +186,7 @@ class Datapath:
         self._tunnels.set_relay(self._ports.internal_ifindex())
         vlans = (settings.vlan_mode, settings.tag, settings.trunks)
         if vlans != (before.vlan_mode, before.tag, before.trunks):
-            self.flush_fdb(record.bridge_id, port_id)
+            self.fdb.flush(record.bridge_id, port_id)
         self._publisher.follow_ports(record.bridge_id)
         self._touch(record.bridge_id)
 
@@ -207,7 +197,7 @@ class Datapath:
         self._ports.remove(port_id)
         self._tunnels.set_relay(self._ports.internal_ifindex())
         self._publisher.list_members(bridge_id)
-        self.flush_fdb(bridge_id, port_id)
+        self.fdb.flush(bridge_id, port_id)
         self._publisher.follow_ports(bridge_id)
         self._touch(bridge_id)
 
@@ -369,130 +359,9 @@ class Datapath:
         """(packets, bytes) that came to a meter, and of each band that applied to them."""
         return self._meters.statistics(bridge_id, meter_id)
 
-    # -- learned addresses -----------------------------------------------------------
-
-    def fdb(self, bridge_id: int) -> list[FdbEntry]:
-        """The addresses a bridge knows."""
-        return self._fdb.entries(bridge_id)
-
-    def learn_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
-        """Learn that an address is behind a port, as the kernel does from packets.
-
-        Raises DatapathError where there is no room for it.
-        """
-        self._fdb.learn(bridge_id, port_id, vlan, mac)
-
-    def put_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
-        """Put an address behind a port: it neither moves nor ages, and a flush leaves it.
-
-        Raises DatapathError where there is no room for it.
-        """
-        self._fdb.put(bridge_id, port_id, vlan, mac)
-        self._touch(bridge_id)
-
-    def delete_fdb(self, bridge_id: int, vlan: int, mac: bytes) -> bool:
-        """Take out what `put_fdb()` put there; False where there is no such address."""
-        if not self._fdb.delete(bridge_id, vlan, mac):
-            return False
-        self._touch(bridge_id)
-        return True
-
-    def fdb_totals(self, bridge_id: int) -> FdbTotals:
-        """What happened to a bridge's addresses since `clear_fdb_totals()`, or the daemon's start."""
-        return self._fdb.totals(bridge_id)
-
-    def clear_fdb_totals(self, bridge_id: int) -> None:
-        """Begin counting at zero again."""
-        self._fdb.clear_totals(bridge_id)
-
-    def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None:
-        """Forget what a bridge has learned, or all that is behind one of its ports."""
-        self._fdb.flush(bridge_id, port_id)
-        self._touch(bridge_id)
-
-    def sweep_fdb(self) -> None:
-        """Remove what is too old and make room in full tables; call about once a second."""
-        self._parts.grace.run()
-        self._fdb.sweep()
-
-    # -- packets that go up, and down ------------------------------------------------
-
     def drops(self) -> dict[str, int]:
         """Packets dropped, by reason."""
         counts = {
-            reason: self._parts.drops.sums(i)[0] for i, reason in enumerate(layout.DROP_REASONS)
+            reason: self._parts.drops.sums(i)[0] for i, reason in enumerate(DROP_REASONS)
         }
         return {reason: n for reason, n in counts.items() if n}
-
-    @property
-    def punt_fd(self) -> int:
-        """Readable when there are punts."""
-        return self._parts.punts.fd
-
-    @property
-    def has_punts(self) -> bool:
-        """Whether `read_punts()` has some that came already."""
-        return bool(self._parts.punts)
-
-    def read_punts(self) -> list[Punt]:
-        """The punts that came since the last call."""
-        punts = [punt for punt, _ in self.read_records()]
-        if self.takeover:
-            # Learn actions are numbered anew: what programs of before name is not known yet.
-            return [punt for punt in punts if punt.reason < PuntReason.LEARN]
-        return punts
-
-    def read_records(self) -> list[tuple[Punt, int]]:
-        """Punts, and captured outputs with the port they went to."""
-        records = self._parts.punts.take()
-        self.conntrack.room.make()
-        return records
-
-    def userdata(self, userdata_id: int) -> bytes:
-        """The controller(userdata=) bytes that a punt names."""
-        return self.programs.userdata[userdata_id]
-
-    def learn_action(self, learn_id: int) -> Learn:
-        """The learn action that a punt of reason LEARN names by its userdata_id."""
-        return self.programs.learns[learn_id]
-
-    def sample_action(self, sample_id: int) -> Sample:
-        """The sample action that a punt of reason SAMPLE names by its userdata_id."""
-        return self.programs.samples[sample_id]
-
-    def transmit(self, port_id: int, packet: bytes) -> None:
-        """Send a frame out of a port.  Raises DatapathError where its device refuses."""
-        self._parts.transmitter.send(self._ports.records[port_id].settings, packet)
-
-    def let_go_on(self, punt: Punt, packet: bytes) -> None:
-        """Let a packet go on that was held for a connection's helper (PuntReason.CT_ALG), as `packet`.
-
-        At least 14, at most about 3,500 bytes.  One that was long may go on as several, one after
-        the other.  Raises DatapathError where the kernel refuses it: the device is gone, or the
-        packet too long.
-        """
-        record = self._ports.records.get(punt.in_port_id)
-        if record is None:
-            raise DatapathError("the port is gone", place=f"port={punt.in_port_id}")
-        ifindex = record.attached or _ANY_DEVICE
-        capturing = self._loaded.capturing
-        go_on(self.program_fd, punt.userdata_id, ifindex, packet, capturing=capturing)
-
-    def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
-        """Let a packet enter by a port without device (PortKind.PATCH); what came up of it.
-
-        Of one longer than about 3,000 bytes only the headers are sure to be
-        its own.  Raises DatapathError where the kernel refuses it: shorter
-        than 14 bytes, or longer than about 16,000 (16 KiB with what it keeps itself).
-        """
-        self._ports.enter_by(_ANY_DEVICE, port_id)
-        run = partial(
-            arrive_by_headers,
-            self.program_fd,
-            self._loaded.grow_fd,
-            port_id,
-            _ANY_DEVICE,
-            packet,
-            capturing=self._loaded.capturing,
-        )
-        return self._parts.punts.take_of(port_id, run)

@@ -41,6 +41,8 @@ class Fdb:
         """By bridge."""
         self._before: dict[int, FdbTotals] = {}
         """What `clear_totals()` found."""
+        self.changed: Callable[[int], None] = lambda bridge_id: None
+        """Called with the number of a bridge some of whose addresses are elsewhere, or gone, by hand."""
 
     def set_ageing(self, bridge_id: int, ageing_s: float) -> None:
         """When a bridge's learned addresses are too old."""
@@ -85,7 +87,7 @@ class Fdb:
             bridges.count_move(bridge_id)
 
     def put(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
-        """Put an address behind a port, for good.
+        """Put an address behind a port: it neither moves nor ages, and a flush leaves it.
 
         Raises DatapathError where there is no room for it.
         """
@@ -94,6 +96,7 @@ class Fdb:
         self._map.put(key, layout.FDB_ENTRY.pack(port_id, 1, self._now_ns()))
         if new:
             self._bridges.set_learned(bridge_id, self._bridges.learned(bridge_id) + 1)
+        self.changed(bridge_id)
 
     def delete(self, bridge_id: int, vlan: int, mac: bytes) -> bool:
         """Take out an address that was put there by hand; False where there is none."""
@@ -103,6 +106,7 @@ class Fdb:
             return False
         self._map.delete(key)
         self._bridges.set_learned(bridge_id, max(0, self._bridges.learned(bridge_id) - 1))
+        self.changed(bridge_id)
         return True
 
     def flush(self, bridge_id: int, port_id: int | None = None) -> None:
@@ -121,6 +125,7 @@ class Fdb:
         self._map.delete_all(gone)
         self._removed_of(bridge_id).flushed += flushed
         self._bridges.set_learned(bridge_id, left)
+        self.changed(bridge_id)
 
     def forget_bridge(self, bridge_id: int) -> None:
         """A bridge is gone, and all its addresses."""

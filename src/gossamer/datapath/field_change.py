@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.datapath.layout import Need, RuleOp
+from gossamer.datapath.operations import Need, RuleOp
 from gossamer.datapath.program import Program
 from gossamer.pipeline.fields import (
     ETH_ARP,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from gossamer.breath import parts
 from gossamer.datapath import layout
 from gossamer.datapath.bridge_flows import BridgeFlows
 from gossamer.datapath.flow_ids import FlowIds
@@ -239,10 +240,8 @@ class FlowWriter:
         The first are to delete the rules that are gone; a commit of a single change, of which
         packets cannot see a half, may do that at once.
         """
-        gone = self.cells.published()
-        deleting: list[Duty] = [partial(self.cells.delete, gone)] if gone else []
+        deleting: list[Duty] = [partial(self.cells.delete, g) for g in self.cells.published()]
         duties = self.lists.published()
         unused = self.programs.take_unused()
-        if unused:
-            duties.append(partial(self.programs.sweep, unused))
+        duties += (partial(self.programs.sweep, part) for part in parts(unused))
         return deleting, duties

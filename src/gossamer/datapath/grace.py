@@ -11,7 +11,8 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,22 +20,27 @@ GRACE_S: Final = 1.0
 """A packet is under way for microseconds; a second is forever."""
 _NO_BARRIER_S: Final = 0.1
 """Where the kernel offers no barrier."""
+_SLICE_S: Final = 0.002
+"""For so long duties are done at once."""
 _SYS_MEMBARRIER: Final = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365}
 _MEMBARRIER_GLOBAL: Final = 1
 
 Key = bytes | tuple[str, bytes]
 """A key of a rules map; other maps' keys with the map's name."""
 Duty = Callable[[], object]
+"""Takes a few milliseconds at most: long work is several duties."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Age:
     """Commits of about the same time."""
 
     began_s: float
     last_s: float
     keys: set[Key] = field(default_factory=set)
-    duties: list[Duty] = field(default_factory=list)
+    duties: deque[Duty] = field(default_factory=deque)
+    closed: bool = False
+    """Its duties are being done: it takes in no more."""
 
 
 class Grace:
@@ -42,15 +48,21 @@ class Grace:
 
     def __init__(self) -> None:
         self._ages: list[_Age] = []
-        """At most two: one that only grows older, and one that takes in new commits."""
+        """Few: one that takes in new commits, and before it those that only grow older."""
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self.breathe: Callable[[], object] = lambda: None
+        """Called now and then in long work."""
 
     def keep(self, keys: Iterable[Key], duties: Iterable[Duty]) -> None:
         """After a commit: its keys must not change again, its duties not be done, too early."""
-        now = time.monotonic()
         self.run()
+        now = time.monotonic()
         last = self._ages[-1] if self._ages else None
-        if last is None or (len(self._ages) == 1 and now - last.began_s > GRACE_S / 2):
+        if (
+            last is None
+            or last.closed
+            or (len(self._ages) == 1 and now - last.began_s > GRACE_S / 2)
+        ):
             last = _Age(now, now)
             self._ages.append(last)
         last.last_s = now
@@ -61,38 +73,63 @@ class Grace:
         """Do something when all packets now under way have gone."""
         self.keep((), (duty,))
 
-    def covers(self, keys: Iterable[Key]) -> bool:
+    def covers(self, keys: Collection[Key]) -> bool:
         """Whether one of these keys was changed by a commit that some packet may not have seen."""
-        self.run()
-        return any(not age.keys.isdisjoint(keys) for age in self._ages)
+        for age in list(self._ages):
+            if age.keys.isdisjoint(keys):
+                continue
+            if not _is_over(age, time.monotonic()):
+                return True
+            self._end(age)
+        return False
 
-    def run(self) -> None:
-        """Do the duties whose time has come."""
-        now = time.monotonic()
-        while self._ages and now - self._ages[0].last_s > GRACE_S:
-            self._end(self._ages.pop(0))
+    def run(self) -> bool:
+        """Do duties whose time has come, for a few milliseconds; False where none is left of them."""
+        until = time.monotonic() + _SLICE_S
+        while self._ages and _is_over(age := self._ages[0], now := time.monotonic()):
+            if now > until:
+                return True
+            self._go_on(age)
+        return False
 
     def settle(self) -> bool:
         """Wait until no packet of an earlier version is under way, some ten milliseconds, and do
         all duties; False where there was nothing to wait for."""
         if not self._ages:
             return False
-        self._wait()
         while self._ages:  # duties may add more
-            ages, self._ages = self._ages, []
+            ages = list(self._ages)
+            for age in ages:
+                age.closed = True
+            self.wait()
             for age in ages:
                 self._end(age)
-            if self._ages:
-                self._wait()
         return True
 
     def _end(self, age: _Age) -> None:
-        for duty in age.duties:
-            duty()
+        """Do all its duties."""
+        while age in self._ages:
+            self._go_on(age)
+            self.breathe()
 
-    def _wait(self) -> None:
+    def _go_on(self, age: _Age) -> None:
+        """Do the next of its duties; with the last of them it is over.
+
+        Its keys are kept until then: what a duty deletes must not be written before it.
+        """
+        age.closed = True
+        if age.duties:
+            age.duties.popleft()()
+        if not age.duties and age in self._ages:
+            self._ages.remove(age)
+
+    def wait(self) -> None:
         """Let an RCU grace period pass: a BPF program is a read-side section (membarrier(2))."""
         number = _SYS_MEMBARRIER.get(platform.machine())
         if number is None or self._libc.syscall(number, _MEMBARRIER_GLOBAL, 0, 0) != 0:
             # Not there (a seccomp filter), or refused (CPUs without a timer tick).
             time.sleep(_NO_BARRIER_S)
+
+
+def _is_over(age: _Age, now: float) -> bool:
+    return now - age.last_s > GRACE_S

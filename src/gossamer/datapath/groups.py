@@ -21,9 +21,9 @@ from gossamer.datapath.key_words import words_of
 from gossamer.datapath.programs import ProgramRecord, Programs
 from gossamer.errors import DatapathError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.action_set import ActionSet
 from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType, bucket_is_live
+from gossamer.pipeline.of_port import OfPort
 
 BUCKET_WORDS = layout.BUCKET.size // 8
 _WEIGHT_AND_LIVE = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final, Literal
 
-from gossamer.datapath.layout import Group
+from gossamer.datapath.operations import Group
 from gossamer.pipeline.fields import KEY_BITS, KEY_LEN, SLOTS
 
 KEY_WORDS: Final = KEY_LEN // 4

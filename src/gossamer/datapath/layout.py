@@ -1,4 +1,4 @@
-"""The numbers and records of bpf/*.h, for Python; tests/unit/datapath/test_layout.py compares both."""
+"""The limits and records of bpf/*.h, for Python; tests/unit/datapath/test_layout.py compares both."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Final
 
 from gossamer.pipeline.fields import KEY_LEN
 
-LAYOUT_VERSION: Final = 11
+LAYOUT_VERSION: Final = 13
 """Raise when a record below changes: maps of another version are not taken over."""
 
-CT_LAYOUT_VERSION: Final = 7
-"""The same for the maps of bpf/conntrack.h alone: connections outlive a change of the others."""
+CT_LAYOUT_VERSION: Final = 9
+"""The same for the maps of bpf/conntrack.h alone, so that they outlive a change of the others.
+
+Connections are taken over from another layout by the names of fields (conntrack/earlier.py): a field
+that comes to mean something else wants another name."""
 
 # bpf/limits.h
 MAX_PORTS: Final = 16384
@@ -60,7 +63,7 @@ MAX_CONNECTIONS: Final = 3_000_000
 CT_CHUNK: Final = 65536
 CT_CHUNKS: Final = 46
 CT_SLOT_BITS: Final = 22
-CT_HOME_LINES: Final = 1 << 16
+CT_HOME_LINES: Final = 1 << 17
 CT_MORE_LINES: Final = 1 << 19
 CT_LEAST_REACH: Final = 8192
 CT_ZONES: Final = 65536
@@ -176,17 +179,6 @@ class CtFlag(IntFlag):
     REPLIED = 1 << 4
 
 
-class CtDo(IntFlag):
-    """What a ct() asks for: flags of OP_CT."""
-
-    COMMIT = 1 << 0
-    FORCE = 1 << 1
-    TABLE = 1 << 2
-    NAT = 1 << 3
-    FTP = 1 << 4
-    TFTP = 1 << 5
-
-
 class CtConfigFlag(IntFlag):
     """struct ct_config, flags."""
 
@@ -196,6 +188,7 @@ class CtConfigFlag(IntFlag):
     TELL_GONE = 1 << 3
     NO_IPV4_FRAGMENTS = 1 << 4
     NO_IPV6_FRAGMENTS = 1 << 5
+    INHERITS = 1 << 6
 
 
 CT_TRANSLATED: Final = 0x80
@@ -292,149 +285,6 @@ class ParseDepth(IntEnum):
 
     L2 = 0
     L4 = 1
-
-
-class Group(IntFlag):
-    """Header groups an operation writes."""
-
-    ETH = 1 << 0
-    VLAN = 1 << 1
-    L3 = 1 << 2
-    L4 = 1 << 3
-    ARP_ND = 1 << 4
-    MPLS = 1 << 5
-
-
-class RuleOp(IntEnum):
-    """bpf/program.h, enum rule_op."""
-
-    END = 0
-    OUTPUT = 1
-    OUTPUT_REG = 2
-    SET = 3
-    MOVE = 4
-    PUSH_VLAN = 5
-    POP_VLAN = 6
-    SET_VLAN = 7
-    DEC_TTL = 8
-    CONTROLLER = 9
-    RESUBMIT = 10
-    GOTO = 11
-    CLEAR_ACTIONS = 12
-    EXIT = 13
-    CHAIN = 14
-    SKIP = 15
-    FIX_TAG = 16
-    GROUP = 17
-    CLONE = 18
-    PUSH = 19
-    POP = 20
-    METER = 21
-    TRUNCATE = 22
-    LEARN = 23
-    FIN = 24
-    MULTIPATH = 25
-    PUSH_MPLS = 26
-    POP_MPLS = 27
-    DEC_MPLS_TTL = 28
-    COPY_TTL_OUT = 29
-    COPY_TTL_IN = 30
-    CONJUNCTION = 31
-    BUNDLE = 32
-    MEMBER = 33
-    SEND = 34
-    LARGER = 35
-    SLOW = 36
-    CT_SET = 37
-    CT = 38
-    CT_CLEAR = 39
-    SAMPLE = 40
-    DEC_NSH_TTL = 41
-    WROTE = 42
-
-
-class Need(IntFlag):
-    """bpf/program.h, NEEDS_*: what a packet must have for the operations after a SKIP."""
-
-    L4 = 1 << 0
-    TAG = 1 << 1
-    ND = 1 << 2
-    ND_SOLICIT = 1 << 3
-    ND_ADVERT = 1 << 4
-    IPV4 = 1 << 5
-    IPV6 = 1 << 6
-    ARP = 1 << 7
-    MPLS = 1 << 8
-    PROTO = 1 << 9
-    """The protocol is in bits 16 to 23."""
-    NSH = 1 << 10
-
-
-class PopMpls(IntEnum):
-    """bpf/program.h, POP_*."""
-
-    NOWHERE = 0
-    BELOW_LABELS = 1
-    BARE = 2
-
-
-OP_WRITE: Final = 0x80
-OP_WRITES: Final = 0x20
-CT_ZONE_IN_WORD: Final = 1 << 6
-"""bpf/program.h: flag of OP_CT; the others are CtDo."""
-
-DROP_REASONS: Final = (
-    "none",
-    "unknown_port",
-    "no_receive",
-    "policed",
-    "no_rule",
-    "by_rule",
-    "ttl",
-    "too_deep",
-    "too_long",
-    "program",
-    "vlan_ingress",
-    "vlan_stack",
-    "reserved_mac",
-    "same_port",
-    "no_member",
-    "no_port",
-    "no_forward",
-    "rewrite",
-    "redirect",
-    "passes",
-    "nested",
-    "punt_rate",
-    "punt_full",
-    "parse",
-    "no_group",
-    "no_bucket",
-    "meter",
-    "mpls_stack",
-    "ct_full",
-    "ct_zone_limit",
-    "ct_nat_full",
-    "ct_fragment",
-    "ct_invalid",
-    "tunnel_malformed",
-    "tunnel_fragment",
-    "tunnel_no_port",
-    "tunnel_key",
-    "tunnel_spoofed",
-    "tunnel_loop",
-    "tunnel_type",
-    "tunnel_ecn",
-    "tunnel_route",
-    "tunnel_too_big",
-    "tunnel_copy",
-    "tunnel_checksum",
-    "fragment",
-    "tunnel_option",
-    "slow_set",
-    "held",
-)
-"""enum drop_reason, in its order."""
 
 
 @dataclass(frozen=True, slots=True)

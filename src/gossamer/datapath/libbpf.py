@@ -29,6 +29,14 @@ class MapInfo(ctypes.Structure):
         ("value_size", ctypes.c_uint32),
         ("max_entries", ctypes.c_uint32),
         ("map_flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * 16),
+        ("ifindex", ctypes.c_uint32),
+        ("btf_vmlinux_value_type_id", ctypes.c_uint32),
+        ("netns_dev", ctypes.c_uint64),
+        ("netns_ino", ctypes.c_uint64),
+        ("btf_id", ctypes.c_uint32),
+        ("btf_key_type_id", ctypes.c_uint32),
+        ("btf_value_type_id", ctypes.c_uint32),
     )
 
 
@@ -136,6 +144,7 @@ def _load() -> Any:
         "bpf_obj_pin": (int_, (int_, text)),
         "bpf_map_create": (int_, (int_, text, *[ctypes.c_uint32] * 3, pointer)),
         "bpf_map_get_fd_by_id": (int_, (ctypes.c_uint32,)),
+        "bpf_btf_get_fd_by_id": (int_, (ctypes.c_uint32,)),
         "bpf_map_lookup_elem": (int_, (int_, pointer, pointer)),
         "bpf_map_update_elem": (int_, (int_, pointer, pointer, ctypes.c_uint64)),
         "bpf_map_delete_elem": (int_, (int_, pointer)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +94,23 @@ CT_MAP_NAMES = (
 )
 """Maps that live on when the layout of the others changes: established connections go on."""
 
+_WORKING = frozenset(
+    ("states", "passes", "sets_aside", "nesting", "ct_works", "nat_works", "transports")
+)
+"""Nothing in them outlives a packet: other programs get others, in whatever layout they like."""
+_FORGETTABLE = frozenset(("ct_fragments", "no_fragments", "held"))
+"""What is in them is of use for some seconds; it is let go of where its layout changes."""
+
+_ENTRANCES = "entrances"
+"""By this, programs on uplinks go on to the one that works with the same maps.  Other programs get another;
+theirs stays pinned under another name while devices have them, since the kernel empties what nobody holds."""
+
 PROGRAM_NAMES = (
     "gossamer",
     "gossamer_uplink",
     "gossamer_cutter",
     "gossamer_forget",
+    "gossamer_inherit",
     "gossamer_grow",
 )
 """In the order in which `Loaded` has them."""
@@ -115,6 +128,8 @@ class Loaded:
     """The program that sends outer packets in fragments."""
     forget_fd: int
     """The program that removes connections."""
+    inherit_fd: int
+    """The program that takes over connections of another layout."""
     grow_fd: int
     """The first one, for packets of which only the beginning is there."""
     map_fds: dict[str, int]
@@ -136,8 +151,12 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
     """
     digest = _digest(object_file, capturing)
     paths = {name: pin_dir / f"program-{digest}-{name}" for name in PROGRAM_NAMES}
+    begun = map_path(pin_dir, MAP_NAMES[0]).parent
+    if begun.exists() and any(folder.name.startswith("maps-") for folder in _earlier(pin_dir)):
+        # Of a daemon that was killed before its ports changed from another layout.
+        _remove_folder(begun)
     pinned = _pinned_maps(pin_dir)
-    if pinned is not None:
+    if len(pinned) == len(MAP_NAMES) + len(CT_MAP_NAMES):
         found = [libbpf.object_get(path) for path in paths.values()]
         present = [fd for fd in found if fd is not None]
         if len(present) == len(paths):
@@ -148,33 +167,82 @@ def load(pin_dir: Path, *, object_file: Path = OBJECT_FILE, capturing: bool = Fa
             path.unlink(missing_ok=True)
     for name in (MAP_NAMES[0], CT_MAP_NAMES[0]):
         map_path(pin_dir, name).parent.mkdir(parents=True, exist_ok=True)
+    for fd in pinned.values():
+        os.close(fd)
     program_fds, map_fds = _load_object(object_file, pin_dir, paths, capturing)
     for old in pin_dir.glob("program-*"):
         if old not in paths.values():
             old.unlink()
-    return _loaded(program_fds, map_fds, pinned is not None, capturing)
+    taken_over = pinned.keys() >= set(MAP_NAMES) - _WORKING - _FORGETTABLE
+    return _loaded(program_fds, map_fds, taken_over, capturing)
 
 
 def _loaded(
     program_fds: list[int], map_fds: dict[str, int], taken_over: bool, capturing: bool
 ) -> Loaded:
-    program, uplink, cutter, forget, grow = program_fds
+    program, uplink, cutter, forget, inherit, grow = program_fds
     return Loaded(
-        program, uplink, cutter, forget, grow, map_fds, taken_over=taken_over, capturing=capturing
+        *(program, uplink, cutter, forget, inherit, grow),
+        map_fds, taken_over=taken_over, capturing=capturing,
+    )  # fmt: skip
+
+
+def join(loaded: Loaded) -> None:
+    """Have packets that come out of tunnels go on by these programs."""
+    program, first = ctypes.c_uint32(loaded.program_fd), ctypes.c_uint32(0)
+    fd = loaded.map_fds[_ENTRANCES]
+    result = lib.bpf_map_update_elem(
+        fd, ctypes.byref(first), ctypes.byref(program), libbpf.BPF_ANY
     )
+    check(result, "joining the programs")
+
+
+def earlier_connections(pin_dir: Path) -> Path | None:
+    """Where maps of connections of another layout are pinned: the latest ones; None: nowhere."""
+    found = [
+        (int(number), folder)
+        for folder in pin_dir.glob("conntrack-*")
+        if (number := folder.name.partition("-")[2]).isdigit()
+        and int(number) != layout.CT_LAYOUT_VERSION
+    ]
+    return max(found)[1] if found else None
+
+
+def has_earlier(pin_dir: Path) -> bool:
+    """Whether maps of other layouts are pinned, whose programs ports run."""
+    return bool(_earlier(pin_dir))
+
+
+def remove_earlier(pin_dir: Path) -> None:
+    """Remove the pins of maps of other layouts and programs, which no device runs any more."""
+    for folder in _earlier(pin_dir):
+        _remove_folder(folder)
+    entrances = map_path(pin_dir, _ENTRANCES)
+    for earlier in entrances.parent.glob(f"{_ENTRANCES}-*"):
+        earlier.unlink()
+
+
+def _earlier(pin_dir: Path) -> list[Path]:
+    own = {map_path(pin_dir, name).parent for name in (MAP_NAMES[0], CT_MAP_NAMES[0])}
+    found = (folder for pattern in ("maps-*", "conntrack-*") for folder in pin_dir.glob(pattern))
+    return [folder for folder in found if folder not in own]
 
 
 def unpin(pin_dir: Path) -> None:
     """Remove every pin; what ports still run lives until it is detached."""
     for pattern in ("maps-*", "conntrack-*"):
-        for directory in pin_dir.glob(pattern):
-            for path in directory.iterdir():
-                path.unlink()
-            directory.rmdir()
+        for folder in pin_dir.glob(pattern):
+            _remove_folder(folder)
     for path in pin_dir.glob("program-*"):
         path.unlink()
     if pin_dir.exists():
         pin_dir.rmdir()
+
+
+def _remove_folder(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
 
 
 def mount_bpffs(mount_point: Path = Path("/sys/fs/bpf")) -> None:
@@ -200,21 +268,21 @@ def _digest(object_file: Path, capturing: bool) -> str:
     return hashlib.sha256(data + bytes([capturing])).hexdigest()[:16]
 
 
-def _pinned_maps(pin_dir: Path) -> dict[str, int] | None:
-    """All maps, where all are pinned; None where one is missing."""
-    fds: dict[str, int] = {}
-    for name in (*MAP_NAMES, *CT_MAP_NAMES):
-        fd = libbpf.object_get(map_path(pin_dir, name))
-        if fd is None:
-            for opened in fds.values():
-                os.close(opened)
-            return None
-        fds[name] = fd
-    return fds
+def _pinned_maps(pin_dir: Path) -> dict[str, int]:
+    """The maps that are pinned, in our layouts."""
+    found = {name: libbpf.object_get(map_path(pin_dir, name)) for name in (*MAP_NAMES, *CT_MAP_NAMES)}
+    return {name: fd for name, fd in found.items() if fd is not None}
 
 
 def _check_pinned(path: Path, map_pointer: int) -> None:
-    """See that the map pinned at `path`, if one is, is of the kind that the object wants."""
+    """See that the map pinned at `path`, if one is, is of the kind that the object wants.
+
+    One that is not is unpinned where nobody needs what is in it; else DatapathError is raised.
+    """
+    if path.name in _WORKING:
+        path.unlink(missing_ok=True)
+    elif path.name == _ENTRANCES and path.exists():
+        path.rename(_free_name(path))
     fd = libbpf.object_get(path)
     if fd is None:
         return
@@ -226,7 +294,9 @@ def _check_pinned(path: Path, map_pointer: int) -> None:
         lib.bpf_map__value_size(map_pointer),
         lib.bpf_map__max_entries(map_pointer) or info.max_entries,
     )
-    if have != wanted:
+    if have != wanted and path.name in _FORGETTABLE:
+        path.unlink()
+    elif have != wanted:
         raise DatapathError(
             f"the pinned map has {have[2]} entries of {have[0]} + {have[1]} bytes, "
             f"these programs want {wanted[2]} of {wanted[0]} + {wanted[1]}",
@@ -234,6 +304,12 @@ def _check_pinned(path: Path, map_pointer: int) -> None:
             remedy="another version left it: end that one with `ovs-appctl exit --cleanup`, or "
             f"remove {path.parent.parent}, which ends what is still forwarded by it",
         )
+
+
+def _free_name(path: Path) -> Path:
+    """Another name beside it."""
+    names = (path.with_name(f"{path.name}-{n}") for n in itertools.count())
+    return next(name for name in names if not name.exists())
 
 
 def _load_object(
@@ -284,14 +360,6 @@ def _load_object(
             check(lib.bpf_program__pin(program, str(path).encode()), "pinning a program")
             program_fds.append(os.dup(lib.bpf_program__fd(program)))
         fds = {name: os.dup(lib.bpf_map__fd(p)) for name, p in map_pointers.items()}
-        # Where packets go on that came out of a tunnel.
-        entrance, first = ctypes.c_uint32(program_fds[0]), ctypes.c_uint32(0)
-        check(
-            lib.bpf_map_update_elem(
-                fds["entrances"], ctypes.byref(first), ctypes.byref(entrance), libbpf.BPF_ANY
-            ),
-            "joining the programs",
-        )
     finally:
         lib.bpf_object__close(handle)
     return program_fds, fds

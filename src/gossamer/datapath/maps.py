@@ -203,10 +203,12 @@ class PerCpuArray:
 
     def zero(self, index: int) -> None:
         """Set an element to zero on all CPUs."""
+        self.write(index, bytes(self.stride * self.n_cpus))
+
+    def write(self, index: int, values: bytes) -> None:
+        """Replace the values of all CPUs, `stride` bytes each."""
         key = ctypes.c_uint32(index)
-        result = lib.bpf_map_update_elem(
-            self.fd, ctypes.byref(key), bytes(self.stride * self.n_cpus), libbpf.BPF_ANY
-        )
+        result = lib.bpf_map_update_elem(self.fd, ctypes.byref(key), values, libbpf.BPF_ANY)
         check(result, "writing a map", place=f"map={self.name}")
 
     def read_all(self) -> memoryview:

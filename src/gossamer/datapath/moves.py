@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from gossamer.datapath.field_change import change_fields
 from gossamer.datapath.key_words import SCRATCH_WORD, STACK_WORD, word_at
-from gossamer.datapath.layout import RuleOp
+from gossamer.datapath.operations import RuleOp
 from gossamer.datapath.program import Program
 from gossamer.errors import UnsupportedActionError
 from gossamer.pipeline.action import SubField

@@ -66,10 +66,7 @@ class Outlooks:
                 self._bridges.set_depth(bridge_id, depth)
 
     def renew(self, bridge_id: int) -> None:
-        """Write what the next version of a bridge tells packets apart by.
-
-        Raises DatapathError where that is more than the cache's keys can hold.
-        """
+        """Write what the next version of a bridge tells packets apart by."""
         if bridge_id not in self._stale:
             return
         cause = self._cause(bridge_id)

@@ -11,6 +11,7 @@ from gossamer.datapath.bridges import Bridges
 from gossamer.datapath.cells import Cells
 from gossamer.datapath.conntrack import Conntrack
 from gossamer.datapath.cutter import Cutter
+from gossamer.datapath.drop_reasons import DROP_REASONS
 from gossamer.datapath.fdb import Fdb
 from gossamer.datapath.flows import FlowWriter
 from gossamer.datapath.grace import Grace
@@ -89,7 +90,7 @@ class Parts:
             array("cache_masks", layout.CACHE_MASK_SIZE, layout.MAX_MASKS),
             IndexArray(array("members", 4, layout.MAX_MEMBERS)),
         )
-        conntrack = Conntrack(fds, loaded.forget_fd)
+        conntrack = Conntrack(fds, loaded.forget_fd, loaded.inherit_fd)
         punts = Punts(fds["punts"])
         punts.hear(fds["ct_room"], conntrack.room.is_wanted)
         head = layout.PROGRAM_HEAD.size
@@ -132,7 +133,7 @@ class Parts:
             loaded=loaded,
             arrays=maps.arrays,
             tables=tables,
-            drops=per_cpu("drops", 8, len(layout.DROP_REASONS)),
+            drops=per_cpu("drops", 8, len(DROP_REASONS)),
             bridges=bridges,
             ports=Ports(
                 array("ports", layout.PORT.size, layout.MAX_PORTS),
@@ -191,6 +192,17 @@ class Parts:
         self.tunnels.inherit()
         self.uplinks.inherit()
 
+    def wait(self) -> None:
+        """Leave devices that are added the programs that they have, until all are there."""
+        self.ports.waits = self.uplinks.waits = True
+
+    def switch_over(self) -> None:
+        """Run the programs that were loaded on all devices that are added, or that an earlier daemon
+        attached to, at once; then no packet is under way through the ones before."""
+        self.ports.attach_all()
+        self.uplinks.attach_all()
+        self.grace.wait()
+
     def close(self) -> None:
         """Let go of maps and programs; what is pinned stays."""
         self.transmitter.close()
@@ -202,7 +214,7 @@ class Parts:
         loaded = self.loaded
         programs = (
             *(loaded.program_fd, loaded.uplink_fd, loaded.cutter_fd),
-            *(loaded.forget_fd, loaded.grow_fd),
+            *(loaded.forget_fd, loaded.inherit_fd, loaded.grow_fd),
         )
         for fd in (*programs, *loaded.map_fds.values()):
             os.close(fd)

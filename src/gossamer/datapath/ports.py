@@ -59,6 +59,8 @@ class Ports:
         self._free: list[int] = []
         self._inherited: dict[int, tuple[int, int, PortKind]] = {}
         """Port id -> (bridge, ifindex, kind), as found in the kernel."""
+        self.waits = False
+        """Devices keep the programs they have until `attach_all()`."""
 
     def inherit(self) -> None:
         """Learn the ids an earlier daemon gave."""
@@ -91,6 +93,15 @@ class Ports:
             bridges.add(bridge_id)
         self._inherited.clear()
         return bridges
+
+    def attach_all(self) -> None:
+        """Run the program on the devices that an earlier daemon attached to, and on those that waited."""
+        self.waits = False
+        found = [(ifindex, kind) for _, ifindex, kind in self._inherited.values()]
+        found += [(r.attached, r.settings.kind) for r in self.records.values()]
+        for ifindex, kind in found:
+            if ifindex:
+                attach.attach_if_there(ifindex, kind, self._program_fd)
 
     def add(self, bridge_id: int, settings: PortSettings) -> int:
         """Add a port, or take it over; returns its id.
@@ -182,7 +193,8 @@ class Ports:
             if settings.ifindex:
                 # The record first: the program must know the port when it first runs.
                 self._name_device(settings.ifindex, port_id)
-                attach.attach(settings.ifindex, settings.kind, self._program_fd)
+                if not self.waits:
+                    attach.attach(settings.ifindex, settings.kind, self._program_fd)
                 record.attached = settings.ifindex
 
     def enter_by(self, ifindex: int, port_id: int) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gossamer.datapath.key_words import GROUPS, words_of
-from gossamer.datapath.layout import LARGE_OPS, OP, OP_WRITES, RuleOp
+from gossamer.datapath.layout import LARGE_OPS, OP
+from gossamer.datapath.operations import OP_SLOT_SHIFT, OP_WRITE, OP_WRITES, SLOT_OF, RuleOp
 from gossamer.pipeline.action import SubField
 
 
@@ -28,7 +29,12 @@ class Program:
     def emit(
         self, flags: int, code: RuleOp, a: int = 0, b: int = 0, c: int = 0, d: int = 0
     ) -> None:
-        """Write an operation down."""
+        """Write an operation down; with OP_WRITE, where it is one that an action set can have."""
+        if flags & OP_WRITE:
+            slot = SLOT_OF.get(code)
+            if slot is None:
+                return
+            flags |= slot << OP_SLOT_SHIFT
         self.ops.append(OP.pack(code, flags, a, b, c, d))
 
     def mark_writing(self, began: int) -> None:

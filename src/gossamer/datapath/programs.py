@@ -8,9 +8,11 @@ from gossamer.datapath import layout
 from gossamer.datapath.compile import compile_actions
 from gossamer.datapath.conntrack.nat_rules import NatRules
 from gossamer.datapath.maps import HashMap
+from gossamer.datapath.operations import RuleOp
 from gossamer.datapath.program import split
 from gossamer.errors import DatapathError
-from gossamer.pipeline.action import Actions, Conjunction, Learn, Sample
+from gossamer.pipeline.action import Actions, Conjunction, Sample
+from gossamer.pipeline.action_learn import Learn
 
 
 @dataclass(slots=True, eq=False)
@@ -158,7 +160,7 @@ class Programs:
             for piece in reversed(split(program.ops)):
                 ops = list(piece)
                 if following:
-                    ops.append(layout.OP.pack(layout.RuleOp.CHAIN, 0, 0, following, 0, 0))
+                    ops.append(layout.OP.pack(RuleOp.CHAIN, 0, 0, following, 0, 0))
                 following = self._place(record, ops)
             record.program_id = following
             self._unwritten.append(record)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from gossamer.breath import in_parts, let_go
+from gossamer.breath import in_parts, let_go, parts
 from gossamer.datapath import layout
 from gossamer.datapath.maps import HashMap
 from gossamer.datapath.rule_filters import RuleFilters
@@ -22,8 +22,8 @@ _HEAD: Final = layout.SINCE.size
 _BEFORE: Final = _HEAD + layout.RULE_STATE.size
 """Where in a cell what counted before begins."""
 _PART: Final = 1024
-Gone = list[tuple[int, list[bytes]]]
-"""Keys without a rule, each class of keys with its number."""
+Gone = tuple[int, list[bytes]]
+"""Keys without a rule, of one class; few enough to be deleted at once."""
 
 
 class RuleCells:
@@ -148,27 +148,23 @@ class RuleCells:
             rules.put_all(keys[part], cells[part])
             self.breathe()
 
-    def published(self) -> Gone:
+    def published(self) -> list[Gone]:
         """It counts; the keys that have no rule any more: for `delete()`, when no packet looks at
         what was before."""
-        gone: Gone = []
+        gone: list[Gone] = []
         for key_class, pending in enumerate(self._pending):
             if pending:
                 keys, cells = list(pending), list(pending.values())
                 pairs = in_parts(zip(keys, cells, strict=True), self.breathe)
                 keys = [k for k, v in pairs if v[_HEAD:_BEFORE] == NOTHING]
-                if keys:
-                    gone.append((key_class, keys))
+                gone += ((key_class, part) for part in parts(keys))
                 pending.clear()
                 let_go(cells, self.breathe)
             self._written[key_class].clear()
         return gone
 
     def delete(self, gone: Gone) -> None:
-        """Take keys out of the maps, a few milliseconds at a time."""
-        for key_class, keys in gone:
-            for start in range(0, len(keys), _PART):
-                part = keys[start : start + _PART]
-                self._maps[key_class].delete_all(part)
-                self._filters.forget(part)
-                self.breathe()
+        """Take keys out of their map."""
+        key_class, keys = gone
+        self._maps[key_class].delete_all(keys)
+        self._filters.forget(keys)

@@ -123,7 +123,7 @@ class PuntReason(IntEnum):
     """Reasons of punts that are for the daemon itself; the others are OpenFlow's."""
 
     LEARN = 0x80
-    """`userdata_id` is that of the learn action: `Datapath.learn_action()`."""
+    """`userdata_id` is that of the learn action: `Packets.learn_action()`."""
     FIN = 0x81
     """A FIN or RST passed a flow with fin_timeout."""
     SLOW = 0x82
@@ -132,7 +132,7 @@ class PuntReason(IntEnum):
     `controller_id` is its length as it entered the switch, which it is to be credited with."""
     CT_ALG = 0x83
     """Payload of a connection with a helper: `data` is the packet as it is at its ct(), held under
-    the id `userdata_id` until `Datapath.let_go_on()`; the key has ct_zone, the port is the one it
+    the id `userdata_id` until `Packets.let_go_on()`; the key has ct_zone, the port is the one it
     entered the switch by."""
     SAMPLE = 0x84
     """A sampled packet: its key says all; `userdata_id` is that of the sample action."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from gossamer.breath import in_parts
 from gossamer.datapath import layout
 from gossamer.datapath.maps import MappedArray, PerCpuArray
 from gossamer.datapath.path_cache import Head, places
@@ -39,6 +40,8 @@ class Statistics:
         """(bridge, table) -> packets matched by flows that are gone."""
         self._totals: dict[int, Owed] = {}
         self._totals_read_s = 0.0
+        self.breathe: Callable[[], object] = lambda: None
+        """Called now and then in long work."""
 
     def owed(self) -> dict[int, Owed]:
         """By flow id (or TABLE_MISS | table): what is not yet credited."""
@@ -97,11 +100,12 @@ class Statistics:
         moment late.
         """
         flows = list(flows)
-        before = [self._paid(f.flow_id) for f in flows]
+        before = [self._paid(f.flow_id) for f in in_parts(flows, self.breathe)]
         owed = self.owed()
         self._totals_read_s = 0.0  # nobody who asks next is told less than this
         nothing = Owed()
-        for flow, (packets, n_bytes, used) in zip(flows, before, strict=True):
+        pairs = zip(flows, before, strict=True)
+        for flow, (packets, n_bytes, used) in in_parts(pairs, self.breathe):
             extra = owed.get(flow.flow_id, nothing)
             _raise(flow, packets + extra.packets, n_bytes + extra.n_bytes, max(used, extra.used))
 
@@ -156,7 +160,7 @@ class Statistics:
         flows = list(flows)
         self.refresh(flows)
         matched = {t: n for (b, t), n in self._retired.items() if b == bridge_id}
-        for flow in flows:
+        for flow in in_parts(flows, self.breathe):
             matched[flow.table_id] = matched.get(flow.table_id, 0) + flow.n_packets + flow.own_packets
         misses = self.misses(bridge_id)
         return {

@@ -44,7 +44,7 @@ class TestRun:
 
     def go_on(self, punt: Punt, packet: bytes) -> list[Captured]:
         """What comes of a packet that was held for a helper and goes on, as `packet`."""
-        self._datapath.let_go_on(punt, packet)
+        self._datapath.packets.let_go_on(punt, packet)
         return self.captured()
 
     def uplink(self, packet: bytes) -> list[Captured] | None:
@@ -57,5 +57,5 @@ class TestRun:
         """What came out since the last call."""
         return [
             Captured(to_port, punt.data) if to_port else Captured(0, punt.data, punt)
-            for punt, to_port in self._datapath.read_records()
+            for punt, to_port in self._datapath.packets.read_records()
         ]

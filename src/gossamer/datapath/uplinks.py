@@ -28,12 +28,20 @@ class Uplinks:
         self._program_fd = program_fd
         self._attached: dict[int, Cuts] = {}
         self._inherited: set[int] = set()
+        self.waits = False
+        """Devices keep the programs they have until `attach_all()`."""
         self._known: set[bytes] | None = None
         """What `local_addresses` has; None: nobody has looked yet."""
 
     def inherit(self) -> None:
         """Learn the devices an earlier daemon attached to; they stay until `disinherit()`."""
         self._inherited = {int.from_bytes(key, "little") for key, _ in self._uplinks.items()}
+
+    def attach_all(self) -> None:
+        """Run the program on the devices that an earlier daemon attached to, and on those that waited."""
+        self.waits = False
+        for ifindex in self._inherited | self._attached.keys():
+            attach.attach_uplink_if_there(ifindex, self._program_fd)
 
     def disinherit(self) -> None:
         """Detach from devices that were not attached again."""
@@ -50,7 +58,8 @@ class Uplinks:
         if ifindex in self._attached:
             self._attached[ifindex] = cuts
             return
-        attach.attach_uplink(ifindex, self._program_fd)
+        if not self.waits:
+            attach.attach_uplink(ifindex, self._program_fd)
         self._attached[ifindex] = cuts
 
     def detach(self, ifindex: int) -> None:

@@ -27,7 +27,9 @@ _RTM_DELLINK: Final = 17
 _IFF_UP: Final = 1
 _IFF_LOWER_UP: Final = 1 << 16
 _PEER_RECHECK_S: Final = 1.0
-_PEERS_A_ROUND: Final = 16
+_PEERS_A_ROUND: Final = 2
+"""Each takes two milliseconds or more of the daemon's time."""
+_PEER_ROUND_S: Final = 0.125
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Links:
         self._resets: dict[int, int] = {}
         self._next_peer_check = 0.0
         self._to_check: list[str] = []
+        self._next_check_of_all = 0.0
         for message in self._ipr.get_links():
             self._learn(message)
 
@@ -144,8 +147,7 @@ class Links:
             changed |= self._event(ifindex, alive)
         now = time.monotonic()
         if now >= self._next_peer_check:
-            self._next_peer_check = now + _PEER_RECHECK_S
-            changed |= self._recheck_peers()
+            changed |= self._recheck_peers(now)
         return frozenset(changed)
 
     def next_check_ms(self) -> int:
@@ -248,7 +250,7 @@ class Links:
                 return _mac(address)
         return None
 
-    def _recheck_peers(self) -> set[str]:
+    def _recheck_peers(self, now: float) -> set[str]:
         """Peers' addresses change without an event here, and so does their namespace.
 
         A few devices a round, so that a bridge of many ports costs no more than one of few.
@@ -257,12 +259,15 @@ class Links:
             self._to_check = [
                 n for n, k in self._links.items() if k.kind == "veth" and k.peer_netnsid is not None
             ]
+            self._next_check_of_all = now + _PEER_RECHECK_S
         changed: set[str] = set()
         batch, self._to_check = self._to_check[:_PEERS_A_ROUND], self._to_check[_PEERS_A_ROUND:]
         for name in batch:
             link = self._links.get(name)
             if link is not None:
                 changed |= self._recheck(link)
+        soon = now + _PEER_ROUND_S
+        self._next_peer_check = soon if self._to_check else max(soon, self._next_check_of_all)
         return changed
 
     def _recheck(self, link: Link) -> set[str]:

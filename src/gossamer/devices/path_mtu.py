@@ -4,7 +4,7 @@ A router that cannot take an outer packet says so to this host.  The kernel
 lowers the MTU of the route only on behalf of a socket, so there is one for each
 protocol that tunnels run over: a raw one that never receives a packet, as its
 filter refuses all.  The datapath's look-ups of routes then find the lower MTU
-(bpf_fib_lookup(), bpf/encap.h), which the kernel forgets after
+(bpf_fib_lookup(), bpf/route.h), which the kernel forgets after
 net.ipv4.route.mtu_expires.
 """
 

@@ -21,8 +21,9 @@ from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
 from gossamer.openflow.oxm import check_port, port_from_16
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.action import Action, Actions
 from gossamer.pipeline.fields import BY_NAME
+from gossamer.pipeline.of_port import OfPort
 
 __all__ = ["decode_action_list", "decode_actions", "encode_actions"]
 

@@ -15,6 +15,7 @@ from gossamer.openflow.action_frame import be, nicira, nxm, packed_bits
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_ct import Ct, Nat
 
 _CT, _NAT, _CT_CLEAR = 35, 36, 43
 _COMMIT, _FORCE = 1, 2
@@ -29,7 +30,7 @@ def _argument(why: str) -> OpenFlowError:
     return OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT, why)
 
 
-def decode_ct(body: bytes, nested: Callable[[bytes], Actions]) -> act.Ct:
+def decode_ct(body: bytes, nested: Callable[[bytes], Actions]) -> Ct:
     """NXAST_CT; `nested` reads the actions inside.  Raises OpenFlowError."""
     flags, zone_head, zone, table = unpack_from(">H4sHB", body, 10)
     alg = unpack_from(">H", body, 22)[0]
@@ -43,22 +44,22 @@ def decode_ct(body: bytes, nested: Callable[[bytes], Actions]) -> act.Ct:
         if n_bits != _ZONE_BITS:
             raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_LEN, f"a zone of {n_bits} bits")
         zone = 0
-    nat: act.Nat | None = None
+    nat: Nat | None = None
     actions: list[Action] = []
     for action in nested(body[_CT_BYTES:]):
-        if isinstance(action, act.Nat):
+        if isinstance(action, Nat):
             nat = action
         else:
             actions.append(action)
-    if not commit and (actions or (nat is not None and nat != act.Nat())):
+    if not commit and (actions or (nat is not None and nat != Nat())):
         raise _argument("what ct runs needs commit, but nat without arguments")
-    return act.Ct(
+    return Ct(
         commit, force, None if table == _NO_TABLE else table, zone, zone_field, nat, alg,
         tuple(actions),
     )  # fmt: skip
 
 
-def encode_ct(action: act.Ct, inside: bytes) -> bytes:
+def encode_ct(action: Ct, inside: bytes) -> bytes:
     """NXAST_CT with the bytes of what runs inside (its NAT aside)."""
     flags = action.commit * _COMMIT | action.force * _FORCE
     if action.zone_field is not None:
@@ -76,7 +77,7 @@ def encode_ct_clear() -> bytes:
     return nicira(_CT_CLEAR, b"")
 
 
-def decode_nat(body: bytes) -> act.Nat:
+def decode_nat(body: bytes) -> Nat:
     """NXAST_NAT.  Raises OpenFlowError(BAD_ARGUMENT)."""
     flags, present = unpack_from(">HH", body, 12)
     if flags >> 5 or flags & 3 == 3 or flags & (_HASH | _RANDOM) == _HASH | _RANDOM:
@@ -94,7 +95,7 @@ def decode_nat(body: bytes) -> act.Nat:
         ports = low, high
     elif present & _PORT_MAX:
         raise _argument("a last port without a first one")
-    return act.Nat(
+    return Nat(
         bool(flags & _SRC), bool(flags & _DST), addresses, ports, bool(flags & _PERSISTENT),
         bool(flags & _HASH), bool(flags & _RANDOM),
     )  # fmt: skip
@@ -133,7 +134,7 @@ class _Options:
         return taken
 
 
-def encode_nat(nat: act.Nat) -> bytes:
+def encode_nat(nat: Nat) -> bytes:
     """NXAST_NAT; a range of one goes without its end."""
     flags = (
         nat.src * _SRC | nat.dst * _DST | nat.persistent * _PERSISTENT | nat.hash * _HASH

@@ -8,7 +8,7 @@ from typing import Final
 from gossamer.openflow.action_frame import nicira
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import PacketType
+from gossamer.pipeline.action_encap import Decap, Encap, NshMdType, NshTlv, PacketType
 
 _ENCAP: Final = 46
 _HEADERS: Final = (PacketType.ETHERNET, PacketType.NSH, PacketType.MPLS, PacketType.MPLS_MC)
@@ -30,10 +30,10 @@ def decode_encap(body: bytes) -> act.Action:
     while at < len(body):
         found, at = _property(body, at)
         properties.append(found)
-    return act.Encap(packet_type, tuple(properties), hdr_size)
+    return Encap(packet_type, tuple(properties), hdr_size)
 
 
-def _property(body: bytes, at: int) -> tuple[act.NshMdType | act.NshTlv, int]:
+def _property(body: bytes, at: int) -> tuple[NshMdType | NshTlv, int]:
     if len(body) - at < _HEAD:
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_LEN)
     prop_class, kind, length = unpack_from(">HBB", body, at)
@@ -47,26 +47,26 @@ def _property(body: bytes, at: int) -> tuple[act.NshMdType | act.NshTlv, int]:
     if kind == _MD_TYPE:
         if length > _HEAD + 4:
             raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ED_PROP)
-        return act.NshMdType(body[at + _HEAD]), end
+        return NshMdType(body[at + _HEAD]), end
     tlv_class, tlv_type, n_bytes = unpack_from(">HBB", body, at + _HEAD)
     if length != _TLV_HEAD + (n_bytes + 7) // 8 * 8:
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_ED_PROP)
     start = at + _TLV_HEAD
-    return act.NshTlv(tlv_class, tlv_type, body[start : start + n_bytes]), end
+    return NshTlv(tlv_class, tlv_type, body[start : start + n_bytes]), end
 
 
 def decode_decap(body: bytes) -> act.Action:
     """NXAST_DECAP.  Raises OpenFlowError(UNKNOWN_ED_PROP): it has no properties."""
     if len(body) > 16:
         raise OpenFlowError(ErrorCode.BAD_ACTION_UNKNOWN_ED_PROP, "decap has no properties")
-    return act.Decap(unpack_from(">I", body, 12)[0])
+    return Decap(unpack_from(">I", body, 12)[0])
 
 
-def encode_encap(a: act.Encap) -> bytes:
+def encode_encap(a: Encap) -> bytes:
     """NXAST_ENCAP."""
     body = pack(">HI", a.hdr_size, a.packet_type)
     for found in a.properties:
-        if isinstance(found, act.NshMdType):
+        if isinstance(found, NshMdType):
             body += pack(">HBBB3x", _NSH_CLASS, _MD_TYPE, _HEAD + 1, found.md_type)
             continue
         padded = found.data + bytes(-len(found.data) % 8)

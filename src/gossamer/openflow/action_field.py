@@ -23,6 +23,8 @@ from gossamer.pipeline.fields import BY_NAME, VLAN_CFI, Field
 ARP_OP: Final = BY_NAME["arp_op"]
 """16 bits on the wire, of which packets use (and the key keeps) the lower 8."""
 
+NSH_TTL: Final = BY_NAME["nsh_ttl"]
+
 CT_ONLY: Final = frozenset(("ct_mark", "ct_label"))
 """Writable, but by actions inside of ct() only (action_order.py)."""
 
@@ -41,7 +43,9 @@ def decode_set(body: bytes, offset: int, *, may_mask: bool, standard: bool) -> a
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, "padding is not zero")
     if not f.writable or (standard and f is IN_PORT):
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{f.name} is read only")
-    if not is_valid_value(f, value) or (f is VLAN_VID and standard and not value & mask & VLAN_CFI):
+    # Open vSwitch asks what NXAST_REG_LOAD2 writes of no field; of this one switches take six bits
+    is_valid = is_valid_value(f, value) or (f is NSH_TTL and not standard)
+    if not is_valid or (f is VLAN_VID and standard and not value & mask & VLAN_CFI):
         raise OpenFlowError(ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{f.name}: {value:#x}")
     if is_nxm_port(f):
         return act.SetField(f, port_from_16(value), 0xFFFFFFFF)

@@ -34,3 +34,10 @@ def nxm(field: Field) -> bytes:
 def packed_bits(sub: SubField) -> bytes:
     """Offset and width of a subfield in two bytes (nicira-ext.h, ofs_nbits)."""
     return be(sub.low << 6 | (said_bits(sub) - 1), 2)
+
+
+def plain_or_nicira(kind: int, nicira_kind: int, value: bytes, version: int) -> bytes:
+    """An action of OpenFlow 1.1 that 1.0 has from Nicira."""
+    if version == Version.V10:
+        return nicira(nicira_kind, value if len(value) < 4 else bytes(2) + value)
+    return plain(kind, value)

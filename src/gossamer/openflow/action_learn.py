@@ -9,8 +9,8 @@ from gossamer.openflow.action_field import field_at, said_bits, short_field_at, 
 from gossamer.openflow.action_frame import be, nicira, nxm
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.oxm import is_nxm_port, port_from_16, port_to_16
-from gossamer.pipeline import action as act
-from gossamer.pipeline.action import LearnSpec, LearnTo, SubField
+from gossamer.pipeline.action import SubField
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 
 _LEARN, _LEARN2 = 16, 45
 _HEAD: Final = Struct(">HHHQHBBHH")
@@ -23,7 +23,7 @@ def _argument(why: str) -> OpenFlowError:
     return OpenFlowError(ErrorCode.BAD_ACTION_BAD_ARGUMENT, why)
 
 
-def decode_learn(body: bytes) -> act.Learn:
+def decode_learn(body: bytes) -> Learn:
     """NXAST_LEARN, NXAST_LEARN2.  Raises OpenFlowError."""
     is_2 = unpack_from(">H", body, 8)[0] == _LEARN2
     idle, hard, priority, cookie, flags, table_id, pad, fin_idle, fin_hard = _HEAD.unpack_from(
@@ -45,7 +45,7 @@ def decode_learn(body: bytes) -> act.Learn:
             result = target(field, low, 1)
         elif low:
             raise _argument("a result needs its flag")
-    return act.Learn(
+    return Learn(
         _specs(body, at), table_id, idle, hard, priority, cookie, flags, fin_idle, fin_hard,
         limit, result,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def _spec(src: SubField | int, to: LearnTo, dst: SubField | None) -> LearnSpec:
     return LearnSpec(src, width.n_bits, to, dst)
 
 
-def encode_learn(a: act.Learn) -> bytes:
+def encode_learn(a: Learn) -> bytes:
     """NXAST_LEARN; NXAST_LEARN2 where there is a limit or a result."""
     body = _HEAD.pack(
         a.idle_timeout, a.hard_timeout, a.priority, a.cookie, a.flags, a.table_id, 0,

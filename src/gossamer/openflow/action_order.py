@@ -14,6 +14,7 @@ from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message.version import Version
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_ct import Nat
 from gossamer.pipeline.fields import Field
 
 _METER, _APPLY = 0, 1
@@ -70,7 +71,7 @@ def _written(action: Action) -> Field | None:
 def _check_place(action: Action, *, in_ct: bool) -> None:
     """ct runs its NAT and changes of ct_mark and ct_label, which run nowhere else."""
     field = _written(action)
-    belongs = isinstance(action, act.Nat) or (field is not None and field.name in CT_ONLY)
+    belongs = isinstance(action, Nat) or (field is not None and field.name in CT_ONLY)
     if belongs and not in_ct:
         raise OpenFlowError(
             ErrorCode.BAD_ACTION_BAD_SET_ARGUMENT, f"{type(action).__name__} outside of ct"

@@ -25,8 +25,11 @@ from gossamer.openflow.message import Version
 from gossamer.openflow.oxm import check_port, port_from_16
 from gossamer.openflow.properties import properties, unknown
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, OfPort
+from gossamer.pipeline.action import Action
+from gossamer.pipeline.action_ct import CtClear
+from gossamer.pipeline.action_encap import DecNshTtl
 from gossamer.pipeline.fields import BY_NAME, NX_VENDOR, ONF_VENDOR, Field
+from gossamer.pipeline.of_port import OfPort
 
 _TUN_ID: Final = BY_NAME["tun_id"]
 _ALL64: Final = 0xFFFFFFFFFFFFFFFF
@@ -255,11 +258,11 @@ def _nesting(body: bytes) -> Action:
 
 
 def _ct_clear(body: bytes) -> Action:
-    return act.CtClear()
+    return CtClear()
 
 
 def _dec_nsh_ttl(body: bytes) -> Action:
-    return act.DecNshTtl()
+    return DecNshTtl()
 
 
 def _exit(body: bytes) -> Action:

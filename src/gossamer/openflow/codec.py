@@ -22,9 +22,9 @@ from gossamer.openflow.nicira import decode_nicira, decode_onf
 from gossamer.openflow.oxm import is_valid_port, port_from_16
 from gossamer.openflow.port_mod import decode_port_mod
 from gossamer.openflow.table_mod import decode_table_mod
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import BY_NAME, KEY_LEN, NX_VENDOR, ONF_VENDOR, PACKET_OFFSET
 from gossamer.pipeline.match import ANY
+from gossamer.pipeline.of_port import OfPort
 
 _FIRST_NO_PORT: Final = 0xFF00
 _PACKET_FIELDS: Final = (1 << 8 * (KEY_LEN - PACKET_OFFSET)) - 1

@@ -23,9 +23,9 @@ from gossamer.openflow.message import Version
 from gossamer.openflow.message.group import GroupFeatures, GroupMod, GroupStats
 from gossamer.openflow.oxm import encode_header
 from gossamer.openflow.properties import encode_experimenter, encode_number
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import BY_NAME, FIELDS, Field
 from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType
+from gossamer.pipeline.of_port import OfPort
 
 _BUCKET11: Final = Struct(">HHII4x")
 _STATS11: Final = Struct(">H2xII4xQQ")

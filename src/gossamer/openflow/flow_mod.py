@@ -12,8 +12,8 @@ from gossamer.openflow.match10 import decode_match10
 from gossamer.openflow.message import FlowMod, Version
 from gossamer.openflow.oxm import is_valid_port, port_from_16
 from gossamer.openflow.validate import check_actions, check_connection
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.of_port import OfPort
 
 _BODY10: Final = Struct(">QHHHHIHH")
 _BODY11: Final = Struct(">QQBBHHHIIIHH")
@@ -49,12 +49,25 @@ def decode_flow_mod10(data: bytes, with_table_id: bool) -> FlowMod:
     )
     if not int.from_bytes(data[8:12], "big") & 0x3FFFFF:
         priority = 0xFFFF  # an exact match stands above all others (1.0.0, 3.4)
+    head = (cookie, command, idle, hard, priority, buffer_id, out_port, flags)
+    return _flow_mod10(data, head, match, 72, with_table_id, Version.V10)
+
+
+def _flow_mod10(
+    data: bytes, head: tuple[int, ...], match: Match, offset: int, with_table_id: bool, version: int,
+    match_cookie: int = 0, cookie_mask: int = 0,
+) -> FlowMod:  # fmt: skip
+    """What OpenFlow 1.0's message and Nicira's have in common: numbers, and actions at `offset`."""
+    cookie, command, idle, hard, priority, buffer_id, out_port, flags = head
     table_id = 0xFF
     if with_table_id:
         table_id, command = command >> 8, command & 0xFF
-    actions = decode_instructions(data[72:], Version.V10)
+    actions = decode_instructions(data[offset:], Version.V10)
     actions = check_actions(actions, match, table_id, Version.V10)
+    check_connection(match)
     _check_flags(flags, Version.V10)
+    if command == _ADD and cookie_mask:
+        raise OpenFlowError(ErrorCode.BAD_REQUEST_NXM_INVALID, "an add cannot match on the cookie")
     if command == _ADD:
         flags |= _RESET_COUNTS
     return FlowMod(
@@ -64,10 +77,10 @@ def decode_flow_mod10(data: bytes, with_table_id: bool) -> FlowMod:
         match,
         actions,
         cookie,
-        0,
-        0,
+        match_cookie,
+        cookie_mask,
         cookie != _NO_COOKIE,
-        True,
+        not cookie_mask,
         idle,
         hard,
         0,
@@ -76,7 +89,7 @@ def decode_flow_mod10(data: bytes, with_table_id: bool) -> FlowMod:
         port_from_16(out_port),
         0xFFFFFFFF,
         int.from_bytes(data[4:8], "big"),
-        Version.V10,
+        version,
     )
 
 
@@ -109,42 +122,9 @@ def decode_flow_mod_nxm(data: bytes, version: int, with_table_id: bool) -> FlowM
     """NXT_FLOW_MOD."""
     if len(data) < 48 or len(data) % 8:
         raise OpenFlowError(ErrorCode.BAD_REQUEST_BAD_LEN)
-    cookie, command, idle, hard, priority, buffer_id, out_port, flags, match_len = (
-        _BODY_NXM.unpack_from(data, 16)
-    )
-    match, match_cookie, cookie_mask, offset = decode_nxm_match(data, 48, match_len)
-    table_id = 0xFF
-    if with_table_id:
-        table_id, command = command >> 8, command & 0xFF
-    actions = decode_instructions(data[offset:], Version.V10)
-    actions = check_actions(actions, match, table_id, Version.V10)
-    check_connection(match)
-    _check_flags(flags, Version.V10)
-    if command == 0 and cookie_mask:
-        raise OpenFlowError(ErrorCode.BAD_REQUEST_NXM_INVALID, "an add cannot match on the cookie")
-    if command == _ADD:
-        flags |= _RESET_COUNTS
-    return FlowMod(
-        command,
-        table_id,
-        priority,
-        match,
-        actions,
-        cookie,
-        match_cookie,
-        cookie_mask,
-        cookie != _NO_COOKIE,
-        not cookie_mask,
-        idle,
-        hard,
-        0,
-        flags,
-        buffer_id,
-        port_from_16(out_port),
-        0xFFFFFFFF,
-        int.from_bytes(data[4:8], "big"),
-        version,
-    )
+    *head, match_len = _BODY_NXM.unpack_from(data, 16)
+    match, cookie, cookie_mask, offset = decode_nxm_match(data, 48, match_len)
+    return _flow_mod10(data, tuple(head), match, offset, with_table_id, version, cookie, cookie_mask)
 
 
 def decode_flow_mod11(data: bytes, version: int) -> FlowMod:

@@ -23,8 +23,8 @@ from gossamer.openflow.message.group import (
 )
 from gossamer.openflow.oxm import decode_entry, is_valid_port
 from gossamer.openflow.properties import Property, properties, unknown
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.group import GROUP_ANY, Bucket, Group, GroupType
+from gossamer.pipeline.of_port import OfPort
 
 _HEAD: Final = Struct(">HBxI")
 _HEAD15: Final = Struct(">HBxIH2xI")

@@ -16,6 +16,7 @@ from gossamer.openflow.interned import Interned
 from gossamer.openflow.message import Version
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_ct import Ct, CtClear
 
 _GOTO, _METADATA, _WRITE, _APPLY, _CLEAR, _METER = range(1, 7)
 _EXPERIMENTER: Final = 0xFFFF
@@ -99,6 +100,7 @@ _IN_SET: Final = (
     act.Output, act.SetField, act.RegLoad, act.RegMove, act.PushVlan, act.PopVlan, act.SetVlanVid,
     act.SetVlanPcp, act.PushMpls, act.PopMpls, act.PushPbb, act.PopPbb, act.DecTtl, act.DecMplsTtl,
     act.CopyTtlOut, act.CopyTtlIn, act.SetQueue, act.Group, act.Resubmit,
+    Ct, CtClear,
 )  # fmt: skip
 
 

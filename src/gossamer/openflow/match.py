@@ -112,6 +112,7 @@ _FIXED_VALUES: Final = frozenset(
         "vlan_tci",
         "ct_state",
         "nsh_mdtype",
+        "nsh_ttl",
     )
 )
 """Fields others depend on, or of which few values are valid: these belong to the shape."""

@@ -16,8 +16,8 @@ from gossamer.openflow.match import decode_ofp_match
 from gossamer.openflow.message import Message, Version
 from gossamer.openflow.oxm import is_valid_port, port_from_16
 from gossamer.openflow.table_features import decode_table_features
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import NX_VENDOR, ONF_VENDOR
+from gossamer.pipeline.of_port import OfPort
 
 _VENDOR = 0xFFFF
 _ONF_FLOW_MONITOR = 1870

@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import Version
 from gossamer.pipeline import tlv
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.field_views import IN_PHY_PORT, NXM_IN_PORT, XREGS, XXREGS
 from gossamer.pipeline.fields import (
     BY_NAME,
@@ -23,6 +22,7 @@ from gossamer.pipeline.fields import (
     OXM_EXPERIMENTER,
     Field,
 )
+from gossamer.pipeline.of_port import OfPort
 
 IN_PORT: Final = BY_NAME["in_port"]
 VLAN_TCI: Final = BY_NAME["vlan_tci"]
@@ -166,6 +166,8 @@ _ALLOWED: Final = {"nw_tos": DSCP_MASK, "tun_flags": 1, "ct_state": 0xFF}
 
 _NSH_MDTYPES: Final = (1, 2)
 """The forms of metadata there are (RFC 8300, 2.2); Open vSwitch takes no other."""
+_NSH_MAX_TTL: Final = 63
+"""Six bits of the header (RFC 8300, 2.2), in a field of eight."""
 
 
 def allowed_bits(field: Field) -> int:
@@ -179,6 +181,8 @@ def is_valid_value(field: Field, value: int) -> bool:
         return is_valid_port(value)
     if field.name == "nsh_mdtype":
         return value in _NSH_MDTYPES
+    if field.name == "nsh_ttl":
+        return value <= _NSH_MAX_TTL
     return is_nxm_port(field) or not value & ~allowed_bits(field)
 
 

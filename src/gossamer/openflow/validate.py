@@ -18,7 +18,11 @@ from gossamer.openflow.interned import Interned
 from gossamer.openflow.match import CT_INVALID, has_prerequisite, says_tracked
 from gossamer.openflow.message import Version
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, Actions, LearnTo, SubField
+from gossamer.pipeline.action import Action, Actions, SubField
+from gossamer.pipeline.action_choice import Bundle, Multipath
+from gossamer.pipeline.action_ct import CT_ALG_FTP, CT_ALG_TFTP, Ct
+from gossamer.pipeline.action_encap import Decap, DecNshTtl, Encap
+from gossamer.pipeline.action_learn import Learn, LearnTo
 from gossamer.pipeline.fields import (
     BY_NAME,
     ETH_IPV4,
@@ -55,7 +59,7 @@ _NSH_TTL: Final = BY_NAME["nsh_ttl"]
 _PACKET_TYPE: Final = BY_NAME["packet_type"]
 _UNKNOWN_TYPE: Final = 0xFFFFFFFF
 _CT_STATE: Final = BY_NAME["ct_state"]
-_ALG_PROTOCOLS: Final = {act.CT_ALG_FTP: IP_TCP, act.CT_ALG_TFTP: IP_UDP}
+_ALG_PROTOCOLS: Final = {CT_ALG_FTP: IP_TCP, CT_ALG_TFTP: IP_UDP}
 _OWN_FIELDS: Final = frozenset(
     ("eth_src", "eth_dst", "ip_src", "ip_dst", "ip_dscp", "vlan_vid", "vlan_pcp")
 )
@@ -148,7 +152,7 @@ class _Checker:
                 _need_prerequisite(dst.field, self.match)
             case act.OutputReg(source=sub) | act.StackPush(source=sub):
                 _need_prerequisite(sub.field, self.match)
-            case act.StackPop(dst=sub) | act.Multipath(dst=sub) | act.Bundle(dst=SubField() as sub):
+            case act.StackPop(dst=sub) | Multipath(dst=sub) | Bundle(dst=SubField() as sub):
                 _need_prerequisite(sub.field, self.match)
             case act.PushVlan() | act.PopVlan() | act.SetVlanVid() | act.SetVlanPcp():
                 action = self._vlan(action)
@@ -203,11 +207,11 @@ class _Checker:
                 if self.strict and self.match.field(_ETH_TYPE)[0] != ETH_PBB:
                     raise _inconsistent("pop_pbb needs a match on pbb")
                 self.match = _of_type(self.match, None)
-            case act.Encap(packet_type=packet_type):
+            case Encap(packet_type=packet_type):
                 self.match = _of_packet_type(self.match, packet_type)
-            case act.Decap():
+            case Decap():
                 self.match = _uncovered(self.match)
-            case act.DecNshTtl():
+            case DecNshTtl():
                 self._packets_are(_NSH_TTL)
             case act.FinTimeout():
                 if self.strict and self.match.field(_NW_PROTO) != (IP_TCP, 0xFF):
@@ -215,7 +219,7 @@ class _Checker:
             case act.Resubmit(with_ct=True):
                 if not says_tracked(self.match):
                     raise _inconsistent("resubmit(,,ct) needs a match on a tracked packet")
-            case act.Ct():
+            case Ct():
                 self._ct(action)
             case act.Meter(meter_id=meter_id):
                 if not 0 < meter_id <= METER_MAX:
@@ -226,10 +230,10 @@ class _Checker:
                 raise OpenFlowError(
                     ErrorCode.BAD_ACTION_BAD_ARGUMENT, f"{f.name} is in every packet"
                 )
-            case act.Learn():
+            case Learn():
                 _check_learn(action, self.match)
 
-    def _ct(self, action: act.Ct) -> None:
+    def _ct(self, action: Ct) -> None:
         """Also for OpenFlow 1.0: there is no packet that such a ct could do anything to."""
         eth_type = self.match.field(_ETH_TYPE)[0]
         proto = self.match.field(_NW_PROTO)[0]
@@ -254,7 +258,7 @@ class _Checker:
             _need_prerequisite(field, self.match)
 
 
-def _check_learn(action: act.Learn, match: Match) -> None:
+def _check_learn(action: Learn, match: Match) -> None:
     """Sources must be in this flow's packets, destinations in the learned flow's."""
     learned = ANY
     for spec in action.specs:

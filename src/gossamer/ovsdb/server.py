@@ -22,7 +22,7 @@ SCHEMA_PLACES: Final = (
     Path("/usr/share/openvswitch/vswitch.ovsschema"),
     Path("/usr/local/share/openvswitch/vswitch.ovsschema"),
 )
-_START_TIMEOUT_S: Final = 20
+_START_TIMEOUT_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class DatabaseServer:
                 "--detach",
             ]
         )
-        self._run(["ovs-vsctl", f"--db={self.remote}", "--no-wait", "--timeout=10", "init"])
+        self._run(["ovs-vsctl", f"--db={self.remote}", "--no-wait", "--timeout=50", "init"])
         log.info("database=%s started", self.socket)
 
     def watch(self) -> None:

@@ -4,33 +4,18 @@ An OpenFlow instruction list is kept the way it is executed (OpenFlow 1.3.5,
 5.9): one tuple of actions in which apply-actions stand bare and the other
 instructions follow as `Meter`, `ClearActions`, `WriteActions`,
 `WriteMetadata`, `GotoTable`, in that order.  The codec splits and joins them;
-everything inside the switch sees the one tuple.
+everything inside the switch sees the one tuple.  What has types of its own beside
+it is in modules of their own: action_choice, action_ct, action_encap, action_learn.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final
 
 from gossamer.pipeline.fields import Field
+from gossamer.pipeline.of_port import OfPort
 
-
-class OfPort(IntEnum):
-    """Reserved port numbers, in their 32-bit form (OpenFlow 1.3.5, 7.2.1)."""
-
-    MAX = 0xFFFFFF00
-    IN_PORT = 0xFFFFFFF8
-    TABLE = 0xFFFFFFF9
-    NORMAL = 0xFFFFFFFA
-    FLOOD = 0xFFFFFFFB
-    ALL = 0xFFFFFFFC
-    CONTROLLER = 0xFFFFFFFD
-    LOCAL = 0xFFFFFFFE
-    ANY = 0xFFFFFFFF  # OFPP_NONE in OpenFlow 1.0
-
-
-NO_BUFFER: Final = 0xFFFFFFFF
 CONTROLLER_MAX_LEN: Final = 0xFFFF
 """max_len that asks for the whole packet (OFPCML_NO_BUFFER)."""
 
@@ -262,55 +247,6 @@ class PopPbb(Action):
     """Remove the Provider Backbone header."""
 
 
-class PacketType(IntEnum):
-    """Packet types (OpenFlow 1.5.1, 7.2.3.11): the namespace in the upper 16 bits."""
-
-    ETHERNET = 0
-    NEXT_PROTOCOL = 0xFFFE
-    IPV4 = 0x10800
-    IPV6 = 0x186DD
-    MPLS = 0x18847
-    MPLS_MC = 0x18848
-    NSH = 0x1894F
-
-
-@dataclass(frozen=True, slots=True)
-class NshMdType:
-    """Property of encap(nsh): 1 for four words of context, 2 for a list of options."""
-
-    md_type: int
-
-
-@dataclass(frozen=True, slots=True)
-class NshTlv:
-    """Property of encap(nsh): an option of a header of MD type 2 (RFC 8300, section 2.5.1)."""
-
-    tlv_class: int
-    tlv_type: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Encap(Action):
-    """Put a header around the packet, which then has this packet type (NXAST_ENCAP)."""
-
-    packet_type: int
-    properties: tuple[NshMdType | NshTlv, ...] = ()
-    hdr_size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Decap(Action):
-    """Take the outermost header off; `packet_type` is that of what follows (NXAST_DECAP)."""
-
-    packet_type: int = PacketType.NEXT_PROTOCOL
-
-
-@dataclass(frozen=True, slots=True)
-class DecNshTtl(Action):
-    """Decrement a network service header's TTL; at 0 or 1 as DecTtl (NXAST_DEC_NSH_TTL)."""
-
-
 @dataclass(frozen=True, slots=True)
 class OutputTrunc(Action):
     """Output no more than the first `max_len` bytes (NXAST_OUTPUT_TRUNC)."""
@@ -355,58 +291,6 @@ class DeleteField(Action):
     field: Field
 
 
-class HashFields(IntEnum):
-    """What multipath and bundle hash over (enum nx_hash_fields)."""
-
-    ETH_SRC = 0
-    SYMMETRIC_L4 = 1
-    SYMMETRIC_L3L4 = 2
-    SYMMETRIC_L3L4_UDP = 3
-    NW_SRC = 4
-    NW_DST = 5
-    SYMMETRIC_L3 = 6
-
-
-class MultipathAlgorithm(IntEnum):
-    """How a hash becomes a link (enum nx_mp_algorithm)."""
-
-    MODULO_N = 0
-    HASH_THRESHOLD = 1
-    HRW = 2
-    ITER_HASH = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Multipath(Action):
-    """Choose one of `n_links` links by a hash, into a subfield (NXAST_MULTIPATH)."""
-
-    fields: HashFields
-    basis: int
-    algorithm: MultipathAlgorithm
-    n_links: int
-    arg: int
-    dst: SubField
-
-
-class BundleAlgorithm(IntEnum):
-    """How a bundle chooses a member (enum nx_bd_algorithm)."""
-
-    ACTIVE_BACKUP = 0
-    HRW = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle(Action):
-    """Choose a live member port by a hash: output to it, or with `dst` load its number there
-    (NXAST_BUNDLE, NXAST_BUNDLE_LOAD)."""
-
-    fields: HashFields
-    basis: int
-    algorithm: BundleAlgorithm
-    members: tuple[int, ...]
-    dst: SubField | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Conjunction(Action):
     """This flow is one alternative of clause `clause` (from 0) of `n_clauses` (NXAST_CONJUNCTION)."""
@@ -434,96 +318,6 @@ class Sample(Action):
     obs_point_id: int
     sampling_port: int = OfPort.ANY
     direction: int = 0
-
-
-class LearnTo(IntEnum):
-    """What a learn specification makes of its source (ovs-actions(7), learn)."""
-
-    MATCH = 0
-    LOAD = 1
-    OUTPUT = 2
-
-
-@dataclass(frozen=True, slots=True)
-class LearnSpec:
-    """One part of a learned flow: `n_bits` from a subfield, or a value, become a match, a load
-    or an output (`dst` is None there)."""
-
-    source: SubField | int
-    n_bits: int
-    to: LearnTo
-    dst: SubField | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Learn(Action):
-    """Add or modify a flow made from the packet (NXAST_LEARN, NXAST_LEARN2).
-
-    `flags`: enum nx_learn_flags (1 send_flow_rem, 2 delete_learned, 4 write_result); `limit`: at
-    most so many learned flows of this cookie and table, 0 any number; `result`: gets 1 where the
-    flow could be learned, 0 at the limit.
-    """
-
-    specs: tuple[LearnSpec, ...]
-    table_id: int
-    idle_timeout: int = 0
-    hard_timeout: int = 0
-    priority: int = 0x8000
-    cookie: int = 0
-    flags: int = 0
-    fin_idle_timeout: int = 0
-    fin_hard_timeout: int = 0
-    limit: int = 0
-    result: SubField | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Nat(Action):
-    """How ct() translates the addresses of a connection (ovs-actions(7), nat; NXAST_NAT).
-
-    With neither `src` nor `dst`, packets of a connection that is translated are translated as it
-    is, and new ones are left alone.  `addresses` are the first and the last to choose from, as
-    IPv4 (4 bytes) or IPv6 (16 bytes) in network order, or None; `ports` the first and the last
-    port, or None; a range of one has its member twice.
-    """
-
-    src: bool = False
-    dst: bool = False
-    addresses: tuple[bytes, bytes] | None = None
-    ports: tuple[int, int] | None = None
-    persistent: bool = False
-    hash: bool = False
-    random: bool = False
-
-
-CT_ALG_FTP: Final = 21
-CT_ALG_TFTP: Final = 69
-
-
-@dataclass(frozen=True, slots=True)
-class Ct(Action):
-    """Send the packet through connection tracking (ovs-actions(7), ct; NXAST_CT).
-
-    `table`: where a copy that knows its connection (ct_state and the like) goes on, or None;
-    `zone_field`: where the zone is read from, in place of `zone`; `alg`: 0, CT_ALG_FTP or
-    CT_ALG_TFTP; `actions`: the exec(...) part, changes of ct_mark and ct_label alone (SetField,
-    RegLoad, RegMove).  docs/conntrack.md has the rules.
-    """
-
-    commit: bool = False
-    force: bool = False
-    table: int | None = None
-    zone: int = 0
-    zone_field: SubField | None = None
-    nat: Nat | None = None
-    alg: int = 0
-    actions: tuple[Action, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CtClear(Action):
-    """Forget what tracking said of the packet: ct_state and all other ct_* are zero
-    (NXAST_CT_CLEAR)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 Sources: OpenFlow 1.3.5, 5.10, for the order; ovs-actions(7), "write_actions",
 for what it leaves open: changes of fields are all run, in the order written,
-and nothing is run at all where nothing says where the packet goes.
+and nothing is run at all where nothing says where the packet goes.  One action
+says so and comes last: a group, else an output, else a resubmit, else ct_clear,
+else ct().
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_ct import Ct, CtClear
+from gossamer.pipeline.of_port import OfPort
 
 OFPP_UNSET: Final = 0xFFFFFFF7
 """What actset_output is while no output is in the action set (OpenFlow 1.5.1, 7.2.1)."""
@@ -29,6 +33,16 @@ _ORDER: Final[tuple[type[Action], ...]] = (
 )
 
 
+_LAST: Final[tuple[tuple[type[Action], ...], ...]] = (
+    (act.Group,),
+    (act.Output, act.OutputReg, act.Controller, act.Enqueue),
+    (act.Resubmit,),
+    (CtClear,),
+    (Ct,),
+)
+"""Kinds of which one comes last, the first there is; the others are not run then."""
+
+
 class ActionSet:
     """Actions gathered for the end."""
 
@@ -40,20 +54,18 @@ class ActionSet:
         """Forget all that was written."""
         self._single: dict[type[Action], Action] = {}
         self._sets: list[Action] = []
-        self._group: Action | None = None
-        self._output: Action | None = None
-        self._resubmit: Action | None = None
+        self._last: dict[tuple[type[Action], ...], Action] = {}
         self.output_port = OFPP_UNSET
         """What the field actset_output says: the port of the output, where no group overrules."""
 
     def __bool__(self) -> bool:
-        return bool(self._single or self._sets or self._group or self._output or self._resubmit)
+        return bool(self._single or self._sets or self._last)
 
     def copy(self) -> ActionSet:
         """What was gathered so far, to go on from there apart."""
         other = ActionSet()
         other._single, other._sets = dict(self._single), list(self._sets)
-        other._group, other._output, other._resubmit = self._group, self._output, self._resubmit
+        other._last = dict(self._last)
         other.output_port = self.output_port
         return other
 
@@ -64,20 +76,12 @@ class ActionSet:
         """
         tells = False
         for action in actions:
-            match action:
-                case act.Output() | act.OutputReg() | act.Controller() | act.Enqueue():
-                    self._output = action
-                    tells |= self._note_port(action)
-                case act.Group():
-                    self._group = action
-                    self.output_port = OFPP_UNSET
-                    tells = True
-                case act.Resubmit():
-                    self._resubmit = action
-                case act.Note():
-                    pass
-                case _:
-                    self._write_change(action)
+            kinds = next((kinds for kinds in _LAST if isinstance(action, kinds)), None)
+            if kinds is not None:
+                self._last[kinds] = action
+                tells |= self._note_port(action)
+            elif not isinstance(action, act.Note):
+                self._write_change(action)
         return tells
 
     def _write_change(self, action: Action) -> None:
@@ -88,9 +92,11 @@ class ActionSet:
         self._sets.append(action)
 
     def _note_port(self, action: Action) -> bool:
-        if self._group is not None:
+        if isinstance(action, act.Group):
+            self.output_port = OFPP_UNSET
+        elif _LAST[0] in self._last:
             return False
-        if isinstance(action, act.Output):
+        elif isinstance(action, act.Output):
             self.output_port = action.port
         elif isinstance(action, act.Controller) and action.as_output:
             self.output_port = OfPort.CONTROLLER
@@ -100,13 +106,12 @@ class ActionSet:
 
     def ordered(self) -> Actions:
         """As a list, in the order of execution; empty where nothing says where to send."""
-        last = self._group or self._output or self._resubmit
+        last = next((self._last[kinds] for kinds in _LAST if kinds in self._last), None)
         return (*self._changes(), last) if last is not None else ()
 
     def written(self) -> Actions:
         """All that was written and counts: what makes the same action set again."""
-        ends = (self._output, self._group, self._resubmit)
-        return (*self._changes(), *(end for end in ends if end is not None))
+        return (*self._changes(), *self._last.values())
 
     def _changes(self) -> Actions:
         singles = [self._single[kind] for kind in _ORDER if kind in self._single]

@@ -8,7 +8,16 @@ from typing import Final
 
 from gossamer.errors import FieldError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_choice import (
+    Bundle,
+    BundleAlgorithm,
+    HashFields,
+    Multipath,
+    MultipathAlgorithm,
+)
+from gossamer.pipeline.action_ct import CtClear
+from gossamer.pipeline.action_encap import DecNshTtl
 from gossamer.pipeline.ct_syntax import parse_ct
 from gossamer.pipeline.encap_syntax import parse_decap, parse_encap
 from gossamer.pipeline.field_syntax import (
@@ -24,6 +33,7 @@ from gossamer.pipeline.field_views import NXM_IN_PORT
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.format_field import all_bits
 from gossamer.pipeline.learn_syntax import parse_learn
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.pairs import key_values
 
 Ports = Mapping[str, int] | None
@@ -32,8 +42,8 @@ _ALL64: Final = (1 << 64) - 1
 _REASONS: Final = {
     "no_match": 0, "action": 1, "invalid_ttl": 2, "action_set": 3, "group": 4, "packet_out": 5,
 }  # fmt: skip
-_HASHES: Final = {f.name.lower(): f for f in act.HashFields} | {
-    "symmetric_l3l4+udp": act.HashFields.SYMMETRIC_L3L4_UDP
+_HASHES: Final = {f.name.lower(): f for f in HashFields} | {
+    "symmetric_l3l4+udp": HashFields.SYMMETRIC_L3L4_UDP
 }
 _DIRECTIONS: Final = {"ingress": 1, "egress": 2}
 
@@ -267,14 +277,14 @@ def _multipath(text: str, ports: Ports) -> Action:
     if len(parts) != 6:
         raise FieldError("multipath(FIELDS,BASIS,ALGORITHM,N_LINKS,ARG,DST)")
     fields, basis, algorithm, n_links, arg, dst = parts
-    algorithms = {a.name.lower(): a for a in act.MultipathAlgorithm}
+    algorithms = {a.name.lower(): a for a in MultipathAlgorithm}
     links = parse_number("n_links", n_links)
     to = parse_subfield(dst)
     if not 1 <= links <= 65536 or links > 1 << to.n_bits:
         raise FieldError(f"multipath: {to.n_bits} bits cannot tell {links} links apart")
-    return act.Multipath(
-        act.HashFields(_one_of("fields", _HASHES, fields)), parse_number("basis", basis),
-        act.MultipathAlgorithm(_one_of("algorithm", algorithms, algorithm)), links,
+    return Multipath(
+        HashFields(_one_of("fields", _HASHES, fields)), parse_number("basis", basis),
+        MultipathAlgorithm(_one_of("algorithm", algorithms, algorithm)), links,
         parse_number("arg", arg), to,
     )  # fmt: skip
 
@@ -288,10 +298,10 @@ def _bundle(text: str, ports: Ports, *, load: bool) -> Action:
     parts = re.split(r"[,\s]+", head.strip())
     if not found or len(parts) != (5 if load else 4) or parts[3] != "ofport":
         raise FieldError("bundle(FIELDS,BASIS,ALGORITHM,ofport,[DST,]members:PORT,...)")
-    algorithms = {a.name.lower(): a for a in act.BundleAlgorithm}
-    return act.Bundle(
-        act.HashFields(_one_of("fields", _HASHES, parts[0])), parse_number("basis", parts[1]),
-        act.BundleAlgorithm(_one_of("algorithm", algorithms, parts[2])),
+    algorithms = {a.name.lower(): a for a in BundleAlgorithm}
+    return Bundle(
+        HashFields(_one_of("fields", _HASHES, parts[0])), parse_number("basis", parts[1]),
+        BundleAlgorithm(_one_of("algorithm", algorithms, parts[2])),
         tuple(parse_port(port, ports) for port in re.split(r"[,\s\[\]]+", members) if port),
         parse_subfield(parts[4]) if load else None,
     )  # fmt: skip
@@ -343,7 +353,7 @@ _ACTIONS: Final[dict[str, _Read]] = {
     "pop_pbb": _nothing(act.PopPbb()),
     "encap": lambda text, _: parse_encap(text),
     "decap": lambda text, _: parse_decap(text),
-    "dec_nsh_ttl": _nothing(act.DecNshTtl()),
+    "dec_nsh_ttl": _nothing(DecNshTtl()),
     "copy_ttl_out": _nothing(act.CopyTtlOut()),
     "copy_ttl_in": _nothing(act.CopyTtlIn()),
     "set_field": _set_field,
@@ -367,7 +377,7 @@ _ACTIONS: Final[dict[str, _Read]] = {
     "check_pkt_larger": _check_pkt_larger,
     "delete_field": lambda text, _: act.DeleteField(parse_field(text)),
     "ct": _ct,
-    "ct_clear": _nothing(act.CtClear()),
+    "ct_clear": _nothing(CtClear()),
     "exit": _nothing(act.Exit()),
     "write_metadata": _write_metadata,
     "clear_actions": _nothing(act.ClearActions()),

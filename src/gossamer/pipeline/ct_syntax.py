@@ -11,10 +11,11 @@ from typing import Final
 from gossamer.errors import FieldError
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_ct import CT_ALG_FTP, CT_ALG_TFTP, Ct, Nat
 from gossamer.pipeline.field_syntax import parse_number, parse_subfield
 from gossamer.pipeline.pairs import key_values
 
-ALGS: Final = {"ftp": act.CT_ALG_FTP, "tftp": act.CT_ALG_TFTP}
+ALGS: Final = {"ftp": CT_ALG_FTP, "tftp": CT_ALG_TFTP}
 _ZONE_BITS: Final = 16
 _NO_TABLE: Final = 0xFF
 # An IPv6 address without brackets takes all that follows.
@@ -54,7 +55,7 @@ def parse_ct(text: str, parse_list: Callable[[str], Actions]) -> Action:
             raise FieldError(f"ct: unknown argument {key!r}")
     if flags["force"] and not flags["commit"]:
         raise FieldError("ct: force needs commit")
-    return act.Ct(flags["commit"], flags["force"], table, zone, zone_field, nat, alg, actions)
+    return Ct(flags["commit"], flags["force"], table, zone, zone_field, nat, alg, actions)
 
 
 def _zone(text: str) -> tuple[int, act.SubField | None]:
@@ -81,7 +82,7 @@ def _changes(actions: Actions) -> Actions:
     return actions
 
 
-def parse_nat(text: str) -> act.Nat:
+def parse_nat(text: str) -> Nat:
     """The arguments of nat, inside of ct.  Raises FieldError."""
     flags = dict.fromkeys(("persistent", "hash", "random"), False)
     to: dict[str, str] = {}
@@ -99,7 +100,7 @@ def parse_nat(text: str) -> act.Nat:
     if flags["hash"] and flags["random"]:
         raise FieldError("nat: hash and random exclude each other")
     addresses, ports = _range("".join(to.values()))
-    return act.Nat("src" in to, "dst" in to, addresses, ports, **flags)
+    return Nat("src" in to, "dst" in to, addresses, ports, **flags)
 
 
 def _range(text: str) -> tuple[tuple[bytes, bytes] | None, tuple[int, int] | None]:

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final
 
 from gossamer.pipeline.conntrack.crossing import Rewritten
 from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, get_slot, put_slot
 from gossamer.pipeline.meter import Band, BandType, remark
 from gossamer.pipeline.state import Effect
 
+_TOS: Final = 0xFF
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """A band of a meter, in a copy; a raised drop precedence makes `tos` of the type of service that
+    actions had come to there, `translated`."""
+
+    copies: tuple[int, ...]
+    band: Band
+    translated: int
+    tos: int
+
+    def of(self, tos: int) -> int:
+        """What holds where actions have come to `tos` later: the bits that they changed since."""
+        changed = tos ^ self.translated
+        return self.tos & ~changed & _TOS | tos & changed
+
 
 class Decided:
     """By meters, and by what ct() and NAT did, for the copy they stand in and copies of it."""
 
     def __init__(self) -> None:
-        self._bands: list[tuple[tuple[int, ...], Band]] = []
+        self._bands: list[_Applied] = []
         self._ended: list[tuple[int, ...]] = []
         self._rewritten: list[tuple[tuple[int, ...], Rewritten]] = []
 
@@ -29,14 +48,18 @@ class Decided:
 
     def exceeded(self, effect: Effect, band: Band) -> None:
         """A band of a meter applied to the packet at `effect`."""
-        self._bands.append((effect.copies, band))
+        translated = get_slot(effect.key, "nw_tos")
+        tos = get_slot(self.changed(effect).key, "nw_tos")
+        if band.type is BandType.DSCP_REMARK:
+            tos = remark(tos, band.precedence)
+        self._bands.append(_Applied(effect.copies, band, translated, tos))
 
-    def _of(self, effect: Effect) -> list[Band]:
-        return [band for copy, band in self._bands if effect.copies[: len(copy)] == copy]
+    def _of(self, effect: Effect) -> list[_Applied]:
+        return [a for a in self._bands if effect.copies[: len(a.copies)] == a.copies]
 
     def dropped(self, effect: Effect) -> bool:
         """Whether the packet of `effect` was dropped before."""
-        return any(band.type is BandType.DROP for band in self._of(effect)) or any(
+        return any(a.band.type is BandType.DROP for a in self._of(effect)) or any(
             effect.copies[: len(copy)] == copy for copy in self._ended
         )
 
@@ -46,7 +69,8 @@ class Decided:
         for copy, what in self._rewritten:
             if effect.copies[: len(copy)] == copy:
                 key, buffer = what.of(key, buffer)
-        for band in self._of(effect):
-            if get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6):
-                key = put_slot(key, "nw_tos", remark(get_slot(key, "nw_tos"), band.precedence))
+        applied = self._of(effect)
+        if applied and get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6):
+            # The last one knows what those before came to.
+            key = put_slot(key, "nw_tos", applied[-1].of(get_slot(key, "nw_tos")))
         return replace(effect, key=key, buffer=buffer)

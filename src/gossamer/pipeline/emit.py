@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.change import apply_change
 from gossamer.pipeline.conntrack.asking import request_of
 from gossamer.pipeline.conntrack.crossing import untracked
@@ -11,6 +11,7 @@ from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.format_field import format_port
 from gossamer.pipeline.frozen import Freezing, Frozen
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.result import Reason
 from gossamer.pipeline.state import At, Effect, State
 from gossamer.pipeline.steps import Drop, Step, StepKind
@@ -112,8 +113,9 @@ def freeze(state: State, flow: Flow | None) -> None:
     )
 
 
-def track(state: State, action: act.Ct, step: Step) -> None:
+def track(state: State, action: Ct, step: Step) -> None:
     """Write down a ct(); what goes on here is a packet that was never tracked."""
+    step.before = state.key
     state.effects.append(
         Effect(
             action,

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from gossamer.errors import FieldError
-from gossamer.pipeline.action import Decap, Encap, NshMdType, NshTlv, PacketType
+from gossamer.pipeline.action_encap import Decap, Encap, NshMdType, NshTlv, PacketType
 from gossamer.pipeline.pairs import key_values
 
 _HEADERS: Final = {

@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action import Action
 from gossamer.pipeline.action_set import ActionSet
 from gossamer.pipeline.commit import Frame
 from gossamer.pipeline.conntrack.crossing import untracked
 from gossamer.pipeline.frozen import Frozen
 from gossamer.pipeline.journey import Journey
+from gossamer.pipeline.packet import MAX_TAGS
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.world import World
 
@@ -32,17 +33,25 @@ class Pipeline:
         self.world = world
 
     def run(
-        self, bridge: str, in_port: int, packet: bytes, brought: int = 0, n_bytes: int = 0
+        self,
+        bridge: str,
+        in_port: int,
+        packet: bytes,
+        brought: int = 0,
+        n_bytes: int = 0,
+        n_tags: int = MAX_TAGS,
     ) -> Result:
         """A packet that enters `bridge` by OpenFlow port `in_port`.
 
         `brought` are the bits of the key that it did not have in its headers: the tun_* fields,
         where it came out of a tunnel.  `n_bytes` was its length as it entered the switch, where
-        it came from another bridge; 0: it is what it was.
+        it came from another bridge; 0: it is what it was.  `n_tags` are in sight: where one was
+        taken off in a bridge before, what stood behind two is not seen yet.
         Learned addresses change in the world; counters of flows do not (see
         Result.flows).  Raises PacketError for a frame without Ethernet header.
         """
-        return self._run(bridge, in_port, packet, None, brought, n_bytes)
+        journey = self._journey(in_port, packet, brought, n_bytes, n_tags)
+        return journey.go(self.world.bridges[bridge], in_port, None)
 
     def execute_actions(
         self,
@@ -55,7 +64,8 @@ class Pipeline:
         """A packet-out: `actions` on a packet as if it had come by `in_port`, which may be
         OFPP_CONTROLLER or OFPP_NONE (OpenFlow 1.3.5, 7.3.7).  `brought` and what is raised: as
         run()."""
-        return self._run(bridge, in_port, packet, tuple(actions), brought)
+        journey = self._journey(in_port, packet, brought)
+        return journey.go(self.world.bridges[bridge], in_port, tuple(actions))
 
     def run_at(
         self,
@@ -66,11 +76,12 @@ class Pipeline:
         brought: int,
         n_bytes: int = 0,
         action_set: ActionSet | None = None,
+        n_tags: int = MAX_TAGS,
     ) -> Result:
         """A packet that goes on at a table, after a ct(): `brought` has all that it knows beside
         its headers, metadata, registers and its connection, `action_set` what was written by then;
-        `n_bytes` as in run()."""
-        journey = self._journey(in_port, packet, brought, n_bytes)
+        `n_bytes` and `n_tags` as in run()."""
+        journey = self._journey(in_port, packet, brought, n_bytes, n_tags)
         return journey.go_on(
             self.world.bridges[bridge], in_port, table_id=table_id, action_set=action_set
         )
@@ -89,19 +100,9 @@ class Pipeline:
             action_set=ActionSet(frozen.action_set),
         )
 
-    def _run(
-        self,
-        bridge: str,
-        in_port: int,
-        packet: bytes,
-        actions: Actions | None,
-        brought: int = 0,
-        n_bytes: int = 0,
-    ) -> Result:
-        journey = self._journey(in_port, packet, brought, n_bytes)
-        return journey.go(self.world.bridges[bridge], in_port, actions)
-
-    def _journey(self, in_port: int, packet: bytes, brought: int, n_bytes: int = 0) -> Journey:
-        frame = Frame.received(packet, in_port)
+    def _journey(
+        self, in_port: int, packet: bytes, brought: int, n_bytes: int = 0, n_tags: int = MAX_TAGS
+    ) -> Journey:
+        frame = Frame.received(packet, in_port, n_tags)
         frame = replace(frame, key=frame.key | brought)
         return Journey(self.world, frame, n_bytes or len(packet))

@@ -9,10 +9,11 @@ from typing import Final
 
 from gossamer.errors import FieldError
 from gossamer.pipeline import tlv
-from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.action import SubField
 from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS, XXREGS, named_bits
 from gossamer.pipeline.fields import BY_NAME, FIELDS, FRAG_ANY, FRAG_LATER, Field
 from gossamer.pipeline.format_field import CT_STATES, IPV4_FIELDS, TCP_FLAGS, nxm_name
+from gossamer.pipeline.of_port import OfPort
 
 _FRAGS: Final = {
     "no": (0, 3),

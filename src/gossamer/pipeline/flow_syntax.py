@@ -12,9 +12,8 @@ from typing import Final
 
 from gossamer.errors import FieldError
 from gossamer.pipeline import tlv
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.checksum import checksum
-from gossamer.pipeline.commit import crc32c
+from gossamer.pipeline.crc32c import crc32c
 from gossamer.pipeline.field_syntax import parse_field, parse_number, parse_port, parse_value
 from gossamer.pipeline.fields import (
     BY_NAME,
@@ -35,6 +34,7 @@ from gossamer.pipeline.fields import (
     get_slot,
 )
 from gossamer.pipeline.match import ANY, Match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import ETH_TYPE_MIN, ND_ADVERT, ND_SLL, ND_SOLICIT, ND_TLL
 from gossamer.pipeline.pairs import key_values
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_choice import Bundle, HashFields, Multipath
+from gossamer.pipeline.action_ct import Ct, CtClear, Nat
+from gossamer.pipeline.action_encap import Decap, DecNshTtl, Encap
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.encap_syntax import format_decap, format_encap
 from gossamer.pipeline.field_views import named_bits
 from gossamer.pipeline.format_ct import format_ct, format_nat
@@ -20,6 +24,7 @@ from gossamer.pipeline.format_field import (
     format_value,
     is_port,
 )
+from gossamer.pipeline.of_port import OfPort
 
 _DEFAULT_PRIORITY: Final = 32768
 _NAMED_SETS: Final = {
@@ -148,13 +153,13 @@ def _format_simple(action: Action, names: PortNames | None) -> str:
 
 
 _HASHES: Final = {
-    act.HashFields.ETH_SRC: "eth_src",
-    act.HashFields.SYMMETRIC_L4: "symmetric_l4",
-    act.HashFields.SYMMETRIC_L3L4: "symmetric_l3l4",
-    act.HashFields.SYMMETRIC_L3L4_UDP: "symmetric_l3l4+udp",
-    act.HashFields.NW_SRC: "nw_src",
-    act.HashFields.NW_DST: "nw_dst",
-    act.HashFields.SYMMETRIC_L3: "symmetric_l3",
+    HashFields.ETH_SRC: "eth_src",
+    HashFields.SYMMETRIC_L4: "symmetric_l4",
+    HashFields.SYMMETRIC_L3L4: "symmetric_l3l4",
+    HashFields.SYMMETRIC_L3L4_UDP: "symmetric_l3l4+udp",
+    HashFields.NW_SRC: "nw_src",
+    HashFields.NW_DST: "nw_dst",
+    HashFields.SYMMETRIC_L3: "symmetric_l3",
 }
 _DIRECTIONS: Final = ("", ",ingress", ",egress")
 
@@ -163,11 +168,11 @@ def _format_extension(action: Action, names: PortNames | None) -> str:
     match action:
         case act.OutputTrunc(port=port, max_len=max_len):
             return f"output(port={format_port(port, names)},max_len={max_len})"
-        case act.Encap():
+        case Encap():
             return format_encap(action)
-        case act.Decap():
+        case Decap():
             return format_decap(action)
-        case act.DecNshTtl():
+        case DecNshTtl():
             return "dec_nsh_ttl"
         case act.Clone(actions=inner):
             return f"clone({format_actions(inner, names)})"
@@ -175,12 +180,12 @@ def _format_extension(action: Action, names: PortNames | None) -> str:
             return f"check_pkt_larger({length})->{format_subfield(dst)}"
         case act.DeleteField(field=f):
             return f"delete_field:{field_name(f)}"
-        case act.Multipath():
+        case Multipath():
             return (
                 f"multipath({_HASHES[action.fields]},{action.basis},{action.algorithm.name.lower()},"
                 f"{action.n_links},{action.arg},{format_subfield(action.dst)})"
             )
-        case act.Bundle(fields=fields, basis=basis, algorithm=algorithm, dst=load_dst):
+        case Bundle(fields=fields, basis=basis, algorithm=algorithm, dst=load_dst):
             members = ",".join(format_port(p, names) for p in action.members)
             load = "_load" if load_dst else ""
             where = f"{format_subfield(load_dst)}," if load_dst else ""
@@ -202,19 +207,19 @@ def _format_extension(action: Action, names: PortNames | None) -> str:
                 f"obs_domain_id={action.obs_domain_id},obs_point_id={action.obs_point_id}"
                 f"{where}{_DIRECTIONS[action.direction]})"
             )
-        case act.Ct():
+        case Ct():
             return format_ct(action, lambda inside: format_actions(inside, names))
-        case act.Nat():
+        case Nat():
             return format_nat(action)
-        case act.CtClear():
+        case CtClear():
             return "ct_clear"
-        case act.Learn():
+        case Learn():
             return _format_learn(action, names)
         case _:
             return type(action).__name__
 
 
-def _format_learn(a: act.Learn, names: PortNames | None) -> str:
+def _format_learn(a: Learn, names: PortNames | None) -> str:
     parts = [f"table={a.table_id}"]
     for name, value, default in (
         ("idle_timeout", a.idle_timeout, 0),
@@ -239,20 +244,20 @@ def _format_learn(a: act.Learn, names: PortNames | None) -> str:
     return f"learn({','.join(parts)})"
 
 
-def _format_spec(spec: act.LearnSpec, names: PortNames | None) -> str:
+def _format_spec(spec: LearnSpec, names: PortNames | None) -> str:
     source, dst = spec.source, spec.dst
     if isinstance(source, int):
         assert dst is not None
-        if spec.to is act.LearnTo.LOAD:
+        if spec.to is LearnTo.LOAD:
             return f"load:{format_hex(source)}->{format_subfield(dst)}"
         if dst.low == 0 and (is_port(dst) or dst.n_bits == named_bits(dst.field)):
             mask = all_bits(dst.field)
             return f"{field_name(dst.field)}={format_value(dst.field, source, mask, names)}"
         return f"{format_subfield(dst)}={format_hex(source)}"
     text = format_subfield(source)
-    if spec.to is act.LearnTo.OUTPUT or dst is None:
+    if spec.to is LearnTo.OUTPUT or dst is None:
         return f"output:{text}"
-    if spec.to is act.LearnTo.LOAD:
+    if spec.to is LearnTo.LOAD:
         return f"load:{text}->{format_subfield(dst)}"
     to = format_subfield(dst)
     return to if (source.field, source.low) == (dst.field, dst.low) else f"{to}={text}"

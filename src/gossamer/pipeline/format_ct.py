@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import CT_ALG_FTP, CT_ALG_TFTP, Ct, Nat
 from gossamer.pipeline.format_field import format_ip, format_subfield
 
 _IPV6_BITS: Final = 128
-_ALGS: Final = {act.CT_ALG_FTP: "ftp", act.CT_ALG_TFTP: "tftp"}
+_ALGS: Final = {CT_ALG_FTP: "ftp", CT_ALG_TFTP: "tftp"}
 
 
-def format_ct(action: act.Ct, format_list: Callable[[act.Actions], str]) -> str:
+def format_ct(action: Ct, format_list: Callable[[act.Actions], str]) -> str:
     """A ct action; `format_list` writes the actions inside of exec(...)."""
     parts = []
     if action.commit:
@@ -34,7 +35,7 @@ def format_ct(action: act.Ct, format_list: Callable[[act.Actions], str]) -> str:
     return f"ct({','.join(parts)})"
 
 
-def format_nat(nat: act.Nat) -> str:
+def format_nat(nat: Nat) -> str:
     """The nat part of a ct action."""
     if not (nat.src or nat.dst):
         return "nat"
@@ -45,7 +46,7 @@ def format_nat(nat: act.Nat) -> str:
     return f"nat({','.join(parts)})"
 
 
-def _range(nat: act.Nat) -> str:
+def _range(nat: Nat) -> str:
     assert nat.addresses is not None
     first, last = (_address(a, bracket=nat.ports is not None) for a in nat.addresses)
     text = first if first == last else f"{first}-{last}"

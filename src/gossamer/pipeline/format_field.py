@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.action import SubField
 from gossamer.pipeline.field_views import NXM_IN_PORT, named_bits
 from gossamer.pipeline.fields import FIELDS, FRAG_ANY, FRAG_LATER, NSH, Field
+from gossamer.pipeline.of_port import OfPort
 
 PortNames = Mapping[int, str]
 """OpenFlow port numbers (32-bit form) -> names; numbers are shown for those that are not here."""

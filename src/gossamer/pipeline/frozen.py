@@ -15,6 +15,7 @@ from typing import Final
 
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_encap import DecNshTtl
 from gossamer.pipeline.action_set import ActionSet
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
@@ -24,7 +25,7 @@ SAME_TABLE: Final = 0xFF
 """Table of a resubmit that goes where its rule is."""
 _TELL_OF_RULE: Final = (
     act.Output, act.OutputReg, act.OutputTrunc, act.Group, act.Controller,
-    act.DecTtl, act.DecMplsTtl, act.DecNshTtl,
+    act.DecTtl, act.DecMplsTtl, DecNshTtl,
 )  # fmt: skip
 """Actions that may send a packet up, which tells of the rule's table and cookie."""
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from gossamer.pipeline.action import Actions, OfPort
+from gossamer.pipeline.action import Actions
 from gossamer.pipeline.fields import KEY_LEN
 from gossamer.pipeline.match import slot_mask
+from gossamer.pipeline.of_port import OfPort
 
 GROUP_MAX: Final = 0xFFFFFF00
 GROUP_ALL: Final = 0xFFFFFFFC

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.group import (
     GROUP_ANY,
     Bucket,
@@ -14,6 +13,7 @@ from gossamer.pipeline.group import (
     choose,
     flow_hash,
 )
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.steps import Step
 from gossamer.pipeline.world import Bridge
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import CT_ALG_FTP, Ct
+from gossamer.pipeline.conntrack.asking import request_of
 from gossamer.pipeline.fields import FIELDS, VLAN_CFI, get, get_slot
-from gossamer.pipeline.format import exact_match, format_mac, format_port, format_value
+from gossamer.pipeline.format import (
+    exact_match,
+    format_hex,
+    format_mac,
+    format_port,
+    format_value,
+)
 from gossamer.pipeline.format_ct import format_nat
+from gossamer.pipeline.format_field import format_masked_hex
 from gossamer.pipeline.labels import labels_of
 from gossamer.pipeline.match import ANY
 from gossamer.pipeline.result import Resumed
 from gossamer.pipeline.steps import Step, StepKind
 from gossamer.pipeline.world import World
 
+_WHOLE_LABEL: Final = (1 << 128) - 1
 _NO_HEADER: Final = frozenset(("in_port", "vlan_tci", "metadata", "actset_output", "conj_id"))
 
 
@@ -64,21 +73,25 @@ def _label_changes(old: int, new: int) -> list[str]:
     return out
 
 
+def ct_exec(mark: tuple[int, int], label: tuple[int, int]) -> list[str]:
+    """What exec() writes, as parts of a datapath's ct(): value and mask of each, if any.  Open vSwitch
+    leaves out a label's mask that is all ones, not so a mark's."""
+    parts = [f"mark={format_hex(mark[0])}/{format_hex(mark[1])}"] if mark[1] else []
+    if label[1]:
+        parts.append(f"label={format_masked_hex(*label, _WHOLE_LABEL)}")
+    return parts
+
+
 def tracking(step: Step, resumed: Sequence[Resumed]) -> list[str]:
     """The ct() of a step as datapath actions: it, and where a copy goes on."""
     action = step.action
-    assert isinstance(action, act.Ct)
-    zone = action.zone
-    if action.zone_field is not None:
-        part = action.zone_field
-        zone = get(step.key, part.field) >> part.low & (1 << part.n_bits) - 1
+    assert isinstance(action, Ct)
+    request = request_of(action, step.before, Step(StepKind.ACTION))
     parts = ["force_commit" if action.force else "commit"] if action.commit else []
-    parts += [f"zone={zone}"] if zone else []
-    for change in action.actions:
-        if isinstance(change, act.SetField):
-            parts.append(f"{change.field.name.removeprefix('ct_')}={change.value:#x}/{change.mask:#x}")
+    parts += [f"zone={request.zone}"] if request.zone else []
+    parts += ct_exec(request.mark, request.label)
     if action.alg:
-        parts.append(f"helper={'ftp' if action.alg == act.CT_ALG_FTP else 'tftp'}")
+        parts.append(f"helper={'ftp' if action.alg == CT_ALG_FTP else 'tftp'}")
     if action.nat is not None:
         parts.append(format_nat(action.nat))
     out = [f"ct({','.join(parts)})" if parts else "ct"]
@@ -100,7 +113,7 @@ def _collect(
     for below in step.steps:
         if below.kind is StepKind.RESUME:
             continue  # shown below a title of its own
-        if isinstance(below.action, act.Ct):
+        if isinstance(below.action, Ct):
             parts += [*header_changes(key, below.key), *tracking(below, resumed)]
             key = below.key
             continue

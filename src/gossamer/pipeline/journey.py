@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Actions, OfPort
+from gossamer.pipeline.action import Actions
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
 from gossamer.pipeline.commit import Buffer, Frame
 from gossamer.pipeline.conntrack.crossing import Traveller, untracked
@@ -25,6 +26,7 @@ from gossamer.pipeline.fields import KEY_LEN, PACKET_OFFSET, SLOTS, get_slot, pu
 from gossamer.pipeline.frozen import Frozen
 from gossamer.pipeline.meter import BandType
 from gossamer.pipeline.normal import decide
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet_type import is_frame, payload
 from gossamer.pipeline.result import MeterUse, Output, Punt, Reason, Result, Resumed, Sampled
 from gossamer.pipeline.state import At, Effect, State
@@ -89,7 +91,6 @@ class Journey:
         self.n_bytes = n_bytes
         self.result = Result()
         self.waiting: deque[_Pass] = deque()
-        self.traveller = Traveller()
         self.n_passes = 0
         self.arrived_at = _tunnel_end(frame.key)
 
@@ -128,6 +129,7 @@ class Journey:
         return self.result.steps
 
     def walk(self, first: _Pass) -> Result:
+        self.traveller = Traveller((first.bridge.name, first.in_port))
         self.enter(first)
         while self.waiting:
             self.enter(self.waiting.popleft())
@@ -186,12 +188,12 @@ class Journey:
                 self.meter(bridge, effect, effect.action, decided)
             elif decided.dropped(effect):
                 continue
-            elif isinstance(effect.action, act.Ct):
+            elif isinstance(effect.action, Ct):
                 self.ct(bridge, decided.changed(effect), effect.action, decided)
             else:
                 self.perform(bridge, decided.changed(effect))
 
-    def ct(self, bridge: Bridge, effect: Effect, action: act.Ct, decided: Decided) -> None:
+    def ct(self, bridge: Bridge, effect: Effect, action: Ct, decided: Decided) -> None:
         assert effect.request is not None, "a ct() asks for something"
         now_ns = int(self.world.now_s * NS_PER_S)
         crossing = self.traveller.cross(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from gossamer.errors import FieldError
-from gossamer.pipeline import action as act
-from gossamer.pipeline.action import LearnSpec, LearnTo, SubField
+from gossamer.pipeline.action import SubField
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.field_syntax import (
     parse_number,
     parse_port,
@@ -25,7 +25,7 @@ _FLAGS: Final = {"send_flow_rem": 1, "delete_learned": 2}
 _WRITE_RESULT: Final = 4
 
 
-def parse_learn(text: str, ports: Mapping[str, int] | None) -> act.Learn:
+def parse_learn(text: str, ports: Mapping[str, int] | None) -> Learn:
     """What stands in the parentheses of ``learn(...)``.  Raises FieldError."""
     numbers = dict.fromkeys(_NUMBERS, 0) | {"table": 1, "priority": 0x8000}
     flags, result = 0, None
@@ -46,7 +46,7 @@ def parse_learn(text: str, ports: Mapping[str, int] | None) -> act.Learn:
             specs.append(_spec(key, value, ports))
     if numbers["table"] == 0xFF:
         raise FieldError("learn: there is no table 255")
-    return act.Learn(
+    return Learn(
         tuple(specs),
         numbers["table"],
         numbers["idle_timeout"],

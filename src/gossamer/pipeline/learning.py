@@ -5,20 +5,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from gossamer.pipeline.action import (
-    Action,
-    FinTimeout,
-    Learn,
-    LearnSpec,
-    LearnTo,
-    OfPort,
-    Output,
-    RegLoad,
-    SetField,
-    SubField,
-)
+from gossamer.pipeline.action import Action, FinTimeout, Output, RegLoad, SetField, SubField
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.flow import Flow, FlowTable
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.of_port import OfPort
 
 SEND_FLOW_REM: Final = 1
 """Bit of Learn.flags (NX_LEARN_F_SEND_FLOW_REM), and of Flow.flags (OFPFF_SEND_FLOW_REM)."""

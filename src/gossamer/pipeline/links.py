@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from gossamer.pipeline.action import (
+from gossamer.pipeline.action_choice import (
     Bundle,
     BundleAlgorithm,
     HashFields,
     Multipath,
     MultipathAlgorithm,
-    OfPort,
 )
 from gossamer.pipeline.fields import IP_UDP, get_slot, put_slot
 from gossamer.pipeline.group import flow_hash, mix
 from gossamer.pipeline.match import slot_mask
+from gossamer.pipeline.of_port import OfPort
 
 MAX_TRIES: Final = 32
 """Hashes that iter_hash tries before it takes what modulo gives."""

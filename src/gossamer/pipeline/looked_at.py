@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, OfPort
+from gossamer.pipeline.action import Action
+from gossamer.pipeline.action_choice import Bundle, Multipath
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.links import looks_at
 from gossamer.pipeline.match import slot_mask
+from gossamer.pipeline.of_port import OfPort
 
 _NORMAL: Final = (
     slot_mask("eth_dst", (1 << 48) - 1)
@@ -30,7 +33,7 @@ def looked_at(action: Action) -> int:
             return slot_mask("nw_ttl", 0xFF)
         case act.DecMplsTtl() | act.PushMpls() | act.PopMpls() | act.CopyTtlIn() | act.CopyTtlOut():
             return _LABELS
-        case act.Multipath(fields=fields) | act.Bundle(fields=fields):
+        case Multipath(fields=fields) | Bundle(fields=fields):
             return looks_at(fields)
         case act.SetField(field=f, mask=mask):
             return mask << f.shift
@@ -40,7 +43,7 @@ def looked_at(action: Action) -> int:
             | act.OutputReg(source=sub)
             | act.StackPush(source=sub)
             | act.StackPop(dst=sub)
-            | act.Ct(zone_field=act.SubField() as sub)
+            | Ct(zone_field=act.SubField() as sub)
         ):
             return ((1 << sub.n_bits) - 1) << sub.shift
         case _:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import (
     ETH_QINQ,
     ETH_VLAN,
@@ -19,6 +18,7 @@ from gossamer.pipeline.fields import (
     get_slot,
     put_slot,
 )
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.steps import Drop, Step
 from gossamer.pipeline.world import Bridge, Port, VlanMode
 

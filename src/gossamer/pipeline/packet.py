@@ -103,6 +103,8 @@ ETH_TYPE_MIN: Final = 0x0600
 _MAX_EXTENSIONS: Final = 8
 _MAX_ND_OPTIONS: Final = 8
 _MAX_L4_OFFSET: Final = 0x600
+MAX_TAGS: Final = 2
+"""Tags that a key has places for."""
 PBB_HEADER: Final = 16
 """I-TAG and customer addresses."""
 
@@ -114,6 +116,7 @@ ND_SLL: Final = 1
 """Type of the option with a sender's address (RFC 4861, 4.6.1)."""
 ND_TLL: Final = 2
 _TPIDS: Final = (ETH_VLAN, ETH_QINQ)
+_TAG_SLOTS: Final = (("vlan_tci", "vlan_tpid"), ("vlan1_tci", "vlan1_tpid"))
 
 _AT: Final = {name: slot.offset for name, slot in SLOTS.items()}
 _LABELLED: Final = tuple(t.to_bytes(2, "big") for t in (ETH_MPLS, ETH_MPLS_MC))
@@ -143,8 +146,9 @@ class Headers:
 class _Dissection:
     """One packet being taken apart."""
 
-    def __init__(self, packet: bytes) -> None:
+    def __init__(self, packet: bytes, n_tags: int) -> None:
         self.packet = packet
+        self.n_tags = n_tags
         self.key = bytearray(KEY_LEN)
         self.l3 = self.l4 = self.l4_proto = self.l4_end = 0
         self.nd_option = 0
@@ -162,7 +166,7 @@ class _Dissection:
         p = self.packet
         self.put("eth_dst", p[:12])
         eth_type, off = self.short(12), ETH_HEADER
-        for tci, tpid in (("vlan_tci", "vlan_tpid"), ("vlan1_tci", "vlan1_tpid")):
+        for tci, tpid in _TAG_SLOTS[: self.n_tags]:
             if eth_type not in _TPIDS or len(p) < off + 4:
                 break
             self.put(tpid, eth_type.to_bytes(2, "big"))
@@ -349,9 +353,10 @@ class _Dissection:
             at += length
 
 
-def dissect(packet: bytes, in_port: int) -> Headers:
+def dissect(packet: bytes, in_port: int, n_tags: int = MAX_TAGS) -> Headers:
     """The key of a packet that enters by OpenFlow port `in_port`, and where its headers are.
 
+    Tags behind the first `n_tags` are out of sight, with all that they have inside.
     Raises PacketError for a frame shorter than an Ethernet header.
     """
     if len(packet) < ETH_HEADER:
@@ -359,7 +364,7 @@ def dissect(packet: bytes, in_port: int) -> Headers:
             f"a frame of {len(packet)} bytes has no Ethernet header",
             remedy="a frame has at least 14 bytes",
         )
-    d = _Dissection(packet)
+    d = _Dissection(packet, n_tags)
     d.ethernet()
     d.key[:4] = in_port.to_bytes(4, "big")
     return Headers(

@@ -15,7 +15,7 @@ from struct import pack
 from typing import Final
 
 from gossamer.pipeline import labels
-from gossamer.pipeline.action import Encap, NshMdType, NshTlv, PacketType
+from gossamer.pipeline.action_encap import Encap, NshMdType, NshTlv, PacketType
 from gossamer.pipeline.commit import PACKET_MASK, Buffer, Frame
 from gossamer.pipeline.fields import ETH_IPV6, ETH_NSH, get_slot, put_slot
 from gossamer.pipeline.packet import ETH_HEADER

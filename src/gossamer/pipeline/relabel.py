@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Final
 
 from gossamer.pipeline import labels
-from gossamer.pipeline.commit import PACKET_MASK, Buffer, Covered, Frame
+from gossamer.pipeline.commit import PACKET_MASK, Buffer, Covered, Frame, Tags
 from gossamer.pipeline.fields import ETH_PBB, get_slot, put_slot
+from gossamer.pipeline.rewrite import tags_of
 
 _SERVICE: Final = 0xFFFFFF
 """I-SID in an I-TAG."""
@@ -25,7 +26,7 @@ def pushed(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None
         return None if after is None else (after, buffer)
     # What the label covers must be right now, as it is out of sight from here on.
     covered = Covered(key, buffer, eth_type)
-    return after, Buffer(buffer.frame.commit(key).labelled(after), covered)
+    return after, Buffer(buffer.frame.commit(key).labelled(after), covered, buffer.tags)
 
 
 def popped(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None:
@@ -37,12 +38,14 @@ def popped(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None
     key = labels.pop(key, eth_type)
     if labels.is_mpls(eth_type):
         return key, buffer
-    return _as(buffer.frame.commit(key).parsed_again(0), key)
+    frame = buffer.frame.commit(key).parsed_again(0)
+    same = tags_of(frame.key) == tags_of(key)
+    return _as(frame, key, buffer.tags if same else None)
 
 
-def _as(frame: Frame, key: int) -> tuple[int, Buffer]:
+def _as(frame: Frame, key: int, tags: Tags | None = None) -> tuple[int, Buffer]:
     """A frame with what `key` says of anything but headers."""
-    return key & ~PACKET_MASK | frame.key & PACKET_MASK, Buffer(frame)
+    return key & ~PACKET_MASK | frame.key & PACKET_MASK, Buffer(frame, tags=tags)
 
 
 def backbone_pushed(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer]:
@@ -84,4 +87,4 @@ def ttl_copied_in(key: int, buffer: Buffer) -> tuple[int, Buffer]:
     changed = inner.commit(put_slot(inner.key, "nw_ttl", ttl))
     if covered is not None:
         covered = replace(covered, key=put_slot(covered.key, "nw_ttl", ttl))
-    return key, Buffer(frame.with_below(changed), covered)
+    return key, Buffer(frame.with_below(changed), covered, buffer.tags)

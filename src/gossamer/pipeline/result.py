@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.frozen import Frozen
 from gossamer.pipeline.steps import Drop, Step, StepKind
@@ -78,7 +79,7 @@ class LearnedFlow:
     that holds the action, None in a packet-out; `key` the packet as it was)."""
 
     bridge: str
-    action: act.Learn
+    action: Learn
     flow: Flow | None
     key: int
     learned: Flow

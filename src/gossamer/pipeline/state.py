@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.action_set import ActionSet
 from gossamer.pipeline.commit import Buffer
 from gossamer.pipeline.conntrack.tracker import Request
@@ -35,7 +36,7 @@ class Effect:
     `copies` are the buckets and clones it stands in, outermost first, by numbers of their own.
     """
 
-    action: act.Output | act.OutputTrunc | act.Controller | act.Meter | act.Ct | act.Sample
+    action: act.Output | act.OutputTrunc | act.Controller | act.Meter | Ct | act.Sample
     key: int
     buffer: Buffer
     step: Step

@@ -89,6 +89,8 @@ class Step:
     packet: bytes = b""
     key: int = 0
     """The flow key after this step."""
+    before: int = 0
+    """The flow key before it: of a ct(), after which none of a connection's fields is left."""
     drop: Drop | None = None
     outer: Outer | None = None
     """What a packet that leaves by a tunnel port is wrapped in."""

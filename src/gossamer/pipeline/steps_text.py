@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_choice import Bundle, Multipath
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.format import (
     format_action,
@@ -59,6 +61,8 @@ class _Text:
                 self.lines.append(indent + "--. Executing action set:")
             case StepKind.ACTION:
                 self.lines.append(indent + (format_action(step.action) if step.action else "drop"))
+                if isinstance(step.action, Ct) and not (step.action.nat or step.action.actions):
+                    self.lines.append(f"{indent}drop")  # what Open vSwitch says of an empty list
                 if step.action is not None:
                     self.lines += [f"{indent} -> {text}" for text in _changes(step)]
             case StepKind.ACTION_SET_IS | StepKind.ACTION_SET_WAS:
@@ -126,8 +130,8 @@ def _changes(step: Step) -> list[str]:
         case (
             act.RegMove(dst=dst)
             | act.StackPop(dst=dst)
-            | act.Multipath(dst=dst)
-            | act.Bundle(dst=act.SubField() as dst)
+            | Multipath(dst=dst)
+            | Bundle(dst=act.SubField() as dst)
         ):
             value, full = (step.key >> dst.shift) & ((1 << dst.n_bits) - 1), dst.field.n_bits
             whole = dst.n_bits == full

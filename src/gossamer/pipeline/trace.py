@@ -9,20 +9,23 @@ Open vSwitch does not say and a person wants to know is added in its manner:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import Ct, Nat
 from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import SLOTS, get_slot, put_slot
 from gossamer.pipeline.flow_syntax import FlowText, compose, parse_flow
 from gossamer.pipeline.format import exact_match, format_key, format_match
-from gossamer.pipeline.format_field import format_ct_state, format_ip, format_ipv6
+from gossamer.pipeline.format_field import format_ct_state, format_hex, format_ip, format_ipv6
 from gossamer.pipeline.header_changes import datapath_actions
 from gossamer.pipeline.journey import TUNNEL_BITS
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
+from gossamer.pipeline.steps import Step
 from gossamer.pipeline.steps_text import steps_as_text, steps_below_as_text
 from gossamer.pipeline.world import World
 
@@ -55,38 +58,59 @@ def trace_packet(
 def format_trace(world: World, result: Result, key: int) -> str:
     """The steps of a result as ``ovs-appctl ofproto/trace`` shows them; `key` is the packet's
     as it came."""
-    lines = [f"Flow: {format_key(key)}"]
-    lines += steps_as_text(result.steps)
-    final = put_slot(result.key, "in_port", get_slot(key, "in_port"))
-    lines.append("")
-    lines.append(f"Final flow: {'unchanged' if final == key else format_key(final)}")
-    lines.append(f"Megaflow: recirc_id=0,eth,{format_match(megaflow(result, key))}")
+    lines = format_first(result, key)
+    lines.append(f"Megaflow: {behind(0, format_match(megaflow(result, key)))}")
     lines.append(f"Datapath actions: {datapath_actions(world, result.steps, result.resumed)}")
-    return "\n".join(lines) + "\n" + format_resumed(world, result)
+    shown = partial(datapath_actions, world, resumed=result.resumed)
+    return "\n".join(lines) + "\n" + format_resumed(world, result, shown)
+
+
+def format_first(result: Result, key: int, recirc_id: int = 0) -> list[str]:
+    """Lines of how a packet fared as it came, or as it went on behind a ct() by `recirc_id`, to its
+    final flow."""
+    if recirc_id:
+        return format_thawed(result.steps, recirc_id, recirc_id - 1, key, result.key)
+    lines = [f"Flow: {format_key(key)}", *steps_as_text(result.steps), ""]
+    final = put_slot(result.key, "in_port", get_slot(key, "in_port"))
+    return [*lines, f"Final flow: {'unchanged' if final == key else format_key(final)}"]
+
+
+def format_thawed(first: Step, recirc_id: int, table_id: int, key: int, final: int) -> list[str]:
+    """Lines of how a packet fared that went on behind a ct() at a table."""
+    title = f'bridge("{first.bridge}")'
+    return [
+        f"Flow: {_resumed_key(recirc_id, key)}",
+        "",
+        title,
+        "-" * len(title),
+        "    thaw",
+        f"        Resuming from table {table_id}",
+        *steps_below_as_text(first),
+        "",
+        f"Final flow: {'unchanged' if final == key else _resumed_key(recirc_id, final)}",
+    ]
 
 
 _RULE: Final = "=" * 79
 
 
-def format_resumed(world: World, result: Result) -> str:
-    """What became of copies that went on after a ct(), each below a title of its own."""
+def format_resumed(world: World, result: Result, leaving: Callable[[Step], str]) -> str:
+    """What became of copies that went on after a ct(), each below a title of its own; `leaving` says
+    what leaves the switch below a step."""
     lines: list[str] = []
     for number, resumed in enumerate(result.resumed, 1):
         step = resumed.step
         lines += ["", _RULE, f"recirc({number:#x}) - {_resumption(world, number, step.key)}"]
-        if isinstance(step.action, act.Ct) and step.action.nat is not None:
+        if isinstance(step.action, Ct) and step.action.nat is not None:
             lines += _simulated(step.action.nat, resumed.asked, step.key)
-        lines += [_RULE, "", f"Flow: {_resumed_key(number, step.key)}"]
-        title = f'bridge("{step.bridge}")'
-        lines += ["", title, "-" * len(title), "    thaw"]
-        lines.append(f"        Resuming from table {step.table_id}")
-        lines += steps_below_as_text(step)
-        final = "unchanged" if resumed.key == step.key else _resumed_key(number, resumed.key)
+        lines += [_RULE, ""]
+        lines += format_thawed(step, number, step.table_id, step.key, resumed.key)
         mask = exact_match(step.key).mask & resumed.consulted
         mask = put_slot(mask, "in_port", (1 << 32) - 1) | put_slot(0, "eth_type", 0xFFFF)
-        looked = format_match(Match(step.key & mask, mask))
-        lines += ["", f"Final flow: {final}", f"Megaflow: recirc_id={number:#x},eth,{looked}"]
-        lines.append(f"Datapath actions: {datapath_actions(world, step, result.resumed)}")
+        mask |= put_slot(0, "nw_frag", 3) & exact_match(step.key).mask
+        looked = behind(number, format_match(Match(step.key & mask, mask)))
+        lines.append(f"Megaflow: {looked}")
+        lines.append(f"Datapath actions: {leaving(step)}")
     return "\n".join([*lines, ""]) if lines else ""
 
 
@@ -98,7 +122,7 @@ def _resumption(world: World, number: int, key: int) -> str:
     return f"resume conntrack with ct_state={format_ct_state(state, 0xFFFFFFFF)}"
 
 
-def _simulated(nat: act.Nat, before: int, after: int) -> list[str]:
+def _simulated(nat: Nat, before: int, after: int) -> list[str]:
     def endpoints(key: int) -> str:
         if nat.addresses is None:
             return ""
@@ -122,9 +146,14 @@ _OF_CONNECTION: Final = ("ct_", "pkt_mark", "dp_hash", "conj_id", "packet_type")
 
 
 def _resumed_key(number: int, key: int) -> str:
-    parts = format_key(key).split(",")
+    return behind(number, format_key(key))
+
+
+def behind(number: int, flow: str) -> str:
+    """A flow in the datapath's terms: of packets that went on as this copy, 0 for those that came."""
+    parts = flow.split(",")
     at = next((i for i, p in enumerate(parts) if not p.startswith(_OF_CONNECTION)), len(parts))
-    return ",".join([f"recirc_id={number:#x}", *parts[:at], "eth", *parts[at:]])
+    return ",".join([f"recirc_id={format_hex(number)}", *parts[:at], "eth", *parts[at:]])
 
 
 def megaflow(result: Result, key: int) -> Match:

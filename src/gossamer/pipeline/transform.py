@@ -5,6 +5,9 @@ from __future__ import annotations
 from gossamer.pipeline import action as act
 from gossamer.pipeline import labels, links, relabel
 from gossamer.pipeline.action import Action
+from gossamer.pipeline.action_choice import Bundle, Multipath
+from gossamer.pipeline.action_ct import CtClear
+from gossamer.pipeline.action_encap import Decap, Encap
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
 from gossamer.pipeline.change import apply_change, pop_vlan, push_vlan, write_subfield
 from gossamer.pipeline.commit import Buffer
@@ -33,7 +36,7 @@ def transform(state: State, action: Action, step: Step) -> None:
             _relabel(state, relabel.backbone_pushed(state.key, state.buffer, eth_type), step)
         case act.PopPbb():
             _relabel(state, relabel.backbone_popped(state.key, state.buffer), step)
-        case act.Encap() | act.Decap():
+        case Encap() | Decap():
             _change_header(state, action, step)
         case act.CopyTtlOut():
             state.key, state.buffer = relabel.ttl_copied_out(state.key, state.buffer)
@@ -48,16 +51,16 @@ def transform(state: State, action: Action, step: Step) -> None:
                 state.key = write_subfield(state.key, dst, value, step)
             else:
                 step.error("stack underflow")
-        case act.Multipath(dst=dst):
+        case Multipath(dst=dst):
             state.key = write_subfield(state.key, dst, links.link(state.key, action), step)
-        case act.Bundle(dst=act.SubField() as dst):
+        case Bundle(dst=act.SubField() as dst):
             port = links.member(state.key, action, state.bridge.port_is_live)
             state.key = write_subfield(state.key, dst, port & 0xFFFF, step)
         case act.CheckPktLarger(dst=dst, length=length):
             state.key = write_subfield(state.key, dst, int(state.n_bytes > length), step)
         case act.Conjunction():
             step.error("executing no-op conjunction action")
-        case act.CtClear():
+        case CtClear():
             state.key = untracked(state.key)
         case act.ClearActions():
             step.add(Step(StepKind.ACTION_SET_WAS, actions=state.action_set.ordered()))
@@ -91,10 +94,10 @@ def _relabel(state: State, after: tuple[int, Buffer] | None, step: Step) -> None
         state.key, state.buffer = after
 
 
-def _change_header(state: State, action: act.Encap | act.Decap, step: Step) -> None:
+def _change_header(state: State, action: Encap | Decap, step: Step) -> None:
     """A header more or less around the packet; where that cannot be, it is dropped."""
     try:
-        if isinstance(action, act.Encap):
+        if isinstance(action, Encap):
             state.key, state.buffer = encapsulated(state.key, state.buffer, action)
         else:
             state.key, state.buffer = decapsulated(state.key, state.buffer, action.packet_type)

@@ -9,7 +9,11 @@ from __future__ import annotations
 from typing import Final
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, Actions, OfPort
+from gossamer.pipeline.action import Action, Actions
+from gossamer.pipeline.action_choice import Bundle
+from gossamer.pipeline.action_ct import Ct
+from gossamer.pipeline.action_encap import DecNshTtl
+from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.action_set import ActionSet
 from gossamer.pipeline.change import has_original_tuple, original_tuple, write_subfield
 from gossamer.pipeline.emit import emit, freeze, output, output_reg, output_trunc, send_up, track
@@ -22,6 +26,7 @@ from gossamer.pipeline.learning import has_room, learned_flow
 from gossamer.pipeline.links import member
 from gossamer.pipeline.looked_at import looked_at
 from gossamer.pipeline.match import ANY
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet_type import is_frame
 from gossamer.pipeline.result import GroupUse, LearnedFlow, Reason, Result
 from gossamer.pipeline.state import At, State
@@ -192,7 +197,7 @@ class Translation:
                 send_up(state, action, at)
             case act.OutputTrunc():
                 output_trunc(state, action, at)
-            case act.Bundle(dst=None):
+            case Bundle(dst=None):
                 port = member(state.key, action, state.bridge.port_is_live)
                 self._output(port, 0, at)
             case act.Meter():
@@ -200,11 +205,11 @@ class Translation:
             case act.Sample():
                 if state.bridge.sampling:
                     emit(state, action, at)
-            case act.Learn():
+            case Learn():
                 self._learn(action, at)
             case act.DecTtl():
                 return dec_ttl(state, action, at)
-            case act.DecNshTtl():
+            case DecNshTtl():
                 return dec_nsh_ttl(state, at)
             case act.DecMplsTtl():
                 return dec_mpls_ttl(state, at)
@@ -214,7 +219,7 @@ class Translation:
                 return self._enter_group(action, at)
             case act.Clone():
                 self._clone(action, at)
-            case act.Ct():
+            case Ct():
                 track(state, action, at.step)
             case act.Exit():
                 state.exited = True
@@ -229,7 +234,7 @@ class Translation:
         elif self._state.packet_out:
             self.enter_table(0, at.step, honour_miss=True)
 
-    def _learn(self, action: act.Learn, at: At) -> None:
+    def _learn(self, action: Learn, at: At) -> None:
         state = self._state
         learned = learned_flow(action, state.key)
         room = has_room(action, learned, state.bridge.tables.get(action.table_id))

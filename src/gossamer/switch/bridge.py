@@ -12,9 +12,11 @@ from gossamer.datapath.settings import MissAction, PuntReason
 from gossamer.errors import DatapathError, DeviceError
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import Learn, OfPort, Output
+from gossamer.pipeline.action import Output
+from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.world import Fragments
 from gossamer.switch.config import BridgeConfig, FailMode, SslConfig
 from gossamer.switch.connections import Controllers
@@ -26,7 +28,8 @@ from gossamer.switch.packet_in import PacketForController, as_on_the_wire, from_
 from gossamer.switch.packet_out import check as check_packet_out
 from gossamer.switch.packet_out import packet_out
 from gossamer.switch.port import Port
-from gossamer.switch.ports import BridgePorts, PortListener
+from gossamer.switch.port_listener import PortListener
+from gossamer.switch.ports import BridgePorts
 from gossamer.switch.resume import resume
 from gossamer.switch.ruleset import Mode, RuleSet
 from gossamer.switch.slow_path import take_through
@@ -239,9 +242,9 @@ class Bridge(PortListener):
             if punt.reason == PuntReason.LEARN:
                 # What a flow taught that is gone since would outlive it.
                 if flow is not None:
-                    lessons.append((self.datapath.learn_action(punt.userdata_id), punt.key))
+                    lessons.append((self.datapath.packets.learn_action(punt.userdata_id), punt.key))
             elif punt.reason == PuntReason.SAMPLE:
-                action = self.datapath.sample_action(punt.userdata_id)
+                action = self.datapath.packets.sample_action(punt.userdata_id)
                 self._switch.sampling.sampled(self, action, punt)
             elif punt.reason == PuntReason.FIN:
                 if flow is not None:
@@ -249,7 +252,7 @@ class Bridge(PortListener):
             elif punt.reason == PuntReason.SLOW:
                 take_through(self._switch, self, punt)
             else:
-                userdata = self.datapath.userdata(punt.userdata_id) if punt.userdata_id else b""
+                userdata = self.datapath.packets.userdata(punt.userdata_id) if punt.userdata_id else b""
                 for part in as_on_the_wire(punt):
                     self.packet_in(from_datapath(part, flow, userdata))
         if lessons:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from gossamer.pipeline.action import Learn, Sample
+from gossamer.pipeline.action import Sample
+from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.meter import Meter
@@ -43,15 +44,57 @@ Counted = tuple[int, int, Sequence[tuple[int, int]]]
 """Packets and bytes of a group or meter, then of each of its buckets or bands."""
 
 
+class AddressTables(Protocol):
+    """The addresses that bridges know."""
+
+    def entries(self, bridge_id: int) -> Sequence[FdbEntry]: ...
+    def learn(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
+        """Learn an address from a packet that the kernel did not lead through the bridge."""
+
+    def put(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None: ...
+    def delete(self, bridge_id: int, vlan: int, mac: bytes) -> bool: ...
+    def totals(self, bridge_id: int) -> FdbTotals: ...
+    def clear_totals(self, bridge_id: int) -> None: ...
+    def flush(self, bridge_id: int, port_id: int | None = None) -> None: ...
+
+
+class Packets(Protocol):
+    """Packets that come up from the datapath, and go down."""
+
+    @property
+    def fd(self) -> int: ...
+    @property
+    def are_here(self) -> bool:
+        """Whether punts came while something else was done."""
+
+    def read(self) -> Sequence[Punt]: ...
+    def userdata(self, userdata_id: int) -> bytes: ...
+    def learn_action(self, learn_id: int) -> Learn:
+        """The action that a punt of reason LEARN names by its userdata_id."""
+
+    def sample_action(self, sample_id: int) -> Sample:
+        """The action that a punt of reason SAMPLE names by its userdata_id."""
+
+    def let_go_on(self, punt: Punt, packet: bytes) -> None:
+        """Let a held packet go on as `packet`; raises DatapathError where it cannot."""
+
+    def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
+        """Let a packet enter by a port without device; what came up of it."""
+
+    def transmit(self, port_id: int, packet: bytes) -> None: ...
+
+
 class Datapath(Protocol):
     """Forwarding, wherever it happens."""
 
     @property
     def takeover(self) -> bool: ...
     @property
-    def punt_fd(self) -> int: ...
-    @property
     def conntrack(self) -> Conntrack: ...
+    @property
+    def fdb(self) -> AddressTables: ...
+    @property
+    def packets(self) -> Packets: ...
     def converge(self) -> None: ...
     def add_bridge(self, name: str) -> int: ...
     def configure_bridge(self, bridge_id: int, settings: BridgeSettings) -> None: ...
@@ -125,34 +168,6 @@ class Datapath(Protocol):
     def meter_statistics(self, bridge_id: int, meter_id: int) -> Counted:
         """Of a meter that is there."""
 
-    def fdb(self, bridge_id: int) -> Sequence[FdbEntry]: ...
-    def learn_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None:
-        """Learn an address from a packet that the kernel did not lead through the bridge."""
-
-    def put_fdb(self, bridge_id: int, port_id: int, vlan: int, mac: bytes) -> None: ...
-    def delete_fdb(self, bridge_id: int, vlan: int, mac: bytes) -> bool: ...
-    def fdb_totals(self, bridge_id: int) -> FdbTotals: ...
-    def clear_fdb_totals(self, bridge_id: int) -> None: ...
-    def flush_fdb(self, bridge_id: int, port_id: int | None = None) -> None: ...
-    def userdata(self, userdata_id: int) -> bytes: ...
-    def learn_action(self, learn_id: int) -> Learn:
-        """The action that a punt of reason LEARN names by its userdata_id."""
-
-    def sample_action(self, sample_id: int) -> Sample:
-        """The action that a punt of reason SAMPLE names by its userdata_id."""
-
-    def read_punts(self) -> Sequence[Punt]: ...
-    def let_go_on(self, punt: Punt, packet: bytes) -> None:
-        """Let a held packet go on as `packet`; raises DatapathError where it cannot."""
-
-    def run_at(self, port_id: int, packet: bytes) -> list[Punt]:
-        """Let a packet enter by a port without device; what came up of it."""
-
-    @property
-    def has_punts(self) -> bool:
-        """Whether punts came while something else was done."""
-
-    def transmit(self, port_id: int, packet: bytes) -> None: ...
     def close(self) -> None: ...
     def destroy(self) -> None: ...
 

@@ -17,17 +17,11 @@ from typing import Final
 
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.message import ALL_TABLES, ANY_GROUP, FlowMod
-from gossamer.pipeline.action import (
-    Actions,
-    Controller,
-    Enqueue,
-    OfPort,
-    Output,
-    OutputTrunc,
-)
+from gossamer.pipeline.action import Actions, Controller, Enqueue, Output, OutputTrunc
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.switch.flow_event import RemovedReason
 from gossamer.switch.references import flatten, references_of
 from gossamer.switch.table import N_TABLES, Table

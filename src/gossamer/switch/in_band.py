@@ -16,10 +16,11 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gossamer.errors import DatapathError
-from gossamer.pipeline.action import Actions, OfPort, Output, SetQueue
+from gossamer.pipeline.action import Actions, Output, SetQueue
 from gossamer.pipeline.fields import ETH_ARP, ETH_IPV4, IP_TCP, IP_UDP
 from gossamer.pipeline.flow import Flow, FlowTable
 from gossamer.pipeline.match import Match, match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.tunnel import of_ipv4
 from gossamer.switch.transport import OPENFLOW_PORT
 

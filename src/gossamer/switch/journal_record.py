@@ -20,11 +20,29 @@ from pathlib import Path
 from typing import Any, Final
 
 from gossamer.breath import Breathe
+from gossamer.pipeline.action_choice import (
+    Bundle,
+    BundleAlgorithm,
+    HashFields,
+    Multipath,
+    MultipathAlgorithm,
+)
+from gossamer.pipeline.action_ct import Ct, CtClear, Nat
+from gossamer.pipeline.action_encap import (
+    Decap,
+    DecNshTtl,
+    Encap,
+    NshMdType,
+    NshTlv,
+    PacketType,
+)
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.fields import BY_NAME, Field
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.meter import Meter
+from gossamer.pipeline.of_port import OfPort
 
 MAGIC = b"GSMFLOW1"
 _JOINED: Final = 1024
@@ -104,6 +122,16 @@ copyreg.pickle(Field, _reduce_field)
 _MOVED: Final = {
     ("gossamer.switch.journal", "_rebuild_field"): _rebuild_field,
     ("gossamer.switch.journal", "_rebuild_foreign_field"): _rebuild_foreign_field,
+    **{
+        ("gossamer.pipeline.action", kind.__name__): kind
+        for kind in (
+            OfPort,
+            *(PacketType, NshMdType, NshTlv, Encap, Decap, DecNshTtl),
+            *(HashFields, MultipathAlgorithm, Multipath, BundleAlgorithm, Bundle),
+            *(LearnTo, LearnSpec, Learn),
+            *(Nat, Ct, CtClear),
+        )
+    },
 }
 """Where earlier versions kept what their journals name: an upgrade reads them."""
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import BridgeSettings, PortKind, PortSettings
 from gossamer.errors import DatapathError
-from gossamer.pipeline.action import Action, Controller, Ct, SetField
+from gossamer.pipeline.action import Action, Controller, SetField
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.commit import Frame
 from gossamer.pipeline.conntrack.fragments import Fragments
 from gossamer.pipeline.conntrack.reading import Reading, read
 from gossamer.pipeline.conntrack.tracker import DNAT, SNAT, Request, Verdict
 from gossamer.pipeline.conntrack.tuple import Tuple
-from gossamer.pipeline.fields import BY_NAME, ETH_IPV4, get_slot
+from gossamer.pipeline.fields import BY_NAME, ETH_IPV4, ETH_IPV6, get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY
 from gossamer.pipeline.steps import Drop
@@ -55,13 +56,22 @@ class KernelTracking:
         """Fragments among the packets that came through here."""
         return self._fragments
 
+    def read(self, frame: Frame) -> Reading | None:
+        """What a packet says."""
+        return read(frame)
+
     def track(
-        self, reading: Reading | None, before: int, request: Request, now_ns: int, packet: bytes
+        self, reading: Reading | None, before: int, request: Request, now_ns: int, frame: Frame
     ) -> Verdict:
         """What the kernel makes of a packet in a ct(); `before` is its ct_state in this zone."""
+        if get_slot(frame.key, "eth_type") not in (ETH_IPV4, ETH_IPV6) or not frame.headers.l3:
+            # Parsed anew it would show what is out of sight behind a third tag; and the kernel runs no
+            # frame that ends within its IP header.
+            return Verdict()
+        packet = frame.packet
         try:
             self._ask_for(_rule(before, request))
-            punts = self._datapath.run_at(self._port_id, packet)
+            punts = self._datapath.packets.run_at(self._port_id, packet)
         except DatapathError as e:
             # No room for the bridge, or a packet of more than about 16,000 bytes.
             log.warning("a packet of %d bytes cannot be tracked: %s", len(packet), e)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gossamer.pipeline.action import FinTimeout, Learn
+from gossamer.pipeline.action import FinTimeout
+from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.learning import has_room, learned_flow
 from gossamer.switch.flow_event import RemovedReason

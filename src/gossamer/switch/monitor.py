@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.of_port import OfPort
 from gossamer.switch.flow_event import EventKind, FlowEvent, RemovedReason
 from gossamer.switch.flow_mod import output_ports, select, sends_to
 

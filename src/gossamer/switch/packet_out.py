@@ -20,7 +20,8 @@ from gossamer.switch.packet_in import from_pipeline
 from gossamer.switch.world import world_of
 
 if TYPE_CHECKING:
-    from gossamer.pipeline.action import Action, Actions, Learn
+    from gossamer.pipeline.action import Action, Actions
+    from gossamer.pipeline.action_learn import Learn
     from gossamer.pipeline.match import Match
     from gossamer.switch.bridge import Bridge
     from gossamer.switch.switch import Switch
@@ -97,7 +98,7 @@ def deliver(switch: Switch, result: Result) -> None:
             if output.outer is not None:
                 switch.tunnels.send(output)
             else:
-                switch.datapath.transmit(port.port_id, output.packet)
+                switch.datapath.packets.transmit(port.port_id, output.packet)
         except (DatapathError, DeviceError) as e:
             # A device that is down or gone loses packets; that is nobody's fault.
             log.debug("bridge=%s port=%s: %s", output.bridge, port.name, e)

@@ -7,13 +7,13 @@ from typing import Final
 
 from gossamer.datapath.settings import PortKind, PortSettings, VlanMode
 from gossamer.devices.qos import QueueTree
-from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.tunnel import Tunnel
 from gossamer.switch.config import InterfaceConfig, PortConfig, VlanModeName
 from gossamer.switch.contract import Link
 from gossamer.switch.numbering import LOCAL
 from gossamer.switch.status import InterfaceStatus
-from gossamer.switch.tunnels import Egress
+from gossamer.switch.tunnel_ways import Egress
 
 # ofp_port_config (OpenFlow 1.3.5, 7.2.1; NO_FLOOD and those of STP are of OpenFlow 1.0).
 PORT_DOWN: Final = 1 << 0

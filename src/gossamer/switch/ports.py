@@ -9,51 +9,34 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.datapath.settings import BridgeSettings, PortKind
-from gossamer.devices.qos import QueueTree
 from gossamer.errors import DatapathError, DeviceError, GossamerError
-from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.tunnel import Tunnel
-from gossamer.switch.addresses import default_mac, own_address, patch_mac
+from gossamer.switch.addresses import patch_mac
 from gossamer.switch.complaints import Complaints
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig
 from gossamer.switch.contract import Datapath, Devices, Link
+from gossamer.switch.identity import Identity
+from gossamer.switch.mtu import Mtus
 from gossamer.switch.numbering import PortNumbers
 from gossamer.switch.port import PORT_DOWN, SETTABLE, Port
-from gossamer.switch.port_kind import check_name, kind_of
-from gossamer.switch.qos import shape_of
+from gossamer.switch.port_devices import PortDevices
+from gossamer.switch.port_kind import kind_of
+from gossamer.switch.port_listener import PortListener
 from gossamer.switch.status import (
     NO_OFPORT,
     BridgeStatus,
     InterfaceStatus,
     PortStatus,
 )
-from gossamer.switch.tunnel_options import parse_tunnel
-from gossamer.switch.tunnels import Tunnels, settings_of
+from gossamer.switch.tunnel_ports import TunnelPorts
+from gossamer.switch.tunnels import Tunnels
+from gossamer.switch.wanted_ports import WantedPorts
 
 log = logging.getLogger(__name__)
 
 VERSION: Final = "gossamer"
 """Bridge.datapath_version."""
-DEFAULT_MTU: Final = 1500
-
-
-class PortListener:
-    """Hears of ports that come, change and go; what controllers are told."""
-
-    def port_added(self, port: Port) -> None:
-        """A port is there."""
-
-    def port_modified(self, port: Port) -> None:
-        """Its address, configuration, state or speed changed."""
-
-    def port_deleted(self, port: Port) -> None:
-        """It went."""
-
-    def settings_changed(self) -> None:
-        """A port came, went, or treats packets in another way."""
-
-    def datapath_id_changed(self) -> None:
-        """The bridge has another datapath id; controllers must connect anew to learn it."""
 
 
 class BridgePorts:
@@ -78,32 +61,22 @@ class BridgePorts:
         self.by_ofport: dict[int, Port] = {}
         self.by_port_id: dict[int, Port] = {}
         self.errors: dict[str, str] = {}
-        self.mac = default_mac(config)
-        self.datapath_id = 0
+        self.identity = Identity(config)
         self.listener = PortListener()
         self._complaints = Complaints(log)
         self._numbers = PortNumbers()
         self._settings: BridgeSettings | None = None
-        local = InterfaceConfig(config.name, type="internal")
-        self._own_row = PortConfig(config.name, (local,))
-        """What stands for the bridge's own port where the database has none."""
-        self._rows: dict[int, PortConfig] = {}
-        """What the database asks for, by id()."""
-        self._interfaces: dict[str, tuple[PortConfig, InterfaceConfig]] = {}
-        """By name, with the row of their port."""
-        self._requests: dict[str, int] = {}
-        """Numbers that interfaces ask for."""
+        self._wanted = WantedPorts(config.name)
         self._told: dict[str, PortStatus] = {}
         """The last status, by port row, of which most goes into the next."""
         self._untold: set[str] = set()
         """Interfaces whose status may be another."""
-        self._macs: dict[str, bytes] = {}
-        """Addresses that the bridge may have as its own."""
-        self._mtus: dict[str, int] = {}
-        """Of devices, which the bridge's own ones follow."""
-        self._given_mtu: dict[str, Port] = {}
-        """Ports whose device gets an MTU from here."""
-        self._tunnel_ports: dict[str, Port] = {}
+        self._port_devices = PortDevices(config.name, devices, self._complaints)
+        self._mtus = Mtus(config.name, devices, self.tunnels, self._complaints)
+        self._tunnel_ports = TunnelPorts(self.bridge_id, datapath, self.tunnels)
+        self._accounts = (self.identity, self._mtus, self._tunnel_ports)
+        """What of ports concerns others; to ask all of them each time would cost a bridge of many
+        ports most of what a change costs."""
 
     # -- converging ---------------------------------------------------------------------------
 
@@ -118,59 +91,34 @@ class BridgePorts:
         if settings != self._settings:
             self.datapath.configure_bridge(self.bridge_id, settings)
             self._settings = settings
-        changed, gone = self._take_rows(config.ports)
-        for name in gone:
+        difference = self._wanted.take(config.ports)
+        for row in difference.rows:
+            self._told.pop(row, None)
+        for name in difference.gone:
             self.tunnels.release(name)
             self._complaints.settled(self._place(name))
             if name in self.ports:
                 self._remove(self.ports[name], delete_device=True, remember=False)
-        changed.update(self._interfaces.keys() - self.ports.keys())
-        changed.update(self._interfaces.keys() & self.errors.keys())
-        changed.update(self._numbers.wanting_others(self._requests))
+        interfaces, changed = self._wanted.interfaces, difference.changed
+        changed.update(interfaces.keys() - self.ports.keys())
+        changed.update(interfaces.keys() & self.errors.keys())
+        changed.update(self._numbers.wanting_others(self._wanted.requests))
         self.errors.clear()
-        self._let_go_of_tunnels(changed)
+        for name in changed:
+            self.tunnels.release(name)
+            if name in self.ports:
+                self._tunnel_ports.let_go(self.ports[name], interfaces[name][1])
         # The bridge's own device first: the others' MTU and MAC go to it.
-        ordered = [name for name in self._interfaces if name in changed]
+        ordered = [name for name in interfaces if name in changed]
         ordered.sort(key=lambda name: name != self.name)
         with self.datapath.transaction():
             for name in ordered:
                 self._converge_interface(name)
             self._settle(ordered)
 
-    def _take_rows(self, ports: tuple[PortConfig, ...]) -> tuple[set[str], list[str]]:
-        """Take what the database asks for; returns the interfaces that are new or different, and
-        those that are gone.
-
-        A row that did not change is the same object, so that one port's change costs no more
-        among many.
-        """
-        before, self._rows = self._rows, dict(zip(map(id, ports), ports, strict=True))
-        gone, come = before.keys() - self._rows.keys(), self._rows.keys() - before.keys()
-        dropped = {
-            i.name: port.name
-            for port in ([port for row, port in before.items() if row in gone] if gone else ())
-            for i in port.interfaces
-        }
-        for name in dropped:
-            del self._interfaces[name]
-            self._requests.pop(name, None)
-        changed: set[str] = set()
-        for port in [port for row, port in self._rows.items() if row in come] if come else ():
-            for interface in port.interfaces:
-                changed.add(interface.name)
-                self._interfaces[interface.name] = (port, interface)
-                if interface.ofport_request is not None:
-                    self._requests[interface.name] = interface.ofport_request
-        if self.name not in self._interfaces:
-            changed.add(self.name)
-            self._interfaces[self.name] = (self._own_row, self._own_row.interfaces[0])
-        for row in set(dropped.values()):
-            self._told.pop(row, None)
-        return changed, [name for name in dropped if name not in self._interfaces]
-
     def device_changed(self, name: str) -> bool:
         """A device appeared, vanished or changed; True when it is one of ours."""
-        if name not in self._interfaces:
+        if name not in self._wanted.interfaces:
             return False
         self.errors.pop(name, None)
         self._converge_interface(name)
@@ -178,7 +126,7 @@ class BridgePorts:
         return True
 
     def _converge_interface(self, name: str) -> None:
-        port_config, interface = self._interfaces[name]
+        port_config, interface = self._wanted.interfaces[name]
         self._untold.add(name)
         try:
             self._converge_port(port_config, interface)
@@ -198,10 +146,10 @@ class BridgePorts:
     def _converge_port(self, port_config: PortConfig, interface: InterfaceConfig) -> None:
         kind = kind_of(interface, self.name)
         if interface.name == self.name:
-            self._check_local_mac(interface)
-        tunnel = self._claim_tunnel(interface) if kind is PortKind.TUNNEL else None
-        link = self._device(kind, interface)
+            self._port_devices.check_local_mac(interface)
         port = self.ports.get(interface.name)
+        tunnel = self._tunnel_ports.claim(interface, port) if kind is PortKind.TUNNEL else None
+        link = self._device(kind, interface)
         if port is not None and (
             port.kind is not kind
             or (port.link and link and port.link.ifindex != link.ifindex)
@@ -224,77 +172,23 @@ class BridgePorts:
             port.take_link(link)
         port.config, port.interface = port_config, interface
         if kind is PortKind.INTERNAL and not port.is_local and interface.mac not in (None, port.mac):
-            self._set_mac(port, interface.mac)
-
-    def _check_local_mac(self, interface: InterfaceConfig) -> None:
-        subject = f"{self._place(interface.name)} mac"
-        if interface.mac is None:
-            self._complaints.settled(subject)
-        else:
-            self._complaints.say(
-                subject,
-                "the bridge's own address is not taken from Interface "
-                f"(use ovs-vsctl set bridge {self.name} other_config:hwaddr=...)",
-            )
+            self._port_devices.set_mac(port, interface.mac)
 
     def _device(self, kind: PortKind, interface: InterfaceConfig) -> Link | None:
-        name = interface.name
-        if kind in (PortKind.PATCH, PortKind.TUNNEL):
-            return None
-        check_name(name, self._place(name))
-        link = self.devices.link(name)
-        if kind is PortKind.INTERNAL:
-            mac = self.mac if name == self.name else interface.mac
-            return link if link and name in self.ports else self.devices.create_internal(name, mac)
-        if link is None:
-            raise DeviceError(
-                f"could not open network device {name} (No such device)",
-                place=f"bridge={self.name} port={name}",
-                remedy="create the device; the port comes up when it appears",
-            )
-        return link
-
-    def _let_go_of_tunnels(self, names: Iterable[str]) -> None:
-        """Two tunnels that exchange their keys must not stand in each other's way."""
-        for name in names:
-            self.tunnels.release(name)
-            port = self.ports.get(name)
-            if port is None or port.tunnel is None:
-                continue
-            if port.interface.options != self._interfaces[name][1].options:
-                self.datapath.set_tunnel(port.port_id, None)
-                self.datapath.flush_fdb(self.bridge_id, port.port_id)
-                port.tunnel = None
-
-    def _claim_tunnel(self, interface: InterfaceConfig) -> Tunnel:
-        tunnel, warnings = parse_tunnel(interface.name, interface.type, interface.options)
-        port = self.ports.get(interface.name)
-        if port is None or port.tunnel != tunnel:
-            for text in warnings:
-                log.warning("%s", text)
-        self.tunnels.claim(interface.name, tunnel)
-        return tunnel
+        mac = self.identity.mac if interface.name == self.name else interface.mac
+        return self._port_devices.find(kind, interface, mac, known=interface.name in self.ports)
 
     def _set_tunnel(self, port: Port, tunnel: Tunnel) -> None:
-        if tunnel != port.tunnel:
-            self.datapath.set_tunnel(port.port_id, settings_of(tunnel))
-            port.tunnel = tunnel
+        if self._tunnel_ports.set(port, tunnel):
             self.listener.settings_changed()
 
     def follow_egress(self, names: Iterable[str] | None = None) -> bool:
         """Note which way tunnels' packets leave; True where that is news for the database."""
-        changed = False
-        for name in names if names is not None else self._tunnel_ports:
-            port = self._tunnel_ports.get(name)
-            if port is not None and port.tunnel is not None:
-                egress = self.tunnels.egress(name)
-                if egress != port.egress:
-                    changed = True
-                    port.egress = egress
-                    self._untold.add(name)
-        if any(_asks_for_tunnel_mtu(port.interface) for port in self._given_mtu.values()):
-            self._settle_mtu()
-        return changed
+        changed = self._tunnel_ports.follow_egress(names)
+        self._untold.update(changed)
+        if self._mtus.follow_tunnels:
+            self._untold.update(self._mtus.settle())
+        return bool(changed)
 
     def _add(
         self,
@@ -335,12 +229,12 @@ class BridgePorts:
                 raise
         if link is not None and kind is PortKind.DEVICE:
             # Frames to all who are behind it are to come in, not only those to the device itself.
-            made = self._make_promiscuous(name, True)
+            made = self._port_devices.make_promiscuous(name, True)
             # An earlier daemon will have made it so, of which nothing is written.
             port.made_promiscuous = made or self.datapath.takeover
         if link is not None and port_config.qos is None:
             # What an earlier daemon put on, and is not asked for any more.
-            self._give_shape(port, None)
+            self._port_devices.shape(port, None)
         self.ports[name] = port
         self.by_ofport[ofport] = port
         self.by_port_id[port.port_id] = port
@@ -351,7 +245,8 @@ class BridgePorts:
 
     def _remove(self, port: Port, *, delete_device: bool, remember: bool) -> None:
         del self.ports[port.name], self.by_ofport[port.ofport], self.by_port_id[port.port_id]
-        self._discount(port.name)
+        for account in self._accounts:
+            account.forget(port.name)
         if port.tunnel is not None:
             self.datapath.set_tunnel(port.port_id, None)
         self.datapath.remove_port(port.port_id)
@@ -359,21 +254,12 @@ class BridgePorts:
         if delete_device and port.kind is PortKind.INTERNAL:
             self.devices.delete_internal(port.name)
         if port.shape is not None:
-            self._give_shape(port, None)
+            self._port_devices.shape(port, None)
         if port.made_promiscuous:
-            self._make_promiscuous(port.name, False)
+            self._port_devices.make_promiscuous(port.name, False)
         log.info("%s: removed", self._place(port.name))
         self.listener.settings_changed()
         self.listener.port_deleted(port)
-
-    def _make_promiscuous(self, name: str, promiscuous: bool) -> bool:
-        """Let a device take in frames to any address, or no more; True where that changed it."""
-        try:
-            return self.devices.set_promiscuous(name, promiscuous)
-        except DeviceError as e:
-            # It has vanished, which is about to be told.
-            log.debug("%s: promiscuous=%s: %s", self._place(name), promiscuous, e.message)
-            return False
 
     def _settle(self, changed: Iterable[str]) -> None:
         """What follows from all ports together: MAC, datapath id, MTUs; then tell of changes.
@@ -386,49 +272,16 @@ class BridgePorts:
             if name in self.ports
         ]
         for port in concerned:
-            self._take_account(port)
-        self._settle_mac()
-        self._settle_mtu()
+            for account in self._accounts:
+                account.note(port)
+        self._settle_identity()
+        self._untold.update(self._mtus.settle())
         for port in concerned:
             self._update(port)
 
-    def _take_account(self, port: Port) -> None:
-        """Note what of a port the others depend on; to ask them all each time would cost a bridge
-        of many ports most of what a change costs."""
-        name, interface = port.name, port.interface
-        self._discount(name)
-        address = own_address(port)
-        if address is not None:
-            self._macs[name] = address
-        if port.kind is PortKind.DEVICE and port.link is not None:
-            self._mtus[name] = port.link.mtu
-        follows = _asks_for_tunnel_mtu(interface)
-        if port.kind is PortKind.INTERNAL or interface.mtu_request is not None or follows:
-            self._given_mtu[name] = port
-        if port.kind is PortKind.TUNNEL:
-            self._tunnel_ports[name] = port
-
-    def _discount(self, name: str) -> None:
-        for account in (self._macs, self._mtus, self._given_mtu, self._tunnel_ports):
-            account.pop(name, None)
-
-    def _give_shape(self, port: Port, shape: QueueTree | None) -> None:
-        try:
-            self.devices.shape(port.device, shape)
-        except DeviceError as e:
-            log.warning("bridge=%s port=%s: %s (%s)", self.name, port.name, e.message, e.remedy)
-            port.shape, port.refused_shape, port.qos_error = None, shape, e.message
-            return
-        port.shape, port.shaped_s = shape, time.monotonic()
-        port.refused_shape, port.qos_error = None, ""
-
     def _update(self, port: Port) -> None:
         self._untold.add(port.name)
-        if port.link is not None:
-            shape = shape_of(port.name, port.config.qos, port.link)
-            refused = shape is not None and shape == port.refused_shape
-            if not refused and (shape != port.shape or port.qos_error):
-                self._give_shape(port, shape)
+        self._port_devices.follow_qos(port)
         settings = port.wanted_settings()
         if settings != port.settings:
             try:
@@ -445,66 +298,17 @@ class BridgePorts:
             port.shown = shown
             self.listener.port_modified(port)
 
-    def _set_mac(self, port: Port, mac: bytes) -> None:
-        subject = f"{self._place(port.name)} mac"
-        try:
-            self.devices.set_mac(port.name, mac)
-        except DeviceError as e:
-            self._complaints.say(subject, f"cannot set its address: {e.message}")
-        else:
-            self._complaints.settled(subject)
-            port.take_link(self.devices.link(port.device))
-
-    def _settle_mac(self) -> None:
-        lowest = min(self._macs.values(), default=None)
-        mac = self.config.hwaddr or lowest or default_mac(self.config)
-        self.mac = mac
-        local = self.ports.get(self.name)
+    def _settle_identity(self) -> None:
+        renamed = self.identity.settle(self.config)
+        local, mac = self.ports.get(self.name), self.identity.mac
         if local is not None and local.mac != mac:
             try:
                 self.devices.set_mac(self.name, mac)
                 local.mac = mac
             except DeviceError as e:
                 log.warning("bridge=%s: cannot set its address: %s", self.name, e.message)
-        datapath_id = self.config.datapath_id
-        if datapath_id is None:
-            datapath_id = int.from_bytes(mac, "big")
-        if datapath_id != self.datapath_id:
-            had_one = self.datapath_id != 0
-            self.datapath_id = datapath_id
-            if had_one:
-                self.listener.datapath_id_changed()
-
-    def _settle_mtu(self) -> None:
-        following: list[Port] = []
-        for port in self._given_mtu.values():
-            wanted = port.interface.mtu_request
-            if wanted is None and _asks_for_tunnel_mtu(port.interface):
-                wanted = self.tunnels.least_mtu()
-            if wanted is None:
-                following.append(port)
-            else:
-                self._set_mtu(port, wanted)
-        lowest = min(self._mtus.values(), default=DEFAULT_MTU)
-        for port in following:
-            self._set_mtu(port, lowest)
-
-    def _set_mtu(self, port: Port, wanted: int) -> None:
-        if port.link is None or wanted == port.link.mtu:
-            return
-        subject = f"{self._place(port.name)} mtu={wanted}"
-        try:
-            self.devices.set_mtu(port.device, wanted)
-            self._complaints.settled(subject)
-        except DeviceError as e:
-            # The device lives on with the MTU it has, as in ovs-vswitchd.
-            self._complaints.say(subject, f"{e.message}; it stays {port.link.mtu}")
-        else:
-            # No event comes of what was read by ourselves.
-            port.link = self.devices.link(port.device) or port.link
-            self._untold.add(port.name)
-            if port.name in self._mtus and port.link is not None:
-                self._mtus[port.name] = port.link.mtu
+        if renamed:
+            self.listener.datapath_id_changed()
 
     # -- what others ask of it ----------------------------------------------------------------
 
@@ -545,19 +349,19 @@ class BridgePorts:
         """Take everything down: ports, internal devices, flows."""
         for port in sorted(self.ports.values(), key=lambda p: p.is_local):
             self._remove(port, delete_device=True, remember=False)
-        for name in self._interfaces:
+        for name in self._wanted.interfaces:
             self.tunnels.release(name)
         self.datapath.remove_bridge(self.bridge_id)
 
     def status(self) -> BridgeStatus:
         """The columns of Bridge, Port and Interface, without statistics."""
-        rows = [self._interfaces[n][0] for n in self._untold if n in self._interfaces]
+        rows = [self._wanted.interfaces[n][0] for n in self._untold if n in self._wanted.interfaces]
         for row in {row.name: row for row in rows}.values():
             self._told[row.name] = self._port_status(row)
         self._untold.clear()
         return BridgeStatus(
             name=self.name,
-            datapath_id=self.datapath_id,
+            datapath_id=self.identity.datapath_id,
             datapath_version=VERSION,
             ports=dict(self._told),
         )
@@ -576,11 +380,6 @@ class BridgePorts:
             if port.qos_error:
                 status["qos_error"] = port.qos_error
         return PortStatus(row.name, interfaces, status)
-
-
-def _asks_for_tunnel_mtu(interface: InterfaceConfig) -> bool:
-    """Whether its device is to carry what fits into the switch's tunnels, and no more."""
-    return interface.other_config.get("tunnel-mtu") == "true"
 
 
 def _shown(port: Port) -> tuple[object, ...]:

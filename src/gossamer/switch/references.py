@@ -12,15 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from gossamer.openflow.interned import Interned
-from gossamer.pipeline.action import (
-    Action,
-    Actions,
-    Clone,
-    Group,
-    Learn,
-    Meter,
-    WriteActions,
-)
+from gossamer.pipeline.action import Action, Actions, Clone, Group, Meter, WriteActions
+from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.flow import Flow
 
 _DELETE_LEARNED: Final = 2

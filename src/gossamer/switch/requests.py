@@ -50,7 +50,7 @@ def _echo(session: Session, message: m.EchoRequest, xid: int) -> None:
 def _features(session: Session, message: m.FeaturesRequest, xid: int) -> None:
     ports = session.bridge.ports
     features = m.Features(
-        datapath_id=ports.datapath_id,
+        datapath_id=ports.identity.datapath_id,
         n_buffers=0,
         n_tables=N_TABLES,
         ports=tuple(port_desc(p) for p in ports.in_order()),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,10 +17,10 @@ from gossamer.errors import DatapathError
 from gossamer.openflow import message as m
 from gossamer.openflow.codec import Context
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import Actions, FinTimeout, Learn
+from gossamer.pipeline.action import Actions, FinTimeout
+from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.group import Group
-from gossamer.pipeline.match import ANY
 from gossamer.pipeline.meter import Meter
 from gossamer.pipeline.tlv import LAYOUT
 from gossamer.pipeline.world import Fragments
@@ -30,13 +29,14 @@ from gossamer.switch.flow_event import FlowEvent, RemovedReason
 from gossamer.switch.flow_mod import FlowMods
 from gossamer.switch.groups import GroupMods
 from gossamer.switch.journal import Journal, JournalError
-from gossamer.switch.journal_record import Kind, Record, Snapshot
+from gossamer.switch.journal_record import Snapshot
 from gossamer.switch.learn import shorten, teach
 from gossamer.switch.meters import MeterMods
 from gossamer.switch.numbered import Numbered
 from gossamer.switch.own_meters import OwnMeters, is_own
 from gossamer.switch.references import references_of
-from gossamer.switch.rule_mod import TABLE_ID_EXTENSION, RuleMod, messages_in
+from gossamer.switch.replay import replay
+from gossamer.switch.rule_mod import TABLE_ID_EXTENSION, RuleMod
 from gossamer.switch.table import TableSettings
 from gossamer.switch.tables import FlowTables
 from gossamer.switch.tlv_table import TlvTable, options_in
@@ -70,7 +70,7 @@ class RuleSet:
         self.group_mods = GroupMods(self.tables, self.groups)
         self.meter_mods = MeterMods(self.tables, self.meters)
         self.options = TlvTable(datapath, bridge_id)
-        self._flow_mods = FlowMods(self.tables, self.check_actions)
+        self.flow_mods = FlowMods(self.tables, self.check_actions)
         self._datapath = datapath
         self._bridge_id = bridge_id
         self.journal = Journal(journal)
@@ -79,7 +79,7 @@ class RuleSet:
         self._complaints = Complaints(log)
         self.fragments = Fragments.NORMAL
         """What tables see of IP fragments."""
-        self._replay()
+        replay(self)
         datapath.set_fragments(bridge_id, self.fragments)
 
     def _put_meter(self, meter: Meter) -> None:
@@ -112,8 +112,8 @@ class RuleSet:
         if isinstance(message, m.FlowMod):
             if LAYOUT.fields:
                 self._check_options(message)
-            self._flow_mods.apply(message, now, source)
-            return self._flow_mods.take_evicted() if self._flow_mods.evicted else []
+            self.flow_mods.apply(message, now, source)
+            return self.flow_mods.take_evicted() if self.flow_mods.evicted else []
         if isinstance(message, m.GroupMod):
             self._check_buckets(message.group)
             self.group_mods.apply(message, now, source, xid)
@@ -329,63 +329,6 @@ class RuleSet:
             self.options.saved(),
             self.fragments,
         )
-
-    def _replay(self) -> None:
-        """Read the journal; the datapath gets what is there at its end."""
-        n = 0
-        for record in self.journal.open():
-            n += 1
-            try:
-                self._replay_record(record)
-            except OpenFlowError as e:
-                # Only a journal of another version of ourselves holds what we refuse now.
-                log.warning("bridge=%s: journal: %s", self.name, e)
-        if n:
-            # Flows that went because nothing teaches them any more are in the journal as such.
-            self.tables.references.forgotten.clear()
-            self.commit()
-            for flow in self.tables:
-                if flow.idle_timeout_s or flow.hard_timeout_s:
-                    self.tables.timeouts.add(flow)
-            log.info("bridge=%s: %d flows recovered", self.name, len(self.tables))
-
-    def _replay_record(self, record: Record) -> None:
-        tables = self.tables
-        match record.kind:
-            case Kind.MESSAGES:
-                for message, xid in messages_in(record):
-                    if isinstance(message, m.FlowMod):
-                        self._flow_mods.replay(message, record.time_s)
-                    else:
-                        self.apply(message, record.time_s, None, xid)
-            case Kind.FLOWS:
-                for flow in record.payload:
-                    tables.add(flow)
-            case Kind.REMOVED:
-                for table_id, priority, value, mask in record.payload:
-                    match = replace(ANY, value=value, mask=mask)
-                    gone = tables.tables[table_id].find_strict(match, priority)
-                    if gone is not None:
-                        tables.remove(gone, RemovedReason.DELETE)
-            case Kind.CLEARED:
-                for table in tables.tables:
-                    tables.clear_table(table, RemovedReason.DELETE)
-            case Kind.GROUPS:
-                for group, created_s in record.payload:
-                    self.groups.set(group.group_id, group, created_s)
-            case Kind.METERS:
-                for meter, created_s in record.payload:
-                    self.meters.set(meter.meter_id, meter, created_s)
-            case Kind.TABLES:
-                for table in tables.tables:
-                    table.choose(record.payload.get(table.table_id, TableSettings()))
-            case Kind.OPTIONS:
-                self.options.restore(record.payload)
-            case Kind.FRAGMENTS:
-                self.fragments = Fragments(record.payload)
-            case Kind.MODE:
-                self.mode = record.payload
-        tables.events.clear()
 
     def next_s(self) -> float | None:
         """When `run()` has something to do, CLOCK_MONOTONIC; None: nothing is due."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from gossamer.export.collectors import Collectors
 from gossamer.export.ipfix import DEFAULT_PORT, IpfixExporter
 from gossamer.export.observation import Interface, Observation, TunnelPort, TunnelType
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import ETH_IPV6, get_slot, put_slot
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.tunnel import FLOW, Tunnel, TunnelKind, is_ipv4
 from gossamer.switch.contract import Poller
 

@@ -14,7 +14,7 @@ from gossamer.devices.qos import QueueCounters
 from gossamer.openflow import encode
 from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
-from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.of_port import OfPort
 from gossamer.switch import describe
 from gossamer.switch.flow_mod import select
 from gossamer.switch.port import Port

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gossamer.datapath.tunnel_settings import TunnelOption
 from gossamer.openflow.error import ErrorCode, OpenFlowError
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from gossamer.switch.contract import Datapath
 
 _ADD, _DELETE, _CLEAR = range(3)
-_HEADER: Final = 4
-"""Bytes an option has before its data (RFC 8926, section 3.5)."""
 
 Saved = tuple[OptionMap, int]
 """A row and where it stands in the key, as the journal keeps it."""
@@ -56,11 +54,6 @@ class TlvTable:
     def maps(self) -> list[OptionMap]:
         """The rows, by index."""
         return [self._maps[index] for index in sorted(self._maps)]
-
-    @property
-    def option_bytes(self) -> int:
-        """Bytes that all options take in a packet, with their headers."""
-        return sum(_HEADER + o.length for o in self._maps.values())
 
     def apply(self, message: TlvTableMod, in_use: frozenset[int]) -> None:
         """Carry out a change; `in_use` are the indexes that flows use.

@@ -45,7 +45,7 @@ class LearnedByDatapath(Fdb):
         if self._loaded:
             return
         self._loaded = True
-        for entry in self.datapath.fdb(self.bridge_id):
+        for entry in self.datapath.fdb.entries(self.bridge_id):
             ofport = self._ofport_of(entry.port_id)
             if ofport is not None:
                 mac = int.from_bytes(entry.mac, "big")
@@ -85,7 +85,7 @@ class TaughtToDatapath(LearnedByDatapath):
         """Note that `mac` is behind `ofport`, here and in the kernel; True when that is news."""
         port_id = self._port_id_of(ofport)
         if port_id is not None:
-            self.datapath.learn_fdb(self.bridge_id, port_id, vlan, mac.to_bytes(6, "big"))
+            self.datapath.fdb.learn(self.bridge_id, port_id, vlan, mac.to_bytes(6, "big"))
         return super().learn(vlan, mac, ofport, now_s)
 
 

@@ -12,6 +12,12 @@ from typing import Final
 from gossamer.errors import TopologyError
 from gossamer.topology.processes import is_in, pid_of
 
+PATIENCE_S: Final = 40
+"""For the daemon and the database: on a busy host they may take seconds, and who is not there refuses
+at once.  Who is taken for dead is ended and started anew."""
+ANSWER: Final = f"--timeout={PATIENCE_S}"
+"""The same, to ovs-vsctl and ovs-appctl."""
+
 _FAILED_LINE: Final = re.compile(r"^Command failed -:(\d+)$", re.MULTILINE)
 _NO_DAEMON: Final = re.compile(
     r"database connection failed|is not a bridge or a socket|cannot read pidfile|cannot connect to"
@@ -62,7 +68,7 @@ class Tools:
             self._hosts[host] = Tools(self.rundir / "hosts" / host, host)
         return self._hosts[host]
 
-    def run(self, *command: str, stdin: str | None = None, timeout_s: float = 30) -> str:
+    def run(self, *command: str, stdin: str | None = None, timeout_s: float = PATIENCE_S + 10) -> str:
         """Output of a command.  Raises TopologyError with what it complained of."""
         done = self.attempt(*command, stdin=stdin, timeout_s=timeout_s)
         if done.returncode:
@@ -74,7 +80,7 @@ class Tools:
         return done.stdout
 
     def attempt(
-        self, *command: str, stdin: str | None = None, timeout_s: float = 30
+        self, *command: str, stdin: str | None = None, timeout_s: float = PATIENCE_S + 10
     ) -> subprocess.CompletedProcess[str]:
         """The finished command, however it went.  Raises TopologyError where it cannot be run."""
         try:
@@ -126,7 +132,7 @@ class Tools:
         pid = pid_of(self.rundir / "ovs-vswitchd.pid")
         if pid is None or (self.netns and not is_in(pid, self.netns)):
             return False
-        return self.attempt("ovs-appctl", "--timeout=5", "version").returncode == 0
+        return self.attempt("ovs-appctl", ANSWER, "version").returncode == 0
 
     def require_daemon(self) -> None:
         """Raises TopologyError where no daemon answers: the database alone would let us wait."""
@@ -139,7 +145,7 @@ class Tools:
 
     def vsctl(self, *arguments: str) -> str:
         """ovs-vsctl, waiting for the daemon to have done it."""
-        return self.run("ovs-vsctl", "--timeout=15", *arguments)
+        return self.run("ovs-vsctl", ANSWER, *arguments)
 
     def ofctl(self, *arguments: str, stdin: str | None = None) -> str:
         """ovs-ofctl."""
@@ -147,7 +153,7 @@ class Tools:
 
     def appctl(self, *arguments: str) -> str:
         """ovs-appctl.  Raises TopologyError with what the daemon answers, its second line as remedy."""
-        done = self.attempt("ovs-appctl", "--timeout=15", *arguments)
+        done = self.attempt("ovs-appctl", ANSWER, *arguments)
         if done.returncode == 0:
             return done.stdout
         answer, refused, _ = done.stderr.rpartition("ovs-appctl: ")
@@ -158,7 +164,7 @@ class Tools:
         raise TopologyError(complaint_of(done), place=" ".join(done.args))
 
     def in_netns(
-        self, netns: str, *command: str, timeout_s: float = 30
+        self, netns: str, *command: str, timeout_s: float = PATIENCE_S + 10
     ) -> subprocess.CompletedProcess[str]:
         """A command inside an instance."""
         return self.attempt("ip", "netns", "exec", netns, *command, timeout_s=timeout_s)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.errors import TopologyError
-from gossamer.topology.command import Refused, Tools
+from gossamer.topology.command import ANSWER, Refused, Tools
 from gossamer.topology.difference import Difference
 from gossamer.topology.processes import NETNS, is_in, pid_of
 from gossamer.topology.resources import Spec
 from gossamer.topology.seen import Seen
 
-_END_S: Final = 10.0
+_END_S: Final = 60.0
 _START_S: Final = 120
 """Many that start at once on a small machine take their time: the kernel verifies the programs of each."""
 
@@ -63,7 +63,7 @@ def ensure_daemon(tools: Tools, seen: Seen, spec: Spec, old: Spec | None) -> Non
     if not daemon_differences(tools, seen, spec):
         return
     if pid_of(tools.rundir / "ovs-vswitchd.pid") is not None:
-        if not tools.answers() or tools.attempt("ovs-appctl", "--timeout=15", "exit").returncode:
+        if not tools.answers() or tools.attempt("ovs-appctl", ANSWER, "exit").returncode:
             _end(tools.rundir / "ovs-vswitchd.pid", signal.SIGKILL)
         _await_end(tools.rundir / "ovs-vswitchd.pid")
     tools.rundir.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def delete_daemon(tools: Tools, spec: Spec) -> None:
         if spec["netns"] not in Seen(tools).namespaces:
             tools.run("ip", "netns", "add", spec["netns"])
         ensure_daemon(tools, Seen(tools), spec, None)
-    tools.run("ovs-appctl", "--timeout=15", "exit", "--cleanup")
+    tools.run("ovs-appctl", ANSWER, "exit", "--cleanup")
     _end(tools.rundir / "ovsdb-server.pid", signal.SIGTERM)
     for name in ("ovs-vswitchd.pid", "ovsdb-server.pid"):
         _await_end(tools.rundir / name)

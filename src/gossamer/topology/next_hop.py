@@ -11,7 +11,7 @@ from gossamer.errors import TopologyError
 from gossamer.topology.command import Tools, complaint_of
 from gossamer.topology.model import Port, Topology
 from gossamer.topology.names import netns_name
-from gossamer.topology.nat import translations
+from gossamer.topology.translations import translations
 
 
 @dataclass(frozen=True, slots=True)

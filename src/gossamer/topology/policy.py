@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from gossamer.topology.membership import Member, members
 from gossamer.topology.model import Port, Topology
 from gossamer.topology.names import default_mac
-from gossamer.topology.nat import Translation, Where, add_translation, translations
+from gossamer.topology.nat import add_translation
 from gossamer.topology.security import (
     GROUP_BIT,
     Protected,
@@ -26,6 +26,7 @@ from gossamer.topology.stages import (
     go,
     zones,
 )
+from gossamer.topology.translations import Translation, Where, translations
 
 
 def policy_flows(topology: Topology, bridge: str) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any, Final
 from gossamer.errors import TopologyError
 from gossamer.topology.model import Bridge, Host, Instance, Patch, Port, Topology
 from gossamer.topology.names import default_mac, netns_name, patch_name, veth_name
-from gossamer.topology.nat import translations
 from gossamer.topology.networks import (
     DEFAULT_MTU,
     INTEGRATION,
@@ -26,6 +25,7 @@ from gossamer.topology.networks import (
 from gossamer.topology.nodes import host_bridges, host_patches
 from gossamer.topology.policy import policy_flows
 from gossamer.topology.port_names import instance_ports
+from gossamer.topology.translations import translations
 
 __all__ = ["Spec", "default_mac", "netns_name", "patch_name", "resources", "veth_name"]
 

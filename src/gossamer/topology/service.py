@@ -10,7 +10,7 @@ from typing import Final
 from gossamer.errors import TopologyError
 from gossamer.topology.command import Tools, complaint_of
 
-_PATIENCE_S: Final = 2.0
+PATIENCE_S: Final = 2.0
 """For an answer: TCP repeats its first packet after one second."""
 _SERVES_S: Final = 60.0
 """It is ended when the try is over; the client may need long to begin where the host is busy."""
@@ -67,8 +67,9 @@ except OSError as e:
 
 
 def exchange(
-    tools: Tools, source: str, target: str, protocol: str, address: str, port: int
-) -> tuple[bool, str]:
+    tools: Tools, source: str, target: str, protocol: str, address: str, port: int,
+    patience_s: float = PATIENCE_S,
+) -> tuple[bool, str]:  # fmt: skip
     """(whether it was answered, what was measured) of a try from namespace `source` to `target`.
 
     A server that listens there already is taken: then TCP must connect, and no
@@ -95,8 +96,8 @@ def exchange(
                 remedy="expect something of another port",
             )
         done = tools.in_netns(
-            source, sys.executable, "-I", "-c", _CLIENT, protocol, address, str(port), str(_PATIENCE_S),
-            state, timeout_s=_PATIENCE_S * 2 + 20,
+            source, sys.executable, "-I", "-c", _CLIENT, protocol, address, str(port), str(patience_s),
+            state, timeout_s=patience_s * 2 + 20,
         )  # fmt: skip
     finally:
         server.kill()

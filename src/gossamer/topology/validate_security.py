@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gossamer.errors import TopologyError
 from gossamer.topology.allow import Direction, parse_rule
 from gossamer.topology.model import Port, Topology
-from gossamer.topology.nat import translations
+from gossamer.topology.translations import translations
 
 
 def check_security(topology: Topology) -> None:

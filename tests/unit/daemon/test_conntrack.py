@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gossamer.daemon.appctl import ct_process
 from gossamer.daemon.appctl.conntrack import ConntrackCommands
 from gossamer.daemon.appctl.ct_answers import Answers
 from gossamer.daemon.appctl.ct_brief import BriefText
 from gossamer.daemon.appctl.ct_text import ConnectionText
 from gossamer.daemon.slices import Slices
-from gossamer.datapath import layout
-from gossamer.datapath.conntrack.connection import Connection, Peer
-from gossamer.datapath.conntrack.records import Key, Records, Value
-from gossamer.datapath.conntrack.tuple import pack
-from gossamer.datapath.conntrack.zones import ZoneLimit
+from gossamer.datapath.conntrack.connection import Connection
 from gossamer.datapath.layout import CtFlag
-from gossamer.errors import DatapathError
-from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.switch.show import CommandError
-
-
-def direction(
-    src: str, dst: str, proto: int, sport: int = 0, dport: int = 0, zone: int = 0
-) -> Tuple:
-    return Tuple(ip_address(src).packed, ip_address(dst).packed, proto, sport, dport, zone)
-
-
-def connection(orig: Tuple, reply: Tuple | None = None, **others: Any) -> Connection:
-    values: dict[str, Any] = {
-        "flags": CtFlag(0), "mark": 0, "label": 0, "timeout_s": 29.9, "age_s": 1.0,
-        "n_packets": (0, 0), "n_bytes": (0, 0), "peers": None, "policy": 0, "alg": 0,
-        "parent": None, "key": pack(orig),
-    }  # fmt: skip
-    return Connection(orig=orig, reply=reply or orig.reversed(), **{**values, **others})
-
-
-def peers(first: str, second: str) -> tuple[Peer, Peer]:
-    return Peer(first, 7, True, False), Peer(second, 0, False, True)
-
+from tests.unit.daemon.connections import (
+    FakeConntrack,
+    FakeRecords,
+    connection,
+    direction,
+    peers,
+    record,
+)
 
 TCP = connection(
     direction("10.1.1.1", "10.1.1.2", 6, 34567, 80, 5),
@@ -56,132 +38,9 @@ UDP6 = connection(direction("fc00::1", "fc00::2", 17, 1, 2))
 PING = connection(direction("10.1.1.1", "10.1.1.2", 1, 77, 0x0800))
 
 
-NOW_NS = 10**12
-
-
-def peer_fields(peer: Peer | None) -> tuple[int, ...]:
-    if peer is None:
-        return (0,) * 5
-    flags = peer.wscale_known * layout.CT_WSCALE_FLAG | peer.liberal * layout.CT_WSCALE_UNKNOWN
-    return 0, 0, 0, flags | peer.wscale, layout.CT_TCP_STATES.index(peer.state)
-
-
-def record(c: Connection) -> tuple[Key, Value]:
-    """As it would lie in the kernel at NOW_NS."""
-    key = layout.CT_TUPLE.unpack(pack(c.orig))
-    packets, n_bytes = c.n_packets, c.n_bytes
-    expires = NOW_NS + int(c.timeout_s * 1e9)
-    values = (
-        0, 0, expires, *packets, *n_bytes, NOW_NS // 10**9 - int(c.age_s),
-        c.mark.to_bytes(4, "big"), c.label.to_bytes(16, "big"),
-        *(f for peer in c.peers or (None, None) for f in peer_fields(peer)),
-        *layout.CT_TUPLE.unpack(pack(c.reply))[:4], 0,
-        int(c.flags | (CtFlag.EXPECTED if c.parent else CtFlag(0))), c.alg,
-    )  # fmt: skip
-    return key, layout.CT_CONNECTION.unpack(layout.CT_CONNECTION.pack(*values))
-
-
-class FakeRecords(Records):
-    """Records that lie nowhere."""
-
-    connections: list[Connection]
-
-    def __init__(self, connections: list[Connection]) -> None:
-        object.__setattr__(self, "now_ns", NOW_NS)
-        object.__setattr__(self, "n_slots", 0)
-        object.__setattr__(self, "connections", connections)
-
-    def windows(self) -> Iterator[bytes]:
-        yield bytes(layout.CT_RECORD_SIZE)
-        for c in self.connections:
-            key, value = record(c)
-            raw = bytes(8) + layout.CT_TUPLE.pack(*key) + layout.CT_CONNECTION.pack(*value)
-            yield raw.ljust(layout.CT_RECORD_SIZE, b"\0")
-
-    def batches(self, zone: int | None = None) -> Iterator[list[tuple[Key, Value]]]:
-        for c in self.connections:
-            if zone in (None, c.zone):
-                yield [record(c)]
-
-    def parent(self, key: Key) -> Key | None:
-        found = [c.parent for c in self.connections if record(c)[0] == key]
-        return layout.CT_TUPLE.unpack(pack(found[0])) if found[0] else None
-
-
 def connection_text(c: Connection, *, verbose: bool, statistics: bool) -> str:
     text = ConnectionText(FakeRecords([c]), verbose=verbose, statistics=statistics)
     return text.line(*record(c))
-
-
-class FakeConfig:
-    """Settings in memory."""
-
-    def __init__(self) -> None:
-        self.sequence_check = True
-        self.default_limit = 0
-        self._maximum = 1000
-
-    @property
-    def maximum(self) -> int:
-        return self._maximum
-
-    @maximum.setter
-    def maximum(self, n: int) -> None:
-        if n > 5000:
-            raise DatapathError("too many")
-        self._maximum = n
-
-
-class FakeZones:
-    """Limits in memory."""
-
-    def __init__(self, connections: list[Connection], config: FakeConfig) -> None:
-        self._connections = connections
-        self._config = config
-        self._limits: dict[int, int] = {}
-
-    def limit(self, zone: int) -> ZoneLimit:
-        own = zone in self._limits
-        n = sum(c.zone == zone for c in self._connections)
-        return ZoneLimit(self._limits.get(zone, self._config.default_limit), n, own)
-
-    def set_limit(self, zone: int, limit: int | None) -> None:
-        if limit is None:
-            self._limits.pop(zone, None)
-        else:
-            self._limits[zone] = limit
-
-    def limited(self) -> dict[int, ZoneLimit]:
-        return {zone: self.limit(zone) for zone in self._limits}
-
-
-class FakeConntrack:
-    """Connections in memory."""
-
-    def __init__(self, *connections: Connection) -> None:
-        self.all = list(connections)
-        self.config = FakeConfig()
-        self.zones = FakeZones(self.all, self.config)
-
-    def records(self) -> Records:
-        return FakeRecords(self.all)
-
-    def find(self, t: Tuple) -> Connection | None:
-        return next((c for c in self.all if t in (c.orig, c.reply)), None)
-
-    def remove(self, c: Connection) -> bool:
-        self.all.remove(c)
-        return True
-
-    def flushing(
-        self, zone: int | None = None, fits: Callable[[Connection], bool] = lambda c: True
-    ) -> Iterator[int]:
-        for c in [c for c in self.all if zone in (None, c.zone) and fits(c)]:
-            yield self.remove(c)
-
-    @property
-    def count(self) -> int:
-        return len(self.all)
 
 
 class Asked:
@@ -268,7 +127,11 @@ def test_more_is_written_where_more_is_asked_for() -> None:
     )
 
 
-def test_the_dump_of_very_many_says_of_each_what_is_said_of_one() -> None:
+@pytest.mark.parametrize("statistics", [False, True])
+def test_the_dump_of_very_many_says_of_each_what_is_said_of_one(
+    statistics: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1.7e9)
     translated = connection(
         direction("10.0.0.1", "203.0.113.10", 6, 40000, 80, 7),
         direction("10.0.0.2", "198.51.100.1", 6, 8080, 1024, 7),
@@ -278,14 +141,25 @@ def test_the_dump_of_very_many_says_of_each_what_is_said_of_one() -> None:
     swapped = connection(direction("10.0.0.1", "10.0.0.2", 17, 1, 2), flags=CtFlag.SWAPPED, alg=69)
     over = replace(TCP, timeout_s=-1.0)
     others = [connection(direction("fc00::1", "fc00::2", proto)) for proto in (2, 132, 200)]
-    all_of_them = [TCP, UDP6, PING, translated, swapped, *others]
-    text = "".join(BriefText(FakeRecords([*all_of_them, over])).lines())
+    counted = replace(
+        TCP, n_packets=(3, 2), n_bytes=(180, 1 << 40), age_s=12.0, timeout_s=59.999999999
+    )
+    all_of_them = [TCP, UDP6, PING, translated, swapped, *others, counted]
+    text = "".join(BriefText(FakeRecords([*all_of_them, over]), statistics=statistics).lines())
     assert text.splitlines() == [
-        connection_text(c, verbose=False, statistics=False) for c in all_of_them
+        connection_text(c, verbose=False, statistics=statistics) for c in all_of_them
     ]
-    assert "reply=(src=10.0.0.2,dst=198.51.100.1,sport=8080,dport=1024),zone=7" in text
-    of_zone = "".join(BriefText(FakeRecords(all_of_them)).lines(7))
-    assert of_zone == connection_text(translated, verbose=False, statistics=False) + "\n"
+    assert "reply=(src=10.0.0.2,dst=198.51.100.1,sport=8080,dport=1024)" in text
+    assert (",packets=2,bytes=1099511627776),start=" in text) == statistics
+    of_zone = "".join(BriefText(FakeRecords(all_of_them), statistics=statistics).lines(7))
+    assert of_zone == connection_text(translated, verbose=False, statistics=statistics) + "\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a\nb\n", "\tx", 'say "a"', "a\\b", "caf\u00e9", "".join(map(chr, range(160)))]
+)
+def test_another_process_escapes_its_answer_as_json_does(text: str) -> None:
+    assert ct_process.escaped(text) == json.dumps(text)[1:-1]
 
 
 def test_a_dump_may_be_of_one_zone(asked: Asked) -> None:

@@ -30,6 +30,10 @@ _FLOWS = (
     "in_port=1,dl_type=0x1234",
     "in_port=1,tun_id=0x5,tun_src=1.2.3.4",
     "in_port=1,pkt_mark=0x1/0xff",
+    "in_port=1,ct_state=+trk-new+est,ct_zone=5,ct_mark=0x3/0x7,ct_label=0x10000000000000000",
+    "in_port=1,ct_state=est|trk",
+    "in_port=1,tcp,ct_state=+trk,ct_nw_src=10.0.0.0/8,ct_nw_proto=6,ct_tp_dst=80",
+    "in_port=1,udp6,ct_state=+trk,ct_ipv6_dst=fc00::2,ct_nw_proto=17,ct_tp_src=53",
 )
 
 
@@ -49,7 +53,8 @@ def test_what_is_dumped_can_be_read_again(flow: str, full: bool) -> None:
     for slot in ("eth_src", "eth_dst", "eth_type", "vlan_tci", "nw_src", "nw_dst", "nw_proto", "nw_tos",
                  "nw_ttl", "ipv6_src", "ipv6_dst", "ipv6_label", "tp_src", "tp_dst", "tcp_flags",
                  "arp_sha", "arp_tha", "nd_target", "mpls_lse0", "tun_id", "tun_src",
-                 "pkt_mark"):  # fmt: skip
+                 "pkt_mark", "ct_state", "ct_zone", "ct_mark", "ct_label", "ct_nw_src", "ct_nw_proto", "ct_tp_src",
+                 "ct_tp_dst", "ct_ipv6_dst"):  # fmt: skip
         assert get_slot(read.match.value, slot) == get_slot(expected.value, slot), slot
         assert get_slot(read.match.mask, slot) == get_slot(expected.mask, slot), slot
 

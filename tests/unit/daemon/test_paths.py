@@ -11,7 +11,7 @@ from gossamer.daemon.appctl.odp_match import format_odp_match
 from gossamer.daemon.appctl.path_actions import path_actions
 from gossamer.daemon.appctl.paths import CachedPath, Op, PathOp
 from gossamer.datapath.key_words import words_of
-from gossamer.datapath.layout import CtDo
+from gossamer.datapath.operations import CtDo
 from gossamer.pipeline.fields import SLOTS, put_slot
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.match import ANY, Match
@@ -233,5 +233,5 @@ def test_tracking_shows_what_is_committed_and_where_the_copy_goes_on() -> None:
         Op(PathOp.OUTPUT, 0, 0, 2, 0, 0),
     )
     assert actions(*ops) == (
-        "ct(commit,zone=7,mark=0x5/0x5,nat),recirc(0x3),set(skb_priority(0x10008)),p2"
+        "ct(commit,zone=7,mark=0x5/0x5,nat),recirc(0x4),set(skb_priority(0x10008)),p2"
     )

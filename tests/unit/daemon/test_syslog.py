@@ -21,7 +21,7 @@ def test_lines_go_to_a_socket_with_their_facility_and_severity(
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(str(tmp_path / "log"))
-        daemon.settimeout(5)
+        daemon.settimeout(60)
         way = syslog.method(f"unix:{tmp_path}/log")
         way.handler.emit(_record(logging.WARNING, "one\ntwo"))
         assert [daemon.recv(99), daemon.recv(99)] == [b"<28>one", b"<28>two"]
@@ -35,7 +35,7 @@ def test_lines_go_to_a_socket_with_their_facility_and_severity(
 def test_a_server_is_reached_by_udp() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(5)
+        server.settimeout(60)
         for make in (
             lambda where: syslog.method(f"udp:{where}").handler,
             syslog.target,

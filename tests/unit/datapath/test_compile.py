@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gossamer.datapath import layout
 from gossamer.datapath.compile import compile_actions
-from gossamer.datapath.layout import RuleOp
+from gossamer.datapath.operations import RuleOp
 from gossamer.pipeline.action import Output, RegMove, SetField, SubField
 from gossamer.pipeline.fields import BY_NAME
 

@@ -122,3 +122,15 @@ def test_totals_begin_again_when_they_are_cleared(kernel: Kernel, fdb: Fdb) -> N
     fdb.clear_totals(BRIDGE)
     kernel.learn(1, 2)
     assert fdb.totals(BRIDGE).learned == 1
+
+
+def test_who_keeps_paths_hears_of_what_is_changed_by_hand(kernel: Kernel, fdb: Fdb) -> None:
+    changed: list[int] = []
+    fdb.changed = changed.append
+    fdb.learn(BRIDGE, 1, 0, b"\2\0\0\0\0\2")
+    assert changed == [], "as the kernel learns, without a word"
+    fdb.put(BRIDGE, 3, 0, b"\2\0\0\0\0\1")
+    assert fdb.delete(BRIDGE, 0, b"\2\0\0\0\0\1")
+    assert not fdb.delete(BRIDGE, 0, b"\2\0\0\0\0\1")
+    fdb.flush(BRIDGE)
+    assert changed == [BRIDGE] * 3

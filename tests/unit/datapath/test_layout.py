@@ -42,20 +42,6 @@ def test_a_limit_is_the_same_in_c_and_python(name: str) -> None:
     assert _defines("limits.h")[name] == getattr(layout, name)
 
 
-def test_drop_reasons_are_named_in_the_order_of_the_enum() -> None:
-    text = (BPF / "drop.h").read_text()
-    body = text[text.index("enum drop_reason") : text.index("DROP_REASONS\n")]
-    names = re.findall(r"^\tDROP_(\w+)", body, re.M)
-    assert [n.lower() for n in names] == list(layout.DROP_REASONS)
-
-
-def test_rule_operations_are_numbered_alike() -> None:
-    text = (BPF / "program.h").read_text()
-    body = text[text.index("enum rule_op") : text.index("};", text.index("enum rule_op"))]
-    names = re.findall(r"^\tOP_(\w+)", body, re.M)
-    assert names == [op.name for op in layout.RuleOp]
-
-
 def _enum(header: str, name: str) -> list[str]:
     text = (BPF / header).read_text()
     body = text[text.index(f"enum {name} {{") :]

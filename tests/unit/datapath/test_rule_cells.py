@@ -78,8 +78,8 @@ def test_a_rule_that_went_is_deleted_when_nobody_looks_at_it_any_more() -> None:
     writer.change(0, KEY, OLD, ONE, NOTHING)
     writer.write()
     assert rules.there == {KEY: OLD + NOTHING + ONE}
-    gone = writer.published()
-    assert gone == [(0, [KEY])]
+    (gone,) = writer.published()
+    assert gone == (0, [KEY])
     writer.delete(gone)
     assert not rules.there
 
@@ -144,7 +144,7 @@ def test_filters_have_a_key_as_long_as_the_kernel_has_it() -> None:
     writer.change(0, KEY, NEW, ONE, TWO)
     writer.change(0, OTHER, NEW, ONE, NOTHING)
     writer.write()
-    gone = writer.published()
+    (gone,) = writer.published()
     assert filters.there == {KEY, OTHER}
     writer.delete(gone)
     assert filters.there == set(rules.there) == {KEY}

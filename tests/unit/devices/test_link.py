@@ -14,7 +14,7 @@ from gossamer.devices.qos import Discipline, Shaper
 
 def ip(*words: str) -> str:
     return subprocess.run(
-        ["ip", *words], check=True, capture_output=True, text=True, timeout=20
+        ["ip", *words], check=True, capture_output=True, text=True, timeout=120
     ).stdout
 
 

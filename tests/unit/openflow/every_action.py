@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, LearnSpec, LearnTo, OfPort, SubField
+from gossamer.pipeline.action import Action, SubField
+from gossamer.pipeline.action_choice import (
+    Bundle,
+    BundleAlgorithm,
+    HashFields,
+    Multipath,
+    MultipathAlgorithm,
+)
+from gossamer.pipeline.action_ct import CT_ALG_FTP, CT_ALG_TFTP, Ct, CtClear, Nat
+from gossamer.pipeline.action_encap import Decap, DecNshTtl, Encap, NshMdType, NshTlv, PacketType
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.field_views import NXM_IN_PORT, XREGS
 from gossamer.pipeline.fields import BY_NAME
+from gossamer.pipeline.of_port import OfPort
 
 REG0, REG1 = BY_NAME["reg0"], BY_NAME["reg1"]
 VLAN_TCI, ETH_SRC, ETH_DST = BY_NAME["vlan_tci"], BY_NAME["eth_src"], BY_NAME["eth_dst"]
@@ -36,25 +47,25 @@ EVERYWHERE: list[tuple[Action, str]] = [
     (act.Exit(), "exit"),
     (act.FinTimeout(10, 20), "fin_timeout(idle_timeout=10,hard_timeout=20)"),
     (
-        act.Multipath(
-            act.HashFields.SYMMETRIC_L3L4_UDP, 50, act.MultipathAlgorithm.ITER_HASH, 4, 7,
+        Multipath(
+            HashFields.SYMMETRIC_L3L4_UDP, 50, MultipathAlgorithm.ITER_HASH, 4, 7,
             SubField(REG1, 4, 8),
         ),
         "multipath(symmetric_l3l4+udp,50,iter_hash,4,7,NXM_NX_REG1[4..11])",
     ),
     (
-        act.Bundle(
-            act.HashFields.ETH_SRC, 0, act.BundleAlgorithm.HRW, (4, 8, OfPort.ANY, OfPort.LOCAL)
+        Bundle(
+            HashFields.ETH_SRC, 0, BundleAlgorithm.HRW, (4, 8, OfPort.ANY, OfPort.LOCAL)
         ),
         "bundle(eth_src,0,hrw,ofport,members:4,8,ANY,LOCAL)",
     ),
     (
-        act.Bundle(
-            act.HashFields.NW_DST, 1, act.BundleAlgorithm.ACTIVE_BACKUP, (4,), SubField(REG0, 0, 32)
+        Bundle(
+            HashFields.NW_DST, 1, BundleAlgorithm.ACTIVE_BACKUP, (4,), SubField(REG0, 0, 32)
         ),
         "bundle_load(nw_dst,1,active_backup,ofport,NXM_NX_REG0[],members:4)",
     ),
-    (act.Bundle(act.HashFields.NW_SRC, 2, act.BundleAlgorithm.HRW, ()),
+    (Bundle(HashFields.NW_SRC, 2, BundleAlgorithm.HRW, ()),
      "bundle(nw_src,2,hrw,ofport,members:)"),
     (
         act.Sample(12345, 1, 2, 3),
@@ -71,12 +82,12 @@ EVERYWHERE: list[tuple[Action, str]] = [
     ),
     (act.Clone((act.Output(1), act.Clone((act.Output(2),)))), "clone(output:1,clone(output:2))"),
     (act.Clone(()), "clone(drop)"),
-    (act.Ct(), "ct()"),
-    (act.Ct(table=4, zone=65535, nat=act.Nat()), "ct(table=4,zone=65535,nat)"),
+    (Ct(), "ct()"),
+    (Ct(table=4, zone=65535, nat=Nat()), "ct(table=4,zone=65535,nat)"),
     (
-        act.Ct(
+        Ct(
             True, True, 0, zone_field=SubField(REG0, 8, 16),
-            nat=act.Nat(
+            nat=Nat(
                 src=True, addresses=(b"\x0a\0\0\1", b"\x0a\0\0\x09"), ports=(1024, 65535),
                 persistent=True, random=True,
             ),
@@ -85,16 +96,16 @@ EVERYWHERE: list[tuple[Action, str]] = [
         "nat(src=10.0.0.1-10.0.0.9:1024-65535,persistent,random))",
     ),
     (
-        act.Ct(
+        Ct(
             True,
-            nat=act.Nat(
+            nat=Nat(
                 dst=True, addresses=(bytes(15) + b"\1", bytes(15) + b"\2"), ports=(80, 80), hash=True
             ),
             actions=(
                 act.RegMove(SubField(REG1, 0, 32), SubField(BY_NAME["ct_mark"], 0, 32)),
                 act.RegMove(SubField(REG0, 0, 16), SubField(BY_NAME["ct_label"], 112, 16)),
             ),
-            alg=act.CT_ALG_FTP,
+            alg=CT_ALG_FTP,
         ),
         "ct(commit,nat(dst=[::1]-[::2]:80,hash),"
         "exec(move:NXM_NX_REG1[]->NXM_NX_CT_MARK[],"
@@ -102,13 +113,13 @@ EVERYWHERE: list[tuple[Action, str]] = [
         "alg=ftp)",
     ),
     (
-        act.Ct(
-            True, nat=act.Nat(src=True, addresses=(bytes(15) + b"\1",) * 2), alg=act.CT_ALG_TFTP
+        Ct(
+            True, nat=Nat(src=True, addresses=(bytes(15) + b"\1",) * 2), alg=CT_ALG_TFTP
         ),
         "ct(commit,nat(src=::1),alg=tftp)",
     ),
-    (act.Ct(True, nat=act.Nat(dst=True)), "ct(commit,nat(dst))"),
-    (act.CtClear(), "ct_clear"),
+    (Ct(True, nat=Nat(dst=True)), "ct(commit,nat(dst))"),
+    (CtClear(), "ct_clear"),
     (
         act.Controller(1234, 5678, 2, b"\1\2\3", True, as_output=False),
         "controller(reason=invalid_ttl,max_len=1234,id=5678,userdata=01.02.03,pause)",
@@ -118,7 +129,7 @@ EVERYWHERE: list[tuple[Action, str]] = [
         "controller(max_len=128,userdata=78,meter_id=99)",
     ),
     (
-        act.Learn(
+        Learn(
             (
                 LearnSpec(SubField(VLAN_TCI, 0, 12), 12, LearnTo.MATCH, SubField(VLAN_TCI, 0, 12)),
                 LearnSpec(SubField(ETH_SRC, 0, 48), 48, LearnTo.MATCH, SubField(ETH_DST, 0, 48)),
@@ -131,7 +142,7 @@ EVERYWHERE: list[tuple[Action, str]] = [
         "NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])",
     ),
     (
-        act.Learn(
+        Learn(
             (
                 LearnSpec(0x800, 16, LearnTo.MATCH, SubField(BY_NAME["eth_type"], 0, 16)),
                 LearnSpec(0x0A000001, 32, LearnTo.MATCH, SubField(BY_NAME["ip_src"], 0, 32)),
@@ -149,20 +160,20 @@ EVERYWHERE: list[tuple[Action, str]] = [
 ]  # fmt: skip
 
 SINCE_13: list[tuple[Action, str]] = [
-    (act.Encap(act.PacketType.ETHERNET), "encap(ethernet)"),
-    (act.Encap(act.PacketType.MPLS), "encap(mpls)"),
-    (act.Encap(act.PacketType.MPLS_MC), "encap(mpls_mc)"),
-    (act.Encap(act.PacketType.NSH, (act.NshMdType(1),)), "encap(nsh(md_type=1))"),
+    (Encap(PacketType.ETHERNET), "encap(ethernet)"),
+    (Encap(PacketType.MPLS), "encap(mpls)"),
+    (Encap(PacketType.MPLS_MC), "encap(mpls_mc)"),
+    (Encap(PacketType.NSH, (NshMdType(1),)), "encap(nsh(md_type=1))"),
     (
-        act.Encap(
-            act.PacketType.NSH,
-            (act.NshMdType(2), act.NshTlv(0x1000, 10, b"\x02\x34\x56"), act.NshTlv(1, 255, bytes(9))),
+        Encap(
+            PacketType.NSH,
+            (NshMdType(2), NshTlv(0x1000, 10, b"\x02\x34\x56"), NshTlv(1, 255, bytes(9))),
         ),
         "encap(nsh(md_type=2,tlv(0x1000,10,0x23456),tlv(0x0001,255,0)))",
     ),
-    (act.Decap(), "decap()"),
-    (act.Decap(0), "decap(packet_type(ns=0,type=0))"),
-    (act.Decap(0x10800), "decap(packet_type(ns=1,type=0x800))"),
-    (act.DecNshTtl(), "dec_nsh_ttl"),
+    (Decap(), "decap()"),
+    (Decap(0), "decap(packet_type(ns=0,type=0))"),
+    (Decap(0x10800), "decap(packet_type(ns=1,type=0x800))"),
+    (DecNshTtl(), "dec_nsh_ttl"),
 ]
 """Those that OpenFlow 1.3 and later have."""

@@ -12,6 +12,7 @@ from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.openflow.instruction import decode_instructions, encode_instructions
 from gossamer.pipeline import action as act
 from gossamer.pipeline.action import Action
+from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.format import format_actions
 from tests.unit.openflow.every_action import EVERYWHERE, SINCE_13
@@ -179,3 +180,11 @@ def test_conjunctions_stand_beside_notes() -> None:
     assert decode_actions(encode_actions(wanted, 4), 4) == wanted
     text = "conjunction(7,2/3),conjunction(8,1/2),note:00.00.00.00.00.00"
     assert format_actions(wanted) == text
+
+
+def test_a_load_may_write_more_of_nsh_ttl_than_a_set_field() -> None:
+    wanted = parse_actions("load:0x40->nsh_ttl[]")
+    loaded = encode_actions(wanted, 4)  # NXAST_REG_LOAD2
+    assert format_actions(decode_actions(loaded, 4)) == "set_field:64->nsh_ttl"
+    with pytest.raises(OpenFlowError, match="nsh_ttl"):
+        decode_actions(encode_actions(wanted, 6), 6)

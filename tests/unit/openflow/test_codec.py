@@ -19,6 +19,7 @@ from gossamer.openflow.match import (
 from gossamer.pipeline import action as act
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.match import ANY, Match, match
+from gossamer.pipeline.of_port import OfPort
 
 MATCHES = [
     ANY,
@@ -98,7 +99,7 @@ ACTIONS = (
     act.Note(b"abcdef"),
     act.Controller(128, 7, 1, as_output=False),
     act.Exit(),
-    act.Output(act.OfPort.NORMAL),
+    act.Output(OfPort.NORMAL),
 )
 
 

@@ -20,11 +20,11 @@ from gossamer.openflow.packet_in2 import (
 )
 from gossamer.openflow.properties import encode_number, encode_property
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import BY_NAME, put
 from gossamer.pipeline.group import Bucket, Group, GroupType
 from gossamer.pipeline.match import match
 from gossamer.pipeline.meter import Band, BandType, Meter, MeterFlag
+from gossamer.pipeline.of_port import OfPort
 from tests.unit.openflow.printed import needs_ofctl, printed
 
 STATS = m.TableStats(3, "ingress", 5, 10, 7, 1_000_000)

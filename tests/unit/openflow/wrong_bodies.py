@@ -265,6 +265,7 @@ MATCHES: Final[Rows] = (
     ("an MPLS label of 21 bits", "80000a028847" + "80004404" + "00100000", 4, 7),
     ("an IPv6 label of 21 bits", "80000a0286dd" + "80003804" + "00100000", 4, 7),
     ("a port that is none", "8000000400ff0000", 4, 7),
+    ("a TTL of NSH of 7 bits", "80000a02894f" + "ffff1405005ad650" + "40", 4, 7),
 )  # fmt: skip
 
 _BUCKET = (

@@ -6,10 +6,12 @@ import pytest
 
 from gossamer.errors import FieldError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.action import SubField
+from gossamer.pipeline.action_choice import Bundle, BundleAlgorithm, HashFields
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.format import format_actions
+from gossamer.pipeline.of_port import OfPort
 
 SHOWN = [
     "drop",
@@ -87,7 +89,7 @@ REG0 = BY_NAME["reg0"]
         ("enqueue(1,5)", (act.Enqueue(1, 5),)),
         ("set_field:10.0.0.1->nw_src", (act.SetField(BY_NAME["ip_src"], 0x0A000001, 0xFFFFFFFF),)),
         ("bundle(nw_src,0,hrw,ofport,slaves:[1,2])",
-         (act.Bundle(act.HashFields.NW_SRC, 0, act.BundleAlgorithm.HRW, (1, 2)),)),
+         (Bundle(HashFields.NW_SRC, 0, BundleAlgorithm.HRW, (1, 2)),)),
     ],
 )  # fmt: skip
 def test_actions_have_more_than_one_spelling(text: str, actions: act.Actions) -> None:

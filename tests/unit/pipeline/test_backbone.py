@@ -50,6 +50,13 @@ def test_a_pop_gives_the_customer_frame_below_the_backbone_tags() -> None:
     assert sent(act.PopPbb(), packet=TCP) == TCP
 
 
+def test_a_header_without_a_frame_behind_it_stays() -> None:
+    for tags in (b"", TAG):
+        for payload in (b"", b"\x08"):
+            packet = backbone(1, tags, payload)
+            assert sent(act.PopPbb(), packet=packet) == packet
+
+
 def test_after_a_pop_the_customer_frame_is_seen() -> None:
     result = run(rule(act.PopPbb(), act.DecTtl(), act.Output(2)), packet=backbone(1))
     assert get_slot(parse(result.outputs[0].packet, 0), "nw_ttl") == 63

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, OfPort, SubField
+from gossamer.pipeline.action import Action, SubField
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME, get, get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.match import ANY, Match, match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Reason, Result
 from gossamer.pipeline.steps import Drop

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gossamer.errors import FieldError
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Action, OfPort, SubField
+from gossamer.pipeline.action import Action, SubField
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.format import format_action, format_actions, format_match
 from gossamer.pipeline.match import ANY
+from gossamer.pipeline.of_port import OfPort
 
 
 @pytest.mark.parametrize(

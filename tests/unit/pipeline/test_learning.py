@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import LearnSpec, LearnTo, OfPort
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.match import match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.trace import trace_packet
@@ -21,8 +22,8 @@ SPECS = (
 )
 
 
-def learn(*specs: LearnSpec, **more: int) -> act.Learn:
-    return act.Learn(specs or SPECS, 5, priority=7, cookie=3, hard_timeout=9, **more)
+def learn(*specs: LearnSpec, **more: int) -> Learn:
+    return Learn(specs or SPECS, 5, priority=7, cookie=3, hard_timeout=9, **more)
 
 
 def test_a_learned_flow_has_the_bits_of_the_packet() -> None:

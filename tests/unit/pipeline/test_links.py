@@ -7,10 +7,17 @@ from collections import Counter
 import pytest
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import BundleAlgorithm, HashFields, MultipathAlgorithm, OfPort
+from gossamer.pipeline.action_choice import (
+    Bundle,
+    BundleAlgorithm,
+    HashFields,
+    Multipath,
+    MultipathAlgorithm,
+)
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import get_slot, put_slot
 from gossamer.pipeline.links import link, looks_at, member
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Drop
@@ -22,12 +29,12 @@ KEYS = [put_slot(put_slot(KEY, "tp_src", n), "nw_src", n * 7) for n in range(200
 SYMMETRIC = [f for f in HashFields if f.name.startswith("SYMMETRIC")]
 
 
-def multipath(algorithm: MultipathAlgorithm, n: int, arg: int = 0) -> act.Multipath:
-    return act.Multipath(HashFields.SYMMETRIC_L4, 0, algorithm, n, arg, sub("reg1", 0, 16))
+def multipath(algorithm: MultipathAlgorithm, n: int, arg: int = 0) -> Multipath:
+    return Multipath(HashFields.SYMMETRIC_L4, 0, algorithm, n, arg, sub("reg1", 0, 16))
 
 
-def bundle(algorithm: BundleAlgorithm, *members: int) -> act.Bundle:
-    return act.Bundle(HashFields.SYMMETRIC_L4, 0, algorithm, members)
+def bundle(algorithm: BundleAlgorithm, *members: int) -> Bundle:
+    return Bundle(HashFields.SYMMETRIC_L4, 0, algorithm, members)
 
 
 @pytest.mark.parametrize("algorithm", list(MultipathAlgorithm))
@@ -47,7 +54,7 @@ def test_hrw_moves_only_what_the_new_link_gets() -> None:
 
 @pytest.mark.parametrize("fields", SYMMETRIC)
 def test_both_directions_take_the_same_link(fields: HashFields) -> None:
-    action = act.Multipath(fields, 3, MultipathAlgorithm.MODULO_N, 1000, 0, sub("reg1", 0, 16))
+    action = Multipath(fields, 3, MultipathAlgorithm.MODULO_N, 1000, 0, sub("reg1", 0, 16))
     for key in KEYS[:50]:
         back = key
         for pair in (("nw_src", "nw_dst"), ("tp_src", "tp_dst"), ("eth_src", "eth_dst")):
@@ -58,7 +65,7 @@ def test_both_directions_take_the_same_link(fields: HashFields) -> None:
 
 @pytest.mark.parametrize("fields", list(HashFields))
 def test_only_the_bits_it_looks_at_decide(fields: HashFields) -> None:
-    action = act.Multipath(fields, 0, MultipathAlgorithm.MODULO_N, 65536, 0, sub("reg1", 0, 16))
+    action = Multipath(fields, 0, MultipathAlgorithm.MODULO_N, 65536, 0, sub("reg1", 0, 16))
     for key in (KEY, put_slot(KEY, "nw_proto", 17)):
         assert link(key & looks_at(fields), action) == link(key, action)
         changed = key ^ looks_at(fields) & (0xFF << 8)
@@ -67,7 +74,7 @@ def test_only_the_bits_it_looks_at_decide(fields: HashFields) -> None:
 
 def test_ports_of_udp_count_only_where_named() -> None:
     def of(fields: HashFields) -> set[int]:
-        action = act.Multipath(fields, 0, MultipathAlgorithm.MODULO_N, 65536, 0, sub("reg1", 0, 16))
+        action = Multipath(fields, 0, MultipathAlgorithm.MODULO_N, 65536, 0, sub("reg1", 0, 16))
         udp = put_slot(KEY, "nw_proto", 17)
         return {link(put_slot(udp, "tp_src", n), action) for n in range(20)}
 
@@ -98,9 +105,9 @@ def world(*actions: act.Action, down: int = 0) -> Result:
 def test_a_bundle_outputs_to_its_member_or_loads_it() -> None:
     action = bundle(BundleAlgorithm.ACTIVE_BACKUP, 2, 3)
     assert [out(world(action)), out(world(action, down=2))] == [[2], [3]]
-    loading = act.Bundle(*(getattr(action, n) for n in action.__slots__[:4]), sub("reg1", 0, 16))
+    loading = Bundle(*(getattr(action, n) for n in action.__slots__[:4]), sub("reg1", 0, 16))
     assert get_slot(world(loading).key, "reg1") == 2
-    nobody = act.Bundle(HashFields.ETH_SRC, 0, BundleAlgorithm.HRW, (9,), sub("reg1", 0, 16))
+    nobody = Bundle(HashFields.ETH_SRC, 0, BundleAlgorithm.HRW, (9,), sub("reg1", 0, 16))
     assert get_slot(world(nobody).key, "reg1") == 0xFFFF
 
 

@@ -16,7 +16,7 @@ from tests.unit.pipeline.test_execute import TCP, out, rule, set_field
 
 NONE, ALL = 0, 0xFFFFFFFF
 DROP, REMARK = BandType.DROP, BandType.DSCP_REMARK
-AF11 = set_field("ip_dscp", 10)
+AF11, AF12 = set_field("ip_dscp", 10), set_field("ip_dscp", 12)
 
 
 def bridge(
@@ -31,6 +31,10 @@ def bridge(
 
 def send(world: World) -> Result:
     return Pipeline(world).run("br0", 1, TCP)
+
+
+def tos_of(result: Result) -> list[int]:
+    return [get_slot(parse(o.packet, 0), "nw_tos") for o in result.outputs]
 
 
 def test_a_meter_of_rate_0_drops_and_one_without_limit_passes() -> None:
@@ -62,11 +66,20 @@ def test_kilobits_are_counted_by_the_length_of_the_frame() -> None:
 
 def test_of_the_bands_exceeded_the_one_of_the_highest_rate_applies() -> None:
     bands = (Band(DROP, 2, 2), Band(REMARK, 1, 1, 1))
-    world = bridge(rule(act.Meter(1), AF11, act.Output(2)), bands=bands)
+    world = bridge(rule(AF11, act.Meter(1), act.Output(2)), bands=bands)
     results = [send(world) for _ in range(3)]
-    dscp = [get_slot(parse(o.packet, 0), "nw_tos") >> 2 for r in results for o in r.outputs]
-    assert dscp == [10, 12]
+    assert [tos >> 2 for r in results for tos in tos_of(r)] == [10, 12]
     assert [r.drops for r in results] == [[], [], [Drop.METER]]
+
+
+def test_what_is_written_behind_a_meter_is_not_remarked() -> None:
+    meter, ecn = act.Meter(1), set_field("nw_ecn", 3)
+    flow = rule(AF11, meter, ecn, act.Output(2), meter, act.Output(3), AF12, act.Output(2))
+    assert tos_of(send(bridge(flow, bands=(Band(REMARK, NONE, 0, 1),)))) == [
+        12 << 2 | 3,
+        14 << 2 | 3,
+        12 << 2 | 3,
+    ]
 
 
 def test_what_a_meter_drops_in_a_bucket_the_other_buckets_still_have() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.match import ANY
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Drop
 from gossamer.pipeline.world import Bridge, Port, VlanMode, World

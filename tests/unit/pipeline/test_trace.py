@@ -8,11 +8,13 @@ import pytest
 
 from gossamer.errors import FieldError
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import OfPort, SubField
+from gossamer.pipeline.action import SubField
+from gossamer.pipeline.action_ct import Ct, Nat
 from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import parse_flow
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.trace import trace_flow
 from gossamer.pipeline.trace_data import trace_as_data
 from gossamer.pipeline.world import Bridge, Port, VlanMode, World
@@ -180,7 +182,7 @@ def test_a_loop_is_written_as_json_as_far_as_that_can_be_read_back() -> None:
 
 def test_connections_that_are_tracked_are_actions_of_the_datapath() -> None:
     zone = SubField(BY_NAME["reg0"], 0, 16)
-    nat = act.Nat(src=True, addresses=(bytes([192, 0, 2, 1]),) * 2)
+    nat = Nat(src=True, addresses=(bytes([192, 0, 2, 1]),) * 2)
     mark = act.SetField(BY_NAME["ct_mark"], 1, 0xFFFFFFFF)
     rules = [
         flow(
@@ -188,9 +190,9 @@ def test_connections_that_are_tracked_are_actions_of_the_datapath() -> None:
             "tcp",
             act.SetField(BY_NAME["reg0"], 9, 0xFFFFFFFF),
             act.SetField(BY_NAME["ip_dst"], 0x0A000009, 0xFFFFFFFF),
-            act.Ct(commit=True, table=1, zone_field=zone, nat=nat, actions=(mark,)),
+            Ct(commit=True, table=1, zone_field=zone, nat=nat, actions=(mark,)),
         ),
-        flow(1, "tcp", act.Ct(zone=5, table=2, nat=act.Nat())),
+        flow(1, "tcp", Ct(zone=5, table=2, nat=Nat())),
         flow(2, "tcp", act.Output(2)),
     ]
     world = World([Bridge("br0", [Port(1, name="p1"), Port(2, name="p2")], rules)], tracking=Foreseen())

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import ovs.poller
-from fake_datapath import FakeDatapath, FakeDevices
+from fake_datapath import FakeDatapath
+from fake_devices import FakeDevices
 from tests.system.world import until
 
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig, SwitchConfig

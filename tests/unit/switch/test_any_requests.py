@@ -18,14 +18,12 @@ from gossamer.pipeline.action import (
     Actions,
     GotoTable,
     Group,
-    Learn,
-    LearnSpec,
-    LearnTo,
     Meter,
     Output,
     SubField,
     WriteActions,
 )
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.group import GROUP_ALL, Bucket, GroupType
 from gossamer.pipeline.group import Group as GroupDesc

@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from fake_datapath import FakeDatapath, FakeDevices
+from fake_datapath import FakeDatapath
+from fake_devices import FakeDevices
 
 from gossamer.switch.complaints import Complaints
 from gossamer.switch.config import BridgeConfig, InterfaceConfig, PortConfig, SwitchConfig

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_datapath import FakeDatapath, FakeDevices
+from fake_datapath import FakeDatapath
+from fake_devices import FakeDevices
 
 from gossamer.switch.config import BridgeConfig, SwitchConfig
 from gossamer.switch.switch import Switch

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from fake_datapath import FakeDatapath, FakeDevices
+from fake_datapath import FakeDatapath
+from fake_devices import FakeDevices
 
 from gossamer.devices.routes import Route
 from gossamer.devices.underlay import Neighbour
-from gossamer.pipeline.action import OfPort, Output, SetQueue
+from gossamer.pipeline.action import Output, SetQueue
 from gossamer.pipeline.format_match import format_match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.switch.config import BridgeConfig, ControllerConfig
 from gossamer.switch.in_band import InBand, Remote, remotes
 from gossamer.switch.table import Table

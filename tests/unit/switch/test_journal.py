@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 from pathlib import Path
 
 import pytest
 
+from gossamer.pipeline import (
+    action,
+    action_choice,
+    action_ct,
+    action_encap,
+    action_learn,
+    of_port,
+)
 from gossamer.pipeline.action import Output, SetField
+from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
@@ -134,6 +144,29 @@ def test_flows_that_an_earlier_version_kept_are_read() -> None:
     assert found is not None
     (flow,) = found[0].payload
     assert (flow.match, flow.actions, flow.cookie) == (FLOW.match, FLOW.actions, 7)
+
+
+def test_actions_that_an_earlier_version_kept_in_one_module_are_read() -> None:
+    actions = parse_actions(
+        "resubmit(,1),multipath(eth_src,0,modulo_n,2,0,reg1[]),learn(table=3,eth_dst=eth_src),"
+        "bundle(eth_src,0,hrw,ofport,members:1,2),encap(nsh(md_type=1)),ct(commit,nat(src=10.0.0.1))"
+    )
+    moved = [
+        kind
+        for module in (action_choice, action_ct, action_encap, action_learn, of_port)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__ == module.__name__
+    ]
+    with pytest.MonkeyPatch.context() as former:
+        for kind in moved:
+            former.setattr(kind, "__module__", action.__name__)
+            former.setattr(action, kind.__name__, kind, raising=False)
+        payload = pickle.dumps((actions, moved), 5)
+    assert b"pipeline.action_" not in payload and b"of_port" not in payload
+    parts: list[bytes] = []
+    journal_record.append_record(parts, Kind.GROUPS, 0, 1.0, [payload])
+    found = journal_record.read_record(b"".join(parts), 0)
+    assert found is not None and found[0].payload == (actions, moved)
 
 
 def test_a_snapshot_replaces_the_past_and_keeps_what_came_while_it_was_written(

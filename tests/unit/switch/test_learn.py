@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from fake_datapath import FakeDatapath
 
-from gossamer.pipeline.action import FinTimeout, Learn, LearnSpec, LearnTo, Output, SubField
+from gossamer.pipeline.action import FinTimeout, Output, SubField
+from gossamer.pipeline.action_learn import Learn, LearnSpec, LearnTo
 from gossamer.pipeline.fields import BY_NAME, put
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import ANY

@@ -7,7 +7,8 @@ from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
-from fake_datapath import FakeDatapath, FakeDevices
+from fake_datapath import FakeDatapath
+from fake_devices import FakeDevices
 
 from gossamer.switch.config import BridgeConfig, ControllerConfig, LocalNetwork, SwitchConfig
 from gossamer.switch.local_network import network_of, wanted_network

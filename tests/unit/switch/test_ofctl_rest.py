@@ -142,7 +142,7 @@ def test_a_bundle_may_hold_packet_outs(switch: RunningSwitch) -> None:
     switch.ofctl("bundle", "br0", "-", stdin=text, version=14)
     assert "in_port=4 actions=output:5" in switch.flows()
     port_id = switch.switch.bridges["br0"].ports.ports["v2"].port_id
-    assert switch.datapath.sent == [(port_id, bytes.fromhex(PACKET))]
+    assert switch.datapath.packets.sent == [(port_id, bytes.fromhex(PACKET))]
 
 
 def test_stale_bundles_are_forgotten_and_wrong_ones_refused(switch: RunningSwitch) -> None:
@@ -164,11 +164,11 @@ def test_packet_outs_leave_by_the_ports_their_actions_name(
     switch: RunningSwitch, version: int
 ) -> None:
     def sent(actions: str, in_port: str = "local") -> list[str]:
-        switch.call(switch.datapath.sent.clear)
+        switch.call(switch.datapath.packets.sent.clear)
         packet = f"in_port={in_port},packet={PACKET},actions={actions}"
         switch.ofctl("packet-out", "br0", packet, version=version)
         names = {p.port_id: n for n, p in switch.switch.bridges["br0"].ports.ports.items()}
-        return sorted(names[port_id] for port_id, _ in switch.datapath.sent)
+        return sorted(names[port_id] for port_id, _ in switch.datapath.packets.sent)
 
     assert sent("output:2") == ["v2"], "by a port that is down"
     switch.call(lambda: switch.devices.change("br0", admin_up=True))
@@ -214,7 +214,7 @@ def test_punts_become_packet_ins_with_the_flows_cookie(
                 for s in switch.sessions()
             )
         )
-        switch.call(lambda: switch.datapath.punts.append(punt))
+        switch.call(lambda: switch.datapath.packets.punts.append(punt))
         assert monitor.shows(r"table_id=3 cookie=0xabc total_len=14 reg3=0x55,in_port=2"), (
             monitor.seen
         )
@@ -263,9 +263,9 @@ def test_a_packet_out_through_the_tables_counts_learns_and_passes_groups(
     switch.ofctl("add-group", "br0", "group_id=1,type=all,bucket=output:2,bucket=output:3")
     switch.ofctl("add-flow", "br0", "in_port=1,actions=learn(table=4,NXM_OF_ETH_DST[]="
                  "NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),group:1")  # fmt: skip
-    switch.datapath.sent.clear()
+    switch.datapath.packets.sent.clear()
     switch.ofctl("packet-out", "br0", f"in_port=1,packet={PACKET},actions=table")
-    assert len(switch.datapath.sent) == 2
+    assert len(switch.datapath.packets.sent) == 2
     out = switch.ofctl("dump-flows", "br0", "table=0")
     assert "n_packets=1, n_bytes=14," in out
     assert any("table=4" in flow and "actions=output:1" in flow for flow in switch.flows())

@@ -81,11 +81,11 @@ def test_other_controllers_hear_of_group_and_meter_mods(switch: RunningSwitch) -
 
 def test_a_packet_out_of_openflow_15_brings_metadata_along(switch: RunningSwitch) -> None:
     switch.ofctl("add-flow", "br0", "priority=9,metadata=0x55,reg3=7,actions=output:3")
-    switch.call(switch.datapath.sent.clear)
+    switch.call(switch.datapath.packets.sent.clear)
     packet = "in_port=1,metadata=0x55,reg3=7,packet=112233445566aabbccddeeff0800,actions=table"
     switch.ofctl("packet-out", "br0", packet, version=15)
     names = {p.port_id: n for n, p in switch.switch.bridges["br0"].ports.ports.items()}
-    assert [names[port_id] for port_id, _ in switch.datapath.sent] == ["v3"]
+    assert [names[port_id] for port_id, _ in switch.datapath.packets.sent] == ["v3"]
 
 
 @pytest.mark.parametrize("version", [10, 13, 15])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from running_switch import RunningSwitch
-from tests.unit.switch.fake_datapath import FakeLink
+from tests.unit.switch.fake_devices import FakeLink
 
 from gossamer.devices.qos import Discipline, QueueShape, Shape
 from gossamer.errors import DeviceError

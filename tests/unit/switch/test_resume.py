@@ -8,8 +8,8 @@ from tests.system.world import until
 
 from gossamer.datapath.settings import Punt, PuntReason
 from gossamer.openflow.message import PacketInFormat
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.fields import put_slot
+from gossamer.pipeline.of_port import OfPort
 from gossamer.switch.session import Session
 
 PACKET = "112233445566aabbccddeeff0800"
@@ -17,7 +17,7 @@ PACKET = "112233445566aabbccddeeff0800"
 
 def sent(switch: RunningSwitch) -> list[str]:
     names = {p.port_id: n for n, p in switch.switch.bridges["br0"].ports.ports.items()}
-    return sorted(names[port_id] for port_id, _ in switch.datapath.sent)
+    return sorted(names[port_id] for port_id, _ in switch.datapath.packets.sent)
 
 
 def met(key: int, table_id: int = 0) -> Punt:
@@ -60,7 +60,7 @@ def test_what_was_left_to_do_is_done_when_the_packet_comes_back(
     assert until(lambda: switch.switch.bridges["br0"].ports.ports["br0"].admin_up)
     with Watching(switch, "monitor", "br0", "resume", "65534", version=version) as monitor:
         assert until(lambda: any(listens(s) for s in switch.sessions()))
-        switch.call(lambda: switch.datapath.punts.append(met(key)))
+        switch.call(lambda: switch.datapath.packets.punts.append(met(key)))
         assert monitor.shows("NXT_PACKET_IN2"), monitor.seen
         until(lambda: sent(switch) == ports and monitor.shows("NXT_RESUME", 0.1))
     assert sent(switch) == ports, monitor.seen
@@ -85,6 +85,6 @@ def test_a_packet_that_went_through_a_ct_begins_at_the_table_it_went_on_at(
     key = put_slot(put_slot(put_slot(0, "in_port", OfPort.LOCAL), "reg3", 2), "ct_state", 0x21)
     with Watching(switch, "monitor", "br0", "resume", "65534") as monitor:
         assert until(lambda: any(listens(s) for s in switch.sessions()))
-        switch.call(lambda: switch.datapath.punts.append(met(key, table_id=5)))
+        switch.call(lambda: switch.datapath.packets.punts.append(met(key, table_id=5)))
         assert monitor.shows("continuation.conntracked=true"), monitor.seen
         assert until(lambda: sent(switch) == ["v2"]), monitor.seen

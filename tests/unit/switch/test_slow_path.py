@@ -21,7 +21,7 @@ def _comes_up(switch: RunningSwitch, brought: int = 0) -> int:
     punt = Punt(
         bridge.ports.bridge_id, port_id, PuntReason.SLOW, LENGTH, 0, 0, 0, 0, len(PACKET), key, PACKET
     )
-    switch.call(lambda: switch.datapath.punts.append(punt))
+    switch.call(lambda: switch.datapath.packets.punts.append(punt))
     return port_id
 
 
@@ -31,7 +31,7 @@ def test_flows_groups_and_misses_are_counted_with_the_length_it_came_with(
     switch.ofctl("add-group", "br0", "group_id=5,type=all,bucket=output:2,bucket=output:3")
     switch.ofctl("add-flow", "br0", "actions=group:5,resubmit(,7)")
     _comes_up(switch)
-    assert until(lambda: len(switch.datapath.sent) == 2)
+    assert until(lambda: len(switch.datapath.packets.sent) == 2)
     flows = switch.ofctl("dump-flows", "br0")
     assert f"n_packets=1, n_bytes={LENGTH}" in flows
     bridge_id = switch.switch.bridges["br0"].ports.bridge_id
@@ -42,9 +42,9 @@ def test_flows_groups_and_misses_are_counted_with_the_length_it_came_with(
 def test_normal_learns_from_it_as_from_packets_in_the_kernel(switch: RunningSwitch) -> None:
     switch.ofctl("add-flow", "br0", "actions=NORMAL")
     port_id = _comes_up(switch)
-    assert until(lambda: bool(switch.datapath.sent))
+    assert until(lambda: bool(switch.datapath.packets.sent))
     bridge_id = switch.switch.bridges["br0"].ports.bridge_id
-    assert switch.datapath.taught == [(bridge_id, port_id, 0, PACKET[6:12])]
+    assert switch.datapath.fdb.taught == [(bridge_id, port_id, 0, PACKET[6:12])]
 
 
 def test_the_mark_that_another_bridge_gave_it_stays(switch: RunningSwitch) -> None:
@@ -52,8 +52,8 @@ def test_the_mark_that_another_bridge_gave_it_stays(switch: RunningSwitch) -> No
     bridge = switch.switch.bridges["br0"]
     port_id = bridge.ports.by_ofport[2].port_id
     _comes_up(switch, put_slot(0, "pkt_mark", 7))
-    assert until(lambda: bool(switch.datapath.sent))
-    assert switch.datapath.sent == [(port_id, PACKET)]
+    assert until(lambda: bool(switch.datapath.packets.sent))
+    assert switch.datapath.packets.sent == [(port_id, PACKET)]
 
 
 def test_packet_outs_are_counted_by_groups_and_teach_nothing(switch: RunningSwitch) -> None:
@@ -62,4 +62,4 @@ def test_packet_outs_are_counted_by_groups_and_teach_nothing(switch: RunningSwit
     switch.ofctl("packet-out", "br0", out)
     bridge_id = switch.switch.bridges["br0"].ports.bridge_id
     assert switch.datapath.group_uses == [(bridge_id, 5, (0,), len(PACKET))]
-    assert switch.datapath.taught == []
+    assert switch.datapath.fdb.taught == []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.conntrack.foreseen import Foreseen
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.trace import trace_flow
 from gossamer.pipeline.trace_data import trace_as_data
 from gossamer.pipeline.world import Bridge, Port, World

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.pipeline.action import OfPort
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import get_slot
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import compose, parse_flow
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.world import Bridge, Port, VlanMode, World

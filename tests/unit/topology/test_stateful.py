@@ -13,11 +13,11 @@ from gossamer.topology.expectation import address_between, expectations
 from gossamer.topology.load import load
 from gossamer.topology.membership import Member, members
 from gossamer.topology.model import Topology
-from gossamer.topology.nat import translations
 from gossamer.topology.policy import policy_flows
 from gossamer.topology.resources import resources
 from gossamer.topology.security import link_local
 from gossamer.topology.stages import Stage, zones
+from gossamer.topology.translations import translations
 
 CLOUD = """\
 name: cloud
@@ -125,7 +125,9 @@ def test_a_range_of_ports_becomes_masks_that_match_it_and_nothing_else(first: in
         ("floating: 203.0.113.10", "floating: 198.51.100.1", 18, "forward: true"),
         ("floating: 203.0.113.10", "floating: 203.0.113.1", 18, "nobody has"),
         ("floating: 203.0.113.10", "floating: 203.0.113.10/24", 18, "without a prefix"),
-        ("floating: 203.0.113.10", 'floating: "2001:db8::10"', 18, "10.0.0.10/24"),
+        ("floating: 203.0.113.10", 'floating: "2001:db8::10"', 18, "fd00::10/64"),
+        ("floating: 203.0.113.10", "floating: 203.0.113.255", 18, "that network"),
+        ("203.0.113.20-203.0.113.23", "203.0.113.90-203.0.113.110", 32, "nobody has"),
         ("floating: 203.0.113.10", "floating: [203.0.113.10, 203.0.113.10]", 18, "of its own"),
         ("mac: 02", "trunks: [3, 4]\n        mac: 02", 16, "access port"),
         ("  inside: {}", "  inside: {flows: ['actions=drop']}", 3, "patch"),

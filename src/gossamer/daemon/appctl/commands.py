@@ -18,7 +18,8 @@ from gossamer.daemon.appctl.load import Load
 from gossamer.daemon.appctl.paths import PathCache
 from gossamer.daemon.appctl.tracing import Tracing
 from gossamer.daemon.control import ANY_NUMBER
-from gossamer.datapath.layout import CT_COUNTS, DROP_REASONS
+from gossamer.datapath.drop_reasons import DROP_REASONS
+from gossamer.datapath.layout import CT_COUNTS
 
 if TYPE_CHECKING:
     from ovs.poller import Poller
@@ -47,7 +48,7 @@ class AppctlCommands:
         connections = ConntrackCommands(switch, slices, self._answers)
         self._dpctl = Dpctl(switch, self._cache, datapath.drops, connections)
         self._kernel = KernelRun(datapath, pin_dir)
-        self._tracing = Tracing(switch, self._kernel)
+        self._tracing = Tracing(switch, self._kernel, lambda: self._cache.read().paths)
         known = {f"drop_{reason}" for reason in DROP_REASONS[1:]} | {"bridge_reconfigure"}
         known |= {coverage_name(count) for count in CT_COUNTS}
         self.coverage = Coverage(self._counts, frozenset(known), time.monotonic())

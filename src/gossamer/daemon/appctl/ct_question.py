@@ -28,11 +28,11 @@ class Question:
         """The text, in pieces."""
         match self.what:
             case "dump":
-                if self.verbose or self.statistics:
-                    long = ConnectionText(records, verbose=self.verbose, statistics=self.statistics)
+                if self.verbose:
+                    long = ConnectionText(records, verbose=True, statistics=self.statistics)
                     yield from long.lines(self.zone)
                 else:
-                    yield from BriefText(records).lines(self.zone)
+                    yield from BriefText(records, statistics=self.statistics).lines(self.zone)
             case "stats":
                 yield statistics_text(records, self.zone, verbose=self.verbose)
             case "buckets":

@@ -62,7 +62,7 @@ class Addresses(dict[bytes, str]):
         return text
 
 
-class _Moments(dict[int, str]):
+class Moments(dict[int, str]):
     """When connections began, by the second of the clock they live by."""
 
     def __init__(self, now_ns: int) -> None:
@@ -90,7 +90,8 @@ class ConnectionText:
         self._statistics = statistics
         self.addresses = Addresses(socket.AF_INET, 4), Addresses(socket.AF_INET6, 16)
         """Of IPv4 and IPv6."""
-        self._moments = _Moments(records.now_ns)
+        self.moments = Moments(records.now_ns)
+        """When they began, in words."""
 
     def lines(self, zone: int | None = None) -> Iterator[str]:
         """All of them, or those of a zone; some thousand lines at a time."""
@@ -114,7 +115,7 @@ class ConnectionText:
                 orig += f",packets={packets0},bytes={bytes0}"
             if packets1 or bytes1:
                 reply += f",packets={packets1},bytes={bytes1}"
-            after = f",start={self._moments[created_s]}"
+            after = f",start={self.moments[created_s]}"
         if self._verbose:
             after += f",id={zlib.crc32(layout.CT_TUPLE.pack(*key))}"
         after += zone_text(zone)

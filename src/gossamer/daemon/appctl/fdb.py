@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from gossamer.datapath.settings import PortKind
-from gossamer.pipeline.action import OfPort
+from gossamer.pipeline.of_port import OfPort
 from gossamer.switch.show import Command, CommandError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class FdbCommands:
         """Addresses with the OpenFlow number of the port each was seen on, the oldest first."""
         bridge = self._bridge(name)
         lines = [" port  VLAN  MAC                Age"]
-        entries = self._switch.datapath.fdb(bridge.ports.bridge_id)
+        entries = self._switch.datapath.fdb.entries(bridge.ports.bridge_id)
         for entry in sorted(entries, key=lambda e: (-int(e.age_s), e.vlan, e.mac)):
             port = bridge.ports.by_port_id.get(entry.port_id)
             if port is None:
@@ -58,8 +58,8 @@ class FdbCommands:
     def stats_show(self, name: str) -> str:
         """How full the table is."""
         bridge = self._bridge(name)
-        entries = self._switch.datapath.fdb(bridge.ports.bridge_id)
-        totals = self._switch.datapath.fdb_totals(bridge.ports.bridge_id)
+        entries = self._switch.datapath.fdb.entries(bridge.ports.bridge_id)
+        totals = self._switch.datapath.fdb.totals(bridge.ports.bridge_id)
         fixed = sum(1 for entry in entries if entry.fixed)
         return (
             f'Statistics for bridge "{name}":\n'
@@ -78,13 +78,13 @@ class FdbCommands:
     def stats_clear(self, argv: Sequence[str]) -> str:
         """Count from zero again, for one bridge or for all."""
         for bridge in self._bridges(argv):
-            self._switch.datapath.clear_fdb_totals(bridge.ports.bridge_id)
+            self._switch.datapath.fdb.clear_totals(bridge.ports.bridge_id)
         return "statistics successfully cleared"
 
     def flush(self, argv: Sequence[str]) -> str:
         """Forget what was learned, by one bridge or by all; static entries stay."""
         for bridge in self._bridges(argv):
-            self._switch.datapath.flush_fdb(bridge.ports.bridge_id)
+            self._switch.datapath.fdb.flush(bridge.ports.bridge_id)
         return "table successfully flushed"
 
     def add(self, argv: Sequence[str]) -> str:
@@ -96,14 +96,14 @@ class FdbCommands:
         vlan, mac = self._place(argv[2], argv[3])
         if port.kind is PortKind.PATCH and port.patch_peer is None:
             raise CommandError(f"port {argv[1]} leads nowhere")
-        self._switch.datapath.put_fdb(bridge.ports.bridge_id, port.port_id, vlan, mac)
+        self._switch.datapath.fdb.put(bridge.ports.bridge_id, port.port_id, vlan, mac)
         return ""
 
     def delete(self, argv: Sequence[str]) -> str:
         """Take out an address that was put there by hand."""
         bridge = self._bridge(argv[0])
         vlan, mac = self._place(argv[1], argv[2])
-        if not self._switch.datapath.delete_fdb(bridge.ports.bridge_id, vlan, mac):
+        if not self._switch.datapath.fdb.delete(bridge.ports.bridge_id, vlan, mac):
             raise CommandError("could not find static mac entry")
         return ""
 

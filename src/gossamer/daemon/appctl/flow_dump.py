@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gossamer.daemon.appctl.datapaths import PortNames, kind_of
 from gossamer.daemon.appctl.odp_match import format_odp_match
-from gossamer.daemon.appctl.path_actions import path_actions
+from gossamer.daemon.appctl.path_actions import NatOf, path_actions
 
 if TYPE_CHECKING:
     from gossamer.daemon.appctl.paths import CachedPath
@@ -36,14 +36,15 @@ def flow_lines(switch: Switch, paths: Iterable[CachedPath], shape: Shape) -> Ite
     bridges = {b.ports.bridge_id: b for b in switch.bridges.values()}
     ports = PortNames(switch, names=shape.names)
     now_ns = time.monotonic_ns()
+    nat_of = switch.datapath.conntrack.nat_rules.text
     for path in paths:
         bridge = bridges.get(path.bridge_id)
         if bridge is not None:
-            yield _line(path, bridge, ports, shape, now_ns)
+            yield _line(path, bridge, ports, shape, now_ns, nat_of)
 
 
 def _line(
-    path: CachedPath, bridge: Bridge, ports: PortNames, shape: Shape, now_ns: int
+    path: CachedPath, bridge: Bridge, ports: PortNames, shape: Shape, now_ns: int, nat_of: NatOf
 ) -> str:
     out = ""
     if shape.full:
@@ -59,7 +60,7 @@ def _line(
     out += f", packets:{path.packets}, bytes:{path.n_bytes}, used:{used}"
     if shape.full and shape.dp:
         out += ", dp:ovs"
-    return f"{out}, actions:{path_actions(path, ports.by_id, lambda f: _cookie(bridge, f))}"
+    return f"{out}, actions:{path_actions(path, ports.by_id, lambda f: _cookie(bridge, f), nat_of)}"
 
 
 def _cookie(bridge: Bridge, flow_id: int) -> int:

@@ -81,8 +81,10 @@ class FragmentCommands:
         return "setting maximum fragments successful"
 
     def status(self, argv: Sequence[str]) -> str:
-        """Settings, and how many fragments met which fate."""
-        self._open(options(argv)[1], 1)
+        """Settings, and how many fragments met which fate; with ``-m`` the peer's list of what waits
+        to be whole, where nothing ever is: fragments pass one by one here."""
+        asked, args = options(argv)
+        self._open(args, 1)
         conntrack = self._conntrack()
         counts = conntrack.counters()
         lines = ["Fragmentation Module Status", "---------------------------"]
@@ -107,7 +109,8 @@ class FragmentCommands:
                     ("purged", ""),
                 )
             ]
-        return "".join(f"        {line}\n" for line in lines)
+        text = "".join(f"        {line}\n" for line in lines)
+        return text + ("\n        Fragment Lists:\n\n" if asked.verbosity > 0 else "")
 
 
 def _family(text: str, wanted: str) -> bool:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gossamer.datapath import layout
+from gossamer.datapath.drop_reasons import DROP_REASONS
 from gossamer.datapath.injection import run_once
 from gossamer.datapath.libbpf import check, lib
 from gossamer.datapath.loader import OBJECT_FILE, map_path
@@ -146,10 +146,10 @@ class KernelRun:
             raise DatapathError("the program is not loaded")
         if len(packet) < _MIN_FRAME:
             raise DatapathError("the packet is shorter than an Ethernet header")
-        before = self._datapath.read_records()
+        before = self._datapath.packets.read_records()
         run_once(self._program.fd, packet, mark=port_id)
         # What the network itself sends up within this moment is taken for this packet's.
-        records = self._datapath.read_records()
+        records = self._datapath.packets.read_records()
         outcome = Outcome(
             outputs=tuple((to_port, punt.data) for punt, to_port in records if to_port),
             punts=tuple(punt for punt, to_port in records if not to_port),
@@ -206,7 +206,7 @@ def _load_capturing(pin_dir: Path) -> _Program:
             os.dup(lib.bpf_program__fd(program)),
             os.dup(lib.bpf_map__fd(found["cache"])),
             PerCpuArray(
-                "drops", os.dup(lib.bpf_map__fd(found["drops"])), 8, len(layout.DROP_REASONS)
+                "drops", os.dup(lib.bpf_map__fd(found["drops"])), 8, len(DROP_REASONS)
             ),
         )
     finally:
@@ -216,7 +216,7 @@ def _load_capturing(pin_dir: Path) -> _Program:
 def _read_drops(drops: PerCpuArray) -> tuple[str, ...]:
     """Why packets were dropped in this run, and forget it."""
     found = []
-    for i, reason in enumerate(layout.DROP_REASONS):
+    for i, reason in enumerate(DROP_REASONS):
         (n,) = drops.sums(i)
         if n:
             found += [reason] * n

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gossamer.daemon.appctl.odp_actions import pop_mpls
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import PacketType
+from gossamer.pipeline.action_encap import Encap, NshTlv, PacketType
 from gossamer.pipeline.fields import BY_NAME, ETH_NSH, FIELDS, NSH, get, get_slot
 from gossamer.pipeline.format_field import format_mac
 from gossamer.pipeline.packet import NSH_MD_CONTEXT
@@ -16,7 +16,7 @@ _NSH_FIELDS = (
 _TRANSPARENT_ETHERNET = 0x6558
 
 
-def header_on(action: act.Encap, key: int) -> str:
+def header_on(action: Encap, key: int) -> str:
     """A header put on, as it is when the packet leaves: `key` is the packet's then."""
     if action.packet_type == PacketType.ETHERNET:
         src, dst = (format_mac(get_slot(key, name)) for name in ("eth_src", "eth_dst"))
@@ -26,7 +26,7 @@ def header_on(action: act.Encap, key: int) -> str:
             p.tlv_class.to_bytes(2, "big") + bytes((p.tlv_type, len(p.data))) + p.data
             + bytes(-len(p.data) % 4)
             for p in action.properties
-            if isinstance(p, act.NshTlv)
+            if isinstance(p, NshTlv)
         )  # fmt: skip
         is_context = get(key, BY_NAME["nsh_mdtype"]) == NSH_MD_CONTEXT
         names = _NSH_FIELDS if is_context else _NSH_FIELDS[:6]

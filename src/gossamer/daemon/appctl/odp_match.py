@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from gossamer.datapath.cache_mask import RESUMES
 from gossamer.pipeline.fields import (
     ETH_ARP,
     ETH_IPV4,
@@ -29,6 +30,7 @@ from gossamer.pipeline.fields import (
     get_slot,
 )
 from gossamer.pipeline.format import format_mac, format_tcp_flags
+from gossamer.pipeline.format_field import format_ct_state
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import ND_ADVERT, ND_SOLICIT
 
@@ -96,6 +98,11 @@ def _frag(value: int) -> str:
     return ("no", "first", "<error>", "later")[value]
 
 
+_OF_CONNECTION: Final = (
+    OdpField("proto", "ct_nw_proto", 8),
+    OdpField("tp_src", "ct_tp_src", 16),
+    OdpField("tp_dst", "ct_tp_dst", 16),
+)
 _PORTS: Final = (OdpField("src", "tp_src", 16), OdpField("dst", "tp_dst", 16))
 _ICMP: Final = (OdpField("type", "tp_src", 8), OdpField("code", "tp_dst", 8))
 
@@ -109,6 +116,8 @@ GROUPS: Final[dict[str, tuple[OdpField, ...]]] = {
         OdpField("tos", "tun_tos", 8, 0, hexadecimal),
         OdpField("ttl", "tun_ttl", 8),
     ),
+    "ct_tuple4": (_v4("src", "ct_nw_src"), _v4("dst", "ct_nw_dst"), *_OF_CONNECTION),
+    "ct_tuple6": (_v6("src", "ct_ipv6_src"), _v6("dst", "ct_ipv6_dst"), *_OF_CONNECTION),
     "eth": (_mac("src", "eth_src"), _mac("dst", "eth_dst")),
     "vlan": (OdpField("vid", "vlan_tci", 12), OdpField("pcp", "vlan_tci", 3, 13)),
     "inner vlan": (OdpField("vid", "vlan1_tci", 12), OdpField("pcp", "vlan1_tci", 3, 13)),
@@ -155,9 +164,10 @@ GROUPS: Final[dict[str, tuple[OdpField, ...]]] = {
 }
 """The fields of each group, in the order they are written."""
 
+_CT_STATE: Final = OdpField("ct_state", "ct_state", 32, 0, hexadecimal)
 _STATE: Final = (
     OdpField("skb_mark", "pkt_mark", 32, 0, hexadecimal),
-    OdpField("ct_state", "ct_state", 32, 0, hexadecimal),
+    _CT_STATE,
     OdpField("ct_zone", "ct_zone", 16, 0, hexadecimal),
     OdpField("ct_mark", "ct_mark", 32, 0, hexadecimal),
     OdpField("ct_label", "ct_label", 128, 0, hexadecimal),
@@ -215,8 +225,18 @@ def format_odp_match(match: Match, port: PortText, *, full: bool, userspace: boo
     tunnel = format_group("tunnel", match)
     if tunnel:
         out.append(tunnel)
-    out += [_state(f, match) for f in _STATE if full or f.of(match.mask)]
-    out.append("recirc_id(0)")
+    out += [
+        f"ct_state({format_ct_state(f.of(match.value), f.of(match.mask))})"
+        if f is _CT_STATE and not full
+        else _state(f, match)
+        for f in _STATE
+        if full or f.of(match.mask)
+    ]
+    ipv6 = get_slot(match.value, "eth_type") == ETH_IPV6
+    connection = format_group("ct_tuple6" if ipv6 else "ct_tuple4", match)
+    if connection:
+        out.append(connection)
+    out.append(f"recirc_id({hexadecimal(recirc_id(match))})")
     if full or _DP_HASH.of(match.mask):
         out.append(_state(_DP_HASH, match))
     out.append(f"in_port({port(get_slot(match.value, 'in_port'))})")
@@ -227,6 +247,11 @@ def format_odp_match(match: Match, port: PortText, *, full: bool, userspace: boo
         out.append(eth or "eth()")
     out.append(_above_ethernet(match, full=full))
     return ",".join(text for text in out if text)
+
+
+def recirc_id(match: Match) -> int:
+    """The table that packets of a path went on in after a ct(), plus one; 0 for those that came."""
+    return (match.value & match.mask & RESUMES) // (RESUMES & -RESUMES)
 
 
 def _state(field: OdpField, match: Match) -> str:

@@ -12,12 +12,14 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
 from gossamer.daemon.appctl.odp_match import GROUPS, OdpField
-from gossamer.pipeline.fields import ETH_VLAN, VLAN_CFI, get_slot, put_slot
+from gossamer.errors import FieldError
+from gossamer.pipeline.field_syntax import parse_value
+from gossamer.pipeline.fields import BY_NAME, ETH_VLAN, VLAN_CFI, get_slot, put_slot
 from gossamer.pipeline.format import TCP_FLAGS
 from gossamer.pipeline.match import Match
 from gossamer.switch.show import CommandError
 
-_IGNORED: Final = ("recirc_id", "dp_hash", "packet_type", "skb_priority")
+_IGNORED: Final = ("dp_hash", "packet_type", "skb_priority")
 """Groups that say nothing of the packet here."""
 _STATE: Final = {
     "skb_mark": ("pkt_mark", 32),
@@ -36,6 +38,8 @@ class OdpFlow:
         """Raises CommandError for what cannot be understood, with the place."""
         self.in_port = ""
         self.value = self.mask = 0
+        self.recirc_id = 0
+        """How its packets go on after a ct(); 0 for those that come in."""
         self._tags = 0
         text = re.sub(r"^ufid:[0-9a-fA-F-]+,?\s*", "", text.strip())
         # What dump-flows writes behind the match is no part of it.
@@ -70,10 +74,14 @@ class OdpFlow:
     def _group(self, name: str, inside: str, rest: str) -> None:
         if name == "in_port":
             self.in_port = inside
+        elif name == "recirc_id":
+            self.recirc_id = _number(inside.partition("/")[0], rest)
         elif name == "encap":
             self._groups(inside)
         elif name == "eth_type":
             self._eth_type(_number(inside.partition("/")[0], rest))
+        elif name == "ct_state" and not inside[:1].isdigit():
+            self._ct_state(inside, rest)
         elif name in _STATE:
             slot, n_bits = _STATE[name]
             self._put(OdpField(name, slot, n_bits), inside, rest)
@@ -119,6 +127,14 @@ class OdpFlow:
         bits = put_slot(0, field.slot, full << field.low)
         self.value = self.value & ~bits | put_slot(0, field.slot, (value & mask) << field.low)
         self.mask = self.mask & ~bits | put_slot(0, field.slot, mask << field.low)
+
+    def _ct_state(self, inside: str, rest: str) -> None:
+        try:
+            value, mask = parse_value(BY_NAME["ct_state"], inside)
+        except FieldError:
+            raise CommandError(f"syntax error at {rest}") from None
+        self.value = put_slot(self.value, "ct_state", value & mask)
+        self.mask = put_slot(self.mask, "ct_state", mask)
 
     def _tcp_flags(self, inside: str, rest: str) -> None:
         value = mask = 0

@@ -20,11 +20,12 @@ from gossamer.daemon.appctl.odp_actions import (
     to_controller,
 )
 from gossamer.daemon.appctl.paths import CachedPath, Op, PathOp, in_key
-from gossamer.datapath.layout import CtDo
+from gossamer.datapath.operations import CtDo
 from gossamer.pipeline import labels
 from gossamer.pipeline.change import pop_vlan as pop_vlan_tag
 from gossamer.pipeline.change import push_vlan as push_vlan_tag
 from gossamer.pipeline.fields import VLAN_CFI, get_slot, put_slot
+from gossamer.pipeline.header_changes import ct_exec
 from gossamer.pipeline.match import Match
 
 PortById = Callable[[int], str]
@@ -41,16 +42,25 @@ _PLAIN: Final = {
 }
 
 
-def path_actions(path: CachedPath, port: PortById, cookie_of: CookieOf) -> str:
+NatOf = Callable[[int], str]
+"""What nat() says, given its range's number; 0 for one without."""
+
+
+def path_actions(
+    path: CachedPath, port: PortById, cookie_of: CookieOf, nat_of: NatOf = lambda _: "nat"
+) -> str:
     """The actions of a path; ``drop`` where it ends nowhere."""
-    return _Writer(path, port, cookie_of).text()
+    return _Writer(path, port, cookie_of, nat_of).text()
 
 
 class _Writer:
-    def __init__(self, path: CachedPath, port: PortById, cookie_of: CookieOf) -> None:
+    def __init__(
+        self, path: CachedPath, port: PortById, cookie_of: CookieOf, nat_of: NatOf
+    ) -> None:
         self.path = path
         self.port = port
         self.cookie_of = cookie_of
+        self.nat_of = nat_of
         self.key = path.match.value
         """What is known of the packet, as changed so far."""
         self.value = self.mask = 0
@@ -68,9 +78,8 @@ class _Writer:
     def text(self) -> str:
         for op in self.path.ops:
             self.op(op)
-        while len(self.out) > 1:
-            self.end_clone()
-        return ",".join(self.out[0]) or "drop"
+        # What nothing follows needs no clone: nobody sees what would be put back.
+        return ",".join(action for actions in self.out for action in actions) or "drop"
 
     def op(self, op: Op) -> None:
         match op.code:
@@ -134,7 +143,7 @@ class _Writer:
             case PathOp.CT:
                 self.emit(self.ct(op))
                 if op.flags & CtDo.TABLE:
-                    self.emit(f"recirc({op.c:#x})")  # by the table it goes on in
+                    self.emit(f"recirc({op.c + 1:#x})")  # as recirc_id() of odp_match.py has it
             case PathOp.CT_CLEAR:
                 self.emit("ct_clear")
             case PathOp.NOTHING | PathOp.DROP | PathOp.TELL:
@@ -152,14 +161,11 @@ class _Writer:
         for change in self.tracked:
             words[change.a], masks[change.a] = _host(change.b), _host(change.c)
         self.tracked.clear()
-        if masks[0]:
-            parts.append(f"mark={words[0]:#x}/{masks[0]:#x}")
-        if any(masks[1:]):
-            parts.append(f"label={_label(words[1:]):#x}/{_label(masks[1:]):#x}")
+        parts += ct_exec((words[0], masks[0]), (_label(words[1:]), _label(masks[1:])))
         if op.flags & (CtDo.FTP | CtDo.TFTP):
             parts.append(f"helper={'ftp' if op.flags & CtDo.FTP else 'tftp'}")
         if op.flags & CtDo.NAT:
-            parts.append("nat")
+            parts.append(self.nat_of(op.b))
         return f"ct({','.join(parts)})" if parts else "ct"
 
     def end_clone(self) -> None:

@@ -198,7 +198,7 @@ class PathCache:
         raw = self._masks.read(mask_id)
         n_words, _ = layout.CACHE_MASK_HEAD.unpack_from(raw)
         value = mask = 0
-        for i in range(n_words):
+        for i in range(min(n_words, layout.CACHE_WORDS)):
             word, _, bits = layout.MATCH_WORD.unpack_from(
                 raw, layout.CACHE_MASK_HEAD.size + i * layout.MATCH_WORD.size
             )

@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from gossamer.pipeline.checksum import checksum
-from gossamer.pipeline.commit import crc32c
+from gossamer.pipeline.crc32c import crc32c
 from gossamer.pipeline.fields import (
     ETH_IPV4,
     ETH_IPV6,

@@ -10,27 +10,28 @@ the flow; ``-generate`` makes a real one of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl import datapaths
 from gossamer.daemon.appctl.odp_parse import OdpFlow, looks_like_odp, port_of
 from gossamer.daemon.appctl.payload import with_payload
+from gossamer.daemon.appctl.recirculation import HEADERS, brought_along
 from gossamer.errors import FieldError
-from gossamer.pipeline.fields import BY_NAME, KEY_LEN, PACKET_OFFSET, get_slot
+from gossamer.pipeline.fields import BY_NAME, get_slot
 from gossamer.pipeline.flow_syntax import compose, parse_flow
 from gossamer.pipeline.match import Match
 from gossamer.switch.show import CommandError
 
 if TYPE_CHECKING:
+    from gossamer.daemon.appctl.paths import CachedPath
     from gossamer.switch.bridge import Bridge
     from gossamer.switch.switch import Switch
 
 _MAX_PAYLOAD: Final = 64000
 _MIN_FRAME: Final = 14
 _MAX_POSITIONAL: Final = 3
-_HEADERS: Final = (1 << (KEY_LEN - PACKET_OFFSET) * 8) - 1
 _IN_PORT: Final = BY_NAME["in_port"].full_mask
 _NO_FIELDS: Final = ("priority", "table", "cookie", "idle_timeout", "hard_timeout", "actions")
 _PEERS_WORDS: Final = (
@@ -38,6 +39,7 @@ _PEERS_WORDS: Final = (
     (r"^there is no port '(.*)'$", r"bad value for in_port (\1: invalid or unknown port for in_port)"),
     (r"^(\w+) needs a match on \w+ first$", r"prerequisites not met for setting \1"),
 )
+_RECIRC_ID: Final = re.compile(r"\brecirc_id=(0x[0-9a-fA-F]+|[1-9][0-9]*|0)(?:[ ,]+|$)")
 _CT_STATES: Final = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
 
 
@@ -46,7 +48,7 @@ class Asked:
     """What is to be traced.
 
     `state` are bits of the key that no header holds (registers, metadata,
-    tunnel), as the flow names them; `real` packets were given or are to be
+    tunnel), as the flow names them or as they were kept by its recirc_id; `real` packets were given or are to be
     generated, and do what packets do: addresses are learned, controllers told.
     """
 
@@ -62,6 +64,12 @@ class Asked:
     """The flow says what the packet is, or the packet itself does."""
     ct_next: tuple[int, ...]
     """What each ct() is to say, one after the other."""
+    recirc_id: int = 0
+    """How the packet goes on after a ct(), 0 where it comes in: the table, plus one."""
+
+
+Paths = Callable[[], "Iterable[CachedPath]"]
+"""What is cached now, which tells of packets that went on after a ct()."""
 
 
 @dataclass(slots=True)
@@ -74,7 +82,7 @@ class _Options:
 
 
 def parse_arguments(
-    switch: Switch, argv: Sequence[str], *, packet_out: bool = False
+    switch: Switch, argv: Sequence[str], paths: Paths, *, packet_out: bool = False
 ) -> Asked:
     """Raises CommandError for what is wrong with them, in the peer's words."""
     options, words = _options(argv, packet_out=packet_out)
@@ -88,11 +96,11 @@ def parse_arguments(
     if len(words) not in (1, 2):
         raise CommandError("Syntax error")
     if looks_like_odp(words[-1]):
-        bridge, match = _datapath_flow(switch, words)
+        bridge, match, recirc_id = _datapath_flow(switch, words)
     elif len(words) == 1:
         raise CommandError(f"syntax error at {words[0]} (or the bridge name was omitted)")
     else:
-        bridge, match = _bridge_flow(switch, *words)
+        bridge, match, recirc_id = _bridge_flow(switch, *words)
     in_port = get_slot(match.value, "in_port") if match.mask & _IN_PORT else 0xFFFFFFFF
     typed = packet is not None or bool(get_slot(match.mask, "eth_type"))
     composed = packet
@@ -100,18 +108,22 @@ def parse_arguments(
         composed = compose(match)
         if options.payload is not None:
             composed = with_payload(composed, match, options.payload)
-    beyond = ~_HEADERS & ~_IN_PORT
+    known = match
+    if recirc_id:
+        known = brought_along(paths(), bridge.ports.bridge_id, recirc_id, match)
+    beyond = ~HEADERS & ~_IN_PORT
     return Asked(
         bridge=bridge,
         in_port=in_port,
         packet=composed,
-        state=Match(match.value & beyond, match.mask & beyond),
+        state=Match(known.value & beyond, known.mask & beyond),
         real=options.generate or packet is not None,
         names=options.names,
         consistent=options.consistent,
         flow=match,
         typed=typed,
         ct_next=tuple(options.ct_next),
+        recirc_id=recirc_id,
     )
 
 
@@ -188,7 +200,8 @@ def _hex(text: str) -> tuple[bytes | None, str]:
     return data, ""
 
 
-def _bridge_flow(switch: Switch, name: str, text: str) -> tuple[Bridge, Match]:
+def _bridge_flow(switch: Switch, name: str, text: str) -> tuple[Bridge, Match, int]:
+    """The bridge, the flow, and its recirc_id, which stands among the fields of a trace's flows."""
     bridge = switch.bridges.get(name)
     if bridge is None:
         raise CommandError(f"{name}: unknown bridge")
@@ -200,8 +213,10 @@ def _bridge_flow(switch: Switch, name: str, text: str) -> tuple[Bridge, Match]:
             why = f"bad value for {field} ({value}: wildcards not allowed here)"
             raise CommandError(f"Bad openflow flow syntax: {text}: {why}")
     ports = {port.name: port.ofport for port in bridge.ports.ports.values()}
+    recirculated = _RECIRC_ID.search(text)
+    recirc_id = int(recirculated[1], 0) if recirculated else 0
     try:
-        return bridge, parse_flow(text, ports).match
+        return bridge, parse_flow(_RECIRC_ID.sub("", text), ports).match, recirc_id
     except FieldError as e:
         raise CommandError(f"Bad openflow flow syntax: {text}: {_as_peer(e.message)}") from None
 
@@ -213,17 +228,22 @@ def _as_peer(message: str) -> str:
     return message
 
 
-def _datapath_flow(switch: Switch, words: Sequence[str]) -> tuple[Bridge, Match]:
+def _datapath_flow(switch: Switch, words: Sequence[str]) -> tuple[Bridge, Match, int]:
     kinds = datapaths.kinds(switch)
     wanted = words[0].removeprefix("ovs-") if len(words) > 1 else kinds[0] if kinds else ""
     if (len(words) == 1 and len(kinds) != 1) or wanted not in kinds:
         raise CommandError("Cannot find the datapath")
     flow = OdpFlow(words[-1])
-    ports = {port.port_id: (b, port) for b, port in datapaths.ports_of(switch, wanted)}
+    # Patch ports too, which are in no datapath: what comes by them has paths of its own.
+    ports = {
+        port.port_id: (b, port)
+        for b in datapaths.bridges_of(switch, wanted)
+        for port in b.ports.ports.values()
+    }
     names = {port.name: port_id for port_id, (_, port) in ports.items()}
     port_id = port_of(flow.in_port, names)
     if port_id not in ports:
         raise CommandError(f"no OpenFlow port for datapath port {port_id}")
     bridge, port = ports[port_id]
     match = flow.match.with_field(BY_NAME["in_port"], port.ofport)
-    return bridge, match
+    return bridge, match, flow.recirc_id

@@ -11,41 +11,36 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl.datapaths import PortNames
-from gossamer.daemon.appctl.odp_actions import changes, to_controller
-from gossamer.daemon.appctl.odp_headers import header_off, header_on, sampled, service_changes
-from gossamer.daemon.appctl.odp_tunnel import format_outer
-from gossamer.daemon.appctl.trace_arguments import Asked, parse_arguments
+from gossamer.daemon.appctl.trace_actions import DatapathActions
+from gossamer.daemon.appctl.trace_arguments import Asked, Paths, parse_arguments
 from gossamer.datapath.settings import PuntReason
 from gossamer.errors import DatapathError, FieldError, GossamerError
 from gossamer.openflow.error import OpenFlowError
 from gossamer.openflow.message import Version
 from gossamer.openflow.validate import check_actions
 from gossamer.pipeline import action as act
-from gossamer.pipeline.action import Actions, OfPort, SubField
+from gossamer.pipeline.action import Actions, SubField
 from gossamer.pipeline.action_syntax import parse_actions
 from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import FIELDS, get_slot, put_slot
 from gossamer.pipeline.format import exact_match, format_match
-from gossamer.pipeline.header_changes import tracking
 from gossamer.pipeline.journey import TUNNEL_BITS
 from gossamer.pipeline.match import Match
+from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
-from gossamer.pipeline.steps import Step, StepKind
-from gossamer.pipeline.trace import format_resumed, format_trace, megaflow
+from gossamer.pipeline.trace import behind, format_first, format_resumed, megaflow
 from gossamer.pipeline.world import World
 from gossamer.switch.show import CommandError
 from gossamer.switch.world import packet_out_fdb, untaught_fdb, world_of
 
 if TYPE_CHECKING:
     from gossamer.daemon.appctl.kernel_run import KernelRun, Outcome
-    from gossamer.pipeline.result import Punt
     from gossamer.switch.switch import Switch
 
 Answer = Callable[[str], None]
@@ -56,8 +51,6 @@ _INSTRUCTIONS: Final = (
     (act.ClearActions, "clear_actions"),
     (act.Meter, "meter"),
 )
-_COVERING: Final = (act.PushMpls, act.PushPbb)
-"""Actions that put a header before others, which must be right by then."""
 _PORT: Final = re.compile(r"\b(in_port=|output:|enqueue:|resubmit:|resubmit\()(\d+)")
 _TITLE: Final = re.compile(r'^( *)bridge\("(.*)"\)$')
 _NO_TYPE: Final = "dl_type=0x05ff"
@@ -65,23 +58,26 @@ _NO_TYPE: Final = "dl_type=0x05ff"
 
 
 class Tracing:
-    """The commands, over a switch and what runs packets in its kernel."""
+    """The commands, over a switch, what runs packets in its kernel, and the paths cached there."""
 
-    def __init__(self, switch: Switch, kernel: KernelRun) -> None:
+    def __init__(self, switch: Switch, kernel: KernelRun, paths: Paths) -> None:
         self._switch = switch
         self._kernel = kernel
+        self._paths = paths
 
     def trace(self, argv: Sequence[str], answer: Answer, fail: Answer) -> None:
         """ofproto/trace.  Answers later where a packet is to run in the kernel.
 
         Raises CommandError for wrong arguments.
         """
-        asked = parse_arguments(self._switch, argv)
+        asked = parse_arguments(self._switch, argv, self._paths)
         port = asked.bridge.ports.by_ofport.get(asked.in_port)
         if not asked.real:
             answer(_Trace(self._switch, asked, None).text())
         elif port is None:
             answer(self._without_kernel(asked, "in_port is no port of the bridge"))
+        elif asked.recirc_id:
+            answer(self._without_kernel(asked, "no packet comes in behind a ct()"))
         elif asked.state.mask:
             why = "no packet brings registers, metadata or a tunnel along"
             answer(self._without_kernel(asked, why))
@@ -96,7 +92,7 @@ class Tracing:
     ) -> None:
         """The kernel is ready, or cannot be: tables and ports may have changed meanwhile."""
         try:
-            asked = parse_arguments(self._switch, argv)
+            asked = parse_arguments(self._switch, argv, self._paths)
             port = asked.bridge.ports.by_ofport.get(asked.in_port)
             if error is not None or port is None:
                 answer(self._without_kernel(asked, str(error or "in_port is gone")))
@@ -129,7 +125,9 @@ class Tracing:
             for kind, name in _INSTRUCTIONS:
                 if isinstance(action, kind):
                     raise CommandError(f"{name} instruction not allowed here")
-        asked = parse_arguments(self._switch, words, packet_out=True)
+        asked = parse_arguments(self._switch, words, self._paths, packet_out=True)
+        if asked.recirc_id:
+            raise CommandError("Recirculation conflict (actions)!")
         if asked.consistent:
             try:
                 check_actions(actions, asked.flow, 0, Version.V13)
@@ -145,54 +143,6 @@ class Tracing:
         return trace.compare(outcome)
 
 
-@dataclass(slots=True)
-class _Leaving:
-    """Datapath actions being written."""
-
-    committed: int
-    """The key as the headers say by now."""
-    latest: int = 0
-    """The key after the step before."""
-    parts: list[str] = field(default_factory=list)
-    pending: act.Encap | None = None
-    """A header that goes on, with all that is set of it by then, before anything else is done."""
-
-    def header(self, action: act.Encap | act.Decap, after: int) -> None:
-        """A header goes on or comes off; `after` is the key then."""
-        self.commit(self.latest)
-        if isinstance(action, act.Decap):
-            self.parts.append(header_off(self.committed, after))
-        else:
-            self.pending = action
-        self.committed = after
-
-    def commit(self, key: int) -> None:
-        """Write what makes the headers say `key`."""
-        if key and self.pending is not None:
-            self.parts.append(header_on(self.pending, key))
-            if self.pending.packet_type == act.PacketType.ETHERNET:
-                for address in ("eth_dst", "eth_src"):
-                    self.committed = put_slot(self.committed, address, get_slot(key, address))
-            else:
-                self.committed = key
-            self.pending = None
-        if key:
-            self.parts += service_changes(self.committed, key)
-            # What goes with a packet into a tunnel is told where it leaves by one.
-            here = self.committed & TUNNEL_BITS
-            self.parts += changes(self.committed, key & ~TUNNEL_BITS | here)
-            key = key & ~TUNNEL_BITS | here
-            self.committed = key
-
-
-def _flat(step: Step) -> Iterator[Step]:
-    """All steps below one, in order."""
-    for below in step.steps:
-        if below.kind is not StepKind.RESUME:
-            yield below
-            yield from _flat(below)
-
-
 class _Trace:
     """One packet, run through the reference pipeline, and its text."""
 
@@ -202,6 +152,8 @@ class _Trace:
         self.world = world_of(switch, packet_out_fdb if asked.real else untaught_fdb)
         self.world.tracking = Foreseen(asked.ct_next)
         self.key = parse(asked.packet, asked.in_port) | asked.state.value
+        # What a recirc_id stands for is not told with the flow.
+        self.shown = self.key & ~(asked.state.mask & ~asked.flow.mask)
         try:
             self.result = self._run(actions)
         except GossamerError as e:
@@ -212,6 +164,9 @@ class _Trace:
         asked, pipeline = self.asked, Pipeline(self.world)
         name, packet = asked.bridge.name, asked.packet
         brought = asked.state.value & TUNNEL_BITS
+        if asked.recirc_id:
+            table_id = asked.recirc_id - 1
+            return pipeline.run_at(name, asked.in_port, packet, table_id, asked.state.value)
         mask = asked.state.mask & ~TUNNEL_BITS
         if not mask:
             if actions is None:
@@ -231,15 +186,18 @@ class _Trace:
 
     def text(self, kernel: str = "") -> str:
         """The peer's text; `kernel` is a line of ours before the final flow."""
-        resumed = format_resumed(self.world, self.result)
-        first = format_trace(self.world, self.result, self.key).removesuffix(resumed)
-        *steps, final, _, _ = first.splitlines()
+        leaving = DatapathActions(self.switch, self.result, self.ports, real=self.asked.real)
+        resumed = format_resumed(
+            self.world, self.result, lambda step: leaving.text(step, step.key)
+        )
+        number = self.asked.recirc_id
+        *steps, final = format_first(self.result, self.shown, number)
         lines = [
             *steps,
             *([kernel] if kernel else []),
             final,
-            f"Megaflow: recirc_id=0,eth,{format_match(self.megaflow())}",
-            f"Datapath actions: {self.datapath_actions()}",
+            f"Megaflow: {behind(number, format_match(self.megaflow()))}",
+            f"Datapath actions: {leaving.text(self.result.steps, self.key)}",
         ]
         text = "\n".join(lines) + "\n" + resumed
         text = re.sub(r"\bin_port=NONE\b", "in_port=ANY", text)
@@ -255,61 +213,6 @@ class _Trace:
         if not get_slot(self.key, "vlan_tci"):
             mask = put_slot(mask, "vlan_tci", 0)
         return Match(self.key & mask, mask)
-
-    # -- what leaves the switch ------------------------------------------------------------------
-
-    def datapath_actions(self) -> str:
-        """What leaves the switch, in order: header changes, ports, packet-ins."""
-        leaving = _Leaving(self.key)
-        punts = list(self.result.punts)
-        for step in _flat(self.result.steps):
-            if isinstance(step.action, _COVERING):
-                leaving.commit(leaving.latest)
-            elif isinstance(step.action, (act.Encap, act.Decap)):
-                leaving.header(step.action, step.key)
-            elif isinstance(step.action, act.Sample) and self._samples(step):
-                leaving.commit(leaving.latest)
-                leaving.parts.append(self._sample(step, step.action))
-            elif isinstance(step.action, act.Ct):
-                leaving.commit(leaving.latest)
-                leaving.parts += tracking(step, self.result.resumed)
-            elif step.kind is StepKind.OUTPUT:
-                leaving.commit(step.key)
-                if step.outer is not None:
-                    leaving.parts.append(f"set(tunnel({format_outer(step.outer)}))")
-                leaving.parts.append(self._port(step.bridge, step.port))
-            elif step.kind is StepKind.PUNT:
-                leaving.commit(step.key)
-                leaving.parts.append(self._punt(step, punts))
-            leaving.latest = step.key or leaving.latest
-        return ",".join(leaving.parts) or "drop"
-
-    def _port(self, bridge: str, ofport: int) -> str:
-        return self.ports.in_bridge(self.switch.bridges[bridge])(ofport)
-
-    def _samples(self, step: Step) -> bool:
-        return any(sampled.action is step.action for sampled in self.result.samples)
-
-    def _sample(self, step: Step, action: act.Sample) -> str:
-        bridge = next(s.bridge for s in self.result.samples if s.action is action)
-        if action.sampling_port in (OfPort.ANY, get_slot(step.key, "in_port")):
-            return sampled(action, str(OfPort.ANY.value))
-        return sampled(action, self._port(bridge, action.sampling_port))
-
-    def _punt(self, step: Step, punts: list[Punt]) -> str:
-        """The packet-in of a step: of those not told yet the one with this packet."""
-        found = next(
-            p for p in punts if p.bridge == step.bridge and p.packet == step.packet
-        )
-        punts.remove(found)
-        return to_controller(
-            found.reason,
-            found.action.controller_id,
-            found.action.max_len,
-            found.flow.cookie if found.flow else 0,
-            dont_send=not self.asked.real,
-            pause=found.action.pause,
-        )
 
     def compare(self, outcome: Outcome) -> str:
         """What came out of the kernel, and whether the tables say the same."""

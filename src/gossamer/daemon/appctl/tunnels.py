@@ -25,7 +25,7 @@ from gossamer.pipeline.tunnel import (
 )
 from gossamer.pipeline.wrap import SOURCE_PORTS
 from gossamer.switch.show import Command, CommandError
-from gossamer.switch.tunnels import format_match
+from gossamer.switch.tunnel_claims import format_match
 
 if TYPE_CHECKING:
     from gossamer.devices.routes import Route

@@ -67,6 +67,11 @@ class Config:
         """Of the index of connections; stays as long as its map."""
         return int(self._array.words32[_SEED])
 
+    @property
+    def n_slots(self) -> int:
+        """How many slots the kernel takes to be there."""
+        return int(self._array.words32[_SLOTS])
+
     def set_slots(self, n: int, room_at: int) -> None:
         """How many slots there are; at so many connections the kernel asks for more (0: never)."""
         self._array.words32[_SLOTS] = n
@@ -120,6 +125,10 @@ class Config:
     def has_flag(self, flag: CtConfigFlag) -> bool:
         """Whether one is set."""
         return bool(self._array.words32[_FLAGS] & flag)
+
+    def set_flags(self, flags: CtConfigFlag) -> None:
+        """Set these, and clear all others."""
+        self._array.words32[_FLAGS] = int(flags)
 
     def set_flag(self, flag: CtConfigFlag, on: bool) -> None:
         """Set one, or clear it."""

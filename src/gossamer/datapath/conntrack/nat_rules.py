@@ -8,6 +8,27 @@ from collections import Counter
 from gossamer.datapath import layout
 from gossamer.datapath.maps import HashMap
 from gossamer.errors import DatapathError
+from gossamer.pipeline.action_ct import Nat
+from gossamer.pipeline.format_ct import format_nat
+
+
+def image_of(nat: Nat) -> bytes:
+    """`struct ct_nat_rule`."""
+    flags = int(nat.src) | nat.dst << 1 | nat.persistent << 2 | nat.hash << 3 | nat.random << 4
+    first, last = nat.addresses or (b"", b"")
+    ports = nat.ports or (0, 0)
+    family = {0: 0, 4: 4, 16: 6}[len(first)]
+    return layout.CT_NAT_RULE.pack(flags, first.ljust(16, b"\0"), last.ljust(16, b"\0"), *ports, family)
+
+
+def nat_of(image: bytes) -> Nat:
+    """The counterpart of image_of()."""
+    flags, first, last, low, high, family = layout.CT_NAT_RULE.unpack(image)
+    n_bytes = {0: 0, 4: 4, 6: 16}[family]
+    addresses = (first[:n_bytes], last[:n_bytes]) if n_bytes else None
+    src, dst, persistent, hashed, random = (bool(flags >> i & 1) for i in range(5))
+    ports = (low, high) if low else None
+    return Nat(src, dst, addresses, ports, persistent=persistent, hash=hashed, random=random)
 
 
 class NatRules:
@@ -47,6 +68,11 @@ class NatRules:
         if not self._users[number]:
             del self._users[number]
             self._rules.delete(number.to_bytes(4, "little"))
+
+    def text(self, number: int) -> str:
+        """The nat() that a number stands for, as a rule has it; ``nat`` for 0 and one that is gone."""
+        image = self._rules.get(number.to_bytes(4, "little")) if number else None
+        return "nat" if image is None else format_nat(nat_of(image))
 
     def disinherit(self) -> None:
         """Delete those of an earlier daemon that nobody asked for again."""

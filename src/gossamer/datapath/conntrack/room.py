@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from threading import Thread
 from typing import Final
 
 from gossamer.datapath import layout
 from gossamer.datapath.conntrack.config import Config
-from gossamer.datapath.conntrack.store import Chunks, families
+from gossamer.datapath.conntrack.store import SLOTS_AT_ONCE, Chunks
 from gossamer.datapath.maps import MappedArray
 from gossamer.errors import DatapathError
 
@@ -26,6 +27,9 @@ class Room:
 
     Memory grows with use so; what is there stays.  Where the kernel has none,
     new connections push out others.
+
+    A chunk takes the kernel 10 ms, and there may be twenty to make: a thread waits for them, as the
+    interpreter is free meanwhile.
     """
 
     def __init__(self, chunks: Chunks, config: Config, shared: MappedArray) -> None:
@@ -34,35 +38,52 @@ class Room:
         self._shared = shared
         self._wanted = False
         self._maximum = self._reached = 0
-        self._walk = chunks.windows(self.top)
         self._walked = self._last_seen = 0
+        self._growing = Thread(target=self._grow)
         self.make_for(int(shared.words32[_N]))
+
+    def close(self) -> None:
+        """Wait for what is being made."""
+        if self._growing.is_alive():
+            self._growing.join()
 
     def is_wanted(self, _record: bytes) -> None:
         """The kernel asks for more slots: the next `make()` looks."""
         self._wanted = True
 
     def make(self) -> None:
-        """Do what was asked for since the last time, by the kernel or by another maximum."""
-        if self._wanted or self._config.maximum != self._maximum:
+        """Begin what was asked for since the last time, by the kernel or by another maximum."""
+        asked = self._wanted or self._config.maximum != self._maximum
+        if asked and not self._growing.is_alive():
             self._wanted = False
-            self.make_for(int(self._shared.words32[_N]))
+            self._maximum = self._config.maximum
+            self._growing = Thread(target=self._grow, name="ct_room")
+            self._growing.start()
 
-    def make_for(self, n: int) -> None:
-        """Have the slots that so many connections want."""
+    def _grow(self) -> None:
+        """Make room until there is enough for those too that came meanwhile: the kernel asks once."""
+        while not self.make_for(int(self._shared.words32[_N])):
+            pass
+
+    def make_for(self, n: int) -> bool:
+        """Have the slots that so many connections want.  False where there are more by now, for whom there
+        could be some."""
         self._maximum = self._config.maximum
         chunks, most = self._chunks, -(-self._maximum // layout.CT_CHUNK)
         reserve = max(n // 3, _LEAST_RESERVE)
         wanted = min(most, -(-(n + reserve) // layout.CT_CHUNK))
+        failed = False
         try:
             while len(chunks) < wanted:
                 chunks.add()
                 self._config.set_slots(len(chunks) * layout.CT_CHUNK, 0)
         except DatapathError as e:
             log.warning("connections=%d: %s", n, e)
+            failed = True
         slots = len(chunks) * layout.CT_CHUNK
         left = max(slots // 6, _LEAST_RESERVE // 2)
         self._config.set_slots(slots, slots - left if len(chunks) < most else 0)
+        return failed or len(chunks) >= most or self._shared.words32[_N] < slots - left
 
     def draw_together(self) -> None:
         """Where there are far fewer connections than there were, new ones lie closer together again."""
@@ -74,25 +95,26 @@ class Room:
     @property
     def top(self) -> int:
         """All connections are in slots before this one."""
-        return int(self._shared.words32[_TOP])
+        return min(int(self._shared.words32[_TOP]), self._config.n_slots)
 
-    def walk(self, parts: int) -> Iterator[bytes]:
-        """Records of the next slots that connections may be in, the n-th part of them; where this
-        ended it goes on the next time."""
+    def walk(self, parts: int) -> Iterator[range]:
+        """The next slots that connections may be in, the n-th part of them and some at a time; where
+        this ended it goes on the next time.  What is found there is to be told by `saw()`."""
         if not self._shared.words32[_N] and self.top <= layout.CT_LEAST_REACH:
             return
-        seen, limit = 0, max(layout.CT_LEAST_REACH, self.top // parts)
-        while seen < limit:
-            records = next(self._walk, None)
-            if records is None:
+        left = max(layout.CT_LEAST_REACH, self.top // parts)
+        while left > 0:
+            if self._walked >= self.top:
                 self._lower_top()
                 return
-            there = families(records)
-            seen += len(there)
-            self._walked += len(there)
-            if any(there):
-                self._last_seen = self._walked
-                yield records
+            slots = range(self._walked, min(self._walked + SLOTS_AT_ONCE, self.top))
+            self._walked = slots.stop
+            left -= len(slots)
+            yield slots
+
+    def saw(self, behind: int) -> None:
+        """Slots before this one are in use."""
+        self._last_seen = max(self._last_seen, behind)
 
     def _lower_top(self) -> None:
         """All slots were looked at: those after the last one in use count no more.
@@ -100,9 +122,7 @@ class Room:
         What the kernel took meanwhile is below what `reach` was, which may grow just now too.
         """
         words = self._shared.words32
-        if self._walked >= words[_TOP]:
-            words[_TOP] = max(self._last_seen, self._reached, words[_REACH])
-            words[_TOP] = max(words[_TOP], words[_REACH])
+        words[_TOP] = max(self._last_seen, self._reached, words[_REACH])
+        words[_TOP] = max(words[_TOP], words[_REACH])
         self._reached = words[_REACH]
-        self._walk = self._chunks.windows(self.top)
         self._walked = self._last_seen = 0

@@ -10,6 +10,8 @@ import ctypes
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from struct import Struct
+from threading import Lock
 from typing import Final
 
 from gossamer.datapath import layout, libbpf
@@ -29,8 +31,17 @@ _FACTOR: Final = 0xFF51AFD7ED558CCD
 _SLOT_MASK: Final = (1 << layout.CT_SLOT_BITS) - 1
 _WINDOW: Final = 4096
 """Records that are read at a time: whole pages."""
-_AT_ONCE: Final = 80
-"""Keys that one run of the program forgets (bpf/forget.h, FORGET_MOST)."""
+_KEYS_AT_ONCE: Final = 80
+SLOTS_AT_ONCE: Final = 128
+"""What one run of the program forgets, and looks at (bpf/forget.h, FORGET_MOST and FORGET_SLOTS_MOST)."""
+_KEYS, _SLOTS, _EXPIRED_SLOTS = 0, 1, 2
+"""enum forget."""
+_LAST_SHIFT: Final = 16
+_REMOVED: Final = (1 << _LAST_SHIFT) - 1
+_ALL_ZONES: Final = (1 << 32) - 1
+_HEAD: Final = Struct("=4I")
+_INHERITED_AT_ONCE: Final = min(16, 3200 // layout.CT_RECORD_SIZE)
+"""Records that one run of the program takes over (bpf/inherit.h, INHERIT_MOST), which must fit a page."""
 
 
 class Chunks:
@@ -40,6 +51,8 @@ class Chunks:
         check_shape("ct_chunks", fd, 4, 4, layout.CT_CHUNKS)
         self.fd = fd
         self._maps: list[HashMap] = []
+        self._lock = Lock()
+        """Held while another one joins them; one thread adds, another may see at any time."""
         self._follow()
 
     def __len__(self) -> int:
@@ -51,12 +64,12 @@ class Chunks:
 
     def _follow(self) -> None:
         """See those that are there."""
-        while len(self._maps) < layout.CT_CHUNKS:
-            place, number = ctypes.c_uint32(len(self._maps)), ctypes.c_uint32()
-            if lib.bpf_map_lookup_elem(self.fd, ctypes.byref(place), ctypes.byref(number)) < 0:
-                return
-            fd = check(lib.bpf_map_get_fd_by_id(number), "opening a chunk of connections")
-            self._maps.append(HashMap("ct_chunk", fd, 4, layout.CT_RECORD_SIZE))
+        with self._lock:
+            while len(self._maps) < layout.CT_CHUNKS:
+                fd = chunk_at(self.fd, len(self._maps))
+                if fd is None:
+                    return
+                self._maps.append(HashMap("ct_chunk", fd, 4, layout.CT_RECORD_SIZE))
 
     def add(self) -> None:
         """Make one more.  Raises DatapathError where the kernel has no memory for it."""
@@ -70,12 +83,19 @@ class Chunks:
             ),
             "making room for more connections",
         )  # fmt: skip
-        place, value = ctypes.c_uint32(len(self._maps)), ctypes.c_uint32(fd)
+        with self._lock:
+            # Before the kernel has it: who sees it there would add it once more.
+            place, value = ctypes.c_uint32(len(self._maps)), ctypes.c_uint32(fd)
+            self._maps.append(HashMap("ct_chunk", fd, 4, layout.CT_RECORD_SIZE))
+        # This waits for programs that run.
         result = lib.bpf_map_update_elem(
             self.fd, ctypes.byref(place), ctypes.byref(value), libbpf.BPF_ANY
         )
+        if result < 0:
+            with self._lock:
+                self._maps.pop()
+            os.close(fd)
         check(result, "making room for more connections")
-        self._maps.append(HashMap("ct_chunk", fd, 4, layout.CT_RECORD_SIZE))
 
     def record(self, slot: int) -> bytes:
         """What is in a slot."""
@@ -98,7 +118,9 @@ class Chunks:
             if left <= 0:
                 return
             for first in range(0, left, _WINDOW):
-                yield _window(chunk.fd, first)[: (left - first) * layout.CT_RECORD_SIZE]
+                yield window(chunk.fd, first, _WINDOW, layout.CT_RECORD_SIZE)[
+                    : (left - first) * layout.CT_RECORD_SIZE
+                ]
 
     def close(self) -> None:
         """Let go of them."""
@@ -107,16 +129,23 @@ class Chunks:
         self._maps.clear()
 
 
-def _window(fd: int, first: int) -> bytes:
-    """Records of a chunk, `_WINDOW` of them.
+def chunk_at(chunks_fd: int, place: int) -> int | None:
+    """A file descriptor of a chunk in `ct_chunks`, None where there is none yet."""
+    key, number = ctypes.c_uint32(place), ctypes.c_uint32()
+    if lib.bpf_map_lookup_elem(chunks_fd, ctypes.byref(key), ctypes.byref(number)) < 0:
+        return None
+    return check(lib.bpf_map_get_fd_by_id(number), "opening a chunk of connections")
+
+
+def window(fd: int, first: int, n: int, size: int) -> bytes:
+    """Records of a chunk, `n` of them, `size` bytes each; `first` begins a page.
 
     Mapped only meanwhile: what stays mapped counts as the daemon's own memory.  bpf_map_lookup_batch()
     takes ten times as long, as it copies one by one.
     """
-    size = layout.CT_RECORD_SIZE
     try:
         with mmap.mmap(
-            fd, _WINDOW * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=first * size
+            fd, n * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=first * size
         ) as mapped:
             return mapped[:]
     except OSError as e:
@@ -131,11 +160,12 @@ def families(records: bytes) -> bytes:
 class ConnectionStore:
     """Connections by their keys, which are `struct ct_tuple`, with CT_TRANSLATED or CT_ALIAS."""
 
-    def __init__(self, index_fd: int, chunks_fd: int, seed: int, forget_fd: int) -> None:
+    def __init__(self, index_fd: int, chunks_fd: int, seed: int, forget_fd: int, inherit_fd: int) -> None:
         self._index = HashMap("ct_index", index_fd, 4, layout.CT_LINE.size)
         self.chunks = Chunks(chunks_fd)
         self._seed = seed
         self._forget_fd = forget_fd
+        self._inherit_fd = inherit_fd
 
     def get(self, key: bytes) -> tuple[bytes, bytes] | None:
         """Key and `struct ct_connection` of the one that has this key, or this alias; None: none has."""
@@ -153,14 +183,37 @@ class ConnectionStore:
                 break
         return None
 
-    def forget(self, keys: Sequence[bytes], *, expired: bool = False) -> int:
-        """Have connections removed, by their own keys; with `expired` only those whose time is up.
-        How many there were."""
+    def forget(self, keys: Sequence[bytes]) -> int:
+        """Have connections removed, by their own keys.  How many there were."""
         n = 0
-        for first in range(0, len(keys), _AT_ONCE):
-            part = keys[first : first + _AT_ONCE]
-            head = len(part).to_bytes(4, "little") + int(expired).to_bytes(4, "little") + bytes(8)
-            n += verdict(self._forget_fd, head + b"".join(part))
+        for first in range(0, len(keys), _KEYS_AT_ONCE):
+            part = keys[first : first + _KEYS_AT_ONCE]
+            n += verdict(self._forget_fd, _HEAD.pack(len(part), _KEYS, 0, 0) + b"".join(part))
+        return n
+
+    def forget_slots(self, slots: range, zone: int | None = None) -> int:
+        """Have the connections of slots removed, `SLOTS_AT_ONCE` at most, or only those of a zone.
+        How many there were."""
+        its_zone = _ALL_ZONES if zone is None else zone
+        head = _HEAD.pack(len(slots), _SLOTS, slots.start, its_zone)
+        return verdict(self._forget_fd, head) & _REMOVED
+
+    def expire_slots(self, slots: range) -> tuple[int, int]:
+        """Have the connections of slots removed whose time is up, of `SLOTS_AT_ONCE` at most.
+
+        How many there were, and the slot behind the last one that had any: 0 where none had.
+        """
+        found = verdict(self._forget_fd, _HEAD.pack(len(slots), _EXPIRED_SLOTS, slots.start, 0))
+        last = found >> _LAST_SHIFT
+        return found & _REMOVED, slots.start + last if last else 0
+
+    def inherit(self, records: Sequence[bytes]) -> int:
+        """Have connections that another version kept, whose records are laid out as ours; those that are
+        here already become what is further of both.  How many are here then."""
+        n = 0
+        for first in range(0, len(records), _INHERITED_AT_ONCE):
+            part = records[first : first + _INHERITED_AT_ONCE]
+            n += verdict(self._inherit_fd, len(part).to_bytes(4, "little") + bytes(12) + b"".join(part))
         return n
 
     def enter(self, names: Sequence[bytes], slot: int, value: bytes) -> None:

@@ -7,8 +7,9 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from gossamer.openflow.message.version import ANY_GROUP, NO_BUFFER
-from gossamer.pipeline.action import Actions, OfPort
+from gossamer.pipeline.action import Actions
 from gossamer.pipeline.match import ANY, Match
+from gossamer.pipeline.of_port import OfPort
 
 
 @dataclass(slots=True)

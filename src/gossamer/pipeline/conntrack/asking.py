@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.change import apply_change
 from gossamer.pipeline.conntrack.tracker import Request
 from gossamer.pipeline.fields import BY_NAME, Field, get
@@ -11,7 +12,7 @@ from gossamer.pipeline.steps import Step
 _MARK, _LABEL = BY_NAME["ct_mark"], BY_NAME["ct_label"]
 
 
-def request_of(action: act.Ct, key: int, step: Step) -> Request:
+def request_of(action: Ct, key: int, step: Step) -> Request:
     """What `action` asks, as things stand; `step` hears of changes that cannot be."""
     zone = action.zone
     if action.zone_field is not None:

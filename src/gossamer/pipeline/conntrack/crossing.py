@@ -8,7 +8,7 @@ from typing import Final
 from gossamer.pipeline.commit import Buffer, Covered, Frame
 from gossamer.pipeline.conntrack.fragments import Refused
 from gossamer.pipeline.conntrack.quoted import quoted, translated, with_identifier
-from gossamer.pipeline.conntrack.reading import Reading, read
+from gossamer.pipeline.conntrack.reading import Reading
 from gossamer.pipeline.conntrack.sequences import moved
 from gossamer.pipeline.conntrack.tracker import (
     DNAT,
@@ -79,7 +79,9 @@ class Crossing:
 class Traveller:
     """What is known of one packet on all its way, in all its copies: which fragment it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: tuple[str, int]) -> None:
+        self._port = port
+        """Bridge and port by which it entered the switch."""
         self._fragment: Reading | Refused | None = None
         self._ports: list[tuple[int, int]] = []
         """Of a later fragment, which has none to be read: by the number in the key."""
@@ -95,7 +97,7 @@ class Traveller:
         known = reading if isinstance(reading, Reading) else None
         before = get_slot(key, "ct_state") if get_slot(key, "ct_zone") == request.zone else 0
         before = before if before & TRK else 0
-        verdict = tracking.track(known, before, request, now_ns, frame.packet)
+        verdict = tracking.track(known, before, request, now_ns, frame)
         if verdict.drop is not None:
             return Crossing(drop=verdict.drop)
         rewritten = Rewritten()
@@ -103,7 +105,7 @@ class Traveller:
             now = verdict.state & ~before
             rewritten = self._rewrite(frame, buffer, known, verdict.translated, now)
         if verdict.shifts is not None:
-            now_is = Buffer(moved(frame, *verdict.shifts))
+            now_is = Buffer(moved(frame, *verdict.shifts), tags=buffer.tags)
             rewritten = replace(rewritten, was=buffer, now=now_is)
         key, buffer = rewritten.of(key, buffer)
         return Crossing(_told(untracked(key), verdict, request.zone), buffer, rewritten)
@@ -111,12 +113,12 @@ class Traveller:
     def _read(
         self, tracking: Tracking, frame: Frame, zone: int, now_ns: int
     ) -> Reading | Refused | None:
-        reading = read(frame)
+        reading = tracking.read(frame)
         fragment = get_slot(frame.key, "nw_frag") & FRAG_ANY
         if reading is None or not fragment or reading.error:
             return reading
         if self._fragment is None:
-            self._fragment = tracking.fragments.enter(frame, reading, zone, now_ns)
+            self._fragment = tracking.fragments.enter(frame, reading, zone, now_ns, self._port)
             if isinstance(self._fragment, Reading):
                 t = self._fragment.tuple
                 self._ports.append((t.sport, t.dport))
@@ -147,7 +149,7 @@ class Traveller:
         elif to.has_ports:
             wanted |= {"tp_src": to.sport, "tp_dst": to.dport}
         elif to.is_icmp and to.sport != reading.tuple.sport:
-            now = Buffer(with_identifier(frame, to.sport))
+            now = Buffer(with_identifier(frame, to.sport), tags=buffer.tags)
             return Rewritten(_changes(key, wanted), buffer, now)
         return Rewritten(_changes(key, wanted))
 
@@ -162,7 +164,8 @@ class Traveller:
             inside = replace(inside, dst=found.tuple.dst)
         if not bits & DNAT:
             inside = replace(inside, src=found.tuple.src)
-        return Rewritten(_changes(frame.key, wanted), buffer, Buffer(translated(frame, inside)))
+        now = Buffer(translated(frame, inside), tags=buffer.tags)
+        return Rewritten(_changes(frame.key, wanted), buffer, now)
 
 
 def _changes(key: int, wanted: dict[str, int]) -> tuple[tuple[str, int, int], ...]:

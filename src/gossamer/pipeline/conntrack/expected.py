@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gossamer.pipeline.action import Nat
+from gossamer.pipeline.action_ct import Nat
 from gossamer.pipeline.conntrack.tuple import Tuple
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from gossamer.pipeline.commit import Frame
 from gossamer.pipeline.conntrack.fragments import Fragments
-from gossamer.pipeline.conntrack.reading import Reading
+from gossamer.pipeline.conntrack.reading import Reading, addresses, read
 from gossamer.pipeline.conntrack.tracker import NEW, TRK, Request, Verdict
 from gossamer.pipeline.conntrack.tuple import Tuple
+from gossamer.pipeline.fields import ETH_IPV4, ETH_IPV6, get_slot
 
 
 class Foreseen:
@@ -25,13 +27,23 @@ class Foreseen:
         """Fragments under way."""
         return self._fragments
 
+    def read(self, frame: Frame) -> Reading | None:
+        """What a packet says, also one that no host sends: what is traced often has no ports."""
+        key, reading = frame.key, read(frame)
+        if reading is not None or get_slot(key, "eth_type") not in (ETH_IPV4, ETH_IPV6):
+            return reading
+        src, dst = addresses(key)
+        ports = get_slot(key, "tp_src"), get_slot(key, "tp_dst")
+        t = Tuple(src, dst, get_slot(key, "nw_proto"), *ports)
+        return Reading(t) if frame.headers.l4 and t.has_ports else None
+
     def track(
         self,
         reading: Reading | None,
         before: int,
         request: Request,
         now_ns: int,
-        packet: bytes = b"",
+        frame: Frame | None = None,
     ) -> Verdict:
         """What was foreseen."""
         if not request.goes_on:

@@ -38,10 +38,11 @@ class _Part:
 
 @dataclass(slots=True)
 class _Datagram:
-    """One of which fragments came; `seen` has a bit for each unit."""
+    """One of which fragments came, the first by `port`; `seen` has a bit for each unit."""
 
     reading: Reading
     begun_ns: int
+    port: tuple[str, int]
     seen: int = 0
     end: int | None = None
     broken: bool = False
@@ -71,33 +72,58 @@ class _Datagram:
         return True
 
 
+_Identity = tuple[bytes, bytes, int, int, int]
+_Place = tuple[_Identity, tuple[str, int] | None]
+"""None: of several of the same identity the one that began first."""
+
+
 class Fragments:
-    """Datagrams whose fragments are under way."""
+    """Datagrams whose fragments are under way.
+
+    One may come again by another port, from who took it out of the switch and sends it on, while its
+    later fragments come for the first time: then it is one of that port.
+    """
 
     def __init__(self) -> None:
-        self._datagrams: dict[tuple[bytes, bytes, int, int, int], _Datagram] = {}
+        self._datagrams: dict[_Place, _Datagram] = {}
 
-    def enter(self, frame: Frame, reading: Reading, zone: int, now_ns: int) -> Reading | Refused:
-        """What a fragment is: of a later one, what the first one was."""
+    def enter(
+        self, frame: Frame, reading: Reading, zone: int, now_ns: int, port: tuple[str, int]
+    ) -> Reading | Refused:
+        """What a fragment is that entered the switch by `port`: of a later one, what the first one was."""
         part = _part(frame, zone)
         if part is None:
             return Refused.INVALID
-        known = self._datagrams.get(part.identity)
-        if known is not None and (
-            now_ns - known.begun_ns > _TIMEOUT_NS
-            or (not part.first and not known.broken and known.whole)
-        ):
-            del self._datagrams[part.identity]
-            known = None
+        place, known = self._find(part, now_ns, port)
         if known is None:
             if part.first:
                 return Refused.INVALID
-            known = self._datagrams[part.identity] = _Datagram(reading, now_ns)
+            known = self._datagrams[place] = _Datagram(reading, now_ns, port)
         if not known.add(part):
             return Refused.OVERLAP
         if not part.first:
             return reading
         return Reading(known.reading.tuple, later=True)
+
+    def _find(
+        self, part: _Part, now_ns: int, port: tuple[str, int]
+    ) -> tuple[_Place, _Datagram | None]:
+        any_port, own_port = (part.identity, None), (part.identity, port)
+        known = self._living(any_port, part, now_ns)
+        if known.port == port if known is not None else not part.first:
+            return any_port, known
+        own = self._living(own_port, part, now_ns)
+        return (any_port, known) if own is None and part.first else (own_port, own)
+
+    def _living(self, place: _Place, part: _Part, now_ns: int) -> _Datagram | None:
+        known = self._datagrams.get(place)
+        if known is not None and (
+            now_ns - known.begun_ns > _TIMEOUT_NS
+            or (not part.first and not known.broken and known.whole)
+        ):
+            del self._datagrams[place]
+            return None
+        return known
 
 
 def _part(frame: Frame, zone: int) -> _Part | None:

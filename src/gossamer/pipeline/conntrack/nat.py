@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from gossamer.pipeline.action import Nat
+from gossamer.pipeline.action_ct import Nat
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.group import mix
 

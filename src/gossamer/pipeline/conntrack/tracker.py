@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from gossamer.pipeline.action import Nat
+from gossamer.pipeline.action_ct import Nat
+from gossamer.pipeline.commit import Frame
 from gossamer.pipeline.conntrack.connection import Connection
 from gossamer.pipeline.conntrack.expected import Expectation, Expectations
 from gossamer.pipeline.conntrack.fragments import Fragments
 from gossamer.pipeline.conntrack.nat import translated_reply
-from gossamer.pipeline.conntrack.reading import Reading
+from gossamer.pipeline.conntrack.reading import Reading, read
 from gossamer.pipeline.conntrack.sequences import SequenceShift
 from gossamer.pipeline.conntrack.tcp import Move
 from gossamer.pipeline.conntrack.timeouts import DEFAULTS
@@ -65,11 +66,14 @@ class Tracking(Protocol):
     def fragments(self) -> Fragments:
         """Fragments under way."""
 
+    def read(self, frame: Frame) -> Reading | None:
+        """What a packet is taken for; None for one that cannot be tracked."""
+
     def track(
-        self, reading: Reading | None, before: int, request: Request, now_ns: int, packet: bytes
+        self, reading: Reading | None, before: int, request: Request, now_ns: int, frame: Frame
     ) -> Verdict:
         """What becomes of a packet in a ct(); `before` is its ct_state in this zone, None as
-        `reading` says that it cannot be tracked.  `packet` are its bytes."""
+        `reading` says that it cannot be tracked.  `frame` is the packet."""
 
 
 @dataclass(slots=True)
@@ -103,6 +107,10 @@ class Tracker:
     def fragments(self) -> Fragments:
         """Fragments under way."""
         return self._fragments
+
+    def read(self, frame: Frame) -> Reading | None:
+        """What a packet says."""
+        return read(frame)
 
     # -- what is kept ------------------------------------------------------------------
 
@@ -144,7 +152,7 @@ class Tracker:
         before: int,
         request: Request,
         now_ns: int,
-        packet: bytes = b"",
+        frame: Frame | None = None,
     ) -> Verdict:
         """What becomes of a packet in a ct(); `before` is its ct_state in this zone."""
         if reading is None:
@@ -301,6 +309,9 @@ class _Tracked:
             if nat.addresses is None or len(nat.addresses[0]) == len(self.tuple.src):
                 src_nat = nat.src
             reply = chosen
+        if src_nat is None and not self.is_free(reply):
+            # Answers to it would be taken for those of a connection that is translated, or these for its.
+            return Drop.CT_NAT_FULL
         timeouts = self.tracker.zones.get(request.zone, Zone()).timeouts
         connection = Connection.begun(reading, self.tuple, reply, timeouts, self.now_ns)
         connection.src_nat, connection.alg = src_nat, request.alg

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from gossamer.datapath.conntrack.connection import Connection
 from gossamer.datapath.offload import on_the_wire, with_payload
 from gossamer.errors import DatapathError
-from gossamer.pipeline.action import CT_ALG_FTP, CT_ALG_TFTP
+from gossamer.pipeline.action_ct import CT_ALG_FTP, CT_ALG_TFTP
 from gossamer.pipeline.conntrack.expected import Expectation
 from gossamer.pipeline.conntrack.sequences import SequenceShift
 from gossamer.pipeline.conntrack.tuple import Tuple
@@ -59,7 +59,7 @@ class Helpers:
             frame = self._read(connection, reply, frame, now_s)
         for part in on_the_wire(frame, _SEGMENT):
             try:
-                self._datapath.let_go_on(punt, part)
+                self._datapath.packets.let_go_on(punt, part)
             except DatapathError as e:
                 # Its port is gone, or the kernel short of memory: TCP sends it again.
                 log.info("port=%d: a packet with a helper is lost: %s", punt.in_port_id, e)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gossamer.pipeline.action import Nat
+from gossamer.pipeline.action_ct import Nat
 from gossamer.pipeline.conntrack.nat import ports
 from gossamer.pipeline.conntrack.tracker import Request, Zone
 from gossamer.pipeline.conntrack.tuple import Tuple

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gossamer.pipeline.action import Nat
+from gossamer.pipeline.action_ct import Nat
 from gossamer.pipeline.conntrack.reading import Reading
 from gossamer.pipeline.conntrack.tcp import Segment
 from gossamer.pipeline.conntrack.timeouts import NS_PER_S

@@ -76,7 +76,7 @@ class Wire:
     def __init__(self, c: Connection) -> None:
         self.conntrack = FakeConntrack(c)
         self.sent: list[bytes] = []
-        datapath: Any = SimpleNamespace(conntrack=self.conntrack, let_go_on=self._go_on)
+        datapath: Any = SimpleNamespace(conntrack=self.conntrack, packets=SimpleNamespace(let_go_on=self._go_on))
         self.datapath = datapath
         self.helpers = Helpers(datapath)
 
@@ -207,7 +207,7 @@ def test_a_port_that_is_gone_loses_the_packet_and_nothing_else(
     def refuse(punt: Punt, packet: bytes) -> None:
         raise DatapathError("no such device")
 
-    monkeypatch.setattr(wire.datapath, "let_go_on", refuse)
+    monkeypatch.setattr(wire.datapath.packets, "let_go_on", refuse)
     assert wire.hold(segment(b"PORT 10,0,0,1,4,210\r\n")) == []
     assert len(wire.conntrack.expectations.added) == 1
 

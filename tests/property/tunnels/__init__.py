@@ -1,0 +1,1 @@
+"""Of tunnels, packet by packet."""

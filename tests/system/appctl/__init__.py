@@ -1,0 +1,1 @@
+"""Of ovs-appctl, beside the peer and on packets that really pass."""

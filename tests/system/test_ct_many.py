@@ -80,7 +80,7 @@ class Echoes:
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     it = Host(Path(mkdtemp(prefix="many", dir="/run")))
-    it.start()
+    it.start("tests.system.stepping_daemon")
     it.vsctl("add-br", "br0")
     yield it
     it.end()
@@ -175,7 +175,7 @@ def test_the_daemon_answers_others_while_connections_are_dumped_and_flushed(host
     assert host.appctl("dpctl/dump-conntrack") == ""
     print(f"echoes answered before the ends of commands: {while_dumped}, {while_flushed}, {while_all}")
     # Where one waits for the end of such work, it is the only one.
-    assert while_dumped >= ENOUGH and while_flushed + while_all >= ENOUGH
+    assert min(while_dumped, while_flushed, while_all) >= ENOUGH
 
 
 def test_a_controllers_flush_is_done_when_its_barrier_is_answered(host: Host) -> None:

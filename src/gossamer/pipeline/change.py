@@ -51,12 +51,12 @@ def apply_change(key: int, action: Action, step: Step) -> int:
         case act.SetField(field=f, value=value, mask=mask):
             return _write(key, f, value << f.shift, mask << f.shift, step)
         case act.RegLoad(dst=dst, value=value):
-            return write_subfield(key, dst, value, step)
+            return _write_subfield(key, dst, value, step)
         case act.RegMove(src=src, dst=dst):
             if not has_field(key, src.field):
                 step.warn(f"unmet prerequisites for {src.field.name}, move ignored")
                 return key
-            return write_subfield(key, dst, key >> src.shift, step)
+            return _write_subfield(key, dst, key >> src.shift, step)
         case act.WriteMetadata(value=value, mask=mask):
             shift = BY_NAME["metadata"].shift
             return (key & ~(mask << shift)) | (value & mask) << shift
@@ -71,7 +71,28 @@ def apply_change(key: int, action: Action, step: Step) -> int:
             return key
 
 
-def write_subfield(key: int, dst: act.SubField, value: int, step: Step) -> int:
+def target(action: Action) -> tuple[Field, int] | None:
+    """The field that an action sets or moves bits to, and which of its bits; None for others."""
+    match action:
+        case act.SetField(field=field, mask=mask):
+            return field, mask
+        case act.RegLoad(dst=dst) | act.RegMove(dst=dst):
+            return dst.field, ((1 << dst.n_bits) - 1) << dst.low
+        case _:
+            return None
+
+
+def bits_written(key: int, action: Action) -> int:
+    """The bits of the key that an action sets or moves something to, be it what they were."""
+    to = target(action)
+    if to is None or not has_field(key, to[0]):
+        return 0
+    if isinstance(action, act.RegMove) and not has_field(key, action.src.field):
+        return 0
+    return to[1] << to[0].shift
+
+
+def _write_subfield(key: int, dst: act.SubField, value: int, step: Step) -> int:
     """The key with as many low bits of `value` in a subfield as it has; unchanged where the
     packet has no such field."""
     mask = (1 << dst.n_bits) - 1

@@ -35,7 +35,8 @@ class Decided:
     def __init__(self) -> None:
         self._bands: list[_Applied] = []
         self._ended: list[tuple[int, ...]] = []
-        self._rewritten: list[tuple[tuple[int, ...], Rewritten]] = []
+        self._rewritten: list[tuple[tuple[int, ...], int, Rewritten]] = []
+        """In which copy, by which of its ct()."""
 
     def ended(self, effect: Effect) -> None:
         """The packet was dropped at `effect`."""
@@ -44,7 +45,7 @@ class Decided:
     def rewritten(self, effect: Effect, what: Rewritten) -> None:
         """NAT wrote into the packet at `effect`."""
         if what != Rewritten():
-            self._rewritten.append((effect.copies, what))
+            self._rewritten.append((effect.copies, len(effect.written), what))
 
     def exceeded(self, effect: Effect, band: Band) -> None:
         """A band of a meter applied to the packet at `effect`."""
@@ -66,9 +67,9 @@ class Decided:
     def changed(self, effect: Effect) -> Effect:
         """The effect as translation by address and raised drop precedence leave its packet."""
         key, buffer = effect.key, effect.buffer
-        for copy, what in self._rewritten:
+        for copy, nth, what in self._rewritten:
             if effect.copies[: len(copy)] == copy:
-                key, buffer = what.of(key, buffer)
+                key, buffer = what.of(key, buffer, effect.written[nth])
         applied = self._of(effect)
         if applied and get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6):
             # The last one knows what those before came to.

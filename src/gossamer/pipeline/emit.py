@@ -26,7 +26,15 @@ def emit(
     """Write down what is to be performed with the packet as it is now."""
     state.effects.append(
         Effect(
-            action, state.key, state.buffer, at.step, state.copies, reason, at.table_id, at.flow
+            action,
+            state.key,
+            state.buffer,
+            at.step,
+            state.copies,
+            state.written,
+            reason,
+            at.table_id,
+            at.flow,
         )
     )
 
@@ -106,6 +114,7 @@ def freeze(state: State, flow: Flow | None) -> None:
             state.buffer,
             freezing.step,
             state.copies,
+            state.written,
             freezing.action.reason,
             flow=flow,
             frozen=frozen,
@@ -123,6 +132,7 @@ def track(state: State, action: Ct, step: Step) -> None:
             state.buffer,
             step,
             state.copies,
+            state.written,
             request=request_of(action, state.key, step),
             action_set=state.action_set.copy(),
         )
@@ -137,3 +147,4 @@ def track(state: State, action: Ct, step: Step) -> None:
         )
     step.detail("Sets the packet to an untracked state, and clears all the conntrack fields.")
     state.key = untracked(state.key)
+    state.written = (*state.written, 0)

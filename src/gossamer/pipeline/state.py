@@ -33,7 +33,8 @@ class At:
 class Effect:
     """Something to be performed, with the packet as it was when the action came up.
 
-    `copies` are the buckets and clones it stands in, outermost first, by numbers of their own.
+    `copies` are the buckets and clones it stands in, outermost first, by numbers of their own;
+    `written` as in a State.
     """
 
     action: act.Output | act.OutputTrunc | act.Controller | act.Meter | Ct | act.Sample
@@ -41,6 +42,7 @@ class Effect:
     buffer: Buffer
     step: Step
     copies: tuple[int, ...] = ()
+    written: tuple[int, ...] = ()
     reason: int = 0
     table_id: int = 0
     flow: Flow | None = None
@@ -71,6 +73,8 @@ class State:
         self.stack: list[bytes] = []
         self.copies: tuple[int, ...] = ()
         """The buckets and clones under way, as in an Effect."""
+        self.written: tuple[int, ...] = ()
+        """For each ct() that this copy went through: bits of the key that actions wrote behind it."""
         self.packet_out = False
         self.in_action_set = False
         self.in_bucket = False
@@ -91,6 +95,10 @@ class State:
     def stopped(self) -> bool:
         """Whether no further action is run."""
         return self.exited or self.failure is not None
+
+    def write(self, bits: int) -> None:
+        """An action writes these bits of the key."""
+        self.written = tuple(written | bits for written in self.written)
 
     def fail(self, step: Step, text: str, drop: Drop) -> None:
         """Void all of this translation."""

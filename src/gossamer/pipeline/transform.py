@@ -9,7 +9,7 @@ from gossamer.pipeline.action_choice import Bundle, Multipath
 from gossamer.pipeline.action_ct import CtClear
 from gossamer.pipeline.action_encap import Decap, Encap
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
-from gossamer.pipeline.change import apply_change, pop_vlan, push_vlan, write_subfield
+from gossamer.pipeline.change import apply_change, bits_written, pop_vlan, push_vlan
 from gossamer.pipeline.commit import Buffer
 from gossamer.pipeline.conntrack.crossing import untracked
 from gossamer.pipeline.fields import get_slot, put_slot
@@ -48,16 +48,16 @@ def transform(state: State, action: Action, step: Step) -> None:
         case act.StackPop(dst=dst):
             if state.stack:
                 value = int.from_bytes(state.stack.pop(), "big")
-                state.key = write_subfield(state.key, dst, value, step)
+                _change(state, act.RegLoad(dst, value), step)
             else:
                 step.error("stack underflow")
         case Multipath(dst=dst):
-            state.key = write_subfield(state.key, dst, links.link(state.key, action), step)
+            _change(state, act.RegLoad(dst, links.link(state.key, action)), step)
         case Bundle(dst=act.SubField() as dst):
             port = links.member(state.key, action, state.bridge.port_is_live)
-            state.key = write_subfield(state.key, dst, port & 0xFFFF, step)
+            _change(state, act.RegLoad(dst, port & 0xFFFF), step)
         case act.CheckPktLarger(dst=dst, length=length):
-            state.key = write_subfield(state.key, dst, int(state.n_bytes > length), step)
+            _change(state, act.RegLoad(dst, int(state.n_bytes > length)), step)
         case act.Conjunction():
             step.error("executing no-op conjunction action")
         case CtClear():
@@ -72,7 +72,12 @@ def transform(state: State, action: Action, step: Step) -> None:
                 state.key = put_slot(state.key, "actset_output", state.action_set.output_port)
             step.add(Step(StepKind.ACTION_SET_IS, actions=state.action_set.ordered()))
         case _:
-            state.key = apply_change(state.key, action, step)
+            _change(state, action, step)
+
+
+def _change(state: State, action: Action, step: Step) -> None:
+    state.write(bits_written(state.key, action))
+    state.key = apply_change(state.key, action, step)
 
 
 def _tagged(state: State) -> bool:

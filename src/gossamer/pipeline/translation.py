@@ -15,7 +15,7 @@ from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.action_encap import DecNshTtl
 from gossamer.pipeline.action_learn import Learn
 from gossamer.pipeline.action_set import ActionSet
-from gossamer.pipeline.change import has_original_tuple, original_tuple, write_subfield
+from gossamer.pipeline.change import has_original_tuple, original_tuple
 from gossamer.pipeline.emit import emit, freeze, output, output_reg, output_trunc, send_up, track
 from gossamer.pipeline.fields import get_slot, put_slot
 from gossamer.pipeline.flow import Flow
@@ -244,7 +244,7 @@ class Translation:
                 LearnedFlow(state.bridge.name, action, at.flow, state.key, learned)
             )
         if action.result is not None:
-            state.key = write_subfield(state.key, action.result, int(room), at.step)
+            transform(state, act.RegLoad(action.result, int(room)), at.step)
 
     # -- copies: what is changed in them is changed back -------------------------------
 
@@ -280,11 +280,11 @@ class Translation:
         below = at.step.add(Step(StepKind.BUCKET, f"bucket {bucket.bucket_id}", key=state.key))
         if not self._begin_copy(below) or not self._descend(below):
             return False
-        before = state.key, state.buffer, state.copies[:-1], state.in_bucket
+        before = state.key, state.buffer, state.written, state.copies[:-1], state.in_bucket
         state.in_bucket = True
         self.run(ActionSet(bucket.actions).ordered(), At(at.table_id, at.flow, below))
         freeze(state, at.flow)
-        state.key, state.buffer, state.copies, state.in_bucket = before
+        state.key, state.buffer, state.written, state.copies, state.in_bucket = before
         self._depth -= 1
         state.exited = False
         if state.failure is Drop.MPLS_STACK:
@@ -298,7 +298,7 @@ class Translation:
         if not self._begin_copy(at.step):
             return
         before = (
-            state.key, state.buffer, state.copies[:-1], state.in_bucket, state.stack,
+            state.key, state.buffer, state.written, state.copies[:-1], state.in_bucket, state.stack,
             state.action_set, state.in_action_set,
         )  # fmt: skip
         state.in_bucket = False
@@ -307,7 +307,7 @@ class Translation:
         self.run_action_set(at.step, at.flow)
         freeze(state, at.flow)
         (
-            state.key, state.buffer, state.copies, state.in_bucket, state.stack,
+            state.key, state.buffer, state.written, state.copies, state.in_bucket, state.stack,
             state.action_set, state.in_action_set,
         ) = before  # fmt: skip
 

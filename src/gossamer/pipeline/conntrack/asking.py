@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from gossamer.pipeline import action as act
 from gossamer.pipeline.action_ct import Ct
-from gossamer.pipeline.change import apply_change
+from gossamer.pipeline.change import apply_change, target
 from gossamer.pipeline.conntrack.tracker import Request
-from gossamer.pipeline.fields import BY_NAME, Field, get
+from gossamer.pipeline.fields import BY_NAME, get
 from gossamer.pipeline.steps import Step
 
 _MARK, _LABEL = BY_NAME["ct_mark"], BY_NAME["ct_label"]
@@ -22,8 +21,9 @@ def request_of(action: Ct, key: int, step: Step) -> Request:
     masks = {_MARK.name: 0, _LABEL.name: 0}
     for change in action.actions:
         changed = apply_change(changed, change, step)
-        field, bits = _written(change)
-        masks[field.name] |= bits
+        to = target(change)
+        assert to is not None, "exec(...) has changes of ct_mark and ct_label alone"
+        masks[to[0].name] |= to[1]
     mark, label = (
         (get(changed, field) & masks[field.name], masks[field.name]) for field in (_MARK, _LABEL)
     )
@@ -31,14 +31,3 @@ def request_of(action: Ct, key: int, step: Step) -> Request:
     return Request(
         action.commit, action.force, zone, action.nat, action.alg, mark, label, goes_on
     )
-
-
-def _written(change: act.Action) -> tuple[Field, int]:
-    """The field that a change in exec(...) writes, and which bits of it."""
-    match change:
-        case act.SetField(field=field, mask=mask):
-            return field, mask
-        case act.RegLoad(dst=dst) | act.RegMove(dst=dst):
-            return dst.field, ((1 << dst.n_bits) - 1) << dst.low
-        case _:
-            raise AssertionError("exec(...) has changes of ct_mark and ct_label alone")

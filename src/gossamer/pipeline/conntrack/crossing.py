@@ -46,18 +46,19 @@ class Rewritten:
     was: Buffer | None = None
     now: Buffer | None = None
 
-    def of(self, key: int, buffer: Buffer) -> tuple[int, Buffer]:
-        """A key and buffer that were made before: where nobody wrote since, as NAT has it, also
-        below a label that came after it."""
+    def of(self, key: int, buffer: Buffer, written: int = 0) -> tuple[int, Buffer]:
+        """A key and buffer that were made before: but for the bits that were written since, as NAT
+        has it, also below a label that came after it."""
         if buffer.covered is not None:
-            buffer = self._below_label(buffer, buffer.covered)
+            buffer = self._below_label(buffer, buffer.covered, written)
         for slot, old, new in self.slots:
-            if get_slot(key, slot) == old:
-                key = put_slot(key, slot, new)
+            kept, now = get_slot(written, slot), get_slot(key, slot)
+            if now & ~kept == old & ~kept:
+                key = put_slot(key, slot, new & ~kept | now & kept)
         return key, self.now if self.now is not None and buffer is self.was else buffer
 
-    def _below_label(self, buffer: Buffer, covered: Covered) -> Buffer:
-        key, below = self.of(covered.key, covered.buffer)
+    def _below_label(self, buffer: Buffer, covered: Covered, written: int) -> Buffer:
+        key, below = self.of(covered.key, covered.buffer, written)
         if key == covered.key and below is covered.buffer:
             return buffer
         again = pushed(key, below, covered.eth_type)

@@ -120,7 +120,7 @@ def test_first_packets_meet_rules_of_one_commit(three: tuple[Host, Netns, list[s
     def passed() -> tuple[int, ...]:
         return tuple(n - m for n, m in zip(counters(host, ports), before, strict=True))
 
-    until(lambda: passed()[0] == passed()[1], 5)
+    until(lambda: passed()[0] == passed()[1])
     came, left, lost = passed()
     assert came > 50 * FLIPS, "there was hardly any traffic"
     assert (left, lost) == (came, 0), host.check("ovs-appctl", "coverage/show")

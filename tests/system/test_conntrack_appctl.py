@@ -399,6 +399,33 @@ def test_a_path_behind_a_ct_is_traced_from_where_it_went_on(
     assert_same(pair, "ofproto/trace", _RECIRCULATED.format("0x9b"))
 
 
+@pytest.mark.parametrize(
+    "flow",
+    [
+        "recirc_id=0x9b,in_port=va,udp,udp_dst=11",
+        "recirc_id=155,ct_state=trk|new,ct_zone=4,ipv6,in_port=va,reg1=5",
+        "recirc_id=155,in_port=va,arp",
+        "recirc_id=155,in_port=va",
+        "recirc_id=4294967296,in_port=va,udp",
+    ],
+)
+def test_a_packet_that_goes_on_from_nowhere_is_dropped_in_the_trace(pair: Pair, flow: str) -> None:
+    assert_same(pair, "ofproto/trace", "--names", "br0", flow)
+    assert_same(pair, "ofproto/trace-packet-out", "--names", "br0", flow, "resubmit(,0)")
+
+
+def test_a_packet_that_goes_on_takes_no_actions_of_a_packet_out(
+    pair: Pair, recirculated: list[str]
+) -> None:
+    told = []
+    for cached, run in zip(recirculated, (pair.peer.run, pair.host.check), strict=True):
+        number = re.findall(r"recirc_id\((0x\w+)\)", cached)[0]
+        flow = f"recirc_id={number},in_port=va,udp,nw_src=10.1.1.1,nw_dst=10.1.1.2,udp_dst=11"
+        command = ("ovs-appctl", "ofproto/trace-packet-out", "--names", "br0", flow, "resubmit(,0)")
+        told.append(run(*command).replace(f"recirc_id={number}", "recirc_id=#"))
+    assert told[1] == told[0]
+
+
 _RECIRCULATED = (
     "ct_state(0x21),recirc_id({}),in_port(va),eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02),"
     "eth_type(0x0800),ipv4(src=10.1.1.1,dst=10.1.1.2,proto=17,tos=0,ttl=64,frag=no),udp(src=1000,dst=11)"

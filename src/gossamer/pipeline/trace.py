@@ -9,7 +9,7 @@ Open vSwitch does not say and a person wants to know is added in its manner:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -77,15 +77,22 @@ def format_first(result: Result, key: int, recirc_id: int = 0) -> list[str]:
 
 def format_thawed(first: Step, recirc_id: int, table_id: int, key: int, final: int) -> list[str]:
     """Lines of how a packet fared that went on behind a ct() at a table."""
-    title = f'bridge("{first.bridge}")'
+    thaw = ("    thaw", f"        Resuming from table {table_id}")
+    steps = (*thaw, *steps_below_as_text(first))
+    return format_behind(first.bridge, recirc_id, steps, key, final)
+
+
+def format_behind(
+    bridge: str, recirc_id: int, steps: Iterable[str], key: int, final: int
+) -> list[str]:
+    """Lines of a packet behind a ct(), whose steps are these, to its final flow."""
+    title = f'bridge("{bridge}")'
     return [
         f"Flow: {_resumed_key(recirc_id, key)}",
         "",
         title,
         "-" * len(title),
-        "    thaw",
-        f"        Resuming from table {table_id}",
-        *steps_below_as_text(first),
+        *steps,
         "",
         f"Final flow: {'unchanged' if final == key else _resumed_key(recirc_id, final)}",
     ]

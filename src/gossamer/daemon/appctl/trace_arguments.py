@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl import datapaths
+from gossamer.daemon.appctl.odp_match import hexadecimal
 from gossamer.daemon.appctl.odp_parse import OdpFlow, looks_like_odp, port_of
 from gossamer.daemon.appctl.payload import with_payload
 from gossamer.daemon.appctl.recirculation import HEADERS, brought_along
@@ -40,6 +41,7 @@ _PEERS_WORDS: Final = (
     (r"^(\w+) needs a match on \w+ first$", r"prerequisites not met for setting \1"),
 )
 _RECIRC_ID: Final = re.compile(r"\brecirc_id=(0x[0-9a-fA-F]+|[1-9][0-9]*|0)(?:[ ,]+|$)")
+_MAX_RECIRC_ID: Final = 0xFFFFFFFF
 _CT_STATES: Final = ("new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat")
 
 
@@ -66,6 +68,8 @@ class Asked:
     """What each ct() is to say, one after the other."""
     recirc_id: int = 0
     """How the packet goes on after a ct(), 0 where it comes in: the table, plus one."""
+    resumable: bool = True
+    """It is known how."""
 
 
 Paths = Callable[[], "Iterable[CachedPath]"]
@@ -95,7 +99,8 @@ def parse_arguments(
             raise CommandError(error)
     if len(words) not in (1, 2):
         raise CommandError("Syntax error")
-    if looks_like_odp(words[-1]):
+    from_datapath = looks_like_odp(words[-1])
+    if from_datapath:
         bridge, match, recirc_id = _datapath_flow(switch, words)
     elif len(words) == 1:
         raise CommandError(f"syntax error at {words[0]} (or the bridge name was omitted)")
@@ -108,15 +113,18 @@ def parse_arguments(
         composed = compose(match)
         if options.payload is not None:
             composed = with_payload(composed, match, options.payload)
-    known = match
+    known: Match | None = match
     if recirc_id:
         known = brought_along(paths(), bridge.ports.bridge_id, recirc_id, match)
+    if known is None and from_datapath:
+        raise CommandError(f"no recirculation data for recirc_id {hexadecimal(recirc_id)}")
+    brought = match if known is None else known
     beyond = ~HEADERS & ~_IN_PORT
     return Asked(
         bridge=bridge,
         in_port=in_port,
         packet=composed,
-        state=Match(known.value & beyond, known.mask & beyond),
+        state=Match(brought.value & beyond, brought.mask & beyond),
         real=options.generate or packet is not None,
         names=options.names,
         consistent=options.consistent,
@@ -124,6 +132,7 @@ def parse_arguments(
         typed=typed,
         ct_next=tuple(options.ct_next),
         recirc_id=recirc_id,
+        resumable=known is not None,
     )
 
 
@@ -215,6 +224,9 @@ def _bridge_flow(switch: Switch, name: str, text: str) -> tuple[Bridge, Match, i
     ports = {port.name: port.ofport for port in bridge.ports.ports.values()}
     recirculated = _RECIRC_ID.search(text)
     recirc_id = int(recirculated[1], 0) if recirculated else 0
+    if recirculated and recirc_id > _MAX_RECIRC_ID:
+        why = f"{recirculated[1]}: value too large for 4-byte field recirc_id"
+        raise CommandError(f"Bad openflow flow syntax: {text}: bad value for recirc_id ({why})")
     try:
         return bridge, parse_flow(_RECIRC_ID.sub("", text), ports).match, recirc_id
     except FieldError as e:

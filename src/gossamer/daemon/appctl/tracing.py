@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gossamer.daemon.appctl.datapaths import PortNames
+from gossamer.daemon.appctl.recirculation import CONFLICT, Failure, unknown
 from gossamer.daemon.appctl.trace_actions import DatapathActions
 from gossamer.daemon.appctl.trace_arguments import Asked, Paths, parse_arguments
 from gossamer.datapath.settings import PuntReason
@@ -34,7 +35,7 @@ from gossamer.pipeline.match import Match
 from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result
-from gossamer.pipeline.trace import behind, format_first, format_resumed, megaflow
+from gossamer.pipeline.trace import behind, format_behind, format_first, format_resumed, megaflow
 from gossamer.pipeline.world import World
 from gossamer.switch.show import CommandError
 from gossamer.switch.world import packet_out_fdb, untaught_fdb, world_of
@@ -126,8 +127,6 @@ class Tracing:
                 if isinstance(action, kind):
                     raise CommandError(f"{name} instruction not allowed here")
         asked = parse_arguments(self._switch, words, self._paths, packet_out=True)
-        if asked.recirc_id:
-            raise CommandError("Recirculation conflict (actions)!")
         if asked.consistent:
             try:
                 check_actions(actions, asked.flow, 0, Version.V13)
@@ -154,8 +153,13 @@ class _Trace:
         self.key = parse(asked.packet, asked.in_port) | asked.state.value
         # What a recirc_id stands for is not told with the flow.
         self.shown = self.key & ~(asked.state.mask & ~asked.flow.mask)
+        self.failure: Failure | None = None
+        if not asked.resumable:
+            self.failure = unknown(asked.recirc_id)
+        elif asked.recirc_id and actions is not None:
+            self.failure = CONFLICT
         try:
-            self.result = self._run(actions)
+            self.result = Result() if self.failure else self._run(actions)
         except GossamerError as e:
             raise CommandError(str(e)) from None
         self.ports = PortNames(switch, names=asked.names)
@@ -191,7 +195,12 @@ class _Trace:
             self.world, self.result, lambda step: leaving.text(step, step.key)
         )
         number = self.asked.recirc_id
-        *steps, final = format_first(self.result, self.shown, number)
+        if self.failure is None:
+            *steps, final = format_first(self.result, self.shown, number)
+        else:
+            *steps, final = format_behind(
+                self.asked.bridge.name, number, self.failure.steps, self.shown, self.shown
+            )
         lines = [
             *steps,
             *([kernel] if kernel else []),
@@ -199,6 +208,8 @@ class _Trace:
             f"Megaflow: {behind(number, format_match(self.megaflow()))}",
             f"Datapath actions: {leaving.text(self.result.steps, self.key)}",
         ]
+        if self.failure is not None:
+            lines.append(f"Translation failed ({self.failure.end}), packet is dropped.")
         text = "\n".join(lines) + "\n" + resumed
         text = re.sub(r"\bin_port=NONE\b", "in_port=ANY", text)
         if not self.asked.typed:

@@ -48,6 +48,9 @@ _TYPES: Final = {
     "array": "a list",
     "object": "a mapping",
 }
+_RULES: Final = ("allow", "egress")
+_RULES_REMEDY: Final = "write a line with a dash for each rule below {}:, or [] for none"
+_SAY_REMEDY: Final = "write something after it, or take the line out"
 _CHOICES: Final = {
     "mode": "access, trunk, native-tagged or native-untagged",
     "fail_mode": "standalone or secure",
@@ -119,8 +122,24 @@ def _convert(plain: dict[str, Any]) -> Topology:
             if member is Host and isinstance(value, dict):
                 _convert_bridges(value.get("bridges"), f"{key}.{name}.bridges")
             _convert_one(value, member, f"{key}.{name}", value)
+            _check_said(value, f"{key}.{name}")
     topology: Topology = _convert_one(plain, Topology, "", plain)
     return topology
+
+
+def _check_said(value: Any, place: str) -> None:
+    """Refuse keys with nothing after them, which types take for keys that are not there.
+
+    `allow:` whose last rule was taken out must not open the port.
+    """
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            _check_said(item, f"{place}[{i}]")
+    for key, said in value.items() if isinstance(value, dict) else ():
+        if said is None:
+            remedy = _RULES_REMEDY.format(key) if key in _RULES else _SAY_REMEDY
+            raise _Wrong(f"{place}.{key} says nothing", place=f"{place}.{key}", remedy=remedy)
+        _check_said(said, f"{place}.{key}")
 
 
 def _convert_bridges(bridges: Any, place: str) -> None:
@@ -203,10 +222,10 @@ def _in_words(message: str, leaf: str) -> tuple[str, str]:
             _TYPES.get(t.strip("` "), t) for t in found[1].split(" | ") if t.strip("` ") != "null"
         )
         remedy = "write a number, without quotes" if "int" in found[1] else ""
-        if found[2] == "null":
-            remedy = "write something after it, or take the line out"
-        elif leaf in ("allow", "egress"):
-            remedy = f"write a line with a dash for each rule below {leaf}:, or [] for none"
+        if leaf in _RULES:
+            remedy = _RULES_REMEDY.format(leaf)
+        elif found[2] == "null":
+            remedy = _SAY_REMEDY
         elif leaf == "expect":
             remedy = "write a line with a dash for each: - vm1 -> vm2: reachable"
         elif "array" in found[1]:

@@ -33,7 +33,7 @@ def ports_of_group(topology: Topology, group: str) -> Iterator[Port]:
     """The ports that a security group's rules hold for."""
     for instance in topology.instances.values():
         for port in instance.ports:
-            if group in port.security_groups:
+            if group in port.groups():
                 yield port
 
 

@@ -58,7 +58,7 @@ class Port(_Strict, frozen=True):
     """Connections that may come in, all others may not; None: whatever comes, if no group says otherwise."""
     egress: tuple[str, ...] | None = None
     """Connections that may go out; None: all, if no group says otherwise."""
-    security_groups: tuple[Name, ...] = ()
+    security_groups: tuple[Name, ...] | None = None
     """Whose rules hold here too."""
     floating: str | tuple[str, ...] = ()
     """Addresses outside, behind a router, by which this port is reached and speaks there."""
@@ -68,7 +68,11 @@ class Port(_Strict, frozen=True):
     @property
     def protected(self) -> bool:
         """Whether rules decide on its connections."""
-        return self.allow is not None or self.egress is not None or bool(self.security_groups)
+        return any(said is not None for said in (self.allow, self.egress, self.security_groups))
+
+    def groups(self) -> tuple[Name, ...]:
+        """`security_groups`, where there are any."""
+        return self.security_groups or ()
 
     def all_floating(self) -> tuple[str, ...]:
         """`floating`, one or many."""

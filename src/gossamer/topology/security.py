@@ -66,7 +66,7 @@ def rules_of(topology: Topology, port: Port) -> tuple[tuple[Rule, ...], tuple[Ru
 
     Where a group or the port limits what goes out, what any of them allows may go.
     """
-    groups = [topology.security_groups[name] for name in port.security_groups]
+    groups = [topology.security_groups[name] for name in port.groups()]
     allow = [*(port.allow or ()), *(r for g in groups for r in g.allow)]
     limits = [e for e in (port.egress, *(g.egress for g in groups)) if e is not None]
     return (

@@ -102,7 +102,7 @@ def check_unprotected(port: Port, place: str, *, may_have_rules: bool) -> None:
     for key in keys:
         said = getattr(port, key)
         # `allow: []` says something: that nothing may come in.
-        if said or (said is not None and key in ("allow", "egress")):
+        if said or (said is not None and key in ("allow", "egress", "security_groups")):
             raise TopologyError(
                 f"a port of a host, or of an instance on one, has no {key}",
                 place=f"{place}.{key}",

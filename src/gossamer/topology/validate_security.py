@@ -19,7 +19,7 @@ def check_security(topology: Topology) -> None:
         place = f"instances.{name}.ports[{i}]"
         _check_rules(topology, port.allow or (), "in", f"{place}.allow")
         _check_rules(topology, port.egress or (), "out", f"{place}.egress")
-        for k, group_name in enumerate(port.security_groups):
+        for k, group_name in enumerate(port.groups()):
             if group_name not in topology.security_groups:
                 raise TopologyError(
                     f"there is no security group {group_name!r}",

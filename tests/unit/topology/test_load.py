@@ -109,6 +109,7 @@ def test_whatever_a_file_may_say_is_understood(tmp_path: Path) -> None:
         ("vlan: 10", "vlann: 10", 8, "'vlan'"),
         ("vlan: 10", "vlan: 5000", 8, "smaller"),
         ("vlan: 10", "vlan: ten", 8, "a number"),
+        ("vlan: 10", "vlan:", 8, "take the line out"),
         ("bridge: br0\n        vlan", "bridge: br1\n        vlan", 7, "br0"),
         ("10.0.0.1/24", "10.0.0.1/240", 9, "10.0.0.1/24"),
         ("10.0.0.1/24", "10.0.0.1", 9, "10.0.0.1/24"),

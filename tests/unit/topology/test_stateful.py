@@ -128,6 +128,10 @@ def test_a_range_of_ports_becomes_masks_that_match_it_and_nothing_else(first: in
         ("floating: 203.0.113.10", 'floating: "2001:db8::10"', 18, "fd00::10/64"),
         ("floating: 203.0.113.10", "floating: 203.0.113.255", 18, "that network"),
         ("203.0.113.20-203.0.113.23", "203.0.113.90-203.0.113.110", 32, "nobody has"),
+        ("    allow: [tcp/80, icmp]", "    allow:", 7, "or [] for none"),
+        ("    egress: [udp/53]", "    egress:", 10, "or [] for none"),
+        ("[tcp/5432 from group web]", "# - tcp/5432 from group web", 25, "or [] for none"),
+        ("security_groups: [admin]", "egress:", 24, "or [] for none"),
         ("floating: 203.0.113.10", "floating: [203.0.113.10, 203.0.113.10]", 18, "of its own"),
         ("mac: 02", "trunks: [3, 4]\n        mac: 02", 16, "access port"),
         ("  inside: {}", "  inside: {flows: ['actions=drop']}", 3, "patch"),
@@ -150,6 +154,17 @@ def test_a_mistake_names_its_line_and_the_remedy(
         _load(tmp_path, CLOUD.replace(was, wrong, 1))
     assert e.value.place.endswith(f":{line}"), (e.value.place, e.value.message)
     assert remedy in e.value.remedy, (e.value.message, e.value.remedy)
+
+
+@pytest.mark.parametrize("key", ["allow", "egress", "security_groups"])
+def test_a_port_is_protected_by_an_empty_list(tmp_path: Path, key: str) -> None:
+    text = CLOUD.replace("        security_groups: [web]\n", f"        {key}: []\n")
+    assert text != CLOUD
+    topology = _load(tmp_path, text)
+    assert topology.instances["web"].ports[0].protected
+    flows = policy_flows(topology, "inside")
+    assert _matching(flows, Stage.RECEIVER, "dl_dst=02:00:00:00:00:10", "NXM_NX_REG7")
+    assert not _matching(flows, Stage.RECEIVER_RULES, '="web.eth0"')
 
 
 def test_only_a_router_hides_others(tmp_path: Path) -> None:

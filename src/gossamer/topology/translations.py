@@ -151,11 +151,7 @@ def _router(topology: Topology, instance: Instance, outside: Address, place: str
                     )
                 if other.forward and other is not instance and outside in address.network:
                     if _is_of_no_host(outside, address):
-                        raise TopologyError(
-                            f"{outside} is no host's in {address.network}",
-                            place=place,
-                            remedy="take another one of that network",
-                        )
+                        raise _of_no_host(outside, address, place)
                     found.append((name, i))
     gateways = [w for w in found if _owns(topology.instances[w[0]], instance.gateway)]
     candidates = gateways or found
@@ -179,6 +175,11 @@ def _is_of_no_host(address: Address, of: Interface) -> bool:
     network = of.network
     small = network.max_prefixlen - network.prefixlen < 2  # RFC 3021
     return address.version == 4 and not small and address in (network[0], network[-1])
+
+
+def _of_no_host(address: Address, of: Interface, place: str) -> TopologyError:
+    remedy = "take another one of that network"
+    return TopologyError(f"{address} is no host's in {of.network}", place=place, remedy=remedy)
 
 
 def _meet(one: Hiding, other: Hiding) -> bool:
@@ -234,13 +235,18 @@ def _hiding(instance: Instance, port: Port, index: int, place: str) -> Iterator[
             hiding = parse_hiding(text)
         except TopologyError as e:
             raise TopologyError(e.message, place=where, remedy=e.remedy) from None
-        networks = [ip_interface(a).network for a in port.all_addresses()]
+        interfaces = [ip_interface(a) for a in port.all_addresses()]
+        networks = [i.network for i in interfaces]
         if not any(hiding.first in n and hiding.last in n for n in networks):
             raise TopologyError(
                 f"{text} is not in a network of the port",
                 place=where,
                 remedy="they are " + ", ".join(map(str, networks)) if networks else "give it an address",
             )
+        for of in interfaces:
+            for end in (hiding.first, hiding.last):
+                if end in of.network and _is_of_no_host(end, of):
+                    raise _of_no_host(end, of, where)
         if hiding.first.version in versions:
             raise TopologyError(
                 f"there is an IPv{hiding.first.version} address to hide behind already",

@@ -128,6 +128,8 @@ def test_a_range_of_ports_becomes_masks_that_match_it_and_nothing_else(first: in
         ("floating: 203.0.113.10", 'floating: "2001:db8::10"', 18, "fd00::10/64"),
         ("floating: 203.0.113.10", "floating: 203.0.113.255", 18, "that network"),
         ("203.0.113.20-203.0.113.23", "203.0.113.90-203.0.113.110", 32, "nobody has"),
+        ("203.0.113.20-203.0.113.23", "203.0.113.250-203.0.113.255", 32, "that network"),
+        ("203.0.113.20-203.0.113.23", "203.0.113.0", 32, "that network"),
         ("    allow: [tcp/80, icmp]", "    allow:", 7, "or [] for none"),
         ("    egress: [udp/53]", "    egress:", 10, "or [] for none"),
         ("[tcp/5432 from group web]", "# - tcp/5432 from group web", 25, "or [] for none"),

@@ -61,8 +61,9 @@ static long nd_option(__u32 i, struct nd_walk *walk)
 	__u8 *opt;
 	__u32 len;
 
-	/* not on the stack, which trips 6.18's verifier in a callback that may not be called */
-	if (!st || walk->left < 8 || load(walk->skb, walk->off, st->header, 8))
+	/* not on the stack, which trips 6.18's verifier in a callback that may not be called; nor by
+	 * load(), which reaches two kilobytes, as a long option may lie before it */
+	if (!st || walk->left < 8 || bpf_skb_load_bytes(walk->skb, walk->off, st->header, 8))
 		return 1;
 	k = key_of(st);
 	opt = st->header;

@@ -117,7 +117,8 @@ __attribute__((noinline)) int transport_quoted(struct __sk_buff *skb, __u32 ipv6
 	tr->proto = walk.proto;
 	tr->quoted_l4 = walk.off - st->l4;
 	tr->quoted_check = 0;
-	/* An IPv4 error need not quote more than eight bytes (RFC 792), an IPv6 one does. */
+	/* Behind long options, in a jumbo frame, is what load() does not reach.
+	 * An IPv4 error need not quote more than eight bytes (RFC 792), an IPv6 one does. */
 	switch (walk.proto) {
 	case 6:
 		if (ipv6 && walk.left < 20)
@@ -133,7 +134,8 @@ __attribute__((noinline)) int transport_quoted(struct __sk_buff *skb, __u32 ipv6
 
 		if ((walk.proto == 58) != !!ipv6)
 			return 0;
-		if (walk.left < 8 || load(skb, walk.off, icmp, 6) || !is_query(icmp[0], ipv6) || icmp[1])
+		if (walk.left < 8 || bpf_skb_load_bytes(skb, walk.off, icmp, 6) ||
+		    !is_query(icmp[0], ipv6) || icmp[1])
 			return -1;
 		tr->icmp_type = icmp[0];
 		tr->icmp_code = icmp[1];
@@ -144,7 +146,7 @@ __attribute__((noinline)) int transport_quoted(struct __sk_buff *skb, __u32 ipv6
 	default:
 		return 0;
 	}
-	if (walk.left < 8 || load(skb, walk.off, ports, 4) || !ports[0] || !ports[1])
+	if (walk.left < 8 || bpf_skb_load_bytes(skb, walk.off, ports, 4) || !ports[0] || !ports[1])
 		return -1;
 	t->sport = ports[0];
 	t->dport = ports[1];

@@ -102,7 +102,7 @@ ETH_TYPE_NONE: Final = 0x05FF
 ETH_TYPE_MIN: Final = 0x0600
 _MAX_EXTENSIONS: Final = 8
 _MAX_ND_OPTIONS: Final = 8
-_MAX_L4_OFFSET: Final = 0x600
+MAX_L4_OFFSET: Final = 0x600
 MAX_TAGS: Final = 2
 """Tags that a key has places for."""
 PBB_HEADER: Final = 16
@@ -281,7 +281,7 @@ class _Dissection:
             self.put("ipv6_exthdr", seen.flags.to_bytes(2, "big"))
             if proto not in WALKED:
                 break
-            if end - at < 8 or at > _MAX_L4_OFFSET:
+            if end - at < 8 or at > MAX_L4_OFFSET:
                 return
             if proto == IP6_FRAGMENT:
                 length = 8
@@ -301,7 +301,7 @@ class _Dissection:
             at += length
         self.put("nw_proto", bytes((proto,)))
         self.put("nw_frag", bytes((frag,)))
-        if not frag & FRAG_LATER and at <= _MAX_L4_OFFSET:
+        if not frag & FRAG_LATER and at <= MAX_L4_OFFSET:
             self.layer4(proto, at, end, ipv6=True)
 
     def layer4(self, proto: int, off: int, end: int, *, ipv6: bool) -> None:

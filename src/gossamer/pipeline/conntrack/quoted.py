@@ -8,6 +8,7 @@ from typing import Final
 from gossamer.pipeline.commit import Frame
 from gossamer.pipeline.conntrack.tuple import ANSWERS, Tuple
 from gossamer.pipeline.fields import ETH_IPV4, IP_ICMP, IP_ICMPV6, IP_TCP, IP_UDP, get_slot
+from gossamer.pipeline.packet import MAX_L4_OFFSET
 
 _ICMP_HEADER: Final = 8
 _PORT_BYTES: Final = 8
@@ -80,7 +81,7 @@ def _ipv6(packet: bytes, l3: int, end: int) -> _Network | None:
     for _ in range(_MAX_EXTENSIONS):
         if proto not in (*_EXTENSIONS, _FRAGMENT):
             break
-        if end - at < 8:
+        if end - at < 8 or at > MAX_L4_OFFSET:
             return None
         if proto == _FRAGMENT:
             if int.from_bytes(packet[at + 2 : at + 4], "big") & 0xFFF9:

@@ -199,3 +199,17 @@ def test_segmentation_is_left_to_the_receiver(world: World, family: Family) -> N
     out, _ = capture.communicate()
     assert "50 packets captured" in out, out
     assert family.public in out
+
+
+def test_a_range_without_a_free_port_is_counted_and_warned_of(world: World) -> None:
+    world.translate(IPV4, f"src={IPV4.public}:5000-5001")
+    before = int(world.host.appctl("coverage/read-counter", "drop_ct_nat_full"))
+    begun = world.host.log().count("no free address and port")
+    code = "import socket;[socket.socket(2,2).sendto(b'x',('10.0.0.2',9)) for _ in range(5)]"
+    world.client.run("python3", "-S", "-c", code)
+    assert int(world.host.appctl("coverage/read-counter", "drop_ct_nat_full")) - before == 3
+    assert len(world.connections().splitlines()) == 2
+    # At most one a minute: another test may have had the last one.
+    assert until(lambda: world.host.log().count("no free address and port") > begun, 100)
+    line = re.findall(r"WARN\|.*no free address and port.*", world.host.log())[-1]
+    assert "drop_ct_nat_full" in line and "more addresses" in line

@@ -89,6 +89,7 @@ class Daemon:
         self._datapath = _open_datapath(pin_dir, self._server)
         from gossamer.daemon.appctl.commands import AppctlCommands
         from gossamer.daemon.control import Control
+        from gossamer.daemon.shortages import Shortages
         from gossamer.daemon.slices import Slices
         from gossamer.devices.devices import HostDevices
         from gossamer.ovsdb import tls
@@ -108,6 +109,7 @@ class Daemon:
         self._slices = Slices()
         self._appctl = AppctlCommands(self.switch, self._datapath, pin_dir, self._slices)
         self._appctl.register(self._control)
+        self._shortages = Shortages(self._datapath.conntrack.counters)
         self._leaving: list[Reply] = []
         self.applied = False
         self._written_changes = -1
@@ -157,6 +159,7 @@ class Daemon:
             self._sweep_connections()
             self.switch.helpers.sweep(now)
             self._appctl.each_second(now)
+            self._shortages.run(now)
             if self._server is not None:
                 self._server.watch()
         self._slices.run()

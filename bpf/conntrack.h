@@ -223,7 +223,7 @@ struct {
 
 struct ct_load {
 	__u32 epoch;
-	__u32 n;		/* fragments of datagrams begun in it that are not whole */
+	__u32 n;		/* fragments of datagrams begun in it that are not whole; modulo 2^32 */
 };
 
 /* What all CPUs share, each on a cache line of its own. */

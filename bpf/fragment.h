@@ -125,7 +125,8 @@ static __always_inline __u32 break_datagram(struct fragmented *datagram)
 }
 
 /* That many more fragments of datagrams begun in an epoch are under way.  Those of an epoch that is over
- * for long count no more, so nobody has to look for what never became whole. */
+ * for long count no more, so nobody has to look for what never became whole.  Where two CPUs begin an epoch
+ * at once, what the first one counted is lost: so there may be less than none for a while. */
 static __always_inline void load_fragments(__u32 epoch, __u32 more)
 {
 	struct ct_shared *shared = ct_shared_get();
@@ -144,7 +145,8 @@ static __always_inline void load_fragments(__u32 epoch, __u32 more)
 static __always_inline bool fragments_full(struct ct_config *config, __u64 now)
 {
 	struct ct_shared *shared = ct_shared_get();
-	__u32 epoch = now / CT_FRAGMENT_EPOCH_NS, n = 0;
+	__u32 epoch = now / CT_FRAGMENT_EPOCH_NS;
+	__s32 n = 0;
 
 	if (!shared)
 		return true;
@@ -152,7 +154,7 @@ static __always_inline bool fragments_full(struct ct_config *config, __u64 now)
 	for (int i = 0; i < CT_FRAGMENT_EPOCHS; i++)
 		if (epoch - shared->fragments[i].epoch < CT_FRAGMENT_EPOCHS)
 			n += shared->fragments[i].n;
-	return n >= config->max_fragments;
+	return n >= (__s32)config->max_fragments;
 }
 
 /* What is under way by the key of a fragment; NULL: nothing, or it is over and forgotten. */

@@ -93,11 +93,13 @@ class Conntrack:
         """Fragments of datagrams that are not whole; for 15 to 20 seconds after a datagram began."""
         now = self.config.now_ns() // layout.CT_FRAGMENT_EPOCH_NS
         words = self._shared.words32[_FRAGMENTS : _FRAGMENTS + 2 * layout.CT_FRAGMENT_EPOCHS]
-        return sum(
+        n = sum(
             n
             for epoch, n in zip(words[::2], words[1::2], strict=True)
             if now - epoch < layout.CT_FRAGMENT_EPOCHS
         )
+        # Some that were lost may have been taken off (load_fragments(), bpf/fragment.h).
+        return 0 if n & 0x80000000 else n & 0xFFFFFFFF
 
     def counters(self) -> dict[str, int]:
         """What happened since the maps were made, by the names of layout.CT_COUNTS."""

@@ -102,7 +102,8 @@ def test_flows_choose_remote_key_and_options_and_match_them(host: Host, ovs: Ovs
     other = "set_field:0x4321->tun_metadata0"
     ovs.ofctl("add-flow", "br0", f"in_port=LOCAL,actions={there},{other},output:tun0")
     assert inner_ping(host, "a", PEER_INNER) == 0
-    assert packets(host, "priority=30000") >= 3
+    # ping has not waited for what came of its requests.
+    assert eventually(lambda: packets(host, "priority=30000") >= 3)
 
 
 def test_controllers_see_the_tunnel_and_send_into_it(host: Host, peer: Peer) -> None:

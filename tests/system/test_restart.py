@@ -70,7 +70,7 @@ def test_killing_and_restarting_the_daemon_loses_no_packet(two_hosts: Pair, flow
     assert streamed["end"]["sum_sent"]["bytes"] > ROUNDS * 1_000_000, streamed
     # Every frame that left one side reached the other: ping's, TCP's, ARP's.  (TCP's own count of
     # retransmissions includes probes it sends when a busy machine is slow to acknowledge.)
-    assert (lost(a, b), lost(b, a)) == missing
+    assert until(lambda: (lost(a, b), lost(b, a)) == missing), (lost(a, b), lost(b, a), missing)
 
 
 def lost(source: Netns, target: Netns) -> int:

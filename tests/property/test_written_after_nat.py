@@ -55,3 +55,40 @@ def test_what_is_written_behind_translation_stays(datapath: Datapath, what: str)
     sent = Pipeline(wanted.world()).run("br0", 1, wanted.packets[0].data).outputs[0].packet
     assert ".".join(map(str, sent[26:30])) == source
     assert disagreement(datapath, wanted) == ""
+
+
+ECHO = p.Flow(bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2)), p.ICMP, 77)
+OTHER_ECHO = p.Flow(bytes((10, 0, 0, 9)), bytes((10, 0, 0, 2)), p.ICMP, 77)
+HEADERS = {
+    "a label that came and is another type now": "push_mpls:0x8847,pop_mpls:0x1234",
+    "labels that came and went to it": "push_mpls:0x8847,push_mpls:0x8847,pop_mpls:0x8847,pop_mpls:0x800",
+    "a label that left its TTL": "push_mpls:0x8847,set_mpls_ttl(9),copy_ttl_in,pop_mpls:0x800,dec_ttl",
+    "labels, twice": "push_mpls:0x8847,pop_mpls:0x1234,output:3,push_mpls:0x8847",
+    "a backbone header": "push_pbb:0x88e7",
+    "a service header": "encap(nsh(md_type=1)),encap(ethernet)",
+    "a service header that came and went": "encap(nsh(md_type=1)),decap()",
+    "a backbone header that came and went": "push_pbb:0x88e7,pop_pbb,output:3,set_field:9->nw_ttl",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", HEADERS)
+@pytest.mark.parametrize("flow", [FLOW, ECHO], ids=["udp", "icmp"])
+def test_translation_stays_below_what_comes_and_goes(
+    datapath: Datapath, flow: p.Flow, headers: str
+) -> None:
+    how = "nat(src=1.2.3.4)"
+    rules = [f"table=0,ip,actions=ct(commit,zone=1,{how}),{HEADERS[headers]},output:2"]
+    ports = (Port(1), Port(2), Port(3))
+    bridge = BridgeCase("br0", ports, tuple(map(rule, rules)))
+    if flow is FLOW:
+        packets = [p.udp(flow, b"data")]
+    else:
+        # The second one gets another identifier.
+        packets = [p.icmp(f, 8, 0, bytes((0, 77, 0, 1))) for f in (OTHER_ECHO, ECHO)]
+    wanted = Case((bridge,), tuple(PacketCase("br0", 1, packet) for packet in packets))
+    pipeline = Pipeline(wanted.world())
+    for packet in wanted.packets:
+        for output in pipeline.run("br0", 1, packet.data).outputs:
+            assert bytes((1, 2, 3, 4)) in output.packet
+            assert bytes((10, 0, 0, 1)) not in output.packet
+    assert disagreement(datapath, wanted) == ""

@@ -6,6 +6,7 @@ Actions change only the key; headers follow when the packet is output
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -122,12 +123,16 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Covered:
-    """What a label hides: the key and bytes before it came, and the ethertype it came with."""
+class Origin:
+    """What a buffer was made of: another one, the key that described it, and what was done to both.
+
+    `written` is that of the State then.
+    """
 
     key: int
     buffer: Buffer
-    eth_type: int
+    written: tuple[int, ...]
+    change: HeaderChange
 
 
 class Tags:
@@ -160,24 +165,37 @@ class Buffer:
     """The bytes of a packet, as the last output left them.
 
     Outputs commit to it one after the other, so that what a copy did to a
-    packet is undone by the next commit, as in the kernel.  `covered` is what its
-    first label was put in front of, if that was done on its way; `tags` those of
-    the packet that these bytes came of, where they are the same.
+    packet is undone by the next commit, as in the kernel.  `tags` are those of
+    the packet that these bytes came of, where they are the same; `origin` tells of
+    that packet, where a header was put on or taken off on its way.
     """
 
-    __slots__ = ("covered", "frame", "tags")
+    __slots__ = ("frame", "origin", "tags")
 
-    def __init__(
-        self, frame: Frame, covered: Covered | None = None, tags: Tags | None = None
-    ) -> None:
+    def __init__(self, frame: Frame, tags: Tags | None = None) -> None:
         self.frame = frame
-        self.covered = covered
+        self.origin: Origin | None = None
         self.tags = Tags(frame) if tags is None else tags
 
     def packet(self, key: int) -> bytes:
         """The bytes that say what `key` says."""
         self.frame = self.frame.commit(key)
         return self.tags.leave(self.frame.packet, key)
+
+
+HeaderChange = Callable[[int, Buffer], tuple[int, Buffer] | None]
+"""Puts a header on, or takes one off; None where that cannot be."""
+
+
+def with_origin(
+    key: int, buffer: Buffer, written: tuple[int, ...], change: HeaderChange
+) -> tuple[int, Buffer] | None:
+    """What `change` makes of a key and buffer.  The new buffer knows of that: what NAT will have
+    written by then may be out of sight."""
+    after = change(key, buffer)
+    if after is not None and after[1] is not buffer:
+        after[1].origin = Origin(key, buffer, written, change)
+    return after
 
 
 def commit(packet: bytes, old_key: int, new_key: int) -> bytes:

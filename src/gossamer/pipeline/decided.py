@@ -69,7 +69,7 @@ class Decided:
         key, buffer = effect.key, effect.buffer
         for copy, nth, what in self._rewritten:
             if effect.copies[: len(copy)] == copy:
-                key, buffer = what.of(key, buffer, effect.written[nth])
+                key, buffer = what.behind(key, buffer, effect.written, nth)
         applied = self._of(effect)
         if applied and get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6):
             # The last one knows what those before came to.

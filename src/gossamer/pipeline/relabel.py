@@ -7,11 +7,10 @@ of, so that copies made before still have the first.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from gossamer.pipeline import labels
-from gossamer.pipeline.commit import PACKET_MASK, Buffer, Covered, Frame, Tags
+from gossamer.pipeline.commit import PACKET_MASK, Buffer, Frame, Tags
 from gossamer.pipeline.fields import ETH_PBB, get_slot, put_slot
 from gossamer.pipeline.rewrite import tags_of
 
@@ -25,8 +24,7 @@ def pushed(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None
     if after is None or labels.labels_of(key):
         return None if after is None else (after, buffer)
     # What the label covers must be right now, as it is out of sight from here on.
-    covered = Covered(key, buffer, eth_type)
-    return after, Buffer(buffer.frame.commit(key).labelled(after), covered, buffer.tags)
+    return after, Buffer(buffer.frame.commit(key).labelled(after), buffer.tags)
 
 
 def popped(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None:
@@ -45,7 +43,7 @@ def popped(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer] | None
 
 def _as(frame: Frame, key: int, tags: Tags | None = None) -> tuple[int, Buffer]:
     """A frame with what `key` says of anything but headers."""
-    return key & ~PACKET_MASK | frame.key & PACKET_MASK, Buffer(frame, tags=tags)
+    return key & ~PACKET_MASK | frame.key & PACKET_MASK, Buffer(frame, tags)
 
 
 def backbone_pushed(key: int, buffer: Buffer, eth_type: int) -> tuple[int, Buffer]:
@@ -83,8 +81,5 @@ def ttl_copied_in(key: int, buffer: Buffer) -> tuple[int, Buffer]:
     inner = frame.below_labels()
     if inner is None:
         return key, buffer
-    ttl, covered = labels.ttl_of(entries[0]), buffer.covered
-    changed = inner.commit(put_slot(inner.key, "nw_ttl", ttl))
-    if covered is not None:
-        covered = replace(covered, key=put_slot(covered.key, "nw_ttl", ttl))
-    return key, Buffer(frame.with_below(changed), covered, buffer.tags)
+    changed = inner.commit(put_slot(inner.key, "nw_ttl", labels.ttl_of(entries[0])))
+    return key, Buffer(frame.with_below(changed), buffer.tags)

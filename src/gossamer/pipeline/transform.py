@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gossamer.pipeline import action as act
 from gossamer.pipeline import labels, links, relabel
 from gossamer.pipeline.action import Action
@@ -10,7 +12,7 @@ from gossamer.pipeline.action_ct import CtClear
 from gossamer.pipeline.action_encap import Decap, Encap
 from gossamer.pipeline.action_set import OFPP_UNSET, ActionSet
 from gossamer.pipeline.change import apply_change, bits_written, pop_vlan, push_vlan
-from gossamer.pipeline.commit import Buffer
+from gossamer.pipeline.commit import HeaderChange, with_origin
 from gossamer.pipeline.conntrack.crossing import untracked
 from gossamer.pipeline.fields import get_slot, put_slot
 from gossamer.pipeline.packet_type import TooManyLabels, WrongType, decapsulated, encapsulated
@@ -29,19 +31,19 @@ def transform(state: State, action: Action, step: Step) -> None:
             _push_vlan(state, 0x8100, step)
             state.key = apply_change(state.key, action, step)
         case act.PushMpls(ethertype=eth_type):
-            _relabel(state, relabel.pushed(state.key, state.buffer, eth_type), step)
+            _relabel(state, partial(relabel.pushed, eth_type=eth_type), step)
         case act.PopMpls(ethertype=eth_type):
-            _relabel(state, relabel.popped(state.key, state.buffer, eth_type), step)
+            _relabel(state, partial(relabel.popped, eth_type=eth_type), step)
         case act.PushPbb(ethertype=eth_type):
-            _relabel(state, relabel.backbone_pushed(state.key, state.buffer, eth_type), step)
+            _relabel(state, partial(relabel.backbone_pushed, eth_type=eth_type), step)
         case act.PopPbb():
-            _relabel(state, relabel.backbone_popped(state.key, state.buffer), step)
+            _relabel(state, relabel.backbone_popped, step)
         case Encap() | Decap():
             _change_header(state, action, step)
         case act.CopyTtlOut():
-            state.key, state.buffer = relabel.ttl_copied_out(state.key, state.buffer)
+            _relabel(state, relabel.ttl_copied_out, step)
         case act.CopyTtlIn():
-            state.key, state.buffer = relabel.ttl_copied_in(state.key, state.buffer)
+            _relabel(state, relabel.ttl_copied_in, step)
         case act.StackPush(source=source):
             value = (state.key >> source.shift) & ((1 << source.n_bits) - 1)
             state.stack.append(value.to_bytes((source.n_bits + 7) // 8, "big"))
@@ -92,7 +94,8 @@ def _push_vlan(state: State, tpid: int, step: Step) -> None:
         state.key = key
 
 
-def _relabel(state: State, after: tuple[int, Buffer] | None, step: Step) -> None:
+def _relabel(state: State, change: HeaderChange, step: Step) -> None:
+    after = with_origin(state.key, state.buffer, state.written, change)
     if after is None:
         state.fail(step, f"more than {labels.MAX_LABELS} MPLS labels", Drop.MPLS_STACK)
     else:
@@ -101,11 +104,13 @@ def _relabel(state: State, after: tuple[int, Buffer] | None, step: Step) -> None
 
 def _change_header(state: State, action: Encap | Decap, step: Step) -> None:
     """A header more or less around the packet; where that cannot be, it is dropped."""
+    change: HeaderChange
+    if isinstance(action, Encap):
+        change = partial(encapsulated, action=action)
+    else:
+        change = partial(decapsulated, following=action.packet_type)
     try:
-        if isinstance(action, Encap):
-            state.key, state.buffer = encapsulated(state.key, state.buffer, action)
-        else:
-            state.key, state.buffer = decapsulated(state.key, state.buffer, action.packet_type)
+        _relabel(state, change, step)
     except WrongType as e:
         state.fail(step, f"Dropping packet as {e}", Drop.PACKET_TYPE)
     except TooManyLabels:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gossamer.pipeline.commit import Buffer, Covered, Frame
+from gossamer.pipeline.commit import Buffer, Frame, Origin, with_origin
 from gossamer.pipeline.conntrack.fragments import Refused
 from gossamer.pipeline.conntrack.quoted import quoted, translated, with_identifier
 from gossamer.pipeline.conntrack.reading import Reading
@@ -20,7 +20,6 @@ from gossamer.pipeline.conntrack.tracker import (
 )
 from gossamer.pipeline.conntrack.tuple import Tuple
 from gossamer.pipeline.fields import ETH_IPV4, FRAG_ANY, get_slot, put_slot
-from gossamer.pipeline.relabel import pushed
 from gossamer.pipeline.steps import Drop
 
 CT_SLOTS: Final = (
@@ -45,25 +44,40 @@ class Rewritten:
     slots: tuple[tuple[str, int, int], ...] = ()
     was: Buffer | None = None
     now: Buffer | None = None
+    _remade: dict[int, Buffer] = field(default_factory=dict, compare=False)
+    """By the id of a buffer that was made of the packet later."""
 
-    def of(self, key: int, buffer: Buffer, written: int = 0) -> tuple[int, Buffer]:
-        """A key and buffer that were made before: but for the bits that were written since, as NAT
-        has it, also below a label that came after it."""
-        if buffer.covered is not None:
-            buffer = self._below_label(buffer, buffer.covered, written)
+    def here(self, key: int, buffer: Buffer) -> tuple[int, Buffer]:
+        """The key and buffer that ct() met."""
+        for slot, _, new in self.slots:
+            key = put_slot(key, slot, new)
+        return key, buffer if self.now is None else self.now
+
+    def behind(
+        self, key: int, buffer: Buffer, written: tuple[int, ...], nth: int
+    ) -> tuple[int, Buffer]:
+        """A key and buffer that were made behind this ct(), the `nth` of their State: as NAT has
+        it, but for the bits that were written since, also what headers that came after it hide."""
         for slot, old, new in self.slots:
-            kept, now = get_slot(written, slot), get_slot(key, slot)
+            kept, now = get_slot(written[nth], slot), get_slot(key, slot)
             if now & ~kept == old & ~kept:
                 key = put_slot(key, slot, new & ~kept | now & kept)
-        return key, self.now if self.now is not None and buffer is self.was else buffer
+        if self.now is not None and buffer is self.was:
+            return key, self.now
+        origin = buffer.origin
+        if origin is None or len(origin.written) <= nth:
+            return key, buffer
+        if id(buffer) not in self._remade:
+            self._remade[id(buffer)] = self._remake(buffer, origin, nth)
+        return key, self._remade[id(buffer)]
 
-    def _below_label(self, buffer: Buffer, covered: Covered, written: int) -> Buffer:
-        key, below = self.of(covered.key, covered.buffer, written)
-        if key == covered.key and below is covered.buffer:
+    def _remake(self, buffer: Buffer, origin: Origin, nth: int) -> Buffer:
+        key, before = self.behind(origin.key, origin.buffer, origin.written, nth)
+        if key == origin.key and before is origin.buffer:
             return buffer
-        again = pushed(key, below, covered.eth_type)
-        assert again is not None, "the label found room before"
-        return again[1]
+        after = with_origin(key, before, origin.written, origin.change)
+        assert after is not None, "the header found room before"
+        return after[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +122,7 @@ class Traveller:
         if verdict.shifts is not None:
             now_is = Buffer(moved(frame, *verdict.shifts), tags=buffer.tags)
             rewritten = replace(rewritten, was=buffer, now=now_is)
-        key, buffer = rewritten.of(key, buffer)
+        key, buffer = rewritten.here(key, buffer)
         return Crossing(_told(untracked(key), verdict, request.zone), buffer, rewritten)
 
     def _read(

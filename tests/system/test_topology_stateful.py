@@ -19,10 +19,10 @@ name: mix
 bridges: {left: {}, right: {}}
 patches: [{between: [left, right], trunks: [10, 20]}]
 instances:
-  heard: {ports: [{bridge: left, vlan: 10, address: 10.1.0.1/24, allow: [udp/5353, tcp/80]}]}
+  heard: {ports: [{bridge: left, vlan: 10, addresses: [10.1.0.1/24, "fd00::1/64"], allow: [udp/5353, tcp/80]}]}
   deaf: {ports: [{bridge: left, vlan: 10, address: 10.1.0.2/24, allow: [tcp/80 from 10.1.0.0/29]}]}
-  near: {ports: [{bridge: left, vlan: 10, address: 10.1.0.3/24}]}
-  far: {ports: [{bridge: right, vlan: 10, address: 10.1.0.4/24}]}
+  near: {ports: [{bridge: left, vlan: 10, addresses: [10.1.0.3/24, "fd00::3/64"]}]}
+  far: {ports: [{bridge: right, vlan: 10, addresses: [10.1.0.4/24, "fd00::4/64"]}]}
   alien: {ports: [{bridge: left, vlan: 20, address: 10.1.0.5/24}]}
   robot: {ports: [{bridge: left, vlan: 20, address: 10.1.0.6/24, egress: [tcp/80 to 10.1.0.5], allow: []}]}
 expect:
@@ -99,6 +99,81 @@ def test_broadcasts_and_multicasts_reach_whom_a_rule_allows_them(
         process.terminate()
         got[n] += process.communicate(timeout=60)[0].split("\n")[:-1]
     assert {n: sorted(lines) for n, lines in got.items()} == wanted
+
+
+_ANSWERS: Final = """
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    data, who = s.recvfrom(65535)
+    s.sendto(b"%d" % len(data), who)
+"""
+_ASKS: Final = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.bind(("", int(sys.argv[1])))
+s.settimeout(float(sys.argv[4]))
+for length in map(int, sys.argv[5:]):
+    s.sendto(bytes(length), (sys.argv[2], int(sys.argv[3])))
+    try:
+        print(s.recv(100).decode())
+    except TimeoutError:
+        print("nothing")
+"""
+
+
+def _ask(
+    ns: Netns, sport: int, address: str, dport: int, *lengths: int, wait_s: int = 30
+) -> list[str]:
+    """How much of each datagram whoever listens there says he got."""
+    words = map(str, (sport, address, dport, wait_s, *lengths))
+    return ns.run(sys.executable, "-c", _ASKS, *words).stdout.split()
+
+
+@pytest.mark.skipif(IS_PEER, reason="its tables see fragments together, and not all of them")
+@pytest.mark.parametrize("address", ["10.1.0.1", "fd00::1"])
+def test_datagrams_in_fragments_are_judged_by_their_ports(cloud: Cloud, address: str) -> None:
+    heard, far = cloud.netns("heard"), cloud.netns("far")
+    listeners = [heard.start(sys.executable, "-c", _ANSWERS, str(port)) for port in (5353, 5354)]
+    try:
+        assert all(x.stdout and x.stdout.readline() == "ready\n" for x in listeners)
+        # Whole ones before and after: fragments neither begin nor end what they may not.
+        assert _ask(far, 4000, address, 5353, 6000, 10, 6000, 10) == ["6000", "10", "6000", "10"]
+        assert _ask(far, 4000, address, 5354, 6000, 10, wait_s=1) == ["nothing", "nothing"]
+    finally:
+        for listener in listeners:
+            listener.kill()
+            listener.communicate()
+
+
+@pytest.mark.skipif(IS_PEER, reason="its tables see fragments together, and not all of them")
+@pytest.mark.parametrize(("address", "ports"), [("10.1.0.3", (67, 68)), ("fd00::3", (547, 546))])
+def test_nobody_gives_out_addresses_by_dhcp_in_fragments(
+    cloud: Cloud, address: str, ports: tuple[int, int]
+) -> None:
+    heard, near = cloud.netns("heard"), cloud.netns("near")
+    server, client = ports
+    listener = near.start(sys.executable, "-c", _ANSWERS, str(client))
+    try:
+        assert listener.stdout is not None and listener.stdout.readline() == "ready\n"
+        assert _ask(heard, 4000, address, client, 3000) == ["3000"]
+        assert _ask(heard, server, address, client, 3000, 10, wait_s=1) == ["nothing", "nothing"]
+    finally:
+        listener.kill()
+        listener.communicate()
+
+
+@pytest.mark.skipif(IS_PEER, reason="its tables see fragments together, and not all of them")
+def test_what_tables_see_of_fragments_is_looked_after(cloud: Cloud) -> None:
+    assert "nx-match" in cloud.host.ofctl("get-frags", "left")
+    assert "normal" in cloud.host.ofctl("get-frags", "right")
+    cloud.host.ofctl("set-frags", "left", "normal")
+    (step,) = cloud.up(TWO_BRIDGES)
+    assert (step.key, step.texts) == ("flows/left", ("fragments is normal instead of nx-match",))
+    assert "nx-match" in cloud.host.ofctl("get-frags", "left")
 
 
 def test_nobody_else_speaks_from_the_address_of_a_protected_port(cloud: Cloud) -> None:

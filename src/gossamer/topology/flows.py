@@ -15,7 +15,7 @@ from typing import Final
 
 from gossamer.errors import TopologyError
 from gossamer.topology.command import Refused, Tools, complaint_of
-from gossamer.topology.difference import Difference, missing
+from gossamer.topology.difference import Difference, compare, missing
 from gossamer.topology.port_names import UnknownPort, numbered
 from gossamer.topology.resources import Spec
 from gossamer.topology.seen import Seen
@@ -99,12 +99,17 @@ def flow_differences(tools: Tools, seen: Seen, spec: Spec) -> list[Difference]:
     out = [missing(f"flow {f}", "flows") for f in diff.lacking if not _EXPIRES.search(f)]
     if not spec.get("shared"):
         out += [Difference("flows", f"flow {f} is not in the file") for f in diff.surplus]
+    if "fragments" in spec:
+        shown = tools.run("ovs-ofctl", "get-frags", _target(tools, bridge)).strip()
+        out += compare("fragments", spec["fragments"], shown)
     return out
 
 
 def ensure_flows(tools: Tools, seen: Seen, spec: Spec, old: Spec | None) -> None:
     """Make it so; flows that are right keep their counters.  Ports may have got numbers: look again."""
     bridge, declared = spec["bridge"], spec["flows"]
+    if "fragments" in {**(old or {}), **spec}:
+        tools.run("ovs-ofctl", "set-frags", _target(tools, bridge), spec.get("fragments", "normal"))
     now = Seen(tools)
     flows = _numbered(now, spec)
     if not spec.get("shared"):

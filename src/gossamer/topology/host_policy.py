@@ -15,13 +15,23 @@ from gossamer.topology.networks import (
     networks_of,
     physical_of,
 )
+from gossamer.topology.networks import Member as NetworkMember
 from gossamer.topology.node_flows import mac_of, physical_bridges
 from gossamer.topology.policy import admitted, port_name, protected_port, site_flows
 
 
+def has_rules(topology: Topology, host: str) -> bool:
+    """Whether a port on its br-int is protected."""
+    return any(m.port.protected for m in _here(topology, host))
+
+
+def _here(topology: Topology, host: str) -> list[NetworkMember]:
+    return [m for network in networks_of(topology, host) for m in members(topology, network) if m.host == host]
+
+
 def host_policy_flows(topology: Topology, host: str) -> list[str]:
     """The flows of br-int where a port on it has rules; none where none has."""
-    here = [m for network in networks_of(topology, host) for m in members(topology, network) if m.host == host]
+    here = _here(topology, host)
     vlans = local_vlans(topology, host)
     protected = [
         protected_port(topology, (m.instance, m.index), vlans[m.port.network or ""])

@@ -11,6 +11,7 @@ from ipaddress import ip_interface
 from typing import Any, Final
 
 from gossamer.errors import TopologyError
+from gossamer.topology.host_policy import has_rules
 from gossamer.topology.model import Bridge, Host, Instance, Patch, Port, Topology
 from gossamer.topology.names import default_mac, netns_name, patch_name, veth_name
 from gossamer.topology.networks import (
@@ -60,15 +61,24 @@ def resources(topology: Topology) -> dict[str, Spec]:
     for (name, i), translation in translated.items():
         out[f"port/{name}/{i}"]["answers"] = translation.extra_addresses()
     for name, bridge in topology.bridges.items():
-        flows = bridge.flows or policy_flows(topology, name)
-        out[f"flows/{name}"] = _flows_spec(topology.name, name, bridge, flows)
+        rules = policy_flows(topology, name)
+        out[f"flows/{name}"] = _flows_spec(topology.name, name, bridge, bridge.flows or rules)
+        if rules:
+            out[f"flows/{name}"] |= _JUDGES_FRAGMENTS
     for host_name in topology.hosts:
         where = _where(topology, host_name)
         for name, bridge in host_bridges(topology, host_name).items():
             out[f"flows/{host_name}:{name}"] = (
                 _flows_spec(topology.name, name, bridge, bridge.flows) | where
             )
+        if has_rules(topology, host_name):
+            out[f"flows/{host_name}:{INTEGRATION}"] |= _JUDGES_FRAGMENTS
     return out
+
+
+_JUDGES_FRAGMENTS: Final[Spec] = {"fragments": "nx-match"}
+"""Rules name ports, which tables do not see of fragments unless they are asked to show those of first ones
+(ovs-ofctl(8), set-frags).  What follows a first one that was dropped is invalid."""
 
 
 def _where(topology: Topology, host: str | None) -> Spec:

@@ -37,6 +37,20 @@ _SHOW_TUPLE: Final = (
     "move:NXM_NX_CT_NW_PROTO[]->NXM_OF_ETH_SRC[16..23]",
 )
 _WAITS_S: Final = (1, 14, 16, 29, 31, 46, 61, 901, 86401)
+_WRITES: Final = {
+    "ip": (
+        "set_field:10.0.0.77->ip_dst",
+        "set_field:0.0.0.77/0.0.0.255->ip_dst",
+        "move:NXM_OF_IP_DST[]->NXM_OF_IP_DST[]",
+        "move:NXM_OF_IP_SRC[0..7]->NXM_OF_IP_SRC[0..7]",
+    ),
+    "ipv6": (
+        "set_field:fd00::77->ipv6_dst",
+        "set_field:::77/::ff->ipv6_dst",
+        "move:NXM_NX_IPV6_DST[]->NXM_NX_IPV6_DST[]",
+        "move:NXM_NX_IPV6_SRC[0..7]->NXM_NX_IPV6_SRC[0..7]",
+    ),
+}
 
 
 def _rules(rng: Rng, *, nat: bool, exact: bool) -> list[str]:
@@ -132,13 +146,18 @@ class _Family:
             (
                 f"{ct}{tail}",
                 f"{ct}{tail}",
-                f"{ct},set_field:{there},resubmit(,9)",
+                f"{ct},{self.written_behind(ct)},resubmit(,9)",
                 # What NAT writes in a clone ends with it.
                 f"clone({ct},resubmit(,9)),resubmit(,9)",
                 f"resubmit(,9),clone({ct}),resubmit(,9)",
                 f"ct(table=8{self.zone}),{ct}",
             )
         )
+
+    def written_behind(self, ct: str) -> str:
+        """A write of what NAT may have written: all of it, or some bits, or what was there before."""
+        # By dice of its own: all else is as it was before.
+        return random.Random(ct).choice(_WRITES[self.family])
 
     def of_established(self) -> str:
         rng = self.rng

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.system.frames import udp
 from tests.system.peer import IS_PEER, Cloud
 from tests.system.world import Netns
 
@@ -203,6 +204,54 @@ def test_the_commands_tell_of_rules(cloud: Cloud) -> None:
     assert "ct(commit" not in refused, refused
     assert re.search(r"near -> heard: does not arrive\n  left, table \d+, priority=.*: dropped\n", refused)
     assert "mix" in cloud.host.check(*run, "status")
+
+
+TAGGED: Final = """\
+name: tagged
+bridges: {lone: {}}
+instances:
+  plain: {ports: [{bridge: lone, mac: 02:00:00:00:00:01, address: 10.2.0.1/24, allow: [udp/7]}]}
+  trunk: {ports: [{bridge: lone, mac: 02:00:00:00:00:02, address: 10.2.0.2/24}]}
+"""
+_HEARS: Final = """
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.bind(("eth0", 0))
+print("ready", flush=True)
+seen = []
+while "last" not in seen:
+    frame = s.recv(2000)
+    if b"mark " in frame:
+        seen.append(frame.partition(b"mark ")[2].decode())
+print(*seen)
+"""
+
+
+def test_frames_of_other_vlans_do_not_pass_by_the_rules() -> None:
+    cloud = Cloud()
+    try:
+        cloud.up(TAGGED)
+        plain, trunk = cloud.netns("plain"), cloud.netns("trunk")
+        hears = plain.start(sys.executable, "-c", _HEARS)
+        assert hears.stdout is not None and hears.stdout.readline() == "ready\n"
+        to, of = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+        tag = bytes.fromhex("81000005")
+
+        def packet(text: str) -> bytes:
+            return udp("10.2.0.2", 9, "10.2.0.1", 7, b"mark " + text.encode())[12:]
+
+        frames = (
+            to + of + tag + packet("tagged"),
+            b"\xff" * 6 + of + tag + packet("tagged broadcast"),
+            to + of + packet("last"),
+        )
+        sends = "import socket,sys;s=socket.socket(17,3);s.bind(('eth0',0));"
+        sends += "[s.send(bytes.fromhex(f)) for f in sys.argv[1:]]"
+        assert trunk.run(sys.executable, "-c", sends, *(f.hex() for f in frames)).returncode == 0
+        assert hears.communicate(timeout=60)[0] == "last\n"
+        assert cloud.up(TAGGED) == []
+    finally:
+        cloud.end()
 
 
 RACK: Final = """\

@@ -155,6 +155,8 @@ def _port_spec(topology: Topology, name: str, index: int, port: Port, host: str 
     if port.network and host:
         bridge, vlan = INTEGRATION, local_vlans(topology, host)[port.network]
         mtu = port.mtu or mtu_of(topology, port.network)
+    if port.protected and vlan is None:
+        vlan = 0  # Without a tag of its own it would get the frames of all VLANs.
     spec = {
         "netns": netns_name(topology.name, name),
         "device": veth_name(topology.name, name, index),

@@ -122,13 +122,14 @@ __attribute__((noinline)) int ct_look(struct __sk_buff *skb, __u32 level)
 	w->ct_state = CT_INVALID;
 	w->kind = tr->kind;
 	w->error = 0;
-	if (tr->kind == TRANSPORT_PORTS) {
+	if (tr->kind == TRANSPORT_PORTS && has_ports(k)) {
 		tuple_begin(&w->tuple, k, k->nw_proto, w->zone);
 		w->tuple.ports = st->key[WORD_TP_SRC];
 	} else if (tr->kind == TRANSPORT_OVERLAP) {
 		count_drop(DROP_CT_FRAGMENT);
 		return CT_DROPS;
-	} else if (tr->kind == TRANSPORT_INVALID || transport_tuple(level)) {
+	} else if (tr->kind == TRANSPORT_PORTS || tr->kind == TRANSPORT_INVALID ||
+		   transport_tuple(level)) {
 		ct_count(CT_COUNT_INVALID);
 		return CT_GOES_ON;
 	}

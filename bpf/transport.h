@@ -36,14 +36,15 @@ static __always_inline void begin_transport(struct state *st, struct transports 
 	tr->proto = key_of(st)->nw_proto;
 }
 
-/* Of a TCP segment or UDP datagram. */
+/* Of a TCP segment or UDP datagram.  Whether it has ports is for ct_look() to see, as actions write them. */
 static __always_inline __u32 ports_kind(struct __sk_buff *skb, struct state *st)
 {
-	struct flow_key *k = key_of(st);
+	return st->l4_proto == 17 && udp_length_lies(skb, st) ? TRANSPORT_INVALID : TRANSPORT_PORTS;
+}
 
-	if (!k->tp_src || !k->tp_dst || (st->l4_proto == 17 && udp_length_lies(skb, st)))
-		return TRANSPORT_INVALID;
-	return TRANSPORT_PORTS;
+static __always_inline bool has_ports(struct flow_key *k)
+{
+	return k->tp_src && k->tp_dst;
 }
 
 /* The same as read_transport() for those that are whole: the key says it all. */
@@ -67,7 +68,8 @@ static __always_inline __u32 read_header(struct __sk_buff *skb, struct state *st
 	if (st->l4_proto == 132)
 		return TRANSPORT_OTHER;
 	if (st->l4_proto == 6 || st->l4_proto == 17)
-		return ports_kind(skb, st);
+		/* of a first fragment, which others follow, they are seen once */
+		return has_ports(k) ? ports_kind(skb, st) : TRANSPORT_INVALID;
 	tr->icmp_type = type;
 	tr->icmp_code = code;
 	if (is_query(type, ipv6))

@@ -4,8 +4,18 @@
 #ifndef GOSSAMER_BEGIN_H
 #define GOSSAMER_BEGIN_H
 
+#define CT_BEGIN_TRIES 2	/* where another CPU begins it too, and gives that up; more need more stack than 6.1 has */
+
 enum ct_end { CT_PASSED, CT_DROPPED, CT_HELD };
-enum ct_next { CT_GOES_ON, CT_BEGINS, CT_DROPS, CT_DONE, CT_UNREAD, CT_TRANSLATES };
+enum ct_next {
+	CT_GOES_ON,
+	CT_BEGINS,
+	CT_DROPS,
+	CT_DONE,
+	CT_UNREAD,
+	CT_TRANSLATES,
+	CT_CLASHES	/* the connection that was to be made is there already */
+};
 
 static __always_inline bool ct_may_begin(struct ct_work *w)
 {
@@ -18,17 +28,6 @@ static __always_inline bool ct_may_begin(struct ct_work *w)
 	if (!ct_is_icmp(&w->tuple))
 		return true;
 	return type == 8 || type == 13 || type == 15 || type == 128;
-}
-
-/* Remove the connection that `victim` is, where its time is up. */
-static __always_inline void ct_remove_expired(struct state *st, struct ct_work *w, __u32 level)
-{
-	struct ct_connection *old = ct_get(w, &w->victim, level);
-
-	if (old && old->expires <= st->now) {
-		ct_count(CT_COUNT_EXPIRED);
-		ct_remove(level);
-	}
 }
 
 /* Enter the connection of the work, whose slot is taken.  Returns CT_*. */
@@ -48,10 +47,12 @@ static __always_inline int ct_make_here(struct state *st, struct ct_work *w,
 	w->place = w->own_place;
 	refused = ct_enter_here(w, w->connection.slot, level);
 	if (refused != CT_ENTERED) {
-		/* Another CPU was quicker with the same connection, or very many have the same hash. */
 		ct_give_back_slot(record);
 		nat_give_back(level);
-		count_drop(refused == CT_WAS_THERE ? DROP_CT_INVALID : DROP_CT_FULL);
+		if (refused == CT_WAS_THERE)
+			return CT_CLASHES;
+		/* very many have the same hash */
+		count_drop(DROP_CT_FULL);
 		return CT_DROPS;
 	}
 	if (w->expected)
@@ -81,6 +82,11 @@ __attribute__((noinline)) int ct_make(__u32 refused, __u32 level)
 	record = ct_record_get(w->connection.slot);
 	if (record)
 		ct_give_back_slot(record);
+	/* another CPU may have begun it, and have what it was to have */
+	w->victim = w->tuple;
+	w->victim.family |= CT_TRANSLATED;
+	if (ct_get(w, &w->key, level) || ct_get(w, &w->victim, level))
+		return CT_CLASHES;
 	ct_count(CT_COUNT_NAT_FULL);
 	count_drop(DROP_CT_NAT_FULL);
 	return CT_DROPS;

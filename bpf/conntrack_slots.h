@@ -97,8 +97,8 @@ __attribute__((noinline)) int ct_remove(__u32 level)
 		return 0;
 	key = &w->victim;
 	c = ct_get(w, key, level);
-	if (!c)
-		return 0;
+	if (!c || !c->expires)
+		return 0;	/* not there, or another CPU is making it */
 	if (config->flags & CT_TELL_GONE)
 		ct_tell_gone(key, c, st->now);
 	slot = c->slot;
@@ -227,7 +227,7 @@ static __always_inline struct ct_record *next_slot(struct slot_search *search, s
 static __always_inline int ct_expire(struct ct_record *record, struct state *st, struct ct_work *w,
 				     __u32 level)
 {
-	if (!ct_is_made(record) || record->c.expires > st->now)
+	if (!record->key.family || !ct_is_over(&record->c, st->now))
 		return 0;
 	w->victim = record->key;
 	if (ct_remove(level)) {

@@ -15,9 +15,9 @@
  * for each, with a million of them (Zen 5, 6.18).
  *
  * Nobody takes a lock.  A record is written before its entry is, and loses its key after it;
- * an entry is put where none is by a single instruction.  Where two CPUs begin the same
- * connection at the same time each may find the other's, and then gives up its own: a packet
- * that is sent again begins it.
+ * an entry is put where none is by a single instruction.  Where CPUs begin the same connection
+ * at the same time each may find the other's; then that in the lowest slot stays (ct_prevails()), and
+ * the others' packets go on in it (ct_join()).
  */
 #ifndef GOSSAMER_CT_STORE_H
 #define GOSSAMER_CT_STORE_H
@@ -236,6 +236,27 @@ static __always_inline struct ct_connection *ct_get(struct ct_work *w, const str
 	return ct_of_entry(ct_search(level));
 }
 
+int ct_remove(__u32 level);
+
+/* Is the time of a connection up?  One that has none is being made, or given up, by another CPU just now. */
+static __always_inline bool ct_is_over(const struct ct_connection *c, __u64 now)
+{
+	__u64 expires = *(volatile __u64 *)&c->expires;
+
+	return expires && expires <= now;
+}
+
+/* Remove the connection that `victim` is, where its time is up. */
+static __always_inline void ct_remove_expired(struct state *st, struct ct_work *w, __u32 level)
+{
+	struct ct_connection *old = ct_get(w, &w->victim, level);
+
+	if (old && ct_is_over(old, st->now)) {
+		ct_count(CT_COUNT_EXPIRED);
+		ct_remove(level);
+	}
+}
+
 /* How many entries at a place have its bits, in both lines; *entry becomes the last of them. */
 static __always_inline __u32 ct_hits(const struct ct_place *place, __u32 *entry)
 {
@@ -297,6 +318,25 @@ static __always_inline int ct_erase(__u32 line_id, __u32 slot)
 
 enum ct_entering { CT_ENTERED, CT_WAS_THERE, CT_NO_PLACE };
 
+#define CT_CONTEND_TRIES 32	/* about 1 us: longer than another CPU takes to see an entry and withdraw its own */
+
+/* The entry of that slot, which was put, is to be that of `sought` of the work: 0 where another one was there, or
+ * begins just now on another CPU and lies lower.  One that lies higher withdraws as soon as it sees this one,
+ * unless it was there before. */
+static __always_inline bool ct_prevails(__u32 slot, __u32 level)
+{
+#pragma nounroll
+	for (int try = 0; try < CT_CONTEND_TRIES; try++) {
+		__u32 entry = ct_search(level);
+
+		if (!entry)
+			return true;
+		if ((entry & CT_SLOT_MASK) < slot)
+			return false;
+	}
+	return false;
+}
+
 /* Enter `sought` of the work, whose place is `place`: a key or the alias of a slot that was taken, whose
  * record says so already. */
 static __always_inline int ct_enter_here(struct ct_work *w, __u32 slot, __u32 level)
@@ -318,10 +358,10 @@ static __always_inline int ct_enter_here(struct ct_work *w, __u32 slot, __u32 le
 			return CT_NO_PLACE;
 		__sync_fetch_and_add(&line->spilled, 1);
 	}
-	if (ct_hits(&w->place, &entry) == 1 || !ct_search(level))
+	if (ct_hits(&w->place, &entry) == 1 || ct_prevails(slot, level))
 		return CT_ENTERED;
-	/* it was there, or began just now on another CPU */
-	ct_erase(home, slot);
+	if (!ct_erase(home, slot))
+		return CT_ENTERED;	/* and removed by somebody since, who has counted it out */
 	if (home != place.line)
 		__sync_fetch_and_add(&line->spilled, -1);
 	return CT_WAS_THERE;

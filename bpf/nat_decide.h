@@ -25,8 +25,6 @@ struct {
 	__type(value, struct nat_work);
 } nat_works SEC(".maps");
 
-int ct_remove(__u32 level);
-
 static __always_inline struct nat_work *nat_work_get(__u32 level)
 {
 	return bpf_map_lookup_elem(&nat_works, &level);
@@ -97,7 +95,7 @@ __attribute__((noinline)) int nat_taken(__u32 level)
 	record = entry ? ct_record_get(entry & CT_SLOT_MASK) : NULL;
 	if (!record)
 		return 0;
-	if (record->c.expires > st->now)
+	if (!ct_is_over(&record->c, st->now))
 		return 1;
 	w->victim = record->key;
 	return -1;
@@ -163,14 +161,15 @@ static long nat_try(__u32 i, struct nat_search *search)
 {
 	struct nat_work *nw = nat_work_get(search->level);
 	struct ct_work *w = ct_work_get(search->level);
+	struct state *st = state_get(search->level);
 	int taken;
 
-	if (!nw || !w || !search->n)
+	if (!nw || !w || !st || !search->n)
 		return 1;
 	nat_give_port(search, nw, nat_candidate(search, i));
 	taken = nat_taken(search->level);
 	if (taken < 0) {
-		ct_remove(search->level);
+		ct_remove_expired(st, w, search->level);
 		taken = nat_taken(search->level);
 	}
 	if (taken)

@@ -213,6 +213,15 @@ __attribute__((noinline)) int ct_look_past(__u32 level)
 	return CT_GOES_ON;
 }
 
+/* Another CPU has begun the connection that the packet was to begin, at the same moment: it goes on in that one, by
+ * the translation decided there.  Returns CT_*; _BEGINS where there is none after all. */
+static __always_inline int ct_join(struct __sk_buff *skb, struct ct_work *w, __u32 level)
+{
+	w->plain = 0;
+	ct_read_segment(skb, level);
+	return ct_look(skb, level);
+}
+
 /* What exec() wrote was for one ct(). */
 static __always_inline void ct_spend_sets(struct ct_work *w)
 {
@@ -342,9 +351,18 @@ static __always_inline int ct(struct __sk_buff *skb, struct state *st, struct op
 		st->begins = 0;
 		if (w->plain && w->has_options && (w->tcp_flags & TCP_FLAG_SYN))
 			ct_read_segment(skb, level);
-		next = ct_commit(level);
-		if (next == CT_TRANSLATES)
-			next = ct_make(w->expected ? nat_expected(level) : nat_decide(level), level);
+		for (int try = 0; try < CT_BEGIN_TRIES && next == CT_BEGINS; try++) {
+			next = ct_commit(level);
+			if (next == CT_TRANSLATES)
+				next = ct_make(w->expected ? nat_expected(level) : nat_decide(level),
+					       level);
+			if (next == CT_CLASHES)
+				next = ct_join(skb, w, level);
+		}
+		if (next == CT_BEGINS) {
+			count_drop(DROP_CT_INVALID);
+			next = CT_DROPS;
+		}
 	}
 	ct_spend_sets(w);
 	if (next == CT_DROPS)

@@ -60,6 +60,7 @@ const volatile __u32 capturing = 0;
 #include "commit_l2.h"
 #include "commit.h"
 #include "punt.h"
+#include "nat_search.h"
 #include "nat_decide.h"
 #include "nat.h"
 #include "conntrack_slots.h"

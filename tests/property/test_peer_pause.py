@@ -26,7 +26,7 @@ from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.flow_syntax import parse_flow
 from gossamer.pipeline.group import Bucket, Group, GroupType
-from gossamer.pipeline.journey import BESIDE_HEADERS
+from gossamer.pipeline.key_parts import BESIDE_HEADERS
 from gossamer.pipeline.result import Punt, Result
 from gossamer.pipeline.world import Bridge, Port, World
 from gossamer.switch.continuation import continuation_of, frozen_of

@@ -22,8 +22,9 @@ from gossamer.pipeline.conntrack.crossing import Traveller, untracked
 from gossamer.pipeline.conntrack.timeouts import NS_PER_S
 from gossamer.pipeline.decided import Decided
 from gossamer.pipeline.emit import freeze
-from gossamer.pipeline.fields import KEY_LEN, PACKET_OFFSET, SLOTS, get_slot, put_slot
+from gossamer.pipeline.fields import get_slot, put_slot
 from gossamer.pipeline.frozen import Frozen
+from gossamer.pipeline.key_parts import STATE_BITS, TUNNEL_BITS
 from gossamer.pipeline.meter import BandType
 from gossamer.pipeline.normal import decide
 from gossamer.pipeline.of_port import OfPort
@@ -43,16 +44,6 @@ MAX_WAITING: Final = 16
 MAX_TRUNCATED: Final = 4
 """Truncated copies of one packet."""
 
-_STATE_END: Final = SLOTS["tun_id"].offset
-_STATE: Final = ((1 << (_STATE_END - SLOTS["metadata"].offset) * 8) - 1) << (
-    (KEY_LEN - _STATE_END) * 8
-)
-"""Metadata and registers: zero when a packet enters a bridge."""
-_TUNNEL_END: Final = SLOTS["pkt_mark"].offset
-TUNNEL_BITS: Final = ((1 << (_TUNNEL_END - _STATE_END) * 8) - 1) << ((KEY_LEN - _TUNNEL_END) * 8)
-"""What a packet brought out of its tunnel: gone when it enters another bridge."""
-BESIDE_HEADERS: Final = ((1 << PACKET_OFFSET * 8) - 1) << ((KEY_LEN - PACKET_OFFSET) * 8)
-"""What a key says of a packet that is not in its headers."""
 _CT_DROPS: Final = {
     Drop.CT_FULL: "no room for another connection",
     Drop.CT_ZONE_LIMIT: "the zone has as many connections as it may",
@@ -145,7 +136,7 @@ class Journey:
         if not resumed and port is not None and not (port.receive and up):
             self.end(entry.step, "port does not receive, dropping", Drop.NO_RECEIVE)
             return
-        key = put_slot(entry.key if resumed else entry.key & ~_STATE, "in_port", entry.in_port)
+        key = put_slot(entry.key if resumed else entry.key & ~STATE_BITS, "in_port", entry.in_port)
         state = State(entry.bridge, key, entry.buffer, self.n_bytes, entry.action_set)
         self.translate(entry, state)
         self.tell(entry, state)

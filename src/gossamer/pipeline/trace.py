@@ -21,7 +21,7 @@ from gossamer.pipeline.flow_syntax import FlowText, compose, parse_flow
 from gossamer.pipeline.format import exact_match, format_key, format_match
 from gossamer.pipeline.format_field import format_ct_state, format_hex, format_ip, format_ipv6
 from gossamer.pipeline.header_changes import datapath_actions
-from gossamer.pipeline.journey import TUNNEL_BITS
+from gossamer.pipeline.key_parts import TUNNEL_BITS
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.packet import parse
 from gossamer.pipeline.result import Result

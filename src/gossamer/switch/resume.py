@@ -9,7 +9,7 @@ from gossamer.openflow import message as m
 from gossamer.openflow.error import ErrorCode, OpenFlowError
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME
-from gossamer.pipeline.journey import BESIDE_HEADERS
+from gossamer.pipeline.key_parts import BESIDE_HEADERS
 from gossamer.switch.continuation import NO_BRIDGE, frozen_of
 from gossamer.switch.packet_out import account, deliver
 from gossamer.switch.world import world_of

@@ -13,7 +13,7 @@ from gossamer.pipeline.action import WriteActions
 from gossamer.pipeline.action_set import ActionSet
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME
-from gossamer.pipeline.journey import BESIDE_HEADERS, TUNNEL_BITS
+from gossamer.pipeline.key_parts import BESIDE_HEADERS, TUNNEL_BITS
 from gossamer.pipeline.rewrite import tags_of
 from gossamer.switch.packet_out import account, deliver
 from gossamer.switch.world import slow_path_fdb, world_of

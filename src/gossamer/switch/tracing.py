@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gossamer.errors import FieldError
 from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.flow_syntax import parse_flow
-from gossamer.pipeline.journey import TUNNEL_BITS
+from gossamer.pipeline.key_parts import TUNNEL_BITS
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.trace import trace_flow, trace_packet
 from gossamer.pipeline.trace_data import trace_as_data

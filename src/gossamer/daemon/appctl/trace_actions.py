@@ -14,7 +14,7 @@ from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.action_encap import Decap, Encap, PacketType
 from gossamer.pipeline.fields import get_slot, put_slot
 from gossamer.pipeline.header_changes import tracking
-from gossamer.pipeline.journey import TUNNEL_BITS
+from gossamer.pipeline.key_parts import TUNNEL_BITS
 from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.steps import Step, StepKind

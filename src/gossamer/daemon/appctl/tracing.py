@@ -30,7 +30,7 @@ from gossamer.pipeline.conntrack.foreseen import Foreseen
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import FIELDS, get_slot, put_slot
 from gossamer.pipeline.format import exact_match, format_match
-from gossamer.pipeline.journey import TUNNEL_BITS
+from gossamer.pipeline.key_parts import TUNNEL_BITS
 from gossamer.pipeline.match import Match
 from gossamer.pipeline.of_port import OfPort
 from gossamer.pipeline.packet import parse

@@ -39,6 +39,17 @@ def test_status_shows_what_was_changed_by_hand_and_up_what_it_repaired(net: Net)
     assert _json(net, "up", str(net.path)) == {"name": "net", "changes": []}
 
 
+def test_of_many_differences_some_are_shown_and_all_are_told_as_json(net: Net) -> None:
+    net.up(PLAIN)
+    flows = "".join(f"priority={n},actions=drop\n" for n in range(1, 31))
+    net.host.ofctl("add-flows", "tbr0", "-", stdin=flows)
+    (topology,) = _json(net, "status")["topologies"]
+    assert len(topology["drift"][0]["differences"]) == 30
+    shown = net.run("up", str(net.path)).stdout
+    assert shown.count("is not in the file") == 10 and "and 20 more" in shown
+    assert _json(net, "up", str(net.path)) == {"name": "net", "changes": []}
+
+
 def test_up_with_checks_tells_changes_and_checks(net: Net) -> None:
     net.write(PLAIN)
     told = _json(net, "up", str(net.path), "--check")

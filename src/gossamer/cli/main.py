@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -68,13 +68,19 @@ def up(file: Path, with_checks: bool, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+_MOST_TOLD: Final = 10
+"""Differences of one resource in a table."""
+
+
 def _step_rows(steps: Sequence[converge.Step]) -> list[tuple[str, str, str]]:
-    """One row a difference; creations and deletions have none."""
+    """One row a difference, of which there may be hundreds; creations and deletions have none."""
     rows: list[tuple[str, str, str]] = []
     for s in steps:
-        first, *rest = s.texts or ("",)
+        first, *rest = s.texts[:_MOST_TOLD] or ("",)
         rows.append((str(s.verb), s.key, first))
         rows += [("", "", text) for text in rest]
+        if len(s.texts) > _MOST_TOLD:
+            rows.append(("", "", f"and {len(s.texts) - _MOST_TOLD} more"))
     return rows
 
 

@@ -182,6 +182,12 @@ class Buffer:
         self.frame = self.frame.commit(key)
         return self.tags.leave(self.frame.packet, key)
 
+    def shown(self, key: int) -> int:
+        """What `key` says that a collector is to hear: nothing of IP where there is no whole header,
+        whatever was written."""
+        is_ip = get_slot(key, "eth_type") in (ETH_IPV4, ETH_IPV6)
+        return key if self.frame.headers.l3 or not is_ip else key & _LAYER_2
+
 
 HeaderChange = Callable[[int, Buffer], tuple[int, Buffer] | None]
 """Puts a header on, or takes one off; None where that cannot be."""

@@ -256,7 +256,8 @@ class Journey:
                 self.punt(bridge, effect, action)
             case act.Sample() as action:
                 if self.world.chance() * 0xFFFF < action.probability:
-                    self.result.samples.append(Sampled(bridge.name, action, key, self.n_bytes))
+                    shown = effect.buffer.shown(key)
+                    self.result.samples.append(Sampled(bridge.name, action, shown, self.n_bytes))
             case act.OutputTrunc(port=ofport, max_len=max_len):
                 self.send(bridge, ofport, key, effect, max_len)
             case act.Output(port=OfPort.NORMAL) if not is_frame(key):

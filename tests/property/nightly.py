@@ -26,9 +26,10 @@ from gossamer.datapath.datapath import Datapath
 from gossamer.errors import DatapathError
 from tests.property import connections
 from tests.property.case import Case, from_json, to_json
-from tests.property.compare import disagreement, open_datapath
+from tests.property.compare import disagreement
 from tests.property.features import FEATURES
 from tests.property.generate import case
+from tests.property.in_kernel import open_datapath
 from tests.property.shrink import shrink
 
 PACKETS: Final = 20

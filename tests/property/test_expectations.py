@@ -15,8 +15,10 @@ from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.world import Port
 from tests.property import ip_packets as p
 from tests.property.case import BridgeCase, Case
-from tests.property.compare import Clock, _connections, expected, in_kernel, observed
+from tests.property.compare import differing_connections
 from tests.property.connections import _SHOW, _SHOW_TUPLE, rule
+from tests.property.in_kernel import Clock, in_kernel
+from tests.property.outcome import expected, observed
 
 ZONE, SINK = 5, 3
 _SHOWN = f"{','.join(_SHOW)},output:{SINK},{','.join(_SHOW_TUPLE)},output:{SINK}"
@@ -103,7 +105,7 @@ def test_kernel_and_reference_agree_on_what_was_announced(datapath: Datapath, se
                 assert observed(bpf, run, "br0", port, data) == want, f"packet {n}: {data.hex()}"
                 reference.now_s += 1
                 clock.advance(1)
-            assert _connections(datapath, reference) == ""
+            assert differing_connections(datapath, reference) == ""
             assert set(datapath.conntrack.expectations) == set(tracker.expectations)
     finally:
         datapath.conntrack.config.set_now_ns(0)

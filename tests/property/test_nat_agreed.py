@@ -12,7 +12,8 @@ from gossamer.datapath.datapath import Datapath
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.world import Port
 from tests.property.case import BridgeCase, Case, PacketCase
-from tests.property.compare import disagreement, open_datapath
+from tests.property.compare import disagreement
+from tests.property.in_kernel import open_datapath
 from tests.property.nat_world import INSIDE, OUTSIDE, flow, nat_rules
 from tests.property.wire import echo, error, frame, network, see, tcp, udp, udp_segment
 

@@ -16,8 +16,9 @@ from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.world import Port
 from tests.property import ip_packets as p
 from tests.property.case import BridgeCase, Case
-from tests.property.compare import Clock, expected, in_kernel, observed
 from tests.property.connections import rule
+from tests.property.in_kernel import Clock, in_kernel
+from tests.property.outcome import expected, observed
 
 ZONE = 5
 _SYN, _SYN_ACK, _ACK, _RST = 2, 18, 16, 4

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from bench.cost import ANY, OUT, PACKET, Rig, flow, run
+from bench.cost import OUT, PACKET, Rig, flow, run
 from bench.varied import Varied
 from gossamer.pipeline import action as act
 from gossamer.pipeline.flow import Flow
-from gossamer.pipeline.match import match
+from gossamer.pipeline.match import ANY, match
 from gossamer.pipeline.of_port import OfPort
 
 _MANY: Final = 1000

@@ -53,7 +53,7 @@ static __always_inline struct ct_connection *ct_find(struct ct_work *w, const st
 	__u32 entry, n, swapped;
 
 	swapped = ct_canonical(&w->key, t);
-	w->own_place = ct_place_of(&w->key, config->index_seed);
+	w->own_place = ct_place_of(&w->key, config);
 	n = ct_hits(&w->own_place, &entry);
 	w->crowded = n;
 	if (!n)

@@ -200,13 +200,12 @@ struct ct_config {
 	__u32 max_connections;	/* at most MAX_CONNECTIONS */
 	__u32 default_limit;	/* of zones without one; 0: any number */
 	__u32 flags;
-	__u32 index_seed;	/* ct_place_of(); never another one while there are connections */
+	__u32 max_fragments;	/* of datagrams that are not whole yet; others are invalid */
 	__u64 test_now;		/* capturing only: the time in ns, 0: the clock's */
 	__u32 min_fragment[2];	/* bytes of IPv4, IPv6 packets; shorter ones but the last are invalid */
 	__u32 n_slots;		/* in chunks that are there */
 	__u32 room_at;		/* so many connections want more of them; 0: none can come */
-	__u32 max_fragments;	/* of datagrams that are not whole yet; others are invalid */
-	__u32 pad;
+	__u32 index_secrets[10];	/* ct_place_of(); never others while there are connections */
 };
 
 /* Written by the daemon. */

@@ -93,20 +93,25 @@ static __always_inline struct ct_connection *ct_of(struct ct_record *record)
 
 /* Where whatever has this tuple is, in either direction: a connection that is not translated, one whose
  * original tuple it is, one whose answers have it.  So one line says of all of them that they are
- * not there.  The tuple is canonical and unmarked.  The seed is a secret: nobody can tell which connections
- * share a line with another's.  Who may choose addresses at will can make some that share both lines, whatever
- * the seed, 28 at most; these he finds two to four times as slowly. */
-static __always_inline struct ct_place ct_place_of(const struct ct_tuple *key, __u32 seed)
+ * not there.  The tuple is canonical and unmarked.
+ *
+ * NH, of UMAC (RFC 4418, 5.2.2): whoever does not know the secrets cannot choose tuples that share lines,
+ * as any two are hashed alike for one in 2^32 of them.  Then the bits are mixed, for lines are told by some. */
+static __always_inline struct ct_place ct_place_of(const struct ct_tuple *key,
+						   const struct ct_config *config)
 {
-	const __u64 *words = (const __u64 *)key;
+	const __u32 *words = (const __u32 *)key, *secrets = config->index_secrets;
 	struct ct_place place;
-	__u64 hash = seed;
+	__u64 hash = 0;
 
 #pragma unroll
-	for (int i = 0; i < 5; i++) {
-		hash = (hash ^ words[i]) * 0xff51afd7ed558ccdull;
-		hash ^= hash >> 32;
+	for (int i = 0; i < 10; i += 2) {
+		__u32 low = words[i] + secrets[i], high = words[i + 1] + secrets[i + 1];
+
+		hash += (__u64)low * high;
 	}
+	hash = (hash ^ hash >> 32) * 0xff51afd7ed558ccdull;
+	hash ^= hash >> 32;
 	place.line = hash & (CT_HOME_LINES - 1);
 	place.other = CT_HOME_LINES + (hash >> 24 & (CT_MORE_LINES - 1));
 	place.bits = (__u32)(hash >> 32 | 1u << 31) & ~CT_SLOT_MASK;
@@ -168,11 +173,11 @@ static __always_inline __u32 ct_scan(const struct ct_line *line, __u32 bits, __u
 #define CT_NO_SLOT ~0u
 
 /* Where `sought` of the work is, which may be marked. */
-static __always_inline void ct_place_sought(struct ct_work *w, __u32 seed)
+static __always_inline void ct_place_sought(struct ct_work *w, const struct ct_config *config)
 {
 	ct_canonical(&w->unmarked, &w->sought);
 	w->unmarked.family &= CT_FAMILY;
-	w->place = ct_place_of(&w->unmarked, seed);
+	w->place = ct_place_of(&w->unmarked, config);
 }
 
 /* The entry of the key `sought` of the work, 0 none; that of slot `but` of the work does not count.  For
@@ -189,7 +194,7 @@ __attribute__((noinline)) __u32 ct_search(__u32 level)
 	config = bpf_map_lookup_elem(&ct_config, &id);
 	if (!w || !config)
 		return 0;
-	ct_place_sought(w, config->index_seed);
+	ct_place_sought(w, config);
 	id = w->place.line;
 	line = bpf_map_lookup_elem(&ct_index, &id);
 #pragma nounroll
@@ -385,7 +390,7 @@ __attribute__((noinline)) int ct_strike(__u32 slot, __u32 level)
 
 	if (!config || !w)
 		return 0;
-	ct_place_sought(w, config->index_seed);
+	ct_place_sought(w, config);
 	place = w->place;
 	if (ct_erase(place.line, slot))
 		return 1;

@@ -94,7 +94,7 @@ static __always_inline int ct_place_inherited(struct ct_work *w, struct ct_confi
 	record->key = w->key;
 	record->c = w->connection;
 	w->sought = w->key;
-	ct_place_sought(w, config->index_seed);
+	ct_place_sought(w, config);
 	if (ct_enter(slot, level) != CT_ENTERED) {
 		ct_give_back_slot(record);
 		return 0;
@@ -103,7 +103,7 @@ static __always_inline int ct_place_inherited(struct ct_work *w, struct ct_confi
 		nat_answer(&w->key, &w->connection.reply, nw);
 		w->sought = nw->answer;
 		w->sought.family |= CT_ALIAS;
-		ct_place_sought(w, config->index_seed);
+		ct_place_sought(w, config);
 		if (ct_enter(slot, level) != CT_ENTERED) {
 			/* somebody was given that address and port meanwhile */
 			w->sought = w->key;

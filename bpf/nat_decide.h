@@ -169,7 +169,7 @@ __attribute__((noinline)) int nat_decide(__u32 level)
 		nat_port_class(&search, bpf_ntohs(t->sport));
 	}
 	if (search.port != NAT_DESTINATION_PORT)
-		nat_try_first(&search, w, nw, config->index_seed);
+		nat_try_first(&search, w, nw, config);
 	nat_search(&search);
 	if (!search.found)
 		return -1;

@@ -44,11 +44,11 @@ static __always_inline bool nat_lives(struct ct_work *w, struct ct_tuple *key, _
 
 /* Entries that may be of connections with the candidate as a tuple, mostly none, as one line tells; *entry
  * becomes one of them.  `place` of the work becomes that of the candidate. */
-static __always_inline __u32 nat_hits(struct ct_work *w, struct nat_work *nw, __u32 seed,
-				      __u32 *entry)
+static __always_inline __u32 nat_hits(struct ct_work *w, struct nat_work *nw,
+				      const struct ct_config *config, __u32 *entry)
 {
 	w->sought = nw->answer;
-	ct_place_sought(w, seed);
+	ct_place_sought(w, config);
 	return ct_hits(&w->place, entry);
 }
 
@@ -75,7 +75,7 @@ __attribute__((noinline)) int nat_taken(__u32 level)
 
 	if (!st || !nw || !w || !config)
 		return 1;
-	if (!nat_hits(w, nw, config->index_seed, &entry))
+	if (!nat_hits(w, nw, config, &entry))
 		return 0;
 	if (nat_is_alias(w, entry, st->now))
 		return 1;
@@ -182,14 +182,14 @@ static long nat_try(__u32 i, struct nat_search *search)
 
 /* The first candidate, which mostly nobody has; by fewer calls. */
 static __always_inline void nat_try_first(struct nat_search *search, struct ct_work *w,
-					  struct nat_work *nw, __u32 seed)
+					  struct nat_work *nw, const struct ct_config *config)
 {
 	__u32 entry;
 
 	if (search->own - search->first >= search->n)
 		return;
 	nat_give_port(search, nw, search->own);
-	if (!nat_hits(w, nw, seed, &entry) && nat_write(w, nw))
+	if (!nat_hits(w, nw, config, &entry) && nat_write(w, nw))
 		search->found = ct_enter(w->connection.slot, search->level) == CT_ENTERED;
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,46 +15,30 @@ import pytest
 from gossamer.datapath import layout
 from gossamer.datapath.conntrack import Conntrack
 from gossamer.datapath.conntrack.store import place_of
-from gossamer.datapath.conntrack.tuple import pack
+from gossamer.datapath.conntrack.tuple import canonical, pack
 from gossamer.datapath.datapath import Datapath
 from gossamer.datapath.settings import PortKind, PortSettings
 from gossamer.datapath.testrun import TestRun
 from gossamer.pipeline import action as act
+from gossamer.pipeline.action import SubField
 from gossamer.pipeline.action_ct import Ct
 from gossamer.pipeline.conntrack.tuple import Tuple
+from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.flow import Flow
 from gossamer.pipeline.match import match
 from gossamer.pipeline.of_port import OfPort
 
-_FACTOR: Final = 0xFF51AFD7ED558CCD
-_INVERSE: Final = pow(_FACTOR, -1, 1 << 64)
-_MASK: Final = (1 << 64) - 1
-_SHARED: Final = 0x0123_4567_89A
-"""The lower 43 bits of the hash: both lines of a key."""
-_FIT: Final = 2 * 14
 _DST: Final = b"\xff" * 16
+_FIT: Final = 2 * 14
 
 
-def _before(found: int, word: int) -> int:
-    """The hash before a word was mixed in."""
-    return (found ^ found >> 32) * _INVERSE & _MASK ^ word
-
-
-def _crowd(seed: int, n: int) -> list[Tuple]:
-    """UDP tuples of one line, and one other line, whatever the seed."""
-    end = int.from_bytes(pack(Tuple(bytes(16), _DST, 17, 1000, 53, 1))[32:], "little")
-    first = 0x20
-    begun = (seed ^ first) * _FACTOR & _MASK
-    begun ^= begun >> 32
-    out = []
-    for i in range(n):
-        found = i << 43 | _SHARED
-        for word in (end, _MASK, _MASK):
-            found = _before(found, word)
-        second = _before(found, 0) ^ begun
-        src = first.to_bytes(8, "little") + second.to_bytes(8, "little")
-        out.append(Tuple(src, _DST, 17, 1000, 53, 1))
-    return out
+def _crowd(secrets: Sequence[int], n: int) -> list[Tuple]:
+    """UDP tuples of one line, and one other line, for whoever knows the secrets."""
+    nothing = -secrets[0] & 0xFFFF_FFFF
+    return [
+        Tuple(nothing.to_bytes(4, "little") + i.to_bytes(4, "little") + bytes(8), _DST, 17, 1000, 53, 1)
+        for i in range(n)
+    ]
 
 
 def _frame(t: Tuple) -> bytes:
@@ -87,9 +72,9 @@ def test_a_crowd_in_one_line_goes_to_the_other_and_each_is_found_counted_and_rem
         ],
     )
     conntrack, run = datapath.conntrack, TestRun(datapath)
-    seed = conntrack.config.seed
-    crowd = _crowd(seed, _FIT + 2)
-    assert len({place_of(pack(t), seed)[:2] for t in crowd}) == 1
+    secrets = conntrack.config.index_secrets
+    crowd = _crowd(secrets, _FIT + 2)
+    assert len({place_of(pack(t), secrets)[:2] for t in crowd}) == 1
     sent = [[c.port_id for c in run.run(first, _frame(t))] for t in crowd]
     assert sent == [[second]] * _FIT + [[], []]
     assert datapath.drops()["ct_full"] == 2
@@ -115,7 +100,7 @@ def test_of_a_crowd_those_in_the_other_line_are_found_when_their_own_has_room_ag
         bridge, [Flow(0, 1, match(eth_type=0x86DD), (Ct(commit=True, zone=1), act.Output(1)))]
     )
     conntrack, run = datapath.conntrack, TestRun(datapath)
-    crowd = _crowd(conntrack.config.seed, 20)
+    crowd = _crowd(conntrack.config.index_secrets, 20)
     for t in crowd:
         run.run(first, _frame(t))
     assert all(conntrack.flush_tuple(t) for t in crowd[:10])
@@ -124,6 +109,32 @@ def test_of_a_crowd_those_in_the_other_line_are_found_when_their_own_has_room_ag
             run.run(first, _frame(t))
     assert conntrack.count == 10
     assert {c.orig for c in conntrack.connections()} == set(crowd[10:])
+
+
+def test_the_same_addresses_and_ports_are_had_in_thousands_of_zones(datapath: Datapath) -> None:
+    bridge = datapath.add_bridge("br0")
+    port = datapath.add_port(bridge, PortSettings(name="p1", kind=PortKind.DEVICE, ofport=1))
+    its_zone = Ct(commit=True, zone_field=SubField(BY_NAME["eth_dst"], 0, 16))
+    datapath.insert_flows(bridge, [Flow(0, 1, match(eth_type=0x86DD), (its_zone, act.Output(1)))])
+    conntrack, run = datapath.conntrack, TestRun(datapath)
+    frame = bytearray(_frame(Tuple(bytes(15) + b"\1", _DST, 17, 1000, 53)))
+    for zone in range(5000):
+        frame[4:6] = zone.to_bytes(2, "big")
+        run.run(port, bytes(frame))
+    assert "ct_full" not in datapath.drops()
+    assert conntrack.count == 5000
+
+
+def test_who_does_not_know_the_secrets_gathers_no_crowd(datapath: Datapath) -> None:
+    """Words that differ in few bits, or by what others differ, as may cancel out in a hash."""
+    patterns = (0, 1, 1 << 31, 1 << 63, 1 << 63 | 1 << 31, 1 << 32 | 1, (1 << 64) - 1)
+    crowd = [
+        Tuple(a.to_bytes(8, "little") + b.to_bytes(8, "little"), c.to_bytes(8, "little") * 2, 17, 1000, 53, zone)
+        for a in patterns for b in patterns for c in patterns for zone in (0, 1, 1 << 15)
+    ]  # fmt: skip
+    secrets = datapath.conntrack.config.index_secrets
+    met = Counter(place_of(pack(t), secrets)[0] for t in {canonical(t)[0] for t in crowd})
+    assert max(met.values()) < 4
 
 
 def test_after_very_many_connections_few_lie_close_together_again(datapath: Datapath) -> None:

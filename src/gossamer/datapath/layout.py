@@ -12,7 +12,7 @@ from gossamer.pipeline.fields import KEY_LEN
 LAYOUT_VERSION: Final = 13
 """Raise when a record below changes: maps of another version are not taken over."""
 
-CT_LAYOUT_VERSION: Final = 9
+CT_LAYOUT_VERSION: Final = 10
 """The same for the maps of bpf/conntrack.h alone, so that they outlive a change of the others.
 
 Connections are taken over from another layout by the names of fields (conntrack/earlier.py): a field
@@ -119,7 +119,7 @@ CT_REPLY_AT: Final = 96
 """Bytes of struct ct_record, and where `reply` is in struct ct_connection."""
 CT_ZONE: Final = Struct("=IIHH4x")
 CT_POLICY: Final = Struct("=12I")
-CT_CONFIG: Final = Struct("=IIIIQ2IIII4x")
+CT_CONFIG: Final = Struct("=4IQ4I10I")
 CT_FRAGMENT_EPOCHS: Final = 4
 CT_FRAGMENT_EPOCH_NS: Final = 5_000_000_000
 CT_SHARED: Final = Struct("=I60xIII52xI60xI60x8I32x")

@@ -11,9 +11,10 @@ from gossamer.datapath.layout import CtConfigFlag
 from gossamer.datapath.maps import MappedArray
 from gossamer.errors import DatapathError
 
-_MAX, _DEFAULT_LIMIT, _FLAGS, _SEED = 0, 1, 2, 3
+_MAX, _DEFAULT_LIMIT, _FLAGS, _MAX_FRAGMENTS = 0, 1, 2, 3
 """32-bit words of struct ct_config."""
-_MIN_FRAGMENT, _SLOTS, _ROOM_AT, _MAX_FRAGMENTS = 6, 8, 9, 10
+_MIN_FRAGMENT, _SLOTS, _ROOM_AT = 6, 8, 9
+_SECRETS: Final = range(10, 20)
 _TEST_NOW = 2
 """64-bit word of it."""
 _NO_FRAGMENTS: Final = (CtConfigFlag.NO_IPV4_FRAGMENTS, CtConfigFlag.NO_IPV6_FRAGMENTS)
@@ -34,7 +35,8 @@ class Config:
         if self.is_new:
             config.words32[_MAX] = layout.MAX_CONNECTIONS
             config.words32[_MAX_FRAGMENTS] = MAX_FRAGMENTS
-            config.words32[_SEED] = secrets.randbits(32)
+            for word in _SECRETS:
+                config.words32[word] = secrets.randbits(32)
 
     def close(self) -> None:
         """Let go of the map."""
@@ -63,9 +65,9 @@ class Config:
         self._array.words32[_MAX] = n
 
     @property
-    def seed(self) -> int:
-        """Of the index of connections; stays as long as its map."""
-        return int(self._array.words32[_SEED])
+    def index_secrets(self) -> tuple[int, ...]:
+        """32 bits each: what decides where connections are in the index; stay as long as its map."""
+        return tuple(int(self._array.words32[word]) for word in _SECRETS)
 
     @property
     def n_slots(self) -> int:

@@ -71,7 +71,9 @@ class Conntrack:
         self.nat_rules = NatRules(
             HashMap("ct_nat_rules", fds["ct_nat_rules"], 4, layout.CT_NAT_RULE.size)
         )
-        self.store = ConnectionStore(fds["ct_index"], fds["ct_chunks"], self.config.seed, forget_fd, inherit_fd)
+        self.store = ConnectionStore(
+            fds["ct_index"], fds["ct_chunks"], self.config.index_secrets, forget_fd, inherit_fd
+        )
         self.room = Room(self.store.chunks, self.config, self._shared)
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _ARRAYS: Final = {
     "ct_zones": ("count",),
     "ct_timeouts": (),
-    "ct_config": ("flags", "index_seed", "n_slots", "room_at"),
+    "ct_config": ("flags", "index_secrets", "n_slots", "room_at"),
     "ct_shared": ("n_connections", "hand", "reach", "top", "fragments"),
 }
 """What the daemon says, with the names of what belongs to the maps themselves."""

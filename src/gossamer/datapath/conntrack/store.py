@@ -26,7 +26,9 @@ VALUE_AT: Final = KEY_AT + layout.CT_TUPLE.size
 """Bytes of struct ct_record."""
 _FAMILY: Final = 37
 """Byte of struct ct_tuple."""
+_MASK32: Final = (1 << 32) - 1
 _MASK64: Final = (1 << 64) - 1
+_WORDS: Final = Struct("<10I")
 _FACTOR: Final = 0xFF51AFD7ED558CCD
 _SLOT_MASK: Final = (1 << layout.CT_SLOT_BITS) - 1
 _WINDOW: Final = 4096
@@ -160,16 +162,18 @@ def families(records: bytes) -> bytes:
 class ConnectionStore:
     """Connections by their keys, which are `struct ct_tuple`, with CT_TRANSLATED or CT_ALIAS."""
 
-    def __init__(self, index_fd: int, chunks_fd: int, seed: int, forget_fd: int, inherit_fd: int) -> None:
+    def __init__(
+        self, index_fd: int, chunks_fd: int, secrets: Sequence[int], forget_fd: int, inherit_fd: int
+    ) -> None:
         self._index = HashMap("ct_index", index_fd, 4, layout.CT_LINE.size)
         self.chunks = Chunks(chunks_fd)
-        self._seed = seed
+        self._secrets = secrets
         self._forget_fd = forget_fd
         self._inherit_fd = inherit_fd
 
     def get(self, key: bytes) -> tuple[bytes, bytes] | None:
         """Key and `struct ct_connection` of the one that has this key, or this alias; None: none has."""
-        home, other, bits = place_of(key, self._seed)
+        home, other, bits = place_of(key, self._secrets)
         for line in (home, other):
             spilled, *entries = self._line(line)
             for entry in entries:
@@ -222,7 +226,7 @@ class ConnectionStore:
         taken = (1).to_bytes(8, "little")
         self.chunks.put(slot, (taken + names[0] + value).ljust(layout.CT_RECORD_SIZE, b"\0"))
         for name in names:
-            home, other, bits = place_of(name, self._seed)
+            home, other, bits = place_of(name, self._secrets)
             spilled, *entries = self._line(home)
             if 0 not in entries:
                 self._index.put(home.to_bytes(4, "little"), layout.CT_LINE.pack(spilled + 1, *entries))
@@ -240,17 +244,17 @@ class ConnectionStore:
         self.chunks.close()
 
 
-def place_of(key: bytes, seed: int) -> tuple[int, int, int]:
+def place_of(key: bytes, secrets: Sequence[int]) -> tuple[int, int, int]:
     """The line of a key or an alias, its other line, and the bits of its entry (bpf/ct_store.h, ct_place_of())."""
     if key[_FAMILY] & (layout.CT_TRANSLATED | layout.CT_ALIAS):
         key = pack(canonical(unpack(key))[0])
-    found = seed
-    for i in range(0, len(key), 8):
-        found = (found ^ int.from_bytes(key[i : i + 8], "little")) * _FACTOR & _MASK64
-        found ^= found >> 32
+    words = [(word + secret) & _MASK32 for word, secret in zip(_WORDS.unpack(key), secrets, strict=True)]
+    found = sum(low * high for low, high in zip(words[::2], words[1::2], strict=True)) & _MASK64
+    found = (found ^ found >> 32) * _FACTOR & _MASK64
+    found ^= found >> 32
     home = found & layout.CT_HOME_LINES - 1
     other = layout.CT_HOME_LINES + (found >> 24 & layout.CT_MORE_LINES - 1)
-    return home, other, (found >> 32 | 1 << 31) & 0xFFFFFFFF & ~_SLOT_MASK
+    return home, other, (found >> 32 | 1 << 31) & _MASK32 & ~_SLOT_MASK
 
 
 def _alias(key: bytes, value: bytes) -> bytes | None:

@@ -6,11 +6,16 @@ The counterpart in the kernel is bpf/program.h.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from gossamer.datapath.key_words import GROUPS, words_of
 from gossamer.datapath.layout import LARGE_OPS, OP
 from gossamer.datapath.operations import OP_SLOT_SHIFT, OP_WRITE, OP_WRITES, SLOT_OF, RuleOp
 from gossamer.pipeline.action import SubField
+from gossamer.pipeline.fields import slot_shift
+
+_LABEL: Final = 0xFF << slot_shift("mpls_lse0")
+"""Enough for the parser to look for labels."""
 
 
 @dataclass(slots=True)
@@ -44,7 +49,9 @@ class Program:
             self.ops[began] = OP.pack(code, flags | OP_WRITES, *values)
 
     def slow(self) -> None:
-        """What the kernel cannot do: packets that come this far go on in the reference pipeline."""
+        """What the kernel cannot do: packets that come this far go on in the reference pipeline, with the
+        labels that the key has: the parser must look for them."""
+        self.writes |= _LABEL
         self.emit(0, RuleOp.SLOW)
 
     def read(self, source: SubField) -> None:

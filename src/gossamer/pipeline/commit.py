@@ -21,9 +21,10 @@ from gossamer.pipeline.fields import (
 )
 from gossamer.pipeline.labels import BOTTOM, labels_of, pop
 from gossamer.pipeline.packet import (
-    MAX_TAGS,
+    ALL_IN_SIGHT,
     PBB_HEADER,
     Headers,
+    InSight,
     dissect,
 )
 from gossamer.pipeline.rewrite import Rewrite, kept_of, tags_of
@@ -48,12 +49,12 @@ class Frame:
     key: int
 
     @staticmethod
-    def received(packet: bytes, in_port: int, n_tags: int = MAX_TAGS) -> Frame:
-        """A packet that enters by OpenFlow port `in_port`; `n_tags` as in dissect().
+    def received(packet: bytes, in_port: int, in_sight: InSight = ALL_IN_SIGHT) -> Frame:
+        """A packet that enters by OpenFlow port `in_port`; `in_sight` as in dissect().
 
         Raises PacketError for a frame without Ethernet header.
         """
-        headers = dissect(packet, in_port, n_tags)
+        headers = dissect(packet, in_port, in_sight)
         return Frame(packet, headers, headers.key)
 
     def commit(self, key: int) -> Frame:

@@ -21,7 +21,7 @@ from gossamer.pipeline.commit import Frame
 from gossamer.pipeline.conntrack.crossing import untracked
 from gossamer.pipeline.frozen import Frozen
 from gossamer.pipeline.journey import Journey
-from gossamer.pipeline.packet import MAX_TAGS
+from gossamer.pipeline.packet import ALL_IN_SIGHT, InSight
 from gossamer.pipeline.result import Result
 from gossamer.pipeline.world import World
 
@@ -39,18 +39,18 @@ class Pipeline:
         packet: bytes,
         brought: int = 0,
         n_bytes: int = 0,
-        n_tags: int = MAX_TAGS,
+        in_sight: InSight = ALL_IN_SIGHT,
     ) -> Result:
         """A packet that enters `bridge` by OpenFlow port `in_port`.
 
         `brought` are the bits of the key that it did not have in its headers: the tun_* fields,
         where it came out of a tunnel.  `n_bytes` was its length as it entered the switch, where
-        it came from another bridge; 0: it is what it was.  `n_tags` are in sight: where one was
-        taken off in a bridge before, what stood behind two is not seen yet.
+        it came from another bridge; 0: it is what it was.  `in_sight`: where a tag or a label
+        was taken off in a bridge before, what stood behind is not seen yet.
         Learned addresses change in the world; counters of flows do not (see
         Result.flows).  Raises PacketError for a frame without Ethernet header.
         """
-        journey = self._journey(in_port, packet, brought, n_bytes, n_tags)
+        journey = self._journey(in_port, packet, brought, n_bytes, in_sight)
         return journey.go(self.world.bridges[bridge], in_port, None)
 
     def execute_actions(
@@ -76,12 +76,12 @@ class Pipeline:
         brought: int,
         n_bytes: int = 0,
         action_set: ActionSet | None = None,
-        n_tags: int = MAX_TAGS,
+        in_sight: InSight = ALL_IN_SIGHT,
     ) -> Result:
         """A packet that goes on at a table, after a ct(): `brought` has all that it knows beside
         its headers, metadata, registers and its connection, `action_set` what was written by then;
-        `n_bytes` and `n_tags` as in run()."""
-        journey = self._journey(in_port, packet, brought, n_bytes, n_tags)
+        `n_bytes` and `in_sight` as in run()."""
+        journey = self._journey(in_port, packet, brought, n_bytes, in_sight)
         return journey.go_on(
             self.world.bridges[bridge], in_port, table_id=table_id, action_set=action_set
         )
@@ -101,8 +101,8 @@ class Pipeline:
         )
 
     def _journey(
-        self, in_port: int, packet: bytes, brought: int, n_bytes: int = 0, n_tags: int = MAX_TAGS
+        self, in_port: int, packet: bytes, brought: int, n_bytes: int = 0, in_sight: InSight = ALL_IN_SIGHT
     ) -> Journey:
-        frame = Frame.received(packet, in_port, n_tags)
+        frame = Frame.received(packet, in_port, in_sight)
         frame = replace(frame, key=frame.key | brought)
         return Journey(self.world, frame, n_bytes or len(packet))

@@ -53,6 +53,11 @@ def entries_of(key: int) -> list[int]:
     return entries[: sum(1 for entry in entries if entry)]
 
 
+def n_shown(key: int) -> int:
+    """How many places for entries a key has filled: up to the last that is not empty."""
+    return max((i for i, slot in enumerate(_ENTRIES, 1) if get_slot(key, slot)), default=0)
+
+
 def with_labels(key: int, labels: list[int]) -> int:
     """The key with these entries and no others."""
     for slot, entry in zip(_ENTRIES, labels + [0] * MAX_LABELS, strict=False):

@@ -95,6 +95,7 @@ from gossamer.pipeline.fields import (
     SLOTS,
 )
 from gossamer.pipeline.ipv6_extensions import IP6_AUTHENTICATION, IP6_FRAGMENT, WALKED, Extensions
+from gossamer.pipeline.labels import MAX_LABELS
 
 ETH_HEADER: Final = 14
 ETH_TYPE_NONE: Final = 0x05FF
@@ -116,10 +117,23 @@ ND_SLL: Final = 1
 """Type of the option with a sender's address (RFC 4861, 4.6.1)."""
 ND_TLL: Final = 2
 _TPIDS: Final = (ETH_VLAN, ETH_QINQ)
+_LABEL_SLOTS: Final = ("mpls_lse0", "mpls_lse1", "mpls_lse2")
 _TAG_SLOTS: Final = (("vlan_tci", "vlan_tpid"), ("vlan1_tci", "vlan1_tpid"))
 
 _AT: Final = {name: slot.offset for name, slot in SLOTS.items()}
 _LABELLED: Final = tuple(t.to_bytes(2, "big") for t in (ETH_MPLS, ETH_MPLS_MC))
+
+
+@dataclass(frozen=True, slots=True)
+class InSight:
+    """How many tags and labels of a packet are looked at; those behind are out of sight, with all
+    that they have inside."""
+
+    tags: int = MAX_TAGS
+    labels: int = MAX_LABELS
+
+
+ALL_IN_SIGHT: Final = InSight()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +160,9 @@ class Headers:
 class _Dissection:
     """One packet being taken apart."""
 
-    def __init__(self, packet: bytes, n_tags: int) -> None:
+    def __init__(self, packet: bytes, in_sight: InSight) -> None:
         self.packet = packet
-        self.n_tags = n_tags
+        self.in_sight = in_sight
         self.key = bytearray(KEY_LEN)
         self.l3 = self.l4 = self.l4_proto = self.l4_end = 0
         self.nd_option = 0
@@ -166,7 +180,7 @@ class _Dissection:
         p = self.packet
         self.put("eth_dst", p[:12])
         eth_type, off = self.short(12), ETH_HEADER
-        for tci, tpid in _TAG_SLOTS[: self.n_tags]:
+        for tci, tpid in _TAG_SLOTS[: self.in_sight.tags]:
             if eth_type not in _TPIDS or len(p) < off + 4:
                 break
             self.put(tpid, eth_type.to_bytes(2, "big"))
@@ -219,7 +233,7 @@ class _Dissection:
             self.put("ipv6_dst", context)
 
     def mpls(self, off: int) -> None:
-        for slot in ("mpls_lse0", "mpls_lse1", "mpls_lse2"):
+        for slot in _LABEL_SLOTS[: self.in_sight.labels]:
             lse = self.packet[off : off + 4]
             if len(lse) < 4:
                 return
@@ -353,10 +367,9 @@ class _Dissection:
             at += length
 
 
-def dissect(packet: bytes, in_port: int, n_tags: int = MAX_TAGS) -> Headers:
+def dissect(packet: bytes, in_port: int, in_sight: InSight = ALL_IN_SIGHT) -> Headers:
     """The key of a packet that enters by OpenFlow port `in_port`, and where its headers are.
 
-    Tags behind the first `n_tags` are out of sight, with all that they have inside.
     Raises PacketError for a frame shorter than an Ethernet header.
     """
     if len(packet) < ETH_HEADER:
@@ -364,7 +377,7 @@ def dissect(packet: bytes, in_port: int, n_tags: int = MAX_TAGS) -> Headers:
             f"a frame of {len(packet)} bytes has no Ethernet header",
             remedy="a frame has at least 14 bytes",
         )
-    d = _Dissection(packet, n_tags)
+    d = _Dissection(packet, in_sight)
     d.ethernet()
     d.key[:4] = in_port.to_bytes(4, "big")
     return Headers(

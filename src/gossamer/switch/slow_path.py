@@ -14,6 +14,8 @@ from gossamer.pipeline.action_set import ActionSet
 from gossamer.pipeline.execute import Pipeline
 from gossamer.pipeline.fields import BY_NAME
 from gossamer.pipeline.key_parts import BESIDE_HEADERS, TUNNEL_BITS
+from gossamer.pipeline.labels import n_shown
+from gossamer.pipeline.packet import InSight
 from gossamer.pipeline.rewrite import tags_of
 from gossamer.switch.packet_out import account, deliver
 from gossamer.switch.world import slow_path_fdb, world_of
@@ -48,17 +50,17 @@ def passed(
     flows: Mapping[int, Flow],
 ) -> Result:
     """What becomes of a frame of a punted packet, which entered the switch with `n_bytes`; `flows` of
-    its bridge by id.  It shows the tags that it showed in the kernel."""
-    n_tags = len(tags_of(punt.key))
+    its bridge by id.  It shows the tags and labels that it showed in the kernel."""
+    in_sight = InSight(len(tags_of(punt.key)), n_shown(punt.key))
     if punt.table_id:
         brought, table_id = punt.key & BESIDE_HEADERS, punt.table_id - 1
         written = _written(punt.wrote, flows)
         return pipeline.run_at(
-            bridge, punt.in_port, frame, table_id, brought, n_bytes, written, n_tags
+            bridge, punt.in_port, frame, table_id, brought, n_bytes, written, in_sight
         )
     # What came out of a tunnel; and a mark, which goes along over patch ports.
     brought = punt.key & (TUNNEL_BITS | BY_NAME["pkt_mark"].full_mask)
-    return pipeline.run(bridge, punt.in_port, frame, brought, n_bytes, n_tags)
+    return pipeline.run(bridge, punt.in_port, frame, brought, n_bytes, in_sight)
 
 
 def _written(wrote: tuple[int, ...], flows: Mapping[int, Flow]) -> ActionSet:

@@ -74,6 +74,24 @@ def test_an_internal_port_may_be_moved_into_a_namespace_and_back(host: Host) -> 
     assert b.run("ip", "link", "show", "i1").returncode != 0
 
 
+def test_a_port_whose_device_was_away_for_a_moment_forwards_again(host: Host) -> None:
+    """The kernel takes off a device that moves whatever ran on it; it is back before anybody looks."""
+    host.vsctl("add-br", "br0")
+    a, b = host.netns("a", "10.0.0.1/24", "br0"), host.netns("b", "10.0.0.2/24", "br0")
+    assert a.ping("10.0.0.2") == 3
+    there = "/sys/class/net/va/ifindex"
+    before = host.check("cat", there)
+    os.kill(host.pid, signal.SIGSTOP)
+    try:
+        host.check("ip", "link", "set", "va", "netns", "b")
+        b.run("ip", "link", "set", "va", "netns", "1")
+        assert host.check("cat", there) == before
+        host.check("ip", "link", "set", "va", "up")
+    finally:
+        os.kill(host.pid, signal.SIGCONT)
+    assert until(lambda: a.ping("10.0.0.2") == 3)
+
+
 def test_mac_mtu_and_numbers_that_are_asked_for_later_are_given(host: Host) -> None:
     host.vsctl("add-br", "br0")
     host.netns("a", "10.0.0.1/24", "br0")

@@ -11,7 +11,7 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -54,6 +54,8 @@ class Link:
     duplex: str | None = None
     driver: str = ""
     link_resets: int = 0
+    birth: int = 0
+    """Tells it from devices that had its number before: what was put on those is not on this one."""
 
 
 def _internal(message: Any) -> bool:
@@ -61,17 +63,15 @@ def _internal(message: Any) -> bool:
     return str(message.get_attr("IFLA_IFALIAS") or "").startswith("gossamer:")
 
 
-def _devices_in(data: bytes) -> dict[int, bool]:
-    """ifindex -> whether it exists, of the link messages in a datagram (netlink(7))."""
-    out: dict[int, bool] = {}
+def _devices_in(data: bytes) -> Iterator[tuple[int, bool]]:
+    """ifindex and whether it exists, of each link message in a datagram (netlink(7))."""
     offset = 0
     while offset + 32 <= len(data):
         length, kind = struct.unpack_from("=IH", data, offset)
         family, ifindex = struct.unpack_from("=Bxxxi", data, offset + 16)
         if family == socket.AF_UNSPEC and kind in (_RTM_NEWLINK, _RTM_DELLINK):
-            out[ifindex] = kind == _RTM_NEWLINK
+            yield ifindex, kind == _RTM_NEWLINK
         offset += max(length + 3 & ~3, 16)
-    return out
 
 
 def _mac(text: str | None) -> bytes:
@@ -91,6 +91,8 @@ class Links:
         self._links: dict[str, Link] = {}
         self._names: dict[int, str] = {}
         self._resets: dict[int, int] = {}
+        self._born: dict[int, int] = {}
+        self._births = 0
         self._next_peer_check = 0.0
         self._to_check: list[str] = []
         self._next_check_of_all = 0.0
@@ -142,7 +144,10 @@ class Links:
                 # Events were lost: read everything again.
                 changed |= self._reread()
                 continue
-            touched.update(_devices_in(data))
+            for ifindex, alive in _devices_in(data):
+                touched[ifindex] = alive
+                if not alive:
+                    self._born.pop(ifindex, None)
         for ifindex, alive in touched.items():
             changed |= self._event(ifindex, alive)
         now = time.monotonic()
@@ -191,6 +196,7 @@ class Links:
         link = self._links.pop(name, None)
         if link is not None:
             self._names.pop(link.ifindex, None)
+            self._born.pop(link.ifindex, None)
 
     def _learn(self, message: Any) -> set[str]:
         link = self._parse(message)
@@ -219,6 +225,9 @@ class Links:
             peer_mac = self._peer_mac(peer_index, netnsid)
         flags = message["flags"]
         speed, duplex, driver = self._ethtool.read(name, kind)
+        if message["index"] not in self._born:
+            self._births += 1
+            self._born[message["index"]] = self._births
         return Link(
             ifindex=message["index"],
             name=name,
@@ -235,6 +244,7 @@ class Links:
             duplex=duplex,
             driver=driver,
             link_resets=self._resets.get(message["index"], 0),
+            birth=self._born[message["index"]],
         )
 
     def _peer_mac(self, ifindex: int, netnsid: int) -> bytes | None:

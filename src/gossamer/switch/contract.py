@@ -178,6 +178,10 @@ class Link(Protocol):
     @property
     def ifindex(self) -> int: ...
     @property
+    def birth(self) -> int:
+        """Tells it from devices that had its number before."""
+
+    @property
     def name(self) -> str: ...
     @property
     def mac(self) -> bytes: ...

@@ -152,7 +152,7 @@ class BridgePorts:
         link = self._device(kind, interface)
         if port is not None and (
             port.kind is not kind
-            or (port.link and link and port.link.ifindex != link.ifindex)
+            or (port.link and link and port.link.birth != link.birth)
             or (
                 not port.is_local and self._numbers.wants_other(port.name, interface.ofport_request)
             )

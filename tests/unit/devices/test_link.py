@@ -73,6 +73,25 @@ def test_a_device_that_changes_or_goes_is_told_of(links: Links) -> None:
     assert links.refresh("rt3") is None
 
 
+def test_a_device_is_told_from_one_that_had_its_name_and_number_before(links: Links) -> None:
+    ip("link", "add", "rt5", "index", "900", "type", "veth", "peer", "name", "rt6")
+    try:
+        links.run()
+        before = links.link("rt5")
+        ip("link", "set", "rt5", "alias", "the same one")
+        links.run()
+        same = links.link("rt5")
+        ip("link", "set", "rt5", "netns", "rtnl")
+        ip("-n", "rtnl", "link", "set", "rt5", "netns", "1")
+        assert "rt5" in links.run()
+        after = links.link("rt5")
+    finally:
+        ip("link", "del", "rt6")
+    assert before is not None and same is not None and after is not None
+    assert before.ifindex == same.ifindex == after.ifindex == 900
+    assert before.birth == same.birth != after.birth
+
+
 def test_queues_are_ours_only_by_their_number(links: Links) -> None:
     shaper = Shaper()
     link = links.link("rt1")

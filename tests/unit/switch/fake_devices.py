@@ -28,6 +28,10 @@ class FakeLink:
     duplex: str | None = "full"
     driver: str = "veth"
 
+    @property
+    def birth(self) -> int:
+        return self.ifindex
+
 
 class FakeUnderlay:
     """Addresses and routes that a test lays out, routes by the first bytes of the destination."""

@@ -11,6 +11,11 @@ from tests.property.test_nat import FAMILIES, SIZE, fragments
 from tests.property.wire import UDP, udp_segment
 
 
+def valid(world: NatWorld, pieces: list[bytes]) -> list[bool]:
+    """Which fragments were, each sent from inside."""
+    return ["inv" not in world.through(INSIDE, piece, whole=False)[0] for piece in pieces]
+
+
 @pytest.mark.parametrize(("inside", "server", "outside"), FAMILIES)
 def test_no_more_fragments_are_under_way_than_there_may_be(
     world: NatWorld, inside: str, server: str, outside: str
@@ -22,8 +27,7 @@ def test_no_more_fragments_are_under_way_than_there_may_be(
 
     def became(identifier: int, which: slice) -> list[bool]:
         """Of some of the three fragments of a datagram: which were valid."""
-        pieces = fragments(inside, server, UDP, datagram, identifier)[which]
-        return ["inv" not in world.through(INSIDE, piece, whole=False)[0] for piece in pieces]
+        return valid(world, fragments(inside, server, UDP, datagram, identifier)[which])
 
     try:
         conntrack.config.max_fragments = before + 2
@@ -52,8 +56,7 @@ def test_a_count_of_fragments_that_falls_short_refuses_none(
     def became(identifier: int, epoch: int, which: slice) -> list[bool]:
         """Of some of the three fragments of a datagram in an epoch: which were valid."""
         conntrack.config.set_now_ns(first + epoch * CT_FRAGMENT_EPOCH_NS)
-        pieces = fragments(inside, server, UDP, datagram, identifier)[which]
-        return ["inv" not in world.through(INSIDE, piece, whole=False)[0] for piece in pieces]
+        return valid(world, fragments(inside, server, UDP, datagram, identifier)[which])
 
     assert became(701, 0, slice(0, 2)) == [True, True]
     # The same place counts those of an epoch that begins: as where two CPUs begin one at once, what

@@ -28,7 +28,7 @@ BOTTOM: Final = 0x100
 _TTL: Final = 0xFF
 _DEFAULT_TTL: Final = 64
 _IPV6_EXPLICIT_NULL: Final = 2
-_ENTRIES: Final = ("mpls_lse0", "mpls_lse1", "mpls_lse2")
+LABEL_SLOTS: Final = ("mpls_lse0", "mpls_lse1", "mpls_lse2")
 _BELOW_LABELS: Final = (1 << (KEY_LEN - SLOTS["nw_proto"].offset) * 8) - 1
 """Layers 3 and 4 of a key, which nobody sees under labels."""
 
@@ -46,7 +46,7 @@ def labels_of(key: int) -> list[int]:
 
 def entries_of(key: int) -> list[int]:
     """The same whatever the ethertype says: a pop to another one leaves the rest in the packet."""
-    entries = [get_slot(key, slot) for slot in _ENTRIES]
+    entries = [get_slot(key, slot) for slot in LABEL_SLOTS]
     for i, entry in enumerate(entries):
         if entry & BOTTOM:
             return entries[: i + 1]
@@ -55,12 +55,12 @@ def entries_of(key: int) -> list[int]:
 
 def n_shown(key: int) -> int:
     """How many places for entries a key has filled: up to the last that is not empty."""
-    return max((i for i, slot in enumerate(_ENTRIES, 1) if get_slot(key, slot)), default=0)
+    return max((i for i, slot in enumerate(LABEL_SLOTS, 1) if get_slot(key, slot)), default=0)
 
 
 def with_labels(key: int, labels: list[int]) -> int:
     """The key with these entries and no others."""
-    for slot, entry in zip(_ENTRIES, labels + [0] * MAX_LABELS, strict=False):
+    for slot, entry in zip(LABEL_SLOTS, labels + [0] * MAX_LABELS, strict=False):
         key = put_slot(key, slot, entry)
     return key
 
@@ -108,4 +108,4 @@ def ttl_of(entry: int) -> int:
 
 def with_ttl(key: int, index: int, ttl: int) -> int:
     """The key with another TTL in its entry `index`."""
-    return put_slot(key, _ENTRIES[index], get_slot(key, _ENTRIES[index]) & ~_TTL | ttl)
+    return put_slot(key, LABEL_SLOTS[index], get_slot(key, LABEL_SLOTS[index]) & ~_TTL | ttl)

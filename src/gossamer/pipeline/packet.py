@@ -95,7 +95,7 @@ from gossamer.pipeline.fields import (
     SLOTS,
 )
 from gossamer.pipeline.ipv6_extensions import IP6_AUTHENTICATION, IP6_FRAGMENT, WALKED, Extensions
-from gossamer.pipeline.labels import MAX_LABELS
+from gossamer.pipeline.labels import LABEL_SLOTS, MAX_LABELS
 
 ETH_HEADER: Final = 14
 ETH_TYPE_NONE: Final = 0x05FF
@@ -117,7 +117,6 @@ ND_SLL: Final = 1
 """Type of the option with a sender's address (RFC 4861, 4.6.1)."""
 ND_TLL: Final = 2
 _TPIDS: Final = (ETH_VLAN, ETH_QINQ)
-_LABEL_SLOTS: Final = ("mpls_lse0", "mpls_lse1", "mpls_lse2")
 _TAG_SLOTS: Final = (("vlan_tci", "vlan_tpid"), ("vlan1_tci", "vlan1_tpid"))
 
 _AT: Final = {name: slot.offset for name, slot in SLOTS.items()}
@@ -233,7 +232,7 @@ class _Dissection:
             self.put("ipv6_dst", context)
 
     def mpls(self, off: int) -> None:
-        for slot in _LABEL_SLOTS[: self.in_sight.labels]:
+        for slot in LABEL_SLOTS[: self.in_sight.labels]:
             lse = self.packet[off : off + 4]
             if len(lse) < 4:
                 return
